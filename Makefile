@@ -1,0 +1,60 @@
+# Loupe's commands. `make demo` and `make test` need nothing but Python 3.11+ and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+CONFIG ?= deploy/gateway.yaml
+ARGS   ?=
+NEEDS  := pyproject.toml deploy/constraints.txt
+
+.PHONY: demo serve check test test-export clean venv
+
+demo: $(VENV)/.demo
+	$(BIN)/loupe demo $(ARGS)
+
+serve: $(VENV)/.runtime
+	$(BIN)/loupe serve --config $(CONFIG)
+
+# Everything that can be said in under a minute; run it before every commit.
+check: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow"
+
+test: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+# The parity of the bundled encoder with the torch weights it was built from; pulls torch, so it is apart.
+test-export: $(VENV)/.export
+	$(BIN)/python -m pytest -m "" tests/export
+
+venv: $(VENV)/.test
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Loupe needs Python 3.11 or newer; say which with PYTHON=python3.11"; exit 1; }
+	@sh deploy/system-packages.sh $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(NEEDS) | $(BIN)/python
+	$(PIP) install --quiet --constraint deploy/constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.demo: $(NEEDS) | $(BIN)/python
+	$(PIP) install --quiet --constraint deploy/constraints.txt --editable ".[demo]"
+	@touch $@ $(VENV)/.runtime
+
+$(VENV)/.test: $(NEEDS) | $(BIN)/python
+	$(PIP) install --quiet --constraint deploy/constraints.txt --editable ".[test]"
+	@touch $@ $(VENV)/.runtime $(VENV)/.demo
+
+$(VENV)/.export: $(NEEDS) $(VENV)/.test
+	$(PIP) install --quiet --constraint deploy/constraints.txt --editable ".[test,export]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

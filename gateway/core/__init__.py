@@ -1,0 +1,1 @@
+"""DECIDES. Rule: standard library only; no I/O, no await, no clock, no settings."""

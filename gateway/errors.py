@@ -1,0 +1,129 @@
+"""Every error that Loupe raises on purpose.
+
+LoupeError
++-- ConfigError             the configuration file or an artifact is wrong; the service does not start
++-- RequestError            an answer to the client, in OpenAI's shape
+|   +-- InvalidRequest      400  what, which and the value
+|   +-- ImageRefused        400/413/415
+|   +-- NotAuthenticated    401
+|   +-- BudgetInfeasible    402  nothing fits the cap; names the cheapest feasible price
+|   +-- NotFound            404
+|   +-- BodyTooLarge        413
+|   +-- QuotaExceeded       429  the tenant's budget window is spent or held
+|   +-- ProviderFailed      502  every choice failed before its first byte
++-- ProviderError           one attempt at one candidate failed; the next choice may serve
+"""
+
+from __future__ import annotations
+
+
+class LoupeError(Exception):
+    """The root: catch it at a border, nowhere else."""
+
+
+class ConfigError(LoupeError):
+    """The configuration or an artifact cannot be used; the text says which key and why."""
+
+
+class RequestError(LoupeError):
+    """A refusal that the client is told: status, OpenAI `type` and `code`, and the parameter at fault."""
+
+    status = 400
+    type = "invalid_request_error"
+    code: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        status: int | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.headers = headers
+        if code is not None:
+            self.code = code
+        if status is not None:
+            self.status = status
+
+
+class InvalidRequest(RequestError):
+    """400: the request is not what the contract says."""
+
+
+class ImageRefused(RequestError):
+    """400, 413 or 415: an image could not be had, is too large, or is no image that candidates take."""
+
+    code = "invalid_image"
+
+
+class NotAuthenticated(RequestError):
+    """401: no key, or one that is not known."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class BudgetInfeasible(RequestError):
+    """402: no candidate fits the request's cap."""
+
+    status = 402
+    type = "budget_error"
+    code = "budget_infeasible"
+
+
+class NotFound(RequestError):
+    """404: no such model, route or record."""
+
+    status = 404
+    code = "not_found"
+
+
+class BodyTooLarge(RequestError):
+    """413: the body is over the limit."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class QuotaExceeded(RequestError):
+    """429: the tenant's budget is spent, or held by requests in flight."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+
+
+class ProviderFailed(RequestError):
+    """502: every choice failed before its first byte."""
+
+    status = 502
+    type = "provider_error"
+    code = "provider_failed"
+
+
+class ProviderError(LoupeError):
+    """One attempt failed. `reason` is a short label for metrics; `status` is the provider's, when it sent one.
+
+    `permanent` marks an answer that another candidate would not change (the request itself is at fault).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        status: int | None = None,
+        body: bytes = b"",
+        permanent: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.status = status
+        self.body = body
+        self.permanent = permanent

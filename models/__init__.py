@@ -1,0 +1,1 @@
+"""ENCODES. Rule: onnxruntime, tokenizers and Pillow; knows no router and no gateway."""

@@ -1,0 +1,1 @@
+"""FORECASTS and LEARNS. Rule: numpy in, numpy out; no price list, no HTTP, nothing of the gateway."""
