@@ -1,0 +1,38 @@
+"""`loupe`: thin commands. Each module here holds `HELP`, `add_arguments(parser)` and `run(arguments) -> exit status`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from gateway.errors import LoupeError
+
+COMMANDS = {
+    "serve": "run the gateway",
+    "demo": "run the main job on drawn images and simulated candidates, and print what came of it",
+    "replay": "run a candidate pool that replays an outcome table (no model behind it)",
+    "train": "train a router on outcome tables",
+    "key": "make an API key and print it with the hash that goes into the configuration",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0, 1 (it failed, and says why) or 2 (the call's words are off)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="loupe", description="The multimodal gateway that weighs price.")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = words[0] if words and words[0] in COMMANDS else None
+    for name, summary in COMMANDS.items():
+        command = subparsers.add_parser(name, help=summary, description=summary)
+        if name == chosen:  # only the chosen command's module is imported: each is heavy in its own way
+            importlib.import_module(f"gateway.cli.{name}").add_arguments(command)
+    arguments = parser.parse_args(words)
+    try:
+        return int(importlib.import_module(f"gateway.cli.{arguments.command}").run(arguments))
+    except LoupeError as error:
+        print(f"loupe {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
