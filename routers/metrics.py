@@ -1,0 +1,234 @@
+"""How good a router is: the exact cost-score frontier of its forecasts, and how true they are.
+
+Rule: a cell that was not observed is never chosen and never counted.
+
+A router's forecast becomes decisions by `argmax_k quality - lambda * cost`. Each row's decision changes only
+at the breakpoints of the upper envelope of its K lines, so the sweep visits those and no grid of lambdas:
+exact, O(nK log nK). nAUC, P_s and QNC follow MMR-Bench, with one shared cost range for every router.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.base import Floats
+
+Mask = NDArray[np.bool_]
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frontier:
+    """What the sweep realises, one point a decision vector, from the cheapest (lambda = inf) to lambda = 0.
+
+    Attributes:
+        penalties: [m] lambda from which on (downwards) the point holds; the first is inf.
+        costs: [m] mean realised cost, USD a query.
+        scores: [m] mean realised score.
+    """
+
+    penalties: Floats
+    costs: Floats
+    scores: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Singles:
+    """Every candidate used alone: the fixed points that routers are compared with.
+
+    Attributes:
+        costs: [K] mean cost over the rows where the candidate was observed; NaN where it never was.
+        scores: [K] mean score over the same rows.
+    """
+
+    costs: Floats
+    scores: Floats
+
+    @property
+    def best(self) -> int:
+        """The candidate of the highest score; the cheaper one of a tie."""
+        return int(np.lexsort((self.costs, -np.nan_to_num(self.scores, nan=-np.inf)))[0])
+
+    @property
+    def cheapest(self) -> int:
+        """The candidate of the lowest cost; the better one of a tie."""
+        return int(np.lexsort((-self.scores, np.nan_to_num(self.costs, nan=np.inf)))[0])
+
+    @property
+    def cost_range(self) -> tuple[float, float]:
+        """The shared range: cheapest single to dearest single."""
+        return float(np.nanmin(self.costs)), float(np.nanmax(self.costs))
+
+
+def single_points(score: Floats, cost: Floats) -> Singles:
+    """Each candidate alone on its observed rows; `score` and `cost` are [n, K] with NaN for missing."""
+    observed = _observed(score, cost)
+    counts = np.where(observed.any(axis=0), observed.sum(axis=0), np.nan)
+    return Singles(
+        costs=np.where(observed, cost, 0.0).sum(axis=0) / counts,
+        scores=np.where(observed, score, 0.0).sum(axis=0) / counts,
+    )
+
+
+def sweep(quality: Floats, expected_cost: Floats, score: Floats, cost: Floats) -> Frontier:
+    """The exact frontier of forecasts judged on outcomes; every array is [n, K].
+
+    `quality` and `expected_cost` decide, `score` and `cost` are what came of it. Rows without any observed
+    cell are left out. Raises ValueError where a forecast of an observed cell is not finite.
+    """
+    observed = _observed(score, cost)
+    rows = observed.any(axis=1)
+    if not rows.any():
+        raise ValueError("no cell was observed")
+    observed = observed[rows]
+    quality, expected_cost, score, cost = (array[rows] for array in (quality, expected_cost, score, cost))
+    if not (np.isfinite(quality[observed]).all() and np.isfinite(expected_cost[observed]).all()):
+        raise ValueError("a forecast is not finite")
+    vertices, sizes = _envelopes(quality, expected_cost, observed)
+    return _walk(vertices, sizes, (quality, expected_cost), (score, cost))
+
+
+def nauc(frontier: Frontier, singles: Singles) -> float:
+    """Area under the best score that each cost buys, over the shared cost range, 0 to 1.
+
+    The curve is a step: a cost buys the best point at or below it; the cheapest single is always for sale.
+    """
+    low, high = singles.cost_range
+    anchor = singles.scores[singles.cheapest]
+    if high <= low:
+        return float(max(anchor, _best_within(frontier, high)))
+    order = np.argsort(frontier.costs, kind="stable")
+    inside = order[frontier.costs[order] <= high]
+    costs = np.concatenate(([low], np.maximum(frontier.costs[inside], low), [high]))
+    levels = np.maximum.accumulate(np.concatenate(([anchor], frontier.scores[inside])))
+    return float(np.sum(levels * np.diff(costs)) / (high - low))
+
+
+def peak_score(frontier: Frontier) -> float:
+    """P_s: the highest score anywhere on the frontier."""
+    return float(frontier.scores.max())
+
+
+def quality_neutral_cost(frontier: Frontier, singles: Singles) -> float:
+    """QNC: the least cost that reaches the best single's score, over that single's cost; inf if none does."""
+    target = singles.scores[singles.best]
+    reached = frontier.scores >= target - 1e-12
+    if not reached.any():
+        return float("inf")
+    return float(frontier.costs[reached].min() / singles.costs[singles.best])
+
+
+def log_loss(quality: Floats, score: Floats) -> float:
+    """Mean cross-entropy of forecast quality against observed scores (0 to 1), in nats."""
+    observed = ~np.isnan(score)
+    forecast = np.clip(quality[observed], 1e-6, 1 - 1e-6)
+    truth = score[observed]
+    return float(-np.mean(truth * np.log(forecast) + (1 - truth) * np.log1p(-forecast)))
+
+
+def calibration_error(quality: Floats, score: Floats, bins: int = 15) -> float:
+    """ECE: mean gap between forecast and observed score over equal-width bins, weighted by their cells."""
+    observed = ~np.isnan(score)
+    forecast, truth = quality[observed], score[observed]
+    bucket = np.minimum((forecast * bins).astype(np.intp), bins - 1)
+    gaps = np.bincount(bucket, forecast - truth, minlength=bins)
+    return float(np.abs(gaps).sum() / len(forecast))
+
+
+def choices(quality: Floats, expected_cost: Floats, observed: Mask, penalty: float) -> Indices:
+    """[n]: the observed candidate of the highest `quality - penalty * cost`; the cheaper one of a tie."""
+    value = np.where(observed, quality - penalty * expected_cost, -np.inf)
+    best = value == value.max(axis=1, keepdims=True)
+    priced = np.where(best & observed, expected_cost, np.inf)
+    return np.asarray(np.argmin(priced, axis=1), dtype=np.intp)
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation over seeds."""
+    array = np.asarray(values, dtype=np.float64)
+    spread = float(array.std(ddof=1)) if len(array) > 1 and np.isfinite(array).all() else float("nan")
+    return float(array.mean()), spread
+
+
+def _observed(score: Floats, cost: Floats) -> Mask:
+    observed: Mask = ~np.isnan(score) & ~np.isnan(cost)
+    return observed
+
+
+def _best_within(frontier: Frontier, cost: float) -> float:
+    inside = frontier.scores[frontier.costs <= cost]
+    return float(inside.max()) if len(inside) else -np.inf
+
+
+def _envelopes(quality: Floats, expected_cost: Floats, observed: Mask) -> tuple[Indices, Indices]:
+    """Each row's upper hull over (cost, quality): candidates [n, K] from cheap to dear, and how many.
+
+    Andrew's monotone chain for all rows at once: a candidate is pushed once and popped at most once, and
+    only rows with something to pop are visited again.
+    """
+    rows, width = quality.shape
+    priced = np.where(observed, expected_cost, np.inf)
+    order = np.lexsort((-quality, priced), axis=1)
+    stack = np.zeros((rows, width), dtype=np.intp)
+    sizes = np.zeros(rows, dtype=np.intp)
+    for place in range(width):
+        pushed = order[:, place]
+        live = np.flatnonzero(observed[np.arange(rows), pushed])
+        if len(live):
+            top = stack[live, sizes[live] - 1]
+            better = (sizes[live] == 0) | (quality[live, pushed[live]] > quality[live, top])
+            live = live[better]
+        active = live[sizes[live] > 0]
+        while len(active):
+            active = active[_is_below(stack, sizes, active, pushed[active], (quality, expected_cost))]
+            sizes[active] -= 1
+            active = active[sizes[active] > 0]
+        stack[live, sizes[live]] = pushed[live]
+        sizes[live] += 1
+    return stack, sizes
+
+
+def _is_below(
+    stack: Indices, sizes: Indices, rows: Indices, pushed: Indices, forecasts: tuple[Floats, Floats]
+) -> Mask:
+    """Whether the hull's last candidate lies on or under the line from the one before to the new one."""
+    quality, cost = forecasts
+    last = stack[rows, sizes[rows] - 1]
+    before = stack[rows, np.maximum(sizes[rows] - 2, 0)]
+    gain_to_last = quality[rows, last] - quality[rows, before]
+    gain_to_new = quality[rows, pushed] - quality[rows, before]
+    cost_to_last = cost[rows, last] - cost[rows, before]
+    cost_to_new = cost[rows, pushed] - cost[rows, before]
+    below = (sizes[rows] > 1) & (gain_to_last * cost_to_new <= gain_to_new * cost_to_last)
+    same_cost = cost[rows, last] == cost[rows, pushed]
+    return np.asarray(below | same_cost, dtype=np.bool_)
+
+
+def _walk(
+    vertices: Indices, sizes: Indices, forecasts: tuple[Floats, Floats], outcomes: tuple[Floats, Floats]
+) -> Frontier:
+    """Let lambda fall from infinity: rows step along their hulls in the order of all breakpoints."""
+    quality, expected = forecasts
+    score, cost = outcomes
+    rows = np.arange(len(sizes))
+    first = vertices[:, 0]
+    row, step = np.nonzero(np.arange(1, vertices.shape[1])[None, :] < sizes[:, None])
+    before, after = vertices[row, step], vertices[row, step + 1]
+    gain = quality[row, after] - quality[row, before]
+    penalty = gain / (expected[row, after] - expected[row, before])
+    order = np.argsort(-penalty, kind="stable")
+    penalty = penalty[order]
+    added_score = np.cumsum((score[row, after] - score[row, before])[order])
+    added_cost = np.cumsum((cost[row, after] - cost[row, before])[order])
+    last_of_tie = np.append(penalty[1:] != penalty[:-1], True)[: len(penalty)]
+    start_score, start_cost = score[rows, first].sum(), cost[rows, first].sum()
+    total = len(sizes)
+    return Frontier(
+        penalties=np.concatenate(([np.inf], penalty[last_of_tie])),
+        costs=np.concatenate(([start_cost], start_cost + added_cost[last_of_tie])) / total,
+        scores=np.concatenate(([start_score], start_score + added_score[last_of_tie])) / total,
+    )
