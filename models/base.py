@@ -53,5 +53,5 @@ class Encoder(Protocol):
         ...
 
     def encode_images(self, images: Sequence[bytes]) -> Views:
-        """Views of n image files, each [n, image_dims[view]]. Raises EncodeError when one cannot be decoded."""
+        """Views of n image files, each [n, image_dims[view]]. Raises EncodeError when one is unreadable."""
         ...

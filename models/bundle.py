@@ -1,0 +1,191 @@
+"""Bundles: a folder that holds everything an encoder is made of, and proves itself before it is used.
+
+`manifest.json` names each file with its sha256, the views and their dimensions, the licence, and probes:
+inputs whose vectors were stored when the bundle was built. A bundle whose files or probes do not agree is
+refused: an encoder that is subtly wrong would misroute for months and fail no request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.base import EncodeError, Encoder, Views
+from models.preprocess import Fit
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+MIN_PROBE_COSINE = 0.99
+
+_BUNDLED_FOLDER = Path(__file__).resolve().parent / "bundled"
+BUNDLED = ("fused-lite",)
+"""Names of the bundles that Loupe carries. Bundles that are pulled will be looked up by `bundled`'s side."""
+
+
+class BundleError(EncodeError):
+    """A bundle is missing, altered or does not compute what it did when it was built."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """The text tower: its graph and tokenizer files, where texts are cut, and view name -> dimension."""
+
+    graph: str
+    tokenizer: str
+    max_tokens: int
+    dims: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """The image tower: its graph file, the side and fit of its input, and view name -> dimension."""
+
+    graph: str
+    side: int
+    fit: Fit
+    dims: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """Texts and image files with the file of their views (`.npz`, one array a view)."""
+
+    texts: tuple[str, ...]
+    images: tuple[str, ...]
+    vectors: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What `manifest.json` says. `digest` is the sha256 of its bytes, and so stands for all of the bundle."""
+
+    name: str
+    licence: str
+    files: Mapping[str, str]
+    text: TextPart
+    image: ImagePart
+    probes: Probes
+    digest: str = ""
+
+
+def bundled(name: str) -> Path:
+    """The folder of a bundle that Loupe carries. Raises BundleError for any other name."""
+    if name not in BUNDLED:
+        raise BundleError(f"there is no bundle {name!r}; there is {', '.join(BUNDLED)}")
+    return _BUNDLED_FOLDER / name
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a bundle whose files are all there and unaltered. Raises BundleError otherwise."""
+    try:
+        data = (folder / MANIFEST).read_bytes()
+        manifest = _parse(json.loads(data), hashlib.sha256(data).hexdigest())
+    except OSError as error:
+        raise BundleError(f"{folder} is no bundle: {error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{folder / MANIFEST} cannot be read: {type(error).__name__}: {error}") from error
+    for name, expected in manifest.files.items():
+        _verify(folder, name, expected)
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json`; `files` and `digest` are taken from the folder itself, not from the value."""
+    fields = asdict(manifest)
+    del fields["digest"]
+    names = sorted(path.name for path in folder.iterdir() if path.name != MANIFEST)
+    fields["files"] = {name: file_sha256(folder / name) for name in names}
+    text = json.dumps({"format": FORMAT, **fields}, indent=2, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def prove(encoder: Encoder, folder: Path, probes: Probes) -> float:
+    """The least cosine between the probes' stored vectors and what the encoder makes of them now.
+
+    Raises BundleError when it is under `MIN_PROBE_COSINE`, or when a view is missing or of another shape.
+    """
+    views = probe_views(encoder, folder, probes)
+    try:
+        with np.load(folder / probes.vectors, allow_pickle=False) as stored:
+            expected: Views = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{folder / probes.vectors} cannot be read: {error}") from error
+    if expected.keys() != views.keys():
+        raise BundleError(f"{folder} stores probes of {sorted(expected)} but makes {sorted(views)}")
+    least = min(_least_cosine(views[name], expected[name]) for name in views)
+    if not least >= MIN_PROBE_COSINE:  # so that NaN is refused too
+        raise BundleError(
+            f"{folder} fails its own probes on this machine: cosine {least:.4f}, needed {MIN_PROBE_COSINE}"
+        )
+    return least
+
+
+def probe_views(encoder: Encoder, folder: Path, probes: Probes) -> Views:
+    """Every view of the probe texts and images."""
+    images = [(folder / name).read_bytes() for name in probes.images]
+    return {**encoder.encode_texts(probes.texts), **encoder.encode_images(images)}
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parse(fields: Mapping[str, Any], digest: str) -> Manifest:
+    if fields["format"] != FORMAT:
+        raise ValueError(f"format {fields['format']!r}, this version reads {FORMAT}")
+    manifest = Manifest(
+        name=str(fields["name"]),
+        licence=str(fields["licence"]),
+        files={str(name): str(value) for name, value in fields["files"].items()},
+        text=TextPart(**fields["text"]),
+        image=ImagePart(**fields["image"]),
+        probes=Probes(
+            texts=tuple(fields["probes"]["texts"]),
+            images=tuple(fields["probes"]["images"]),
+            vectors=fields["probes"]["vectors"],
+        ),
+        digest=digest,
+    )
+    _refuse_unlisted(manifest)
+    return manifest
+
+
+def _refuse_unlisted(manifest: Manifest) -> None:
+    """Every file that is used must be hashed, and lie in the folder itself."""
+    used: Sequence[str] = (
+        manifest.text.graph,
+        manifest.text.tokenizer,
+        manifest.image.graph,
+        manifest.probes.vectors,
+        *manifest.probes.images,
+    )
+    for name in used:
+        if name not in manifest.files:
+            raise ValueError(f"{name!r} is used but has no hash")
+    for name in manifest.files:
+        if name != Path(name).name:
+            raise ValueError(f"{name!r} is no plain file name")
+
+
+def _verify(folder: Path, name: str, expected: str) -> None:
+    try:
+        found = file_sha256(folder / name)
+    except OSError as error:
+        raise BundleError(f"{folder} lacks {name}: {error}") from error
+    if found != expected:
+        raise BundleError(f"{folder / name} is not the file that was bundled: sha256 {found}, not {expected}")
+
+
+def _least_cosine(rows: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
+    if rows.shape != expected.shape:
+        raise BundleError(f"a probe view has shape {rows.shape}, stored was {expected.shape}")
+    norms = np.linalg.norm(rows, axis=1) * np.linalg.norm(expected, axis=1)
+    return float(np.min(np.sum(rows * expected, axis=1) / norms))

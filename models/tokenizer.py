@@ -1,0 +1,37 @@
+"""Texts to token ids, with the tokenizer that its encoder was trained with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from models.base import EncodeError
+
+# No tokenizer here makes fewer tokens of so many characters, blank runs aside. What lies beyond would be
+# tokenised only to be cut off, and a prompt may be a megabyte.
+CHARACTERS_PER_TOKEN = 32
+
+
+class TextTokenizer:
+    """A Hugging Face `tokenizer.json`, cut at `max_tokens` (the closing token is kept), never padded."""
+
+    def __init__(self, path: Path, max_tokens: int) -> None:
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises plain Exception for a file that it cannot read
+            raise EncodeError(f"{path} is no tokenizer: {error}") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_tokens)
+        self._max_characters = max_tokens * CHARACTERS_PER_TOKEN
+
+    def ids(self, text: str) -> NDArray[np.int64]:
+        """Token ids of one text: [length], length at most `max_tokens`. Lone surrogates count as `?`."""
+        head = text[: self._max_characters]
+        try:
+            encoding = self._tokenizer.encode(head)
+        except UnicodeEncodeError:
+            encoding = self._tokenizer.encode(head.encode("utf-8", "replace").decode())
+        return np.array(encoding.ids, dtype=np.int64)
