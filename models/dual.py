@@ -61,11 +61,7 @@ class DualEncoder:
 
 
 class TextTower:
-    """Texts to views, one text a run.
-
-    The int8 graph takes its activation ranges from the whole run, so in a batch a text's vector would depend on
-    its neighbours and on padding; and batches gain next to nothing on a CPU. One by one is exact.
-    """
+    """Texts to views, one text a run: batches gain little on a CPU and lose it again on padding."""
 
     def __init__(self, folder: Path, part: TextPart, *, threads: int) -> None:
         self._dims = part.dims
