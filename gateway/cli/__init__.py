@@ -1,4 +1,4 @@
-"""`loupe`: thin commands. Each module here holds `HELP`, `add_arguments(parser)` and `run(arguments) -> exit status`."""
+"""`loupe`: thin commands. Each module here holds `add_arguments(parser)` and `run(arguments) -> exit status`."""
 
 from __future__ import annotations
 

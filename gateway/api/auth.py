@@ -1,0 +1,20 @@
+"""From a key to its tenant."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from gateway.core.tenant import Tenant, Tenants
+from gateway.errors import NotAuthenticated
+
+
+def authenticate(headers: Mapping[bytes, bytes], tenants: Tenants) -> Tenant:
+    """The tenant of `Authorization: Bearer KEY`. Raises NotAuthenticated; the key itself is never shown."""
+    scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"bearer" or not key.strip():
+        raise NotAuthenticated("no API key: send it as 'Authorization: Bearer KEY'")
+    tenant = tenants.find(hashlib.sha256(key.strip()).hexdigest())
+    if tenant is None:
+        raise NotAuthenticated("the API key is not known")
+    return tenant

@@ -1,0 +1,72 @@
+"""`POST /v1/chat/completions` and `POST /v1/route`, as raw ASGI: the path that must be fast."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+from gateway.api.auth import authenticate
+from gateway.api.parse import ImageLimits, parse_chat
+from gateway.api.preview import decision_table
+from gateway.api.sink import AsgiSink, ClientLeft, Receive, Send
+from gateway.core.tenant import Tenants
+from gateway.errors import RequestError
+from gateway.pipeline import Pipeline
+from gateway.telemetry.observer import RefusalObserver
+from gateway.turn import Turn
+
+
+class ChatRoutes:
+    """The two routes that read a chat completion: one serves it, one only says what would be done."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        tenants: Tenants,
+        image_limits: ImageLimits,
+        largest_body: int,
+        refusals: RefusalObserver,
+    ) -> None:
+        self._pipeline = pipeline
+        self._tenants = tenants
+        self._image_limits = image_limits
+        self._largest_body = largest_body
+        self._refusals = refusals
+
+    async def completions(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        sink = AsgiSink(receive, send)
+        turn = await self._turn(scope, sink)
+        if turn is not None:
+            await sink.run(self._pipeline.serve(turn, sink))
+
+    async def route(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        sink = AsgiSink(receive, send)
+        turn = await self._turn(scope, sink)
+        if turn is None:
+            return
+        try:
+            decision = await self._pipeline.preview(turn)
+        except RequestError as error:
+            await sink.refuse(error, turn.headers())
+            return
+        body = json.dumps(decision_table(turn, decision)).encode()
+        await sink.start(200, b"application/json", turn.headers(), len(body))
+        await sink.write(body, last=True)
+
+    async def _turn(self, scope: dict[str, Any], sink: AsgiSink) -> Turn | None:
+        """The request, parsed; None when it was refused or its client left, which is answered here."""
+        began = time.perf_counter()
+        request_id = "req_" + os.urandom(12).hex()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        try:
+            tenant = authenticate(headers, self._tenants)
+            body = await sink.read_body(headers, self._largest_body)
+            return Turn(request_id, tenant, parse_chat(body, headers, self._image_limits), began)
+        except RequestError as error:
+            self._refusals.refused_early(error)
+            await sink.refuse(error, [(b"x-request-id", request_id.encode())])
+        except ClientLeft:
+            pass
+        return None

@@ -1,0 +1,216 @@
+"""From bytes to a request: the body is parsed once, in C, and every value keeps its place in the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from gateway.api.preferences import budget_cap, candidate_names, quality_weight
+from gateway.core.chat import ChatRequest, InlineImage, RemoteImage, inline_image
+from gateway.core.data_url import inline_payload
+from gateway.core.query import Query, QueryImage
+from gateway.errors import ImageRefused, InvalidRequest
+
+LARGEST_CHOICES = 128
+LARGEST_OUTPUT_TOKENS = 10_000_000
+DETAILS = ("auto", "low", "high")
+PROMPT_MEMBERS = ("tools", "functions", "response_format", "tool_choice", "prediction")
+"""Top-level members, beside the messages, that become prompt tokens."""
+
+
+class _Part(msgspec.Struct):
+    type: str
+    text: str | None = None
+    image_url: Raw | None = None
+
+
+class _ImageUrl(msgspec.Struct):
+    url: Raw
+    detail: str | None = None
+
+
+_SHAPES: tuple[Any, ...] = (
+    str,
+    bool | None,
+    int | None,
+    dict[str, Any] | None,
+    dict[str, Raw],
+    list[dict[str, Raw]],
+    list[Raw],
+    _Part,
+    _ImageUrl,
+)
+_decoders = {shape: msgspec.json.Decoder(shape) for shape in _SHAPES}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What an image may be before it is refused."""
+
+    max_pixels: int
+    max_bytes: int
+    max_per_request: int
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What has been read of the messages so far. Images stand with the index of their message."""
+
+    prompt_bytes: int = 0
+    user_text: str = ""
+    priced: list[QueryImage] = field(default_factory=list)
+    inline: list[tuple[int, InlineImage]] = field(default_factory=list)
+    remote: list[tuple[int, int, str, str]] = field(default_factory=list)
+
+
+def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ImageLimits) -> ChatRequest:
+    """Parse a chat completion. Raises InvalidRequest or ImageRefused, naming the parameter and the value."""
+    fields: dict[str, Raw] = _decode(dict[str, Raw], body, "")
+    if "model" not in fields:
+        raise InvalidRequest("you must provide a model", param="model", code="missing_required_parameter")
+    if "messages" not in fields:
+        raise InvalidRequest("you must provide messages", param="messages", code="missing_required_parameter")
+    model: str = _decode(str, fields["model"], "model")
+    options = _member(fields, "stream_options", dict[str, Any] | None) or {}
+    messages: list[dict[str, Raw]] = _decode(list[dict[str, Raw]], fields["messages"], "messages")
+    if not messages:
+        raise InvalidRequest("messages: [] is too short, at least one message is needed", param="messages")
+    seen = _Seen()
+    for index, message in enumerate(messages):
+        _read_message(seen, index, message, limits)
+    last = max([*(m for m, _ in seen.inline), *(m for m, *_ in seen.remote)], default=-1)
+    return ChatRequest(
+        model=model,
+        fields={name: memoryview(value) for name, value in fields.items()},
+        query=Query(
+            text=seen.user_text,
+            prompt_bytes=seen.prompt_bytes + sum(len(memoryview(fields[n])) for n in PROMPT_MEMBERS if n in fields),
+            messages=len(messages),
+            images=tuple(seen.priced),
+            choices=_whole_number(fields, "n", LARGEST_CHOICES) or 1,
+            max_output_tokens=_output_limit(fields),
+            uses_tools="tools" in fields or "functions" in fields,
+        ),
+        images=tuple(image for index, image in seen.inline if index == last),
+        remote=tuple(RemoteImage(url, detail, m, p, m == last) for m, p, url, detail in seen.remote),
+        streamed=bool(_member(fields, "stream", bool | None)),
+        wants_usage=bool(options.get("include_usage")),
+        cap=budget_cap(headers),
+        quality_weight=quality_weight(headers),
+        allowed=candidate_names(headers),
+    )
+
+
+def _read_message(seen: _Seen, index: int, message: dict[str, Raw], limits: ImageLimits) -> None:
+    where = f"messages[{index}]"
+    role = _decode(str, message["role"], f"{where}.role") if "role" in message else None
+    if role is None:
+        raise InvalidRequest(f"{where}.role is missing", param=f"{where}.role", code="missing_required_parameter")
+    seen.prompt_bytes += sum(len(memoryview(v)) for k, v in message.items() if k not in ("role", "content"))
+    content = message.get("content")
+    kind = bytes(memoryview(content)[:1]) if content is not None else b"n"
+    text = ""
+    if content is not None and kind == b'"':
+        text = _decode(str, content, f"{where}.content")
+        seen.prompt_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+    elif content is not None and kind == b"[":
+        text = _read_parts(seen, index, _decode(list[Raw], content, f"{where}.content"), limits)
+    elif kind != b"n":
+        raise InvalidRequest(
+            f"{where}.content must be a string or an array of parts, not {_shown(content)}",
+            param=f"{where}.content",
+        )
+    if role == "user" and text:
+        seen.user_text = text
+
+
+def _read_parts(seen: _Seen, index: int, parts: list[Raw], limits: ImageLimits) -> str:
+    texts = []
+    for number, raw in enumerate(parts):
+        where = f"messages[{index}].content[{number}]"
+        part = _decode(_Part, raw, where)
+        if part.type == "image_url":
+            _read_image(seen, index, number, part, limits)
+        elif part.type == "text" and part.text is not None:
+            texts.append(part.text)
+            seen.prompt_bytes += len(part.text.encode("utf-8", "replace"))
+        elif part.type == "text":
+            raise InvalidRequest(f"{where}.text is missing", param=f"{where}.text")
+        else:  # audio, files, what is yet to come: sent on as it is, and priced as text, which it can not exceed
+            seen.prompt_bytes += len(memoryview(raw))
+    return "\n".join(texts)
+
+
+def _read_image(seen: _Seen, index: int, number: int, part: _Part, limits: ImageLimits) -> None:
+    where = f"messages[{index}].content[{number}].image_url"
+    if part.image_url is None:
+        raise InvalidRequest(f"{where} is missing", param=where, code="missing_required_parameter")
+    if len(seen.priced) + len(seen.remote) >= limits.max_per_request:
+        raise ImageRefused(f"{where}: more than {limits.max_per_request} images", param=where, code="too_many_images")
+    image = _decode(_ImageUrl, part.image_url, where)
+    detail = image.detail or "auto"
+    if detail not in DETAILS:
+        raise InvalidRequest(
+            f"{where}.detail: {detail[:40]!r} is not one of {', '.join(DETAILS)}", param=f"{where}.detail"
+        )
+    url = _unescaped(image.url, f"{where}.url")
+    if bytes(url[:5]).lower() != b"data:":
+        seen.remote.append((index, number, _utf8(url), detail))
+        return
+    payload, width, height = inline_payload(url, f"{where}.url", limits)
+    encoded, priced = inline_image(payload, width, height, detail)
+    seen.inline.append((index, encoded))
+    seen.priced.append(priced)
+
+
+def _unescaped(url: Raw, where: str) -> memoryview:
+    """The text of a JSON string as bytes: a slice of the request, unless it holds escapes."""
+    raw = memoryview(url)
+    if bytes(raw[:1]) != b'"':
+        raise InvalidRequest(f"{where} must be a string, not {_shown(url)}", param=where)
+    if b"\\" in bytes(raw):
+        return memoryview(_decode(str, url, where).encode("utf-8", "replace"))
+    return raw[1:-1]
+
+
+def _utf8(url: memoryview) -> str:
+    return bytes(url).decode("utf-8", "replace")
+
+
+def _output_limit(fields: dict[str, Raw]) -> int | None:
+    given = [_whole_number(fields, name, LARGEST_OUTPUT_TOKENS) for name in ("max_completion_tokens", "max_tokens")]
+    return next((limit for limit in given if limit is not None), None)
+
+
+def _whole_number(fields: dict[str, Raw], name: str, largest: int) -> int | None:
+    value: int | None = _member(fields, name, int | None)
+    if value is not None and not 1 <= value <= largest:
+        raise InvalidRequest(f"{name}: {value} is not between 1 and {largest}", param=name)
+    return value
+
+
+def _member(fields: dict[str, Raw], name: str, kind: Any) -> Any:
+    return _decode(kind, fields[name], name) if name in fields else None
+
+
+def _decode(kind: Any, raw: bytes | Raw, where: str) -> Any:
+    try:
+        return _decoders[kind].decode(raw)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$")
+        param = where + path.rstrip("`")
+        raise InvalidRequest(f"{param or 'body'}: {reason}, got {_shown(raw)}", param=param or None) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"the body is no JSON: {error}", code="invalid_json") from None
+    except RecursionError:
+        raise InvalidRequest("the body is nested too deeply", code="invalid_json") from None
+
+
+def _shown(raw: bytes | Raw | None) -> str:
+    """The start of a value, for a message."""
+    text = bytes(memoryview(raw or b"null")[:60]).decode("utf-8", "replace")
+    return text if len(text) < 60 else text[:57] + "..."

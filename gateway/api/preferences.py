@@ -1,0 +1,57 @@
+"""The request headers that steer a decision: `X-Budget`, `X-Quality-Weight`, `X-Candidates`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from gateway.core.money import from_usd
+from gateway.errors import InvalidRequest
+
+Headers = Mapping[bytes, bytes]
+"""Lower-case names, as ASGI gives them."""
+
+
+def budget_cap(headers: Headers) -> int | None:
+    """The most that this request may cost, in nanodollars. Raises InvalidRequest for anything but an amount."""
+    text = _text(headers, "x-budget")
+    if text is None:
+        return None
+    try:
+        return from_usd(text)
+    except ValueError as error:
+        raise InvalidRequest(f"X-Budget: {error}", param="X-Budget", code="invalid_budget") from None
+
+
+def quality_weight(headers: Headers) -> float | None:
+    """How much quality counts against price, 0 to 1. Raises InvalidRequest for anything else."""
+    text = _text(headers, "x-quality-weight")
+    if text is None:
+        return None
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not 0 <= weight <= 1:
+        raise InvalidRequest(
+            f"X-Quality-Weight: {text[:40]!r} is not a number from 0 to 1",
+            param="X-Quality-Weight",
+            code="invalid_quality_weight",
+        )
+    return weight
+
+
+def candidate_names(headers: Headers) -> tuple[str, ...] | None:
+    """The candidates that the request allows; None when it allows all."""
+    text = _text(headers, "x-candidates")
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise InvalidRequest(f"X-Candidates: {text[:40]!r} names no candidate", param="X-Candidates")
+    return names
+
+
+def _text(headers: Headers, name: str) -> str | None:
+    value = headers.get(name.encode())
+    return None if value is None else value.decode("latin-1").strip()

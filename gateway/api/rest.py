@@ -1,0 +1,128 @@
+"""Everything that need not be fast: models, usage, health, metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from gateway.api.auth import authenticate
+from gateway.core.budget import window_at
+from gateway.core.money import NANODOLLARS
+from gateway.core.tenant import Tenant, Tenants
+from gateway.errors import RequestError
+from gateway.stores.base import Balance, BudgetStore
+from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+CREATED = 1_767_225_600
+"""`created` of every entry of GET /v1/models: candidates have no birthday here, and the field is required."""
+
+
+class RestRoutes:
+    """Routes over state that the composition root fills in when the service starts."""
+
+    def __init__(self, tenants: Tenants, policies: Mapping[str, float], metrics: Metrics) -> None:
+        self._tenants = tenants
+        self._policies = policies
+        self._metrics = metrics
+        self.store: BudgetStore | None = None
+
+    def mount(self, lifespan: Lifespan) -> FastAPI:
+        app = FastAPI(title="Loupe", lifespan=lifespan)
+        app.add_api_route("/v1/models", self.models, methods=["GET"])
+        app.add_api_route("/v1/models/{name:path}", self.model, methods=["GET"])
+        app.add_api_route("/v1/usage", self.usage, methods=["GET"])
+        app.add_api_route("/healthz", self.healthz, methods=["GET"])
+        app.add_api_route("/readyz", self.readyz, methods=["GET"])
+        app.add_api_route("/metrics", self.metrics, methods=["GET"])
+        app.add_exception_handler(HTTPException, _http_error)
+        app.add_exception_handler(RequestError, _request_error)
+        return app
+
+    async def models(self, request: Request) -> dict[str, Any]:
+        """The tenant's candidates, and the names that route among them."""
+        tenant = self._tenant(request)
+        return {"object": "list", "data": [_model(name, kind) for name, kind in self._names(tenant).items()]}
+
+    async def model(self, request: Request, name: str) -> dict[str, Any]:
+        kind = self._names(self._tenant(request)).get(name)
+        if kind is None:
+            raise HTTPException(404, f"The model {name[:80]!r} does not exist or you do not have access to it")
+        return _model(name, kind)
+
+    async def usage(self, request: Request) -> dict[str, Any]:
+        """Where the tenant's budget stands. Amounts in USD."""
+        tenant = self._tenant(request)
+        windows = [window_at(tenant.name, tenant.budget, time.time())] if tenant.budget else []
+        balances = await self.store.balances(windows) if self.store else []
+        return {"object": "usage", "tenant": tenant.name, "windows": [_balance(tenant, b) for b in balances]}
+
+    async def healthz(self) -> dict[str, str]:
+        return {"status": "ok"}
+
+    async def readyz(self) -> Response:
+        """Whether requests can be served: the store answers."""
+        if self.store is None:
+            return JSONResponse({"status": "starting"}, 503)
+        try:
+            await self.store.balances([])
+        except Exception as error:  # whatever is wrong with the store, the answer is the same
+            return JSONResponse({"status": "store unavailable", "reason": type(error).__name__}, 503)
+        return JSONResponse({"status": "ready"})
+
+    async def metrics(self) -> Response:
+        return Response(self._metrics.render(), media_type=CONTENT_TYPE)
+
+    def _tenant(self, request: Request) -> Tenant:
+        return authenticate(dict(request.scope["headers"]), self._tenants)
+
+    def _names(self, tenant: Tenant) -> dict[str, str]:
+        return {
+            "auto": "loupe",
+            **dict.fromkeys(self._policies, "loupe"),
+            **dict.fromkeys(tenant.candidates, "candidate"),
+        }
+
+
+def _model(name: str, kind: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": CREATED, "owned_by": kind}
+
+
+def _balance(tenant: Tenant, balance: Balance) -> dict[str, Any]:
+    window = balance.window
+    return {
+        "period": tenant.budget.period if tenant.budget else None,
+        "limit_usd": window.limit / NANODOLLARS,
+        "spent_usd": balance.spent / NANODOLLARS,
+        "held_usd": balance.held / NANODOLLARS,
+        "remaining_usd": max(window.limit - balance.spent - balance.held, 0) / NANODOLLARS,
+        "resets_at": window.ends_at,
+    }
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _shaped(error.status_code, str(error.detail), "invalid_request_error", None, None, error.headers)
+
+
+async def _request_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return _shaped(error.status, error.message, error.type, error.code, error.param, dict(error.headers))
+
+
+def _shaped(
+    status: int,
+    message: str,
+    kind: str,
+    code: str | None,
+    param: str | None,
+    headers: Mapping[str, str] | None,
+) -> Response:
+    body = {"error": {"message": message, "type": kind, "code": code, "param": param}}
+    return JSONResponse(body, status, headers=dict(headers or {}))

@@ -1,0 +1,108 @@
+"""The ASGI side of a request: reads its body within limits, sends its reply, notices when the client leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from typing import Any
+
+from gateway.errors import BodyTooLarge, InvalidRequest, RequestError
+from gateway.turn import Header
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class ClientLeft(Exception):
+    """The client hung up before its body was complete."""
+
+
+class AsgiSink:
+    """Implements `gateway.relay.Sink` over one ASGI request."""
+
+    __slots__ = ("_receive", "_send", "client_left", "complete", "started")
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self.started = False
+        self.complete = False
+        self.client_left = False
+
+    async def read_body(self, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+        """The whole body. Raises BodyTooLarge as soon as it is known to be over `limit` bytes, and ClientLeft."""
+        declared = headers.get(b"content-length", b"0")
+        if not declared.isdigit():
+            raise InvalidRequest(f"Content-Length: {declared[:40]!r} is not a number")
+        if int(declared) > limit:
+            raise _too_large(limit)
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            raise InvalidRequest("the body must not be compressed", param="Content-Encoding", status=415)
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in this task; cancel it when the client leaves before the reply is complete."""
+        task = asyncio.current_task()
+        assert task is not None
+        watch = asyncio.create_task(self._watch(task))
+        try:
+            await work
+        finally:
+            self.complete = True
+            watch.cancel()
+
+    async def start(self, status: int, content_type: bytes, headers: list[Header], length: int | None) -> None:
+        self.started = True
+        sized = [] if length is None else [(b"content-length", b"%d" % length)]
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(b"content-type", content_type), *sized, *headers],
+            }
+        )
+
+    async def write(self, data: bytes, *, last: bool = False) -> None:
+        if last:
+            self.complete = True
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    async def refuse(self, error: RequestError, headers: list[Header]) -> None:
+        body = json.dumps(
+            {
+                "error": {
+                    "message": error.message,
+                    "type": error.type,
+                    "code": error.code,
+                    "param": error.param,
+                }
+            }
+        ).encode()
+        extra = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in error.headers]
+        await self.start(error.status, b"application/json", [*headers, *extra], len(body))
+        await self.write(body, last=True)
+
+    async def _watch(self, task: asyncio.Task[Any]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if not self.complete:
+            self.client_left = True
+            task.cancel()
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is over the limit of {limit} bytes")

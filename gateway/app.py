@@ -1,0 +1,226 @@
+"""The composition root: the only module, with the command line, that names concrete classes.
+
+`build` wires a gateway from its settings. `/v1/chat/completions` and `/v1/route` are raw ASGI; FastAPI serves the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from models.cached import QueryEncoder
+from routers.artifact import ArtifactError
+from routers.artifact import bundled as bundled_router
+from routers.artifact import load as load_router
+
+from gateway.api.chat import ChatRoutes
+from gateway.api.parse import ImageLimits
+from gateway.api.rest import RestRoutes
+from gateway.api.sink import Receive, Send
+from gateway.core.budget import Budget
+from gateway.core.catalog import Candidate, Catalog
+from gateway.core.image_tokens import image_token_formula
+from gateway.core.money import NANODOLLARS
+from gateway.core.pricing import Price
+from gateway.core.tenant import Tenant, Tenants
+from gateway.errors import ConfigError
+from gateway.forecaster import Forecaster
+from gateway.pipeline import Limits, Pipeline
+from gateway.providers.base import Provider
+from gateway.providers.images import FetchPolicy, ImageFetcher
+from gateway.providers.openai import Endpoint, OpenAIProvider
+from gateway.remote_images import RemoteImages
+from gateway.settings import CandidateSettings, ProviderSettings, Settings, TenantSettings, secret_from
+from gateway.stores.sqlite import SqliteStore
+from gateway.telemetry.logs import RequestLog
+from gateway.telemetry.metrics import Metrics
+from models.base import Encoder
+from models.bundle import bundled as bundled_encoder
+from models.dual import DualEncoder
+from routers.base import Router
+
+LEASE_MARGIN_S = 60.0
+MEBIBYTE = 1024 * 1024
+_log = logging.getLogger("loupe")
+
+
+class Gateway:
+    """The ASGI application. Its state is made when the server starts it and closed when it stops."""
+
+    def __init__(self, settings: Settings, *, encoder: Encoder | None = None, router: Router | None = None) -> None:
+        self._settings = settings
+        self._catalog = Catalog(tuple(map(_candidate, settings.candidates)))
+        self._tenants = _tenants(settings.tenants, [candidate.name for candidate in self._catalog])
+        self._endpoints = {name: _endpoint(name, section) for name, section in settings.providers.items()}
+        self._encoder = encoder
+        self._router = router
+        self._metrics = Metrics()
+        self._rest = RestRoutes(self._tenants, settings.policies, self._metrics)
+        self._rest_app = self._rest.mount(self._lifespan)
+        self._chat: ChatRoutes | None = None
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and self._chat is not None:
+            if scope["path"] == "/v1/chat/completions":
+                return await self._chat.completions(scope, receive, send)
+            if scope["path"] == "/v1/route":
+                return await self._chat.route(scope, receive, send)
+        await self._rest_app(scope, receive, send)
+        return None
+
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            encoder, router = self._load_networks()
+            encode = QueryEncoder(
+                encoder,
+                cache_entries=settings.encoder.cache_entries,
+                max_batch=settings.encoder.max_batch,
+                threads=settings.encoder.threads,
+            )
+            stack.push_async_callback(encode.close)
+            log = RequestLog(settings.log.path)
+            log.open()
+            stack.callback(log.close)
+            store = SqliteStore(settings.store.path, time.time)
+            await store.open()
+            stack.push_async_callback(store.close)
+            providers: dict[str, Provider] = {n: OpenAIProvider(e) for n, e in self._endpoints.items()}
+            for provider in providers.values():
+                stack.push_async_callback(provider.close)
+            fetcher = ImageFetcher(_fetch_policy(settings))
+            stack.push_async_callback(fetcher.close)
+            pipeline = Pipeline(
+                catalog=self._catalog,
+                policies=settings.policies,
+                forecaster=Forecaster(
+                    encode,
+                    router,
+                    encode_limit_s=settings.encoder.timeout_ms / 1e3,
+                    forecast_limit_s=settings.router.timeout_ms / 1e3,
+                    report=self._report,
+                ),
+                providers=providers,
+                store=store,
+                images=RemoteImages(fetcher),
+                observers=(self._metrics, log, store),
+                limits=Limits(settings.max_attempts, _lease_s(settings.providers)),
+                report=self._report,
+            )
+            stack.push_async_callback(pipeline.drain)
+            self._rest.store = store
+            self._chat = ChatRoutes(
+                pipeline,
+                self._tenants,
+                ImageLimits(
+                    max_pixels=settings.images.max_pixels,
+                    max_bytes=int(settings.images.max_mb * MEBIBYTE),
+                    max_per_request=settings.images.max_per_request,
+                ),
+                int(settings.server.max_body_mb * MEBIBYTE),
+                self._metrics,
+            )
+            yield
+
+    def _load_networks(self) -> tuple[Encoder, Router]:
+        """The encoder and the router trained for it. Raises ConfigError when they do not fit."""
+        encoder = self._encoder or DualEncoder.load(
+            bundled_encoder(self._settings.encoder.bundle), threads=self._settings.encoder.threads
+        )
+        router = self._router or _router(self._settings.router.artifact)
+        if router.encoder_digest != encoder.digest:
+            raise ConfigError(
+                f"the router was trained on encoder {router.encoder_digest[:12]}, {encoder.name} is {encoder.digest[:12]}"
+            )
+        return encoder, router
+
+    def _report(self, where: str, error: BaseException) -> None:
+        """An error inside Loupe that must not fail a request: counted, and logged with its trace."""
+        self._metrics.internal_error(where)
+        _log.error("%s: %s", where, type(error).__name__, exc_info=error)
+
+
+def build(settings: Settings) -> Gateway:
+    """A gateway on these settings. Raises ConfigError for keys and secrets that are not there."""
+    return Gateway(settings)
+
+
+def _router(name: str) -> Router:
+    path = bundled_router() if name == "default" else Path(name)
+    try:
+        return load_router(path)
+    except (ArtifactError, OSError) as error:
+        raise ConfigError(f"router.artifact: {error}") from error
+
+
+def _candidate(section: CandidateSettings) -> Candidate:
+    return Candidate(
+        name=section.name,
+        provider=section.provider,
+        provider_model=section.provider_model or section.name,
+        price=Price(_nanodollars(section.input_usd_per_mtok), _nanodollars(section.output_usd_per_mtok)),
+        image_tokens=image_token_formula(section.image_tokens),
+        forecast_as=section.forecast_as or section.name,
+        context_tokens=section.context_tokens,
+        max_output_tokens=section.max_output_tokens,
+        sees_images=section.sees_images,
+        calls_tools=section.calls_tools,
+        limit_parameter=section.limit_parameter,
+    )
+
+
+def _tenants(sections: tuple[TenantSettings, ...], catalog: list[str]) -> Tenants:
+    by_key: dict[str, Tenant] = {}
+    for section in sections:
+        budget = section.budget
+        tenant = Tenant(
+            name=section.name,
+            candidates=section.candidates or tuple(catalog),
+            quality_weight=section.quality_weight,
+            on_infeasible=section.on_infeasible,
+            budget=Budget(_nanodollars(budget.usd), budget.period) if budget else None,
+        )
+        for key in section.keys:
+            if by_key.setdefault(key.hash(), tenant) is not tenant:
+                raise ConfigError(f"tenant {section.name}: one of its keys is another tenant's too")
+    return Tenants(by_key)
+
+
+def _endpoint(name: str, section: ProviderSettings) -> Endpoint:
+    return Endpoint(
+        name=name,
+        base_url=section.base_url,
+        api_key=secret_from(section.api_key_env) if section.api_key_env else None,
+        headers=tuple(section.headers.items()),
+        connect_s=section.connect_s,
+        first_byte_s=section.first_byte_s,
+        idle_s=section.idle_s,
+        total_s=section.total_s,
+        max_connections=section.max_connections,
+    )
+
+
+def _fetch_policy(settings: Settings) -> FetchPolicy:
+    images = settings.images
+    return FetchPolicy(
+        schemes=images.schemes,
+        allow_hosts=frozenset(images.allow_hosts),
+        max_bytes=int(images.max_mb * MEBIBYTE),
+        max_pixels=images.max_pixels,
+        total_timeout_s=images.timeout_s,
+    )
+
+
+def _lease_s(providers: Mapping[str, ProviderSettings]) -> float:
+    """A hold must outlive the longest exchange, or it would be charged while its holder is well."""
+    return max(p.connect_s + p.first_byte_s + p.total_s for p in providers.values()) + LEASE_MARGIN_S
+
+
+def _nanodollars(usd: float) -> int:
+    return round(usd * NANODOLLARS)

@@ -1,0 +1,51 @@
+"""What one attempt costs, at every point where it may end."""
+
+from __future__ import annotations
+
+from gateway.core.decision import Assessment
+from gateway.core.meter import Usage
+from gateway.core.pricing import cost
+from gateway.core.query import Query
+
+
+class Bill:
+    """The running charge of one attempt. Until the request is sent it is zero; a reply cut short is charged its
+    input plus what was seen, at most the hold; a complete one is charged its usage, or our own count of it.
+    """
+
+    __slots__ = ("_choice", "_query", "_sent", "granted", "metered", "usage")
+
+    def __init__(self, choice: Assessment, query: Query) -> None:
+        self._choice = choice
+        self._query = query
+        self._sent = False
+        self.granted = 0
+        self.usage = Usage(0, 0)
+        self.metered = False
+
+    @property
+    def charge(self) -> int:
+        """Nanodollars."""
+        if not self._sent:
+            return 0
+        price = self._choice.candidate.price
+        amount = cost(price, self.usage.input_tokens, self.usage.output_tokens)
+        return min(amount, self.granted) if self.metered else amount
+
+    def sent(self) -> None:
+        """The request is on its way: from here its input may be billed."""
+        self._sent = True
+        self.seen(0)
+
+    def unsent(self) -> None:
+        """The attempt failed before its first byte: it cost nothing."""
+        self._sent = False
+        self.usage, self.metered = Usage(0, 0), False
+
+    def seen(self, output_tokens: int) -> None:
+        """Our own count of what came, for want of the provider's."""
+        self.usage, self.metered = Usage(self._choice.input_tokens, output_tokens), True
+
+    def billed(self, usage: Usage) -> None:
+        """The provider's own count."""
+        self.usage, self.metered = usage, False

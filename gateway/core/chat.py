@@ -1,0 +1,112 @@
+"""A chat completion request as it came in: parsed once, its bytes kept."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.core.query import Query, QueryImage
+
+Raw = bytes | memoryview
+"""A JSON value as it stands in the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class InlineImage:
+    """An image that came as a data URL. `payload` is its base64 text, not copied and not decoded until read."""
+
+    payload: Raw
+    key: bytes
+
+    def read(self) -> bytes:
+        return base64.b64decode(self.payload)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedImage:
+    """An image that was fetched from a URL."""
+
+    data: bytes
+    key: bytes
+
+    def read(self) -> bytes:
+        return self.data
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteImage:
+    """An image that is yet to be fetched. Its URL stands in part `part` of message `message`.
+
+    `encoded` says whether routing looks at it, or only prices it.
+    """
+
+    url: str
+    detail: str
+    message: int
+    part: int
+    encoded: bool
+
+    @property
+    def param(self) -> str:
+        return f"messages[{self.message}].content[{self.part}].image_url.url"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One request, with everything that routing, pricing and sending need.
+
+    Attributes:
+        fields: top-level members, name -> raw JSON value.
+        query: what prices and routing see; complete once `remote` is empty.
+        images: the images to encode: those of the last message that has any.
+        remote: images that must be fetched before the query is complete.
+        cap: `X-Budget` in nanodollars.
+        allowed: `X-Candidates`.
+    """
+
+    model: str
+    fields: Mapping[str, Raw]
+    query: Query
+    images: tuple[InlineImage | FetchedImage, ...]
+    remote: tuple[RemoteImage, ...]
+    streamed: bool
+    wants_usage: bool
+    cap: int | None
+    quality_weight: float | None
+    allowed: tuple[str, ...] | None
+
+
+def inline_image(payload: Raw, width: int, height: int, detail: str) -> tuple[InlineImage, QueryImage]:
+    """The two faces of a data URL's image: what is encoded and what is priced."""
+    key = hashlib.sha256(payload).digest()
+    return InlineImage(payload, key), QueryImage(width, height, detail, key)
+
+
+def body_for(request: ChatRequest, model: str, limit_parameter: str, output_limit: int) -> bytes:
+    """The request's body for one candidate: other members stand as the client wrote them.
+
+    Sets `model` and the output limit, and asks for usage on streams, so that the bill is exact.
+    """
+    fields = dict(request.fields)
+    fields["model"] = json.dumps(model).encode()
+    name = "max_completion_tokens" if "max_completion_tokens" in fields else limit_parameter
+    if name == limit_parameter and "max_tokens" in fields:
+        name = "max_tokens"
+    fields[name] = str(output_limit).encode()
+    if name == "max_completion_tokens":
+        fields.pop("max_tokens", None)
+    if request.streamed:
+        fields["stream_options"] = _with_usage(fields.get("stream_options"))
+    parts: list[Raw] = []
+    for key, value in fields.items():
+        parts += (b"," if parts else b"{", json.dumps(key).encode(), b":", value)
+    parts.append(b"}")
+    return b"".join(parts)
+
+
+def _with_usage(options: Raw | None) -> bytes:
+    given = json.loads(bytes(options)) if options is not None else None
+    return json.dumps({**(given or {}), "include_usage": True}).encode()

@@ -1,0 +1,203 @@
+"""Which candidate is worth its price: the rule that turns forecasts, a cap and a preference into ranked choices.
+
+score = quality - lambda * expected_cost / reference_cost, over the candidates that can serve the query within
+the cap. Ranked by expected cost, reserved by the ceiling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from gateway.core.catalog import Candidate
+from gateway.core.pricing import affordable_output_tokens, cost
+from gateway.core.query import Query
+from gateway.core.text_tokens import ceiling_text_tokens, expected_text_tokens
+
+EXPECTED_TOKENS_PER_MESSAGE = 4
+CEILING_TOKENS_PER_MESSAGE = 16
+CEILING_TOKENS_PER_REQUEST = 64
+LARGEST_LAMBDA = 1e6
+
+OnInfeasible = Literal["refuse", "cheapest"]
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateForecast:
+    """What the router expects of one candidate on one query (tokens are for one of `n` replies)."""
+
+    quality: float
+    quality_std: float
+    output_tokens: float
+    output_tokens_high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """One row of the decision table.
+
+    Attributes:
+        forecast: None when routing declined.
+        input_tokens: expected; `input_ceiling`: can not be exceeded.
+        output_limit: output tokens that one reply may take, under the client's limit, the context and the cap;
+            the provider is always told it, so that it can not bill past the ceiling.
+        expected_cost, ceiling, floor: nanodollars. The ceiling is what is reserved; with less than the floor the
+            reply would be cut before its forecast 90% quantile.
+        dropped: why it can not serve, or None.
+    """
+
+    candidate: Candidate
+    forecast: CandidateForecast | None
+    input_tokens: int
+    input_ceiling: int
+    output_limit: int
+    expected_cost: int
+    ceiling: int
+    floor: int
+    score: float
+    dropped: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """What the request and its tenant ask of the decision."""
+
+    lagrangian: float
+    cap: int | None = None
+    on_infeasible: OnInfeasible = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Ranked choices (best first), what was dropped and why, and the least cap that would have been enough."""
+
+    choices: tuple[Assessment, ...]
+    dropped: tuple[Assessment, ...]
+    cheapest_feasible: Assessment | None
+    propensity: float = 1.0
+
+
+def lagrangian_of(quality_weight: float) -> float:
+    """lambda for a preference of 0 (only price counts) to 1 (only quality counts): (1 - w) / w."""
+    if quality_weight <= 0:
+        return LARGEST_LAMBDA
+    return min((1 - quality_weight) / quality_weight, LARGEST_LAMBDA)
+
+
+def decide(
+    query: Query,
+    candidates: Sequence[Candidate],
+    forecasts: Mapping[str, CandidateForecast] | None,
+    preference: Preference,
+    *,
+    reference_cost: int,
+    is_healthy: Callable[[str], bool],
+) -> Decision:
+    """Rank the candidates for a query. Without forecasts the order of `candidates` is the ranking."""
+    rows = [
+        _assess(
+            query,
+            candidate,
+            (forecasts or {}).get(candidate.forecast_as),
+            preference,
+            reference_cost,
+            is_healthy,
+        )
+        for candidate in candidates
+    ]
+    fitting = [row for row in rows if row.dropped is None]
+    if forecasts is not None:
+        fitting.sort(key=lambda row: (-row.score, row.expected_cost))
+    over_cap = [row for row in rows if row.dropped == OVER_CAP]
+    cheapest = min(fitting + over_cap, key=lambda row: row.floor, default=None)
+    if not fitting and preference.on_infeasible == "cheapest":
+        cut_short = [row for row in over_cap if row.output_limit >= 1]
+        fitting = [replace(row, dropped=None) for row in sorted(cut_short, key=lambda row: row.floor)[:1]]
+    chosen = {row.candidate.name for row in fitting}
+    dropped = [row for row in rows if row.candidate.name not in chosen]
+    return Decision(tuple(fitting), tuple(dropped), cheapest)
+
+
+OVER_CAP = "over_cap"
+BLIND = "sees_no_images"
+NO_TOOLS = "calls_no_tools"
+UNHEALTHY = "resting_after_failures"
+CONTEXT = "context_too_short"
+
+
+def fit_to_hold(row: Assessment, query: Query, granted: int) -> int:
+    """Output tokens a reply may take when `granted` nanodollars (floor <= granted <= ceiling) were reserved."""
+    if granted >= row.ceiling:
+        return row.output_limit
+    affordable = affordable_output_tokens(row.candidate.price, row.input_ceiling, granted)
+    if affordable is None:
+        return row.output_limit
+    return min(row.output_limit, affordable // query.choices)
+
+
+def _assess(
+    query: Query,
+    candidate: Candidate,
+    forecast: CandidateForecast | None,
+    preference: Preference,
+    reference_cost: int,
+    is_healthy: Callable[[str], bool],
+) -> Assessment:
+    price = candidate.price
+    images = sum(candidate.image_tokens(i.width, i.height, i.detail) for i in query.images)
+    expected_input = expected_text_tokens(query.prompt_bytes) + EXPECTED_TOKENS_PER_MESSAGE * query.messages + images
+    input_ceiling = (
+        ceiling_text_tokens(query.prompt_bytes)
+        + CEILING_TOKENS_PER_MESSAGE * query.messages
+        + CEILING_TOKENS_PER_REQUEST
+        + images
+    )
+    if forecast is None:
+        mean, high = map(float, candidate.typical_output_tokens)
+    else:
+        mean, high = forecast.output_tokens, forecast.output_tokens_high
+
+    room = candidate.context_tokens - expected_input
+    own_limit = min(candidate.max_output_tokens, room)
+    limit = own_limit if query.max_output_tokens is None else min(query.max_output_tokens, own_limit)
+    needed = max(1, min(limit, round(high)))
+    floor = cost(price, input_ceiling, needed * query.choices)
+
+    dropped = _unable(query, candidate, room, is_healthy)
+    if preference.cap is not None and dropped is None:
+        affordable = affordable_output_tokens(price, input_ceiling, preference.cap)
+        if affordable is not None and affordable < limit * query.choices:
+            limit = affordable // query.choices
+            if limit < needed:
+                dropped = OVER_CAP
+    limit = max(limit, 0)
+    expected = cost(price, expected_input, round(min(mean, limit)) * query.choices)
+    score = (forecast.quality if forecast else 0.0) - preference.lagrangian * (
+        expected / reference_cost if reference_cost else 0.0
+    )
+    ceiling = cost(price, input_ceiling, limit * query.choices)
+    return Assessment(
+        candidate,
+        forecast,
+        expected_input,
+        input_ceiling,
+        limit,
+        expected,
+        ceiling,
+        floor,
+        score,
+        dropped,
+    )
+
+
+def _unable(query: Query, candidate: Candidate, room: int, is_healthy: Callable[[str], bool]) -> str | None:
+    if query.images and not candidate.sees_images:
+        return BLIND
+    if query.uses_tools and not candidate.calls_tools:
+        return NO_TOOLS
+    if room < 1:
+        return CONTEXT
+    if not is_healthy(candidate.name):
+        return UNHEALTHY
+    return None

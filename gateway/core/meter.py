@@ -1,0 +1,233 @@
+"""Reads a reply in passing: its usage, its end, and what to bill when the provider counted nothing.
+
+Bytes go through untouched but for two places: `model` names the candidate that served, and the last data event
+of a stream carries the exact cost (`x_route`). Only events that matter are parsed; content is only searched.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+BYTES_PER_TOKEN = 4
+_MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
+_SPECIAL = re.compile(rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|\[DONE\]|"error"\s*:')
+_EVENT_END = re.compile(rb"\r?\n\r?\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as billed: input, and output over all choices."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+class BrokenReply(ValueError):
+    """A whole reply that is no chat completion."""
+
+
+class StreamMeter:
+    """Follows one server-sent-event stream. Feed it every chunk; at the end ask `finish` for the last bytes."""
+
+    __slots__ = (
+        "_candidate",
+        "_ends",
+        "_model",
+        "_named",
+        "_seen",
+        "_tail",
+        "_wants_usage",
+        "done",
+        "failed",
+        "finished",
+        "usage",
+    )
+
+    def __init__(self, candidate: str, *, wants_usage: bool) -> None:
+        self._candidate = b'"model":' + json.dumps(candidate).encode()
+        self._wants_usage = wants_usage
+        self._model: bytes | None = None
+        self._tail = b""
+        self._seen: list[bytes] = []
+        self._ends: list[bytes] = []
+        self._named = False
+        self.usage: Usage | None = None
+        self.finished = False
+        """Whether a choice gave its finish reason."""
+        self.done = False
+        """Whether `[DONE]` was seen."""
+        self.failed = False
+        """Whether the provider itself sent an error event."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take a chunk of any size; return what to send on now (whole events only, perhaps none)."""
+        if self._tail:
+            data = self._tail + data
+        end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\n\r\n") + 3)
+        if end < 3:
+            self._tail = data
+            return b""
+        self._tail = data[end:]
+        block = data[:end] if self._tail else data
+        if not self._named:
+            self._learn_model(block)
+        if self._model is not None:
+            block = block.replace(self._model, self._candidate)
+        if _SPECIAL.search(block) is None:
+            self._seen.append(block)
+            return block
+        return b"".join(self._event(event) for event in _events(block))
+
+    def finish(self, extra: dict[str, Any]) -> bytes:
+        """The end of a stream that came to its end: the last data event, with `extra` merged into it, and `[DONE]`."""
+        ends = self._ends
+        if ends:
+            ends[-1] = _merge(ends[-1], extra)
+        return b"".join(ends) + b"data: [DONE]\n\n"
+
+    def break_off(self, message: str, code: str) -> bytes:
+        """The end of a stream that broke: what was held back, then an error event (unless the provider sent its own),
+        and no `[DONE]`.
+        """
+        ends = b"".join(self._ends)
+        if self.failed:
+            return ends
+        error = {"message": message, "type": "provider_error", "code": code, "param": None}
+        return ends + b"data: " + json.dumps({"error": error}).encode() + b"\n\n"
+
+    def output_tokens_seen(self) -> int:
+        """Output tokens of what came through, by our own count: a token an event, or four bytes a token if more."""
+        events = text_bytes = 0
+        for block in [*self._seen, *self._ends]:
+            for event in _events(block):
+                seen = _text_bytes(_payload(event))
+                events += seen > 0
+                text_bytes += seen
+        return max(events, -(-text_bytes // BYTES_PER_TOKEN))
+
+    def _learn_model(self, block: bytes) -> None:
+        found = _MODEL.search(block)
+        if found is not None:
+            self._named = True
+            self._model = found.group() if found.group() != self._candidate else None
+
+    def _event(self, event: bytes) -> bytes:
+        """Send an event on, hold it back because it may be the last, or drop it."""
+        if _data(event) == b"[DONE]":
+            self.done = True
+            return b""
+        payload = _payload(event)
+        usage = _usage(payload)
+        if usage is not None:
+            self.usage = usage
+        if isinstance(payload, dict) and payload.get("error"):
+            self.failed = True
+            return event
+        choices = payload.get("choices") if isinstance(payload, dict) else None
+        if not choices and usage is not None:
+            if self._wants_usage:
+                self._ends.append(event)
+            return b""
+        if isinstance(choices, list) and any(_finished(choice) for choice in choices):
+            self.finished = True
+            released, self._ends = self._ends, [event]
+            self._seen.extend(released)
+            return b"".join(released)
+        self._seen.append(event)
+        return event
+
+
+@dataclass(frozen=True, slots=True)
+class WholeReply:
+    """A reply that was not streamed, with the candidate's name in it. `output_tokens` is our own count."""
+
+    body: bytes
+    usage: Usage | None
+    output_tokens: int
+
+
+def read_whole(body: bytes, candidate: str) -> WholeReply:
+    """Read a whole reply; raises BrokenReply when it is no JSON object."""
+    try:
+        payload = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BrokenReply(f"the reply is no JSON: {error}") from None
+    if not isinstance(payload, dict):
+        raise BrokenReply("the reply is no JSON object")
+    named = b'"model":' + json.dumps(candidate).encode()
+    found = _MODEL.search(body)
+    if found is not None and json.loads(b"{" + found.group() + b"}")["model"] == payload.get("model"):
+        body = body[: found.start()] + named + body[found.end() :]
+    else:
+        body = json.dumps({**payload, "model": candidate}).encode()
+    return WholeReply(body, _usage(payload), -(-_text_bytes(payload) // BYTES_PER_TOKEN))
+
+
+def partial_output_tokens(body: bytes) -> int:
+    """Output tokens of a whole reply that broke off: its bytes are all that is known, so they are counted as text."""
+    return -(-len(body) // BYTES_PER_TOKEN)
+
+
+def _events(block: bytes) -> list[bytes]:
+    events, start = [], 0
+    for end in _EVENT_END.finditer(block):
+        events.append(block[start : end.end()])
+        start = end.end()
+    return events
+
+
+def _data(event: bytes) -> bytes:
+    """The joined `data:` lines of an event."""
+    lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
+    return lines[0] if len(lines) == 1 else b"\n".join(lines)
+
+
+def _payload(event: bytes) -> Any:
+    try:
+        return json.loads(_data(event))
+    except ValueError:  # a comment, a keep-alive or nonsense: sent on as it is, it counts for nothing
+        return None
+
+
+def _usage(payload: Any) -> Usage | None:
+    usage = payload.get("usage") if isinstance(payload, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    inputs, outputs = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if type(inputs) is int and type(outputs) is int and min(inputs, outputs) >= 0:
+        return Usage(inputs, outputs)
+    return None
+
+
+def _finished(choice: Any) -> bool:
+    return isinstance(choice, dict) and bool(choice.get("finish_reason"))
+
+
+def _text_bytes(payload: Any) -> int:
+    """UTF-8 bytes of everything in a chunk or reply that was made of output tokens."""
+    choices = payload.get("choices") if isinstance(payload, dict) else None
+    total = 0
+    for choice in choices if isinstance(choices, list) else ():
+        said = choice.get("delta") or choice.get("message") if isinstance(choice, dict) else None
+        if isinstance(said, dict):
+            total += _length(said)
+    return total
+
+
+def _length(said: Any, key: str = "") -> int:
+    if isinstance(said, str):
+        return 0 if key in ("role", "id", "type") else len(said.encode("utf-8", "surrogatepass"))
+    if isinstance(said, dict):
+        return sum(_length(value, name) for name, value in said.items())
+    if isinstance(said, list):
+        return sum(_length(value) for value in said)
+    return 0
+
+
+def _merge(event: bytes, extra: dict[str, Any]) -> bytes:
+    """The event with `extra`'s members added to its JSON object."""
+    data = _data(event)
+    return b"data: " + data[:-1] + b"," + json.dumps(extra).encode()[1:] + b"\n\n"

@@ -1,0 +1,33 @@
+"""Money is an integer of nanodollars: 1 USD = 1,000,000,000. Nothing here is ever a float."""
+
+from __future__ import annotations
+
+from decimal import ROUND_FLOOR, Decimal, InvalidOperation
+
+NANODOLLARS = 1_000_000_000
+LARGEST_USD = 1_000_000
+"""Amounts over this are taken for a mistake."""
+
+
+def from_usd(text: str) -> int:
+    """Nanodollars of a decimal amount in USD, rounded down; ValueError says what is wrong with the text."""
+    try:
+        amount = Decimal(text.strip())
+    except InvalidOperation:
+        raise ValueError(f"{text[:40]!r} is not a decimal number of USD") from None
+    if not amount.is_finite():
+        raise ValueError(f"{text[:40]!r} is not a finite number of USD")
+    if amount < 0:
+        raise ValueError(f"{text[:40]!r} is negative")
+    if amount > LARGEST_USD:
+        raise ValueError(f"{text[:40]!r} is over the largest amount, {LARGEST_USD} USD")
+    return int((amount * NANODOLLARS).to_integral_value(rounding=ROUND_FLOOR))
+
+
+def to_usd(nanodollars: int) -> str:
+    """The amount in USD as a plain decimal: no exponent, no trailing zeros (`0.00125`)."""
+    sign = "-" if nanodollars < 0 else ""
+    whole, part = divmod(abs(nanodollars), NANODOLLARS)
+    if not part:
+        return f"{sign}{whole}"
+    return f"{sign}{whole}.{part:09d}".rstrip("0")

@@ -1,0 +1,37 @@
+"""What routing needs to know of a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class QueryImage:
+    """An image as prices see it: pixels and the asked detail (`auto`, `low`, `high`)."""
+
+    width: int
+    height: int
+    detail: str
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A request's text, images and shape.
+
+    Attributes:
+        text: what is encoded: the last user turn's text.
+        prompt_bytes: UTF-8 bytes of everything that becomes text tokens (messages, tools, schemas).
+        messages: how many messages there are; each adds a few tokens of its own.
+        images: every image of the conversation, in order.
+        choices: `n`.
+        max_output_tokens: the client's own limit, or None.
+    """
+
+    text: str
+    prompt_bytes: int
+    messages: int
+    images: tuple[QueryImage, ...] = ()
+    choices: int = 1
+    max_output_tokens: int | None = None
+    uses_tools: bool = False

@@ -1,0 +1,103 @@
+"""Encode and forecast under a time limit, or decline: routing never fails a request and never holds it up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.core.decision import CandidateForecast
+from models.base import ImageSource, Views
+from routers.base import Router
+
+Forecasts = Mapping[str, CandidateForecast]
+CACHE_ENTRIES = 8_192
+
+
+class QueryEncoder(Protocol):
+    """The part of `models.cached.QueryEncoder` that routing needs."""
+
+    def cached(self, text: str, images: Sequence[ImageSource]) -> Views | None: ...
+    async def encode(self, text: str, images: Sequence[ImageSource]) -> Views: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """Why there is no forecast: a short label for `X-Route-Reason` and metrics."""
+
+    reason: str
+
+
+class Forecaster:
+    """Forecasts per candidate for a query. Time limits in seconds."""
+
+    def __init__(
+        self,
+        encoder: QueryEncoder,
+        router: Router,
+        *,
+        encode_limit_s: float,
+        forecast_limit_s: float,
+        report: Callable[[str, BaseException], None],
+    ) -> None:
+        self._encoder = encoder
+        self._router = router
+        self._encode_limit_s = encode_limit_s
+        self._forecast_limit_s = forecast_limit_s
+        self._report = report
+        self._known: OrderedDict[tuple[str, tuple[bytes, ...]], Forecasts] = OrderedDict()
+
+    @property
+    def router_digest(self) -> str:
+        return self._router.digest
+
+    def known(self, text: str, images: Sequence[ImageSource]) -> Forecasts | None:
+        """The forecast of a query seen before, without waiting."""
+        key = (text, tuple(image.key for image in images))
+        forecasts = self._known.get(key)
+        if forecasts is not None:
+            self._known.move_to_end(key)
+        return forecasts
+
+    async def forecast(self, text: str, images: Sequence[ImageSource]) -> Forecasts | Declined:
+        """Forecast a query, or say why not; takes no longer than both limits together."""
+        views = self._encoder.cached(text, images)
+        if views is None:
+            try:
+                async with asyncio.timeout(self._encode_limit_s):
+                    views = await self._encoder.encode(text, images)
+            except TimeoutError:
+                return Declined("encoder_timeout")
+            except Exception as error:  # whatever breaks in the encoder, the request is served
+                self._report("encoder_failed", error)
+                return Declined("encoder_failed")
+        try:
+            async with asyncio.timeout(self._forecast_limit_s):
+                forecasts = await asyncio.to_thread(self._run_router, views)
+        except TimeoutError:
+            return Declined("router_timeout")
+        except Exception as error:
+            self._report("router_failed", error)
+            return Declined("router_failed")
+        self._keep((text, tuple(image.key for image in images)), forecasts)
+        return forecasts
+
+    def _run_router(self, views: Views) -> Forecasts:
+        router = self._router
+        found = router.forecast(views)
+        columns = zip(
+            router.candidates,
+            found.quality[0].tolist(),
+            found.quality_std[0].tolist(),
+            found.output_tokens[0].tolist(),
+            found.output_tokens_high[0].tolist(),
+            strict=True,
+        )
+        return {name: CandidateForecast(*numbers) for name, *numbers in columns}
+
+    def _keep(self, key: tuple[str, tuple[bytes, ...]], forecasts: Forecasts) -> None:
+        self._known[key] = forecasts
+        while len(self._known) > CACHE_ENTRIES:
+            self._known.popitem(last=False)

@@ -1,0 +1,280 @@
+"""The life of a request, top to bottom: fetch, encode, forecast, decide, reserve, send, relay, settle, record."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.core.bill import Bill
+from gateway.core.breaker import Breaker
+from gateway.core.catalog import Candidate, Catalog
+from gateway.core.chat import body_for
+from gateway.core.decision import Assessment, Decision, Preference, decide, fit_to_hold, lagrangian_of
+from gateway.core.record import Attempt, RequestRecord
+from gateway.errors import ProviderError, RequestError
+from gateway.forecaster import Declined, Forecaster, Forecasts
+from gateway.providers.base import Provider
+from gateway.refusals import (
+    infeasible,
+    no_such_candidate,
+    no_such_model,
+    over_quota,
+    provider_failed,
+    store_unavailable,
+)
+from gateway.relay import Sink, relay_stream, relay_whole
+from gateway.remote_images import RemoteImages
+from gateway.stores.base import BudgetStore, Granted, Hold, Refused, StoreError
+from gateway.telemetry.observer import Observer
+from gateway.turn import Turn
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How often a request is tried, and how long a hold outlives a crashed holder (seconds)."""
+
+    max_attempts: int
+    lease_s: float
+
+
+class Pipeline:
+    """Serves requests. One instance a process; every collaborator comes in from the composition root."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        policies: Mapping[str, float],
+        forecaster: Forecaster,
+        providers: Mapping[str, Provider],
+        store: BudgetStore,
+        images: RemoteImages,
+        observers: Sequence[Observer],
+        limits: Limits,
+        report: Callable[[str, BaseException], None],
+    ) -> None:
+        self._catalog = catalog
+        self._policies = policies
+        self._forecaster = forecaster
+        self._providers = providers
+        self._store = store
+        self._images = images
+        self._observers = observers
+        self._limits = limits
+        self._report = report
+        self._breakers = {candidate.name: Breaker() for candidate in catalog}
+        self._settling: set[asyncio.Task[Any]] = set()
+
+    async def serve(self, turn: Turn, sink: Sink) -> None:
+        """Answer a request through the sink: a reply or a refusal, then settle and record, whatever happens."""
+        try:
+            await self._serve(turn, sink)
+        except RequestError as error:
+            turn.refused(error)
+            await sink.refuse(error, turn.headers())
+        except Exception as error:  # a fault of ours: the client is told no more than that
+            self._report("pipeline", error)
+            fault = RequestError("an error inside the gateway", status=500, code="internal_error")
+            turn.refused(fault)
+            if not sink.started:
+                await sink.refuse(fault, turn.headers())
+        except asyncio.CancelledError:
+            turn.outcome, turn.status = "client_left", 499
+            if not sink.client_left:  # the server is going down
+                raise
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+        finally:
+            self._record(turn)
+
+    async def preview(self, turn: Turn) -> Decision:
+        """Decide without sending: the dry run. Raises RequestError only for a request that can not be read."""
+        return await self._decide(turn)
+
+    async def drain(self) -> None:
+        """Wait until every settlement under way is done."""
+        while self._settling:
+            await asyncio.gather(*self._settling, return_exceptions=True)
+
+    async def _serve(self, turn: Turn, sink: Sink) -> None:
+        decision = await self._decide(turn)
+        if not decision.choices:
+            raise infeasible(decision, turn.request)
+        refused: Refused | None = None
+        for choice in decision.choices:
+            if len(turn.attempts) >= self._limits.max_attempts:
+                break
+            try:
+                refused = await self._attempt(turn, choice, sink) or refused
+            except ProviderError as error:
+                if error.permanent:
+                    raise provider_failed([error]) from None
+                turn.failures.append(error)
+                continue
+            if turn.outcome:
+                return
+        if turn.failures:
+            raise provider_failed(turn.failures)
+        if refused is not None:
+            raise over_quota(refused, turn.tenant, time.time())
+        raise infeasible(decision, turn.request)
+
+    async def _decide(self, turn: Turn) -> Decision:
+        candidates, weight, routed = self._resolve(turn)
+        turn.request = await self._images.fetch(turn.request)
+        forecasts: Forecasts | None = None
+        if routed:
+            forecasts = await self._forecast(turn)
+        else:
+            turn.reason = "pinned"
+        turn.preference = Preference(
+            lagrangian_of(weight), turn.request.cap, turn.tenant.on_infeasible if routed else "refuse"
+        )
+        now = time.monotonic()
+        turn.decision = decide(
+            turn.request.query,
+            candidates,
+            forecasts,
+            turn.preference,
+            reference_cost=self._catalog.reference_cost,
+            is_healthy=(lambda name: self._breakers[name].allows(now)) if routed else _always,
+        )
+        return turn.decision
+
+    def _resolve(self, turn: Turn) -> tuple[list[Candidate], float, bool]:
+        """The candidates in the tenant's order, the quality weight, and whether to route at all."""
+        request, tenant = turn.request, turn.tenant
+        order = [c for c in map(self._catalog.get, tenant.candidates) if c is not None]
+        if request.model != AUTO and request.model not in self._policies:
+            pinned = [c for c in order if c.name == request.model]
+            if not pinned:
+                raise no_such_model(request.model)
+            return pinned, 1.0, False
+        if request.allowed is not None:
+            for name in request.allowed:
+                if all(candidate.name != name for candidate in order):
+                    raise no_such_candidate(name)
+            order = [candidate for candidate in order if candidate.name in request.allowed]
+        weight = request.quality_weight
+        if weight is None:
+            weight = self._policies.get(request.model, tenant.quality_weight)
+        return order, weight, True
+
+    async def _forecast(self, turn: Turn) -> Forecasts | None:
+        request = turn.request
+        known = self._forecaster.known(request.query.text, request.images)
+        if known is not None:
+            turn.reason = "routed"
+            return known
+        began = time.perf_counter()
+        found = await self._forecaster.forecast(request.query.text, request.images)
+        turn.encode_s = time.perf_counter() - began
+        if isinstance(found, Declined):
+            turn.reason = f"declined:{found.reason}"
+            return None
+        turn.reason = "routed"
+        return found
+
+    async def _attempt(self, turn: Turn, choice: Assessment, sink: Sink) -> Refused | None:
+        """Reserve, send, relay and settle one choice.
+
+        Returns the refusal when its hold did not fit. Raises ProviderError when it failed with nothing relayed.
+        """
+        request, name = turn.request, choice.candidate.name
+        ceiling = choice.ceiling if request.cap is None else min(choice.ceiling, request.cap - turn.cost)
+        floor = min(choice.floor, choice.ceiling)
+        if ceiling < floor:
+            return None
+        hold_id = f"{turn.request_id}.{turn.holds}"
+        turn.holds += 1
+        bill = Bill(choice, request.query)
+        settled = False
+
+        async def settle() -> None:
+            nonlocal settled
+            if not settled:
+                settled = True
+                turn.cost += bill.charge
+                await self._shielded(self._settle(hold_id, bill.charge))
+
+        try:
+            granted = await self._reserve(turn, Hold(hold_id, turn.windows, ceiling, floor, self._limits.lease_s))
+            if isinstance(granted, Refused):
+                settled = True
+                return granted
+            bill.granted = granted.amount
+            turn.chosen(choice, granted)
+            breaker = self._breakers[name]
+            try:
+                await self._exchange(turn, choice, bill, settle, sink)
+            except ProviderError as error:
+                if not error.permanent:
+                    breaker.failed(time.monotonic())
+                turn.attempts.append(Attempt(name, error.reason, bill.charge))
+                raise
+            breaker.succeeded()
+            turn.attempts.append(Attempt(name, None, bill.charge))
+            return None
+        finally:
+            await settle()
+
+    async def _exchange(
+        self,
+        turn: Turn,
+        choice: Assessment,
+        bill: Bill,
+        settle: Callable[[], Coroutine[Any, Any, None]],
+        sink: Sink,
+    ) -> None:
+        candidate = choice.candidate
+        limit = fit_to_hold(choice, turn.request.query, bill.granted)
+        body = body_for(turn.request, candidate.provider_model, candidate.limit_parameter, limit)
+        self._breakers[candidate.name].begin(time.monotonic())
+        bill.sent()
+        with turn.waiting():
+            try:
+                exchange = await self._providers[candidate.provider].send(body, turn.request_id)
+            except ProviderError:
+                bill.unsent()
+                raise
+        turn.first_byte()
+        relay = relay_stream if turn.request.streamed else relay_whole
+        try:
+            await relay(turn, exchange, bill, settle, sink)
+        finally:
+            exchange.close()
+
+    async def _reserve(self, hold: Hold) -> Granted | Refused:
+        try:
+            return await self._store.reserve(hold)
+        except StoreError as error:
+            raise store_unavailable() from error
+
+    async def _settle(self, hold_id: str, charge: int) -> None:
+        try:
+            await self._store.settle(hold_id, charge)
+        except StoreError as error:  # the hold stands until its lease ends, and is then charged in full
+            self._report("settle", error)
+
+    async def _shielded(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Carry out `work` to its end even when the request is cancelled meanwhile."""
+        task = asyncio.ensure_future(work)
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+        await asyncio.shield(task)
+
+    def _record(self, turn: Turn) -> None:
+        record: RequestRecord = turn.record(self._forecaster.router_digest)
+        for observer in self._observers:
+            observer.observe(record)
+
+
+def _always(_: str) -> bool:
+    """A candidate that was asked for by name is tried even while it rests."""
+    return True

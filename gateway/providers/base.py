@@ -1,0 +1,34 @@
+"""What a provider is: it takes a finished body and gives an exchange, or fails before the first byte."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+
+class Exchange(Protocol):
+    """A reply under way. Its first bytes have come; the rest may still break off."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The reply's bytes as they come, the first ones included.
+
+        Raises ProviderError when the reply breaks off or a time limit passes.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the exchange now: when the reply is not at its end, the call to the provider is cut. Safe to repeat."""
+        ...
+
+
+class Provider(Protocol):
+    """An outbound HTTP API that serves candidates."""
+
+    async def send(self, body: bytes, request_id: str) -> Exchange:
+        """Send a chat completion; returns once the first bytes of a 2xx reply are there.
+
+        Raises ProviderError otherwise; then nothing was spent, and the next choice may be tried.
+        """
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,104 @@
+"""The refusals of the path, in words that say what, which and the value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from gateway.core.chat import ChatRequest
+from gateway.core.decision import Decision
+from gateway.core.money import to_usd
+from gateway.core.tenant import Tenant
+from gateway.errors import (
+    BudgetInfeasible,
+    InvalidRequest,
+    NotFound,
+    ProviderError,
+    ProviderFailed,
+    QuotaExceeded,
+    RequestError,
+)
+from gateway.stores.base import Refused
+
+NO_RETRY = ("x-should-retry", "false")
+HELD_RETRY_S = 1
+
+
+def no_such_model(name: str) -> NotFound:
+    return NotFound(
+        f"The model {name[:80]!r} does not exist or you do not have access to it; "
+        "ask for 'auto', a policy or a candidate of GET /v1/models.",
+        param="model",
+        code="model_not_found",
+    )
+
+
+def no_such_candidate(name: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"X-Candidates: {name[:80]!r} is not a candidate that you have access to", param="X-Candidates"
+    )
+
+
+def infeasible(decision: Decision, request: ChatRequest) -> RequestError:
+    """402 when a higher cap would do, naming it; 400 when no candidate can serve the request at any price."""
+    cheapest = decision.cheapest_feasible
+    reasons = "; ".join(f"{row.candidate.name}: {row.dropped}" for row in decision.dropped[:16])
+    if cheapest is None or request.cap is None:
+        return InvalidRequest(
+            f"no candidate can serve this request ({reasons or 'none allowed'})", code="no_capable_candidate"
+        )
+    return BudgetInfeasible(
+        f"X-Budget {to_usd(request.cap)} USD is below the cheapest feasible price, {to_usd(cheapest.floor)} USD "
+        f"({cheapest.candidate.name})",
+        param="X-Budget",
+        headers=(NO_RETRY, ("x-route-feasible-cost", to_usd(cheapest.floor))),
+    )
+
+
+def over_quota(refused: Refused, tenant: Tenant, now: float) -> QuotaExceeded:
+    """429: what is left of the window does not cover this request."""
+    window = refused.window
+    headers = [NO_RETRY]
+    if refused.held > 0:
+        headers.append(("retry-after", str(HELD_RETRY_S)))
+    elif window.ends_at is not None:
+        headers.append(("retry-after", str(max(1, round(window.ends_at - now)))))
+    held = f", {to_usd(refused.held)} USD is held by requests in flight" if refused.held else ""
+    return QuotaExceeded(
+        f"tenant {tenant.name}: {to_usd(refused.remaining)} USD of the budget of {to_usd(window.limit)} USD "
+        f"({tenant.budget.period if tenant.budget else 'total'}) is left, this request needs more{held}",
+        headers=tuple(headers),
+    )
+
+
+def provider_failed(failures: Sequence[ProviderError]) -> RequestError:
+    """What the client is told when no attempt served: a fault of the request as the provider words it, else 502."""
+    last = failures[-1]
+    if last.permanent:
+        return _as_provider_said(last)
+    tried = "; ".join(str(failure) for failure in failures)[:600]
+    if all(failure.status == 429 for failure in failures):
+        return ProviderFailed(
+            f"every candidate is rate limited ({tried})",
+            status=429,
+            code="provider_rate_limited",
+            headers=(("retry-after", str(HELD_RETRY_S)),),
+        )
+    return ProviderFailed(f"no candidate answered ({tried})")
+
+
+def store_unavailable() -> RequestError:
+    return RequestError(
+        "the budget can not be checked right now; nothing was spent", status=503, code="store_unavailable"
+    )
+
+
+def _as_provider_said(failure: ProviderError) -> RequestError:
+    message, param, code = str(failure), None, "provider_refused"
+    try:
+        error = json.loads(failure.body)["error"]
+        message = str(error["message"])[:2000]
+        param, code = error.get("param"), error.get("code") or code
+    except (ValueError, LookupError, TypeError, AttributeError):
+        pass  # the provider's error has no such shape: ours stands
+    return InvalidRequest(message, param=param, code=code, status=failure.status or 400)

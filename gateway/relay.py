@@ -1,0 +1,143 @@
+"""From the provider to the client: one path, streamed or not, that owns the exchange until it is settled.
+
+A whole reply is sent once it is complete, so that it is never a 200 with a broken body. A stream is sent on as
+it comes; when it breaks off after the first byte the client gets an error event, and no `[DONE]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
+
+from gateway.core.bill import Bill
+from gateway.core.meter import BrokenReply, StreamMeter, partial_output_tokens, read_whole
+from gateway.core.money import NANODOLLARS
+from gateway.errors import ProviderError, RequestError
+from gateway.providers.base import Exchange
+from gateway.turn import Header, Turn
+
+LARGEST_WHOLE_REPLY = 64 * 1024 * 1024
+Settle = Callable[[], Awaitable[None]]
+
+
+class Sink(Protocol):
+    """The client's side of a request."""
+
+    @property
+    def client_left(self) -> bool:
+        """Whether the client hung up; then the request is cancelled."""
+        ...
+
+    @property
+    def started(self) -> bool:
+        """Whether the status line is on its way: nothing can be refused any more."""
+        ...
+
+    async def start(self, status: int, content_type: bytes, headers: list[Header], length: int | None) -> None: ...
+    async def write(self, data: bytes, *, last: bool = False) -> None: ...
+    async def refuse(self, error: RequestError, headers: list[Header]) -> None: ...
+
+
+async def relay_whole(turn: Turn, exchange: Exchange, bill: Bill, settle: Settle, sink: Sink) -> None:
+    """Collect the reply, settle, send it. Raises ProviderError when it breaks off: nothing was sent then."""
+    candidate = bill_candidate(turn)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for data in _timed(turn, exchange):
+            parts.append(data)
+            size += len(data)
+            if size > LARGEST_WHOLE_REPLY:
+                raise ProviderError(f"{candidate}: a reply over {LARGEST_WHOLE_REPLY} bytes", reason="reply_too_large")
+        reply = read_whole(b"".join(parts), candidate)
+    except BaseException as error:
+        bill.seen(partial_output_tokens(b"".join(parts)))
+        if isinstance(error, BrokenReply):
+            raise ProviderError(f"{candidate}: {error}", reason="broken_reply") from None
+        raise
+    if reply.usage is not None:
+        bill.billed(reply.usage)
+    else:
+        bill.seen(reply.output_tokens)
+    _note(turn, bill, "ok")
+    await settle()
+    await sink.start(200, b"application/json", turn.headers(turn.cost), len(reply.body))
+    await sink.write(reply.body, last=True)
+
+
+async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settle, sink: Sink) -> None:
+    """Send the stream on as it comes. Raises ProviderError when it fails before anything was sent on."""
+    meter = StreamMeter(bill_candidate(turn), wants_usage=turn.request.wants_usage)
+    started = False
+    broken: ProviderError | None = None
+    try:
+        async for data in _timed(turn, exchange):
+            ready = meter.feed(data)
+            if meter.failed and not started:
+                raise ProviderError(f"{bill_candidate(turn)} began with an error", reason="error_event")
+            if not ready:
+                continue
+            if not started:
+                await sink.start(200, b"text/event-stream", turn.headers(), None)
+                started = True
+            with turn.waiting():
+                await sink.write(ready)
+    except ProviderError as error:
+        broken = None if meter.done else error
+    except BaseException:
+        _count(bill, meter)
+        _note(turn, bill, "cut_short")
+        raise
+    if broken is None and not (meter.done or meter.finished):
+        broken = ProviderError(f"{bill_candidate(turn)}: the stream ended early", reason="broke_off")
+    _count(bill, meter)
+    if broken is not None and not started:
+        raise broken
+    _note(turn, bill, "ok" if broken is None else "cut_short")
+    await settle()
+    if not started:
+        await sink.start(200, b"text/event-stream", turn.headers(), None)
+    if broken is None:
+        end = meter.finish({"x_route": _summary(turn)})
+    else:
+        turn.error_code = broken.reason
+        end = meter.break_off(str(broken), broken.reason)
+    await sink.write(end, last=True)
+
+
+def bill_candidate(turn: Turn) -> str:
+    """The name that the reply carries as its `model`."""
+    assert turn.choice is not None
+    return turn.choice.candidate.name
+
+
+async def _timed(turn: Turn, exchange: Exchange) -> AsyncIterator[bytes]:
+    """The exchange's chunks; the time between them counts as waiting."""
+    chunks = exchange.chunks().__aiter__()
+    while True:
+        with turn.waiting():
+            try:
+                data = await chunks.__anext__()
+            except StopAsyncIteration:
+                return
+        yield data
+
+
+def _count(bill: Bill, meter: StreamMeter) -> None:
+    if meter.usage is not None:
+        bill.billed(meter.usage)
+    else:
+        bill.seen(meter.output_tokens_seen())
+
+
+def _note(turn: Turn, bill: Bill, outcome: str) -> None:
+    turn.usage, turn.metered = bill.usage, bill.metered
+    turn.outcome, turn.status = outcome, 200
+
+
+def _summary(turn: Turn) -> dict[str, object]:
+    return {
+        "candidate": bill_candidate(turn),
+        "cost_usd": turn.cost / NANODOLLARS,
+        "request_id": turn.request_id,
+    }

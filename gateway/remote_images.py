@@ -1,0 +1,78 @@
+"""Images that came as URLs: fetched once, under guard, and sent on as data URLs.
+
+What was checked is what the candidate sees: no provider is handed a URL, so none can be made to fetch a private
+address, and routing, price and answer are all about the same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from gateway.core.chat import ChatRequest, FetchedImage, RemoteImage
+from gateway.core.query import QueryImage
+from gateway.errors import ImageRefused
+
+
+class Download(Protocol):
+    """A fetched image file."""
+
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def media_type(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+
+
+class Fetcher(Protocol):
+    async def fetch(self, url: str) -> Download:
+        """Raises ImageRefused."""
+        ...
+
+
+class RemoteImages:
+    """Completes requests whose images are yet to be fetched."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+
+    async def fetch(self, request: ChatRequest) -> ChatRequest:
+        """The request with every image in its bytes. Raises ImageRefused, naming the part at fault."""
+        if not request.remote:
+            return request
+        downloads = await asyncio.gather(*(self._download(image) for image in request.remote))
+        return await asyncio.to_thread(_with_images, request, downloads)
+
+    async def _download(self, image: RemoteImage) -> Download:
+        try:
+            return await self._fetcher.fetch(image.url)
+        except ImageRefused as error:
+            error.param = image.param
+            raise
+
+
+def _with_images(request: ChatRequest, downloads: Sequence[Download]) -> ChatRequest:
+    messages = json.loads(bytes(request.fields["messages"]))
+    priced, encoded = list(request.query.images), list(request.images)
+    for image, download in zip(request.remote, downloads, strict=True):
+        inline = f"data:{download.media_type};base64,{base64.b64encode(download.data).decode()}"
+        messages[image.message]["content"][image.part]["image_url"]["url"] = inline
+        key = hashlib.sha256(download.data).digest()
+        priced.append(QueryImage(download.width, download.height, image.detail, key))
+        if image.encoded:
+            encoded.append(FetchedImage(download.data, key))
+    return replace(
+        request,
+        fields={**request.fields, "messages": json.dumps(messages).encode()},
+        query=replace(request.query, images=tuple(priced)),
+        images=tuple(encoded),
+        remote=(),
+    )

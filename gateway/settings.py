@@ -1,0 +1,200 @@
+"""The configuration: one YAML file, read once, nothing unknown in it. Secrets are named by environment variable."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gateway.core.budget import Period
+from gateway.errors import ConfigError
+
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Usd = Annotated[float, Field(ge=0, le=1_000_000)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    max_body_mb: float = Field(32, gt=0, le=512)
+    shutdown_s: Seconds = 30
+
+
+class StoreSettings(Section):
+    path: Path = Path("loupe.sqlite")
+
+
+class LogSettings(Section):
+    path: Path | None = None
+    """Where request lines go; standard output when it is not set."""
+
+
+class ImageSettings(Section):
+    schemes: tuple[Literal["https", "http"], ...] = ("https",)
+    allow_hosts: tuple[str, ...] = ()
+    """`host` or `host:port` that may be private; everything else must be public."""
+    max_mb: float = Field(20, gt=0, le=256)
+    max_pixels: int = Field(64_000_000, gt=0)
+    max_per_request: int = Field(32, ge=0)
+    timeout_s: Seconds = 10
+
+
+class EncoderSettings(Section):
+    bundle: str = "fused-lite"
+    timeout_ms: float = Field(1000, gt=0)
+    cache_entries: int = Field(4096, ge=1)
+    threads: int = Field(1, ge=1)
+    max_batch: int = Field(8, ge=1)
+
+
+class RouterSettings(Section):
+    artifact: str = "default"
+    """`default` is the bundled one; else the path that `loupe train --out` wrote."""
+    timeout_ms: float = Field(200, gt=0)
+
+
+class ProviderSettings(Section):
+    kind: Literal["openai"] = "openai"
+    base_url: str = Field(pattern=r"^https?://")
+    api_key_env: str | None = None
+    headers: dict[str, str] = {}
+    connect_s: Seconds = 5
+    first_byte_s: Seconds = 60
+    idle_s: Seconds = 60
+    total_s: Seconds = 600
+    max_connections: int = Field(512, ge=1)
+
+
+class CandidateSettings(Section):
+    name: Name
+    provider: str
+    provider_model: str | None = None
+    forecast_as: str | None = None
+    input_usd_per_mtok: Usd
+    output_usd_per_mtok: Usd
+    image_tokens: str = "openai_tiles"
+    """The family whose formula counts its image tokens (`gateway/core/image_tokens.py`), or `flat:N`."""
+    context_tokens: int = Field(128_000, ge=1)
+    max_output_tokens: int = Field(4_096, ge=1)
+    sees_images: bool = True
+    calls_tools: bool = True
+    limit_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+
+
+class KeySettings(Section):
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    env: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.sha256 is None) == (self.env is None):
+            raise ValueError("a key takes either `sha256` (see `loupe key`) or `env` (a variable that holds the key)")
+        return self
+
+    def hash(self) -> str:
+        """Hex sha256 of the key. Raises ConfigError when the variable is not set."""
+        if self.sha256 is not None:
+            return self.sha256
+        return hash_key(secret_from(self.env or ""))
+
+
+class BudgetSettings(Section):
+    usd: Usd
+    period: Period = "total"
+
+
+class TenantSettings(Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    keys: tuple[KeySettings, ...] = Field(min_length=1)
+    budget: BudgetSettings | None = None
+    candidates: tuple[str, ...] | None = None
+    """Allow-list, and the order when routing declines; the catalog's order when it is not set."""
+    quality_weight: float = Field(0.8, ge=0, le=1)
+    on_infeasible: Literal["refuse", "cheapest"] = "refuse"
+
+
+class Settings(Section):
+    server: ServerSettings = ServerSettings()
+    store: StoreSettings = StoreSettings()
+    log: LogSettings = LogSettings()
+    images: ImageSettings = ImageSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    router: RouterSettings = RouterSettings()
+    policies: dict[Name, float] = {}
+    """Further model names that route, each with its own quality weight (0 to 1)."""
+    max_attempts: int = Field(3, ge=1, le=16)
+    providers: dict[Name, ProviderSettings]
+    candidates: tuple[CandidateSettings, ...] = Field(min_length=1)
+    tenants: tuple[TenantSettings, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_fit_together(self) -> Self:
+        names = [candidate.name for candidate in self.candidates]
+        _unique("candidates", names)
+        _unique("tenants", [tenant.name for tenant in self.tenants])
+        for candidate in self.candidates:
+            if candidate.provider not in self.providers:
+                raise ValueError(f"candidate {candidate.name}: there is no provider {candidate.provider!r}")
+        for tenant in self.tenants:
+            for name in tenant.candidates or ():
+                if name not in names:
+                    raise ValueError(f"tenant {tenant.name}: there is no candidate {name!r}")
+        for policy, weight in self.policies.items():
+            if policy in names or policy == "auto":
+                raise ValueError(f"policy {policy!r} has a name that is taken")
+            if not 0 <= weight <= 1:
+                raise ValueError(f"policy {policy}: {weight} is not a quality weight from 0 to 1")
+        if "auto" in names:
+            raise ValueError("no candidate may be called 'auto'")
+        return self
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check a configuration file. Raises ConfigError with one line a fault, each naming its key."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: no YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: a mapping is expected at the top, not {type(raw).__name__}")
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        lines = [_fault(fault["loc"], fault["msg"]) for fault in error.errors(include_input=False, include_url=False)]
+        raise ConfigError("\n  ".join([f"{path}: {len(lines)} fault(s)", *lines])) from None
+
+
+def secret_from(variable: str) -> str:
+    """The value of an environment variable. Raises ConfigError when it is unset or empty."""
+    value = os.environ.get(variable, "")
+    if not value:
+        raise ConfigError(f"the environment variable {variable} is not set")
+    return value
+
+
+def hash_key(key: str) -> str:
+    """Hex sha256 of an API key: keys are long and random, so a plain hash can not be searched."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _fault(location: tuple[int | str, ...], message: str) -> str:
+    where = re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, location)))
+    return f"{where or 'file'}: {message.removeprefix('Value error, ')}"
+
+
+def _unique(what: str, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{what}: {', '.join(twice)} stands twice")

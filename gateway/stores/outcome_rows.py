@@ -1,0 +1,79 @@
+"""How a finished request is laid out as a row of the `outcomes` table."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from gateway.core.record import RequestRecord
+
+_COLUMNS = {
+    "request_id": "TEXT PRIMARY KEY",
+    "started_at": "REAL NOT NULL",
+    "tenant": "TEXT NOT NULL",
+    "candidate": "TEXT",
+    "reason": "TEXT NOT NULL",
+    "outcome": "TEXT NOT NULL",
+    "status": "INTEGER NOT NULL",
+    "error_code": "TEXT",
+    "streamed": "INTEGER NOT NULL",
+    "images": "INTEGER NOT NULL",
+    "prompt_bytes": "INTEGER NOT NULL",
+    "input_tokens": "INTEGER NOT NULL",
+    "output_tokens": "INTEGER NOT NULL",
+    "metered": "INTEGER NOT NULL",
+    "expected_cost_nanousd": "INTEGER NOT NULL",
+    "held_nanousd": "INTEGER NOT NULL",
+    "cost_nanousd": "INTEGER NOT NULL",
+    "cap_nanousd": "INTEGER",
+    "forecast_quality": "REAL",
+    "propensity": "REAL NOT NULL",
+    "lagrangian": "REAL",
+    "attempts": "TEXT NOT NULL",
+    "dropped": "TEXT NOT NULL",
+    "router_digest": "TEXT NOT NULL",
+    "encode_ms": "REAL NOT NULL",
+    "first_byte_ms": "REAL",
+    "total_ms": "REAL NOT NULL",
+    "overhead_ms": "REAL NOT NULL",
+}
+OUTCOMES_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS outcomes("
+    + ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
+    + ");\nCREATE INDEX IF NOT EXISTS outcomes_by_tenant ON outcomes(tenant, started_at);"
+)
+INSERT_OUTCOME = f"INSERT OR IGNORE INTO outcomes VALUES({', '.join('?' * len(_COLUMNS))})"
+
+
+def row_of(record: RequestRecord) -> tuple[Any, ...]:
+    """The record as column values, in the table's order."""
+    return (
+        record.request_id,
+        record.started_at,
+        record.tenant,
+        record.candidate,
+        record.reason,
+        record.outcome,
+        record.status,
+        record.error_code,
+        record.streamed,
+        record.images,
+        record.prompt_bytes,
+        record.input_tokens,
+        record.output_tokens,
+        record.metered,
+        record.expected_cost,
+        record.held,
+        record.cost,
+        record.cap,
+        record.forecast_quality,
+        record.propensity,
+        record.lagrangian,
+        json.dumps([[a.candidate, a.failure, a.cost] for a in record.attempts]),
+        json.dumps(record.dropped),
+        record.router_digest,
+        record.encode_s * 1e3,
+        None if record.first_byte_s is None else record.first_byte_s * 1e3,
+        record.total_s * 1e3,
+        record.overhead_s * 1e3,
+    )

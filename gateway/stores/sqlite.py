@@ -1,0 +1,255 @@
+"""The embedded store: one SQLite file in WAL mode for budgets and outcomes.
+
+Reservations and settlements of one turn of the event loop share one transaction, run on the loop itself: with
+`synchronous=NORMAL` a commit is a write into the page cache and takes tens of microseconds, less than handing it
+to a thread would. Waiting never happens on the loop: a lock held by another process is asked for again later, and
+checkpoints, which do touch the disk, run in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gateway.core.budget import Window
+from gateway.core.record import RequestRecord
+from gateway.stores.base import Balance, Granted, Hold, Refused, StoreError
+from gateway.stores.outcome_rows import INSERT_OUTCOME, OUTCOMES_SCHEMA, row_of
+
+LOCK_RETRY_S = 0.002
+LOCK_PATIENCE_S = 5.0
+EXPIRY_SCAN_S = 1.0
+CHECKPOINT_S = 2.0
+OUTCOME_FLUSH_S = 0.1
+KEEP_SETTLED_S = 86_400.0
+LARGEST_OUTCOME_QUEUE = 100_000
+
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS windows(
+    key TEXT PRIMARY KEY, spent INTEGER NOT NULL DEFAULT 0, held INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS holds(
+    id TEXT PRIMARY KEY, windows TEXT NOT NULL, amount INTEGER NOT NULL, charge INTEGER,
+    state TEXT NOT NULL, changed_at REAL NOT NULL, expires_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS holds_due ON holds(expires_at) WHERE state = 'held';
+{OUTCOMES_SCHEMA}
+"""
+
+Operation = Callable[[], Any]
+
+
+class SqliteStore:
+    """Implements `BudgetStore` and `OutcomeStore`. `clock` gives seconds since the epoch."""
+
+    def __init__(self, path: Path | str, clock: Callable[[], float]) -> None:
+        self._path = str(path)
+        self._clock = clock
+        self._waiting: list[tuple[Operation, asyncio.Future[Any]]] = []
+        self._locked_since: float | None = None
+        self._outcomes: list[tuple[Any, ...]] = []
+        self.outcomes_lost = 0
+        self._next_scan = 0.0
+        self._outcome_timer: asyncio.TimerHandle | None = None
+        self._checkpoint: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Create or open the file. Raises StoreError when it can not be had."""
+        try:
+            self._db = self._connect()
+            self._db.executescript(SCHEMA)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}") from error
+        self._loop = asyncio.get_running_loop()
+        self._checkpoint = self._loop.create_task(self._checkpoint_for_ever())
+
+    async def close(self) -> None:
+        """Write what is waiting and close the file."""
+        if self._checkpoint is not None:
+            self._checkpoint.cancel()
+            await asyncio.gather(self._checkpoint, return_exceptions=True)
+        while self._waiting:
+            self._flush()
+            await asyncio.sleep(LOCK_RETRY_S if self._waiting else 0)
+        for _ in range(int(LOCK_PATIENCE_S / LOCK_RETRY_S)):
+            if not self._flush_outcomes():
+                break
+            await asyncio.sleep(LOCK_RETRY_S)
+        if self._outcome_timer is not None:
+            self._outcome_timer.cancel()
+        self._db.close()
+
+    async def reserve(self, hold: Hold) -> Granted | Refused:
+        result: Granted | Refused = await self._ask(lambda: self._reserve(hold))
+        return result
+
+    async def settle(self, hold_id: str, charge: int) -> bool:
+        result: bool = await self._ask(lambda: self._settle(hold_id, charge, "settled"))
+        return result
+
+    async def balances(self, windows: Sequence[Window]) -> list[Balance]:
+        result: list[Balance] = await self._ask(
+            lambda: [Balance(window, *self._window(window.key)) for window in windows]
+        )
+        return result
+
+    def observe(self, record: RequestRecord) -> None:
+        if len(self._outcomes) >= LARGEST_OUTCOME_QUEUE:
+            self.outcomes_lost += 1
+            return
+        if not self._outcomes:
+            self._outcome_timer = self._loop.call_later(OUTCOME_FLUSH_S, self._flush_outcomes)
+        self._outcomes.append(row_of(record))
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA busy_timeout = 2000")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA wal_autocheckpoint = 8000")
+        db.execute("PRAGMA busy_timeout = 0")
+        return db
+
+    def _ask(self, operation: Operation) -> asyncio.Future[Any]:
+        """Queue an operation for the next transaction. It is carried out even when nobody waits for it any more."""
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append((operation, answer))
+        return answer
+
+    def _flush(self) -> None:
+        """Carry out what is waiting, in order, in one transaction."""
+        if not self._waiting or not self._begin():
+            return
+        batch, self._waiting = self._waiting, []
+        results: list[Any] = []
+        try:
+            now = self._clock()
+            if now >= self._next_scan:
+                self._next_scan = now + EXPIRY_SCAN_S
+                self._expire(now)
+            results = [operation() for operation, _ in batch]
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._answer(batch, [StoreError(str(error))] * len(batch))
+            return
+        self._answer(batch, results)
+
+    def _begin(self) -> bool:
+        """Open a transaction; when another process holds the lock, come back later instead."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            now = self._loop.time()
+            self._locked_since = self._locked_since or now
+            if now - self._locked_since > LOCK_PATIENCE_S:
+                batch, self._waiting, self._locked_since = self._waiting, [], None
+                self._answer(batch, [StoreError(str(error))] * len(batch))
+            else:
+                self._loop.call_later(LOCK_RETRY_S, self._flush)
+            return False
+        self._locked_since = None
+        return True
+
+    @staticmethod
+    def _answer(batch: list[tuple[Operation, asyncio.Future[Any]]], results: Sequence[Any]) -> None:
+        for (_, answer), result in zip(batch, results, strict=True):
+            if answer.done():
+                continue
+            if isinstance(result, Exception):
+                answer.set_exception(result)
+            else:
+                answer.set_result(result)
+
+    def _reserve(self, hold: Hold) -> Granted | Refused:
+        standing = self._db.execute("SELECT amount FROM holds WHERE id = ?", (hold.id,)).fetchone()
+        if standing is not None:
+            return Granted(standing[0], None)
+        amount, remaining = hold.ceiling, None
+        for window in hold.windows:
+            spent, held = self._window(window.key)
+            left = window.limit - spent - held
+            if left < hold.floor and hold.ceiling > 0:
+                return Refused(window, max(left, 0), held)
+            amount = max(min(amount, left), 0)
+            remaining = left if remaining is None else min(remaining, left)
+        for window in hold.windows:
+            self._db.execute(
+                "INSERT INTO windows(key, held) VALUES(?, ?)"
+                " ON CONFLICT(key) DO UPDATE SET held = held + excluded.held",
+                (window.key, amount),
+            )
+        now = self._clock()
+        self._db.execute(
+            "INSERT INTO holds VALUES(?, ?, ?, NULL, 'held', ?, ?)",
+            (hold.id, "\n".join(w.key for w in hold.windows), amount, now, now + hold.lease_s),
+        )
+        return Granted(amount, None if remaining is None else remaining - amount)
+
+    def _settle(self, hold_id: str, charge: int, state: str) -> bool:
+        row = self._db.execute(
+            "SELECT amount, windows FROM holds WHERE id = ? AND state = 'held'", (hold_id,)
+        ).fetchone()
+        if row is None:
+            return False
+        amount, keys = row
+        self._db.execute(
+            "UPDATE holds SET state = ?, charge = ?, changed_at = ? WHERE id = ?",
+            (state, charge, self._clock(), hold_id),
+        )
+        for key in keys.split("\n") if keys else ():
+            self._db.execute(
+                "UPDATE windows SET held = held - ?, spent = spent + ? WHERE key = ?", (amount, charge, key)
+            )
+        return True
+
+    def _window(self, key: str) -> tuple[int, int]:
+        row = self._db.execute("SELECT spent, held FROM windows WHERE key = ?", (key,)).fetchone()
+        return (row[0], row[1]) if row else (0, 0)
+
+    def _expire(self, now: float) -> None:
+        """Charge holds whose holder is gone, in full: nobody knows how much of them was spent."""
+        due = self._db.execute(
+            "SELECT id, amount FROM holds WHERE state = 'held' AND expires_at <= ? LIMIT 500", (now,)
+        ).fetchall()
+        for hold_id, amount in due:
+            self._settle(hold_id, amount, "expired")
+        self._db.execute("DELETE FROM holds WHERE state != 'held' AND changed_at < ?", (now - KEEP_SETTLED_S,))
+
+    def _flush_outcomes(self) -> bool:
+        """Write the outcomes that wait; True when some still do."""
+        rows = self._outcomes
+        if not rows:
+            return False
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(INSERT_OUTCOME, rows)
+            self._db.execute("COMMIT")
+        except sqlite3.Error:  # locked, or the disk is full: keep them and try again
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._outcome_timer = self._loop.call_later(OUTCOME_FLUSH_S, self._flush_outcomes)
+            return True
+        self._outcomes = []
+        return False
+
+    async def _checkpoint_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(CHECKPOINT_S)
+            await asyncio.to_thread(self._checkpoint_once)
+
+    def _checkpoint_once(self) -> None:
+        try:
+            db = sqlite3.connect(self._path, timeout=0)
+            try:
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            finally:
+                db.close()
+        except sqlite3.Error:  # the next one will do
+            return

@@ -1,0 +1,83 @@
+"""One JSON line a request, written in batches off the hot path. No text, no image and no key is in it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from gateway.core.money import to_usd
+from gateway.core.record import RequestRecord
+
+FLUSH_S = 0.1
+LARGEST_QUEUE = 100_000
+
+
+class RequestLog:
+    """Implements `Observer`. A thread writes what has gathered; past a full queue lines are only counted."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._records: list[RequestRecord] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write_for_ever, name="request-log", daemon=True)
+        self.lost = 0
+
+    def open(self) -> None:
+        """Raises OSError when the file can not be had."""
+        self._file: IO[str] = sys.stdout if self._path is None else self._path.open("a", encoding="utf-8")
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._path is not None:
+            self._file.close()
+
+    def observe(self, record: RequestRecord) -> None:
+        if len(self._records) >= LARGEST_QUEUE:
+            self.lost += 1
+        else:
+            self._records.append(record)
+
+    def _write_for_ever(self) -> None:
+        while True:
+            stopping = self._stop.wait(FLUSH_S)
+            records, self._records = self._records, []
+            if records:
+                self._file.write("".join(json.dumps(line(record)) + "\n" for record in records))
+                self._file.flush()
+            if stopping:
+                return
+
+
+def line(record: RequestRecord) -> dict[str, Any]:
+    """A record as the members of its log line. Money in USD, times in milliseconds."""
+    return {
+        "time": round(record.started_at, 3),
+        "event": "request",
+        "request_id": record.request_id,
+        "tenant": record.tenant,
+        "candidate": record.candidate,
+        "reason": record.reason,
+        "outcome": record.outcome,
+        "status": record.status,
+        "error_code": record.error_code,
+        "streamed": record.streamed,
+        "images": record.images,
+        "input_tokens": record.input_tokens,
+        "output_tokens": record.output_tokens,
+        "metered": record.metered,
+        "cost_usd": to_usd(record.cost),
+        "expected_cost_usd": to_usd(record.expected_cost),
+        "held_usd": to_usd(record.held),
+        "cap_usd": None if record.cap is None else to_usd(record.cap),
+        "quality": record.forecast_quality,
+        "attempts": [[a.candidate, a.failure] for a in record.attempts],
+        "encode_ms": round(record.encode_s * 1e3, 3),
+        "first_byte_ms": None if record.first_byte_s is None else round(record.first_byte_s * 1e3, 3),
+        "total_ms": round(record.total_s * 1e3, 3),
+        "overhead_ms": round(record.overhead_s * 1e3, 3),
+    }

@@ -1,0 +1,20 @@
+"""What watches: it is told of every finished request."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.core.record import RequestRecord
+from gateway.errors import RequestError
+
+
+class Observer(Protocol):
+    def observe(self, record: RequestRecord) -> None:
+        """Take a finished record. Must not block and must not raise."""
+        ...
+
+
+class RefusalObserver(Protocol):
+    def refused_early(self, error: RequestError) -> None:
+        """Take a request that was refused before it was one: no key, no JSON, an image that is none."""
+        ...

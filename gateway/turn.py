@@ -1,0 +1,126 @@
+"""One request on its way: what is known of it so far, and the record that it leaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gateway.core.budget import Window, window_at
+from gateway.core.chat import ChatRequest
+from gateway.core.decision import Assessment, Decision, Preference
+from gateway.core.meter import Usage
+from gateway.core.money import to_usd
+from gateway.core.record import Attempt, RequestRecord
+from gateway.core.tenant import Tenant
+from gateway.errors import ProviderError, RequestError
+from gateway.stores.base import Granted
+
+Header = tuple[bytes, bytes]
+
+
+class Turn:
+    """The only thing on the path that changes. Made when the request is parsed, read once at its end."""
+
+    def __init__(self, request_id: str, tenant: Tenant, request: ChatRequest, began: float) -> None:
+        self.request_id = request_id
+        self.tenant = tenant
+        self.request = request
+        self.began = began
+        self.started_at = time.time()
+        self.windows: tuple[Window, ...] = (
+            (window_at(tenant.name, tenant.budget, self.started_at),) if tenant.budget else ()
+        )
+        self.reason = "unrouted"
+        self.preference: Preference | None = None
+        self.decision: Decision | None = None
+        self.choice: Assessment | None = None
+        self.held = 0
+        self.remaining: int | None = None
+        self.holds = 0
+        self.attempts: list[Attempt] = []
+        self.failures: list[ProviderError] = []
+        self.cost = 0
+        self.usage = Usage(0, 0)
+        self.metered = False
+        self.outcome = ""
+        self.status = 0
+        self.error_code: str | None = None
+        self.encode_s = 0.0
+        self.waited_s = 0.0
+        self.first_byte_s: float | None = None
+
+    def chosen(self, choice: Assessment, granted: Granted) -> None:
+        self.choice, self.held, self.remaining = choice, granted.amount, granted.remaining
+
+    def first_byte(self) -> None:
+        self.first_byte_s = time.perf_counter() - self.began
+
+    def refused(self, error: RequestError) -> None:
+        self.outcome = "failed" if error.status >= 500 else "refused"
+        self.status, self.error_code = error.status, error.code
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time spent here is somebody else's: the provider's or the client's."""
+        since = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.waited_s += time.perf_counter() - since
+
+    def headers(self, exact_cost: int | None = None) -> list[Header]:
+        """The routing headers, as far as they are known; without `exact_cost` the expected one stands."""
+        found = [(b"x-request-id", self.request_id.encode())]
+        choice = self.choice
+        if choice is not None:
+            found.append((b"x-route-candidate", choice.candidate.name.encode()))
+            cost = choice.expected_cost if exact_cost is None else exact_cost
+            found.append((b"x-route-cost", to_usd(cost).encode()))
+            if choice.forecast is not None:
+                found.append((b"x-route-quality", b"%.4f" % choice.forecast.quality))
+        found.append((b"x-route-reason", self.route_reason().encode()))
+        if self.remaining is not None:
+            left = self.remaining + (0 if exact_cost is None else self.held - exact_cost)
+            found.append((b"x-budget-remaining", to_usd(max(left, 0)).encode()))
+        return found
+
+    def route_reason(self) -> str:
+        """Why this candidate: `routed`, `pinned` or `declined:...`, then what failed before it."""
+        failed = ",".join(f"{a.candidate}:{a.failure}" for a in self.attempts if a.failure)
+        return f"{self.reason};fallback={failed}" if failed else self.reason
+
+    def record(self, router_digest: str) -> RequestRecord:
+        total = time.perf_counter() - self.began
+        choice, decision, query = self.choice, self.decision, self.request.query
+        forecast = choice.forecast if choice else None
+        return RequestRecord(
+            request_id=self.request_id,
+            started_at=self.started_at,
+            tenant=self.tenant.name,
+            candidate=choice.candidate.name if choice else None,
+            reason=self.route_reason(),
+            outcome=self.outcome or "failed",
+            status=self.status,
+            error_code=self.error_code,
+            streamed=self.request.streamed,
+            images=len(query.images),
+            prompt_bytes=query.prompt_bytes,
+            input_tokens=self.usage.input_tokens,
+            output_tokens=self.usage.output_tokens,
+            metered=self.metered,
+            expected_cost=choice.expected_cost if choice else 0,
+            held=self.held,
+            cost=self.cost,
+            forecast_quality=forecast.quality if forecast else None,
+            propensity=decision.propensity if decision else 1.0,
+            lagrangian=self.preference.lagrangian if self.preference else None,
+            cap=self.request.cap,
+            attempts=tuple(self.attempts),
+            dropped=tuple((row.candidate.name, row.dropped or "") for row in decision.dropped) if decision else (),
+            router_digest=router_digest,
+            encode_s=self.encode_s,
+            first_byte_s=self.first_byte_s,
+            total_s=total,
+            overhead_s=max(total - self.waited_s, 0.0),
+        )
