@@ -46,9 +46,7 @@ NAME = "fused-lite"
 LICENCE = "Apache-2.0 (both towers), MIT (class names); see NOTICE in the folder above"
 IMAGE_SIDE = 224
 TEXT = TextPart(graph="text.onnx", tokenizer="tokenizer.json", max_tokens=256, dims={"text": 384})
-IMAGE = ImagePart(
-    graph="image.onnx", side=IMAGE_SIDE, fit="crop", dims={"image": 384, "image_features": 1280}
-)
+IMAGE = ImagePart(graph="image.onnx", side=IMAGE_SIDE, fit="crop", dims={"image": 384, "image_features": 1280})
 TEMPERATURE = 2.0
 CLASSES_MIXED = 50
 OPSET = 17
@@ -164,9 +162,7 @@ def pack_matmuls(model: onnx.ModelProto) -> None:
         if scaled is None or widened is None or widened.input[0] not in weights:
             continue
         values, scales = weights[widened.input[0]], weights[scaled.input[1]]
-        node.CopyFrom(
-            packed_matmul(node, numpy_helper.to_array(values), numpy_helper.to_array(scales), graph)
-        )
+        node.CopyFrom(packed_matmul(node, numpy_helper.to_array(values), numpy_helper.to_array(scales), graph))
         for tensor in (values, scales):
             graph.initializer.remove(tensor)
         for unused in (scaled, widened):
@@ -201,9 +197,7 @@ def packed_matmul(
 
 def class_vectors(folder: Path) -> NDArray[np.float32]:
     """Text vectors of the class names less their mean: [1000, 384]."""
-    vectors = TextTower(folder, TEXT, threads=1).encode([f"a photo of a {name}" for name in class_names()])[
-        "text"
-    ]
+    vectors = TextTower(folder, TEXT, threads=1).encode([f"a photo of a {name}" for name in class_names()])["text"]
     return np.ascontiguousarray(vectors - vectors.mean(axis=0, keepdims=True), dtype=np.float32)
 
 
@@ -230,9 +224,7 @@ def halve_weights(source: Path, out: Path) -> None:
         if weights.dtype != np.float32 or weights.size < HALVED_FROM:
             continue
         name = tensor.name
-        graph.initializer[position].CopyFrom(
-            numpy_helper.from_array(weights.astype(np.float16), f"{name}.half")
-        )
+        graph.initializer[position].CopyFrom(numpy_helper.from_array(weights.astype(np.float16), f"{name}.half"))
         graph.node.insert(0, helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
     onnx.checker.check_model(model)
     onnx.save(model, out)

@@ -39,9 +39,7 @@ _UPRIGHT = {
 }
 
 
-def to_pixels(
-    data: bytes, side: int, *, fit: Fit = "crop", max_pixels: int = MAX_PIXELS
-) -> NDArray[np.uint8]:
+def to_pixels(data: bytes, side: int, *, fit: Fit = "crop", max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """The picture in a file as [side, side, 3], upright, on white where it was see-through, first frame only.
 
     Raises EncodeError for a file that is no JPEG, PNG, WebP or GIF, is broken, or has more than `max_pixels`

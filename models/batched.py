@@ -1,0 +1,183 @@
+"""An encoder for many requests at once: off the event loop, in batches of whatever happens to wait.
+
+No request is held back to fill a batch. Rule: this object belongs to one event loop; only `_encode_texts` and
+`_encode_images` run on other threads, and they touch nothing of it but the encoder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from models.base import EncodeError, Encoder, ImageSource, Views
+
+Item = TypeVar("Item")
+Result = Views | Exception
+Key = str | bytes
+
+
+class EncoderBusy(EncodeError):
+    """Too much waits already: the caller does better to go on without an encoding."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job(Generic[Item]):
+    """One thing to encode, and everyone who waits for it."""
+
+    item: Item
+    number: int
+    waiters: set[asyncio.Future[Views]] = field(default_factory=set)
+
+    def deliver(self, result: Result) -> None:
+        for waiter in self.waiters:
+            if waiter.done():  # cancelled while this was encoded
+                continue
+            if isinstance(result, Exception):
+                waiter.set_exception(result)
+            else:
+                waiter.set_result(result)
+
+
+class _Lane(Generic[Item]):
+    """Things of one kind: those that wait, oldest first, and those being encoded."""
+
+    def __init__(self, encode: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
+        self.encode = encode
+        self.waiting: dict[Key, _Job[Item]] = {}
+        self.running: dict[Key, _Job[Item]] = {}
+
+    def oldest(self) -> int:
+        """The number of the job that waits longest. Needs one that waits."""
+        return next(iter(self.waiting.values())).number
+
+    def take(self, most: int) -> dict[Key, _Job[Item]]:
+        """Move the oldest jobs, at most so many, from waiting to running."""
+        batch = dict(itertools.islice(self.waiting.items(), most))
+        for key in batch:
+            del self.waiting[key]
+        self.running.update(batch)
+        return batch
+
+    def finish(self, batch: Mapping[Key, _Job[Item]], results: Sequence[Result]) -> None:
+        for (key, job), result in zip(batch.items(), results, strict=True):
+            del self.running[key]
+            job.deliver(result)
+
+
+class BatchedEncoder:
+    """Texts and images, one at a time for the caller, in batches for the encoder.
+
+    `threads` batches run at once. Equal things that are asked for together are encoded once. What nobody waits
+    for any more is not encoded. A failing image fails alone.
+    """
+
+    def __init__(self, encoder: Encoder, *, threads: int = 1, max_batch: int = 8, max_queue: int = 256) -> None:
+        self._encoder = encoder
+        self._threads = threads
+        self._max_batch = max_batch
+        self._max_queue = max_queue
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="encode")
+        self._numbers = itertools.count()
+        self._texts = _Lane(self._encode_texts)
+        self._images = _Lane(self._encode_images)
+        self._batches: set[asyncio.Future[Sequence[Result]]] = set()
+        self._closed = False
+        self.batch_sizes: Counter[int] = Counter()
+        """How many batches of each size have been started."""
+
+    @property
+    def waiting(self) -> int:
+        """How many things wait for a thread."""
+        return len(self._texts.waiting) + len(self._images.waiting)
+
+    async def encode_text(self, text: str) -> Views:
+        """Views of one text, each [1, dimension]. Raises EncodeError, and EncoderBusy when too much waits."""
+        return await self._submit(self._texts, text, text)
+
+    async def encode_image(self, source: ImageSource) -> Views:
+        """Views of one image, each [1, dimension]. Raises as `encode_text`; reads the file off the loop."""
+        return await self._submit(self._images, source.key, source)
+
+    async def close(self) -> None:
+        """Fail what waits, let what runs end, give the threads back."""
+        self._closed = True
+        for lane in (self._texts, self._images):
+            for job in lane.waiting.values():
+                job.deliver(EncodeError("the encoder is closed"))
+            lane.waiting.clear()
+        if self._batches:
+            await asyncio.wait(self._batches)
+        self._pool.shutdown()
+
+    async def _submit(self, lane: _Lane[Item], key: Key, item: Item) -> Views:
+        if self._closed:
+            raise EncodeError("the encoder is closed")
+        job = lane.running.get(key) or lane.waiting.get(key)
+        if job is None:
+            if self.waiting >= self._max_queue:
+                raise EncoderBusy(f"{self.waiting} texts and images wait to be encoded already")
+            job = lane.waiting[key] = _Job(item, next(self._numbers))
+        waiter: asyncio.Future[Views] = asyncio.get_running_loop().create_future()
+        job.waiters.add(waiter)
+        self._start_batches()
+        try:
+            return await waiter
+        finally:
+            job.waiters.discard(waiter)
+            if not job.waiters and lane.waiting.get(key) is job:
+                del lane.waiting[key]
+
+    def _start_batches(self) -> None:
+        while len(self._batches) < self._threads and self.waiting:
+            texts, images = self._texts, self._images
+            if not images.waiting or (texts.waiting and texts.oldest() < images.oldest()):
+                self._start_batch(texts)
+            else:
+                self._start_batch(images)
+
+    def _start_batch(self, lane: _Lane[Item]) -> None:
+        batch = lane.take(self._max_batch)
+        self.batch_sizes[len(batch)] += 1
+        items = [job.item for job in batch.values()]
+        running = asyncio.get_running_loop().run_in_executor(self._pool, lane.encode, items)
+        self._batches.add(running)
+
+        def end(ended: asyncio.Future[Sequence[Result]]) -> None:
+            self._batches.discard(ended)
+            self._start_batches()  # first the next batch, then the callers: the thread need not wait for them
+            lane.finish(batch, ended.result())
+
+        running.add_done_callback(end)
+
+    def _encode_texts(self, texts: Sequence[str]) -> Sequence[Result]:
+        return _together_or_singly(self._encoder.encode_texts, texts)
+
+    def _encode_images(self, sources: Sequence[ImageSource]) -> Sequence[Result]:
+        files: list[bytes] = []
+        results: list[Result | None] = []
+        for source in sources:
+            try:
+                files.append(source.read())
+                results.append(None)
+            except Exception as error:  # whatever keeps a source from reading is that source's failure
+                results.append(error)
+        encoded = iter(_together_or_singly(self._encoder.encode_images, files))
+        return [next(encoded) if result is None else result for result in results]
+
+
+def _together_or_singly(encode: Callable[[Sequence[Item]], Views], items: Sequence[Item]) -> Sequence[Result]:
+    """One result an item. If the batch fails, each is tried alone, so that only the faulty ones fail."""
+    if not items:
+        return []
+    try:
+        views = encode(items)
+    except Exception as error:
+        if len(items) == 1:
+            return [error]
+        return [_together_or_singly(encode, [item])[0] for item in items]
+    return [{view: rows[row : row + 1] for view, rows in views.items()} for row in range(len(items))]

@@ -1,0 +1,173 @@
+"""What the gateway encodes queries with: a bounded cache by content in front of a batched encoder."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.base import Encoder, ImageSource, Views
+from models.batched import BatchedEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderStats:
+    """Counts since the start. Hits and misses count texts and images, not queries.
+
+    Attributes:
+        hits: found in the cache.
+        misses: encoded, or waited for while another query had them encoded.
+        waiting: texts and images that wait for a thread now.
+        batch_sizes: size of batch -> how many were started.
+    """
+
+    hits: int
+    misses: int
+    waiting: int
+    batch_sizes: Mapping[int, int]
+
+    @property
+    def batches(self) -> int:
+        return sum(self.batch_sizes.values())
+
+
+class QueryEncoder:
+    """Views of a query: one text and any number of images, each view [1, dimension], read-only.
+
+    Several images are averaged, of more than `max_images` only the first; without images the image views are
+    zero rows. A query without text is encoded as the empty text. Belongs to one event loop.
+
+    `threads` batches run at once, each on the threads that the encoder was loaded with.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        cache_entries: int = 4096,
+        max_batch: int = 8,
+        threads: int = 1,
+        max_images: int = 4,
+        max_queue: int = 256,
+    ) -> None:
+        self._encoder = encoder
+        self._batched = BatchedEncoder(encoder, threads=threads, max_batch=max_batch, max_queue=max_queue)
+        self._cache = _Cache(cache_entries)
+        self._max_images = max_images
+        self._no_images = _frozen({view: np.zeros((1, dim)) for view, dim in encoder.image_dims.items()})
+        self._hits = 0
+        self._misses = 0
+
+    @property
+    def name(self) -> str:
+        return self._encoder.name
+
+    @property
+    def digest(self) -> str:
+        return self._encoder.digest
+
+    @property
+    def view_dims(self) -> Mapping[str, int]:
+        """Every view that `encode` gives -> its dimension."""
+        return MappingProxyType({**self._encoder.text_dims, **self._encoder.image_dims})
+
+    @property
+    def stats(self) -> EncoderStats:
+        batched = self._batched
+        return EncoderStats(self._hits, self._misses, batched.waiting, dict(batched.batch_sizes))
+
+    def cached(self, text: str, images: Sequence[ImageSource]) -> Views | None:
+        """The query's views if all of it is in the cache: at once, encoding nothing."""
+        found = self._cache.get(_text_key(text))
+        if found is None:
+            return None
+        parts: list[Views] = []
+        for image in images[: self._max_images]:
+            part = self._cache.get(image.key)
+            if part is None:
+                return None
+            parts.append(part)
+        self._hits += 1 + len(parts)
+        return {**found, **self._averaged(parts)}
+
+    async def encode(self, text: str, images: Sequence[ImageSource]) -> Views:
+        """The query's views. Raises EncodeError when a part cannot be encoded, EncoderBusy under load."""
+        first, *parts = await asyncio.gather(
+            self._text_views(text), *map(self._image_views, images[: self._max_images])
+        )
+        return {**first, **self._averaged(parts)}
+
+    async def close(self) -> None:
+        """Fail what waits and give the threads back."""
+        await self._batched.close()
+
+    async def _text_views(self, text: str) -> Views:
+        key = _text_key(text)
+        found = self._cache.get(key)
+        if found is not None:
+            self._hits += 1
+            return found
+        self._misses += 1
+        return self._keep(key, await self._batched.encode_text(text))
+
+    async def _image_views(self, image: ImageSource) -> Views:
+        found = self._cache.get(image.key)
+        if found is not None:
+            self._hits += 1
+            return found
+        self._misses += 1
+        return self._keep(image.key, await self._batched.encode_image(image))
+
+    def _keep(self, key: bytes, views: Views) -> Views:
+        kept = self._cache.get(key)  # several queries may have waited for the same encoding
+        if kept is None:
+            kept = _frozen(views)
+            self._cache.put(key, kept)
+        return kept
+
+    def _averaged(self, parts: Sequence[Views]) -> Views:
+        if not parts:
+            return self._no_images
+        if len(parts) == 1:
+            return parts[0]
+        return _frozen({view: np.mean([part[view] for part in parts], axis=0) for view in parts[0]})
+
+
+class _Cache:
+    """The most recently used entries, at most so many."""
+
+    def __init__(self, entries: int) -> None:
+        self._entries = entries
+        self._views: OrderedDict[bytes, Views] = OrderedDict()
+
+    def get(self, key: bytes) -> Views | None:
+        views = self._views.get(key)
+        if views is not None:
+            self._views.move_to_end(key)
+        return views
+
+    def put(self, key: bytes, views: Views) -> None:
+        self._views[key] = views
+        self._views.move_to_end(key)
+        while len(self._views) > self._entries:
+            self._views.popitem(last=False)
+
+
+def _text_key(text: str) -> bytes:
+    # The prefix keeps a text apart from an image of the same hash. JSON may carry lone surrogates.
+    return b"text:" + hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _frozen(views: Mapping[str, NDArray[np.floating]]) -> Views:
+    """Copies that nobody can write to, and that keep no batch alive."""
+    frozen: Views = {}
+    for view, rows in views.items():
+        frozen[view] = np.array(rows, dtype=np.float32)
+        frozen[view].setflags(write=False)
+    return frozen
