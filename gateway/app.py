@@ -19,11 +19,12 @@ from routers.artifact import bundled as bundled_router
 from routers.artifact import load as load_router
 
 from gateway.api.chat import ChatRoutes
-from gateway.api.parse import ImageLimits
+from gateway.api.parse import ChatLimits
 from gateway.api.rest import RestRoutes
 from gateway.api.sink import Receive, Send
 from gateway.core.budget import Budget
 from gateway.core.catalog import Candidate, Catalog
+from gateway.core.image_limits import ImageLimits
 from gateway.core.image_tokens import image_token_formula
 from gateway.core.money import NANODOLLARS
 from gateway.core.pricing import Price
@@ -118,11 +119,7 @@ class Gateway:
             self._chat = ChatRoutes(
                 pipeline,
                 self._tenants,
-                ImageLimits(
-                    max_pixels=settings.images.max_pixels,
-                    max_bytes=int(settings.images.max_mb * MEBIBYTE),
-                    max_per_request=settings.images.max_per_request,
-                ),
+                ChatLimits(_image_limits(settings), settings.images.max_per_request),
                 int(settings.server.max_body_mb * MEBIBYTE),
                 self._metrics,
             )
@@ -136,7 +133,8 @@ class Gateway:
         router = self._router or _router(self._settings.router.artifact)
         if router.encoder_digest != encoder.digest:
             raise ConfigError(
-                f"the router was trained on encoder {router.encoder_digest[:12]}, {encoder.name} is {encoder.digest[:12]}"
+                f"the router was trained on the encoder {router.encoder_digest[:12]}, "
+                f"and {encoder.name} is {encoder.digest[:12]}"
             )
         return encoder, router
 
@@ -215,6 +213,10 @@ def _fetch_policy(settings: Settings) -> FetchPolicy:
         max_pixels=images.max_pixels,
         total_timeout_s=images.timeout_s,
     )
+
+
+def _image_limits(settings: Settings) -> ImageLimits:
+    return ImageLimits(int(settings.images.max_mb * MEBIBYTE), settings.images.max_pixels)
 
 
 def _lease_s(providers: Mapping[str, ProviderSettings]) -> float:

@@ -76,13 +76,13 @@ class Pipeline:
             await self._serve(turn, sink)
         except RequestError as error:
             turn.refused(error)
-            await sink.refuse(error, turn.headers())
+            await sink.refuse(error, turn.headers(turn.cost))
         except Exception as error:  # a fault of ours: the client is told no more than that
             self._report("pipeline", error)
             fault = RequestError("an error inside the gateway", status=500, code="internal_error")
             turn.refused(fault)
             if not sink.started:
-                await sink.refuse(fault, turn.headers())
+                await sink.refuse(fault, turn.headers(turn.cost))
         except asyncio.CancelledError:
             turn.outcome, turn.status = "client_left", 499
             if not sink.client_left:  # the server is going down
@@ -204,7 +204,7 @@ class Pipeline:
                 await self._shielded(self._settle(hold_id, bill.charge))
 
         try:
-            granted = await self._reserve(turn, Hold(hold_id, turn.windows, ceiling, floor, self._limits.lease_s))
+            granted = await self._reserve(Hold(hold_id, turn.windows, ceiling, floor, self._limits.lease_s))
             if isinstance(granted, Refused):
                 settled = True
                 return granted

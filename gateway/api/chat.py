@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from gateway.api.auth import authenticate
-from gateway.api.parse import ImageLimits, parse_chat
+from gateway.api.parse import ChatLimits, parse_chat
 from gateway.api.preview import decision_table
 from gateway.api.sink import AsgiSink, ClientLeft, Receive, Send
 from gateway.core.tenant import Tenants
@@ -25,13 +25,13 @@ class ChatRoutes:
         self,
         pipeline: Pipeline,
         tenants: Tenants,
-        image_limits: ImageLimits,
+        limits: ChatLimits,
         largest_body: int,
         refusals: RefusalObserver,
     ) -> None:
         self._pipeline = pipeline
         self._tenants = tenants
-        self._image_limits = image_limits
+        self._limits = limits
         self._largest_body = largest_body
         self._refusals = refusals
 
@@ -63,7 +63,7 @@ class ChatRoutes:
         try:
             tenant = authenticate(headers, self._tenants)
             body = await sink.read_body(headers, self._largest_body)
-            return Turn(request_id, tenant, parse_chat(body, headers, self._image_limits), began)
+            return Turn(request_id, tenant, parse_chat(body, headers, self._limits), began)
         except RequestError as error:
             self._refusals.refused_early(error)
             await sink.refuse(error, [(b"x-request-id", request_id.encode())])

@@ -11,7 +11,8 @@ from msgspec import Raw
 
 from gateway.api.preferences import budget_cap, candidate_names, quality_weight
 from gateway.core.chat import ChatRequest, InlineImage, RemoteImage, inline_image
-from gateway.core.data_url import inline_payload
+from gateway.core.data_url import check_data_url, is_data_url
+from gateway.core.image_limits import ImageLimits
 from gateway.core.query import Query, QueryImage
 from gateway.errors import ImageRefused, InvalidRequest
 
@@ -25,7 +26,7 @@ PROMPT_MEMBERS = ("tools", "functions", "response_format", "tool_choice", "predi
 class _Part(msgspec.Struct):
     type: str
     text: str | None = None
-    image_url: Raw | None = None
+    image_url: Raw = Raw()
 
 
 class _ImageUrl(msgspec.Struct):
@@ -48,12 +49,11 @@ _decoders = {shape: msgspec.json.Decoder(shape) for shape in _SHAPES}
 
 
 @dataclass(frozen=True, slots=True)
-class ImageLimits:
-    """What an image may be before it is refused."""
+class ChatLimits:
+    """What a request's images may be before it is refused."""
 
-    max_pixels: int
-    max_bytes: int
-    max_per_request: int
+    image: ImageLimits
+    max_images: int
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class _Seen:
     remote: list[tuple[int, int, str, str]] = field(default_factory=list)
 
 
-def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ImageLimits) -> ChatRequest:
+def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) -> ChatRequest:
     """Parse a chat completion. Raises InvalidRequest or ImageRefused, naming the parameter and the value."""
     fields: dict[str, Raw] = _decode(dict[str, Raw], body, "")
     if "model" not in fields:
@@ -105,7 +105,7 @@ def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ImageLimits)
     )
 
 
-def _read_message(seen: _Seen, index: int, message: dict[str, Raw], limits: ImageLimits) -> None:
+def _read_message(seen: _Seen, index: int, message: dict[str, Raw], limits: ChatLimits) -> None:
     where = f"messages[{index}]"
     role = _decode(str, message["role"], f"{where}.role") if "role" in message else None
     if role is None:
@@ -128,7 +128,7 @@ def _read_message(seen: _Seen, index: int, message: dict[str, Raw], limits: Imag
         seen.user_text = text
 
 
-def _read_parts(seen: _Seen, index: int, parts: list[Raw], limits: ImageLimits) -> str:
+def _read_parts(seen: _Seen, index: int, parts: list[Raw], limits: ChatLimits) -> str:
     texts = []
     for number, raw in enumerate(parts):
         where = f"messages[{index}].content[{number}]"
@@ -145,12 +145,12 @@ def _read_parts(seen: _Seen, index: int, parts: list[Raw], limits: ImageLimits) 
     return "\n".join(texts)
 
 
-def _read_image(seen: _Seen, index: int, number: int, part: _Part, limits: ImageLimits) -> None:
+def _read_image(seen: _Seen, index: int, number: int, part: _Part, limits: ChatLimits) -> None:
     where = f"messages[{index}].content[{number}].image_url"
-    if part.image_url is None:
+    if not memoryview(part.image_url):
         raise InvalidRequest(f"{where} is missing", param=where, code="missing_required_parameter")
-    if len(seen.priced) + len(seen.remote) >= limits.max_per_request:
-        raise ImageRefused(f"{where}: more than {limits.max_per_request} images", param=where, code="too_many_images")
+    if len(seen.priced) + len(seen.remote) >= limits.max_images:
+        raise ImageRefused(f"{where}: more than {limits.max_images} images", param=where, code="too_many_images")
     image = _decode(_ImageUrl, part.image_url, where)
     detail = image.detail or "auto"
     if detail not in DETAILS:
@@ -158,11 +158,12 @@ def _read_image(seen: _Seen, index: int, number: int, part: _Part, limits: Image
             f"{where}.detail: {detail[:40]!r} is not one of {', '.join(DETAILS)}", param=f"{where}.detail"
         )
     url = _unescaped(image.url, f"{where}.url")
-    if bytes(url[:5]).lower() != b"data:":
+    if not is_data_url(_utf8(url[:5])):
         seen.remote.append((index, number, _utf8(url), detail))
         return
-    payload, width, height = inline_payload(url, f"{where}.url", limits)
-    encoded, priced = inline_image(payload, width, height, detail)
+    found = check_data_url(url, limits.image, f"{where}.url")
+    payload = url[found.url.start : found.url.end]
+    encoded, priced = inline_image(payload, found.header.width, found.header.height, detail)
     seen.inline.append((index, encoded))
     seen.priced.append(priced)
 
@@ -203,7 +204,7 @@ def _decode(kind: Any, raw: bytes | Raw, where: str) -> Any:
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$")
         param = where + path.rstrip("`")
-        raise InvalidRequest(f"{param or 'body'}: {reason}, got {_shown(raw)}", param=param or None) from None
+        raise InvalidRequest(f"{param or 'body'}: {reason} in {_shown(raw)}", param=param or None) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"the body is no JSON: {error}", code="invalid_json") from None
     except RecursionError:
