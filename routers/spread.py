@@ -1,0 +1,88 @@
+"""How sure a linear forecast is: the ridge posterior's standard deviation, from the queries a candidate has seen.
+
+Var[x] = sigma^2 x' (X'X + ridge I)^-1 x with each candidate's own observed rows X. Ignoring what its likes taught
+it overstates the spread of a candidate that was seen little: an upper bound, on the safe side. A quadratic form
+in D features is too dear for the request's path, so it is kept in the leading axes of the features, and the rest
+stands at its mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.base import Floats
+from routers.factors import Linear
+
+LEVERAGE_AXES = 24
+"""Axes of the features that the quadratic form keeps."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Leverage:
+    """std[k]^2 = |z @ root[k]|^2 + floor[k], for a query's leading coordinates z.
+
+    Attributes:
+        root: [axes, K * axes], the candidates' roots side by side.
+        floor: [K].
+    """
+
+    root: Floats
+    floor: Floats
+
+    def std(self, coordinates: Floats) -> Floats:
+        """[n, K] from [n, axes]; at most 0.5, the spread of a fair coin."""
+        turned = (coordinates @ self.root).reshape(len(coordinates), len(self.floor), -1)
+        variance = np.einsum("nka,nka->nk", turned, turned) + self.floor
+        return np.asarray(np.minimum(np.sqrt(variance), 0.5), dtype=np.float64)
+
+
+def leverage(features: Floats, observed: NDArray[np.bool_], residuals: Floats, ridge: float) -> tuple[Linear, Leverage]:
+    """The map from features [n, D] to leading coordinates, and the quadratic form in them.
+
+    `residuals` are held out, [n, K], NaN where missing: their mean square is each candidate's sigma^2.
+    """
+    centre = features.mean(axis=0)
+    centred = features - centre
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    leading = axes[:, ::-1][:, :LEVERAGE_AXES]
+    noise = np.nanmean(residuals**2, axis=0)
+    roots, floors = _root_per_pattern(centred, observed, leading, ridge)
+    width = leading.shape[1]
+    padded = np.zeros((LEVERAGE_AXES, len(noise), LEVERAGE_AXES))
+    for column, (root, floor) in enumerate(zip(roots, floors, strict=True)):
+        padded[:width, column, :width] = root * np.sqrt(noise[column])
+        floors[column] = floor * noise[column]
+    weights = np.zeros((features.shape[1], LEVERAGE_AXES))
+    weights[:, :width] = leading
+    map_to_axes = Linear(weights=weights, bias=-(centre @ weights))
+    return map_to_axes, Leverage(root=padded.reshape(LEVERAGE_AXES, -1), floor=np.array(floors))
+
+
+def _root_per_pattern(
+    centred: Floats, observed: NDArray[np.bool_], leading: Floats, ridge: float
+) -> tuple[list[Floats], list[float]]:
+    """For each candidate a root of its posterior in the leading axes and the mean of the rest, at sigma = 1.
+
+    Candidates seen on the same rows share them; the bias adds 1 / rows.
+    """
+    known: dict[bytes, tuple[Floats, float]] = {}
+    roots, floors = [], []
+    for column in range(observed.shape[1]):
+        seen = observed[:, column]
+        pattern = seen.tobytes()
+        if pattern not in known:
+            rows = centred[seen]
+            posterior = np.linalg.inv(rows.T @ rows + ridge * np.eye(rows.shape[1]))
+            inner = leading.T @ posterior @ leading
+            values, vectors = np.linalg.eigh(inner)
+            whole = np.einsum("nd,nd->n", rows @ posterior, rows).mean()
+            kept = np.einsum("nd,nd->n", rows @ leading @ inner, rows @ leading).mean()
+            rest = max(float(whole - kept), 0.0) + 1.0 / len(rows)
+            known[pattern] = (vectors * np.sqrt(np.maximum(values, 0.0)), rest)
+        root, floor = known[pattern]
+        roots.append(root)
+        floors.append(floor)
+    return roots, floors
