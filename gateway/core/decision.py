@@ -95,17 +95,9 @@ def decide(
     is_healthy: Callable[[str], bool],
 ) -> Decision:
     """Rank the candidates for a query. Without forecasts the order of `candidates` is the ranking."""
-    rows = [
-        _assess(
-            query,
-            candidate,
-            (forecasts or {}).get(candidate.forecast_as),
-            preference,
-            reference_cost,
-            is_healthy,
-        )
-        for candidate in candidates
-    ]
+    weigh = _Weighing(query, preference, reference_cost)
+    known = forecasts or {}
+    rows = [weigh.assess(c, known.get(c.forecast_as), is_healthy(c.name)) for c in candidates]
     fitting = [row for row in rows if row.dropped is None]
     if forecasts is not None:
         fitting.sort(key=lambda row: (-row.score, row.expected_cost))
@@ -136,68 +128,66 @@ def fit_to_hold(row: Assessment, query: Query, granted: int) -> int:
     return min(row.output_limit, affordable // query.choices)
 
 
-def _assess(
-    query: Query,
-    candidate: Candidate,
-    forecast: CandidateForecast | None,
-    preference: Preference,
-    reference_cost: int,
-    is_healthy: Callable[[str], bool],
-) -> Assessment:
-    price = candidate.price
-    images = sum(candidate.image_tokens(i.width, i.height, i.detail) for i in query.images)
-    expected_input = expected_text_tokens(query.prompt_bytes) + EXPECTED_TOKENS_PER_MESSAGE * query.messages + images
-    input_ceiling = (
-        ceiling_text_tokens(query.prompt_bytes)
-        + CEILING_TOKENS_PER_MESSAGE * query.messages
-        + CEILING_TOKENS_PER_REQUEST
-        + images
-    )
-    if forecast is None:
-        mean, high = map(float, candidate.typical_output_tokens)
-    else:
-        mean, high = forecast.output_tokens, forecast.output_tokens_high
+class _Weighing:
+    """What all candidates' assessments of one query share."""
 
-    room = candidate.context_tokens - expected_input
-    own_limit = min(candidate.max_output_tokens, room)
-    limit = own_limit if query.max_output_tokens is None else min(query.max_output_tokens, own_limit)
-    needed = max(1, min(limit, round(high)))
-    floor = cost(price, input_ceiling, needed * query.choices)
+    __slots__ = ("_ceiling_text", "_expected_text", "_per_cost", "_preference", "_query")
 
-    dropped = _unable(query, candidate, room, is_healthy)
-    if preference.cap is not None and dropped is None:
-        affordable = affordable_output_tokens(price, input_ceiling, preference.cap)
-        if affordable is not None and affordable < limit * query.choices:
-            limit = affordable // query.choices
-            if limit < needed:
-                dropped = OVER_CAP
-    limit = max(limit, 0)
-    expected = cost(price, expected_input, round(min(mean, limit)) * query.choices)
-    score = (forecast.quality if forecast else 0.0) - preference.lagrangian * (
-        expected / reference_cost if reference_cost else 0.0
-    )
-    ceiling = cost(price, input_ceiling, limit * query.choices)
-    return Assessment(
-        candidate,
-        forecast,
-        expected_input,
-        input_ceiling,
-        limit,
-        expected,
-        ceiling,
-        floor,
-        score,
-        dropped,
-    )
+    def __init__(self, query: Query, preference: Preference, reference_cost: int) -> None:
+        self._query = query
+        self._preference = preference
+        self._per_cost = preference.lagrangian / reference_cost if reference_cost else 0.0
+        self._expected_text = expected_text_tokens(query.prompt_bytes) + EXPECTED_TOKENS_PER_MESSAGE * query.messages
+        self._ceiling_text = (
+            ceiling_text_tokens(query.prompt_bytes)
+            + CEILING_TOKENS_PER_MESSAGE * query.messages
+            + CEILING_TOKENS_PER_REQUEST
+        )
 
+    def assess(self, candidate: Candidate, forecast: CandidateForecast | None, healthy: bool) -> Assessment:
+        query, price, cap = self._query, candidate.price, self._preference.cap
+        images = 0
+        for image in query.images:
+            images += candidate.image_tokens(image.width, image.height, image.detail)
+        input_ceiling = self._ceiling_text + images
+        expected_input = self._expected_text + images
+        if forecast is None:
+            mean, high = map(float, candidate.typical_output_tokens)
+        else:
+            mean, high = forecast.output_tokens, forecast.output_tokens_high
 
-def _unable(query: Query, candidate: Candidate, room: int, is_healthy: Callable[[str], bool]) -> str | None:
-    if query.images and not candidate.sees_images:
-        return BLIND
-    if query.uses_tools and not candidate.calls_tools:
-        return NO_TOOLS
-    if room < 1:
-        return CONTEXT
-    if not is_healthy(candidate.name):
-        return UNHEALTHY
-    return None
+        room = candidate.context_tokens - expected_input
+        limit = min(candidate.max_output_tokens, room)
+        if query.max_output_tokens is not None:
+            limit = min(limit, query.max_output_tokens)
+        needed = max(1, min(limit, round(high)))
+        dropped = self._unable(candidate, room, healthy)
+        if cap is not None and dropped is None:
+            affordable = affordable_output_tokens(price, input_ceiling, cap)
+            if affordable is not None and affordable < limit * query.choices:
+                limit = affordable // query.choices
+                if limit < needed:
+                    dropped = OVER_CAP
+        limit = max(limit, 0)
+        expected = cost(price, expected_input, round(min(mean, limit)) * query.choices)
+        return Assessment(
+            candidate,
+            forecast,
+            expected_input,
+            input_ceiling,
+            limit,
+            expected,
+            cost(price, input_ceiling, limit * query.choices),
+            cost(price, input_ceiling, needed * query.choices),
+            (forecast.quality if forecast else 0.0) - self._per_cost * expected,
+            dropped,
+        )
+
+    def _unable(self, candidate: Candidate, room: int, healthy: bool) -> str | None:
+        if self._query.images and not candidate.sees_images:
+            return BLIND
+        if self._query.uses_tools and not candidate.calls_tools:
+            return NO_TOOLS
+        if room < 1:
+            return CONTEXT
+        return None if healthy else UNHEALTHY
