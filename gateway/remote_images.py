@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from gateway.core.chat import ChatRequest, FetchedImage, RemoteImage
+from gateway.core.chat import ChatRequest, FetchedImage
 from gateway.core.query import QueryImage
-from gateway.errors import ImageRefused
 
 
 class Download(Protocol):
@@ -33,8 +32,8 @@ class Download(Protocol):
 
 
 class Fetcher(Protocol):
-    async def fetch(self, url: str) -> Download:
-        """Raises ImageRefused."""
+    async def fetch(self, url: str, *, param: str | None = None) -> Download:
+        """Raises ImageRefused, naming `param`."""
         ...
 
 
@@ -48,15 +47,8 @@ class RemoteImages:
         """The request with every image in its bytes. Raises ImageRefused, naming the part at fault."""
         if not request.remote:
             return request
-        downloads = await asyncio.gather(*(self._download(image) for image in request.remote))
+        downloads = await asyncio.gather(*(self._fetcher.fetch(i.url, param=i.param) for i in request.remote))
         return await asyncio.to_thread(_with_images, request, downloads)
-
-    async def _download(self, image: RemoteImage) -> Download:
-        try:
-            return await self._fetcher.fetch(image.url)
-        except ImageRefused as error:
-            error.param = image.param
-            raise
 
 
 def _with_images(request: ChatRequest, downloads: Sequence[Download]) -> ChatRequest:
