@@ -165,9 +165,15 @@ class BatchedEncoder:
                 files.append(source.read())
                 results.append(None)
             except Exception as error:  # whatever keeps a source from reading is that source's failure
-                results.append(error)
+                results.append(_unreadable(error))
         encoded = iter(_together_or_singly(self._encoder.encode_images, files))
         return [next(encoded) if result is None else result for result in results]
+
+
+def _unreadable(error: Exception) -> EncodeError:
+    failure = EncodeError(f"the image cannot be read: {error or type(error).__name__}")
+    failure.__cause__ = error
+    return failure
 
 
 def _together_or_singly(encode: Callable[[Sequence[Item]], Views], items: Sequence[Item]) -> Sequence[Result]:

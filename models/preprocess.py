@@ -23,8 +23,19 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 MAX_PIXELS = 64_000_000
 
 # Pillow's decoders raise whatever the format's own parsing raises; all of it means "this file is broken".
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error)
-# A warning only where the process asks for it as an error; the limit below is ours and lower.
+# Its warnings arrive here only in a process that has made them errors.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    struct.error,
+    zlib.error,
+    Warning,
+)
+# Pillow's own guard; the limit below is lower, but a header may be refused before it is reached.
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 _ORIENTATION_TAG = 0x0112
@@ -89,7 +100,7 @@ def _upright(square: Image.Image, source: Image.Image) -> Image.Image:
     """Turned as the camera was held. On the square it is cheap, and a centre square turns in place."""
     try:
         orientation = source.getexif().get(_ORIENTATION_TAG)
-    except (*_BROKEN, Warning):  # broken metadata does not make the picture unreadable
+    except _BROKEN:  # broken metadata does not make the picture unreadable
         return square
     method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return square if method is None else square.transpose(method)

@@ -30,8 +30,5 @@ class TextTokenizer:
     def ids(self, text: str) -> NDArray[np.int64]:
         """Token ids of one text: [length], length at most `max_tokens`. Lone surrogates count as `?`."""
         head = text[: self._max_characters]
-        try:
-            encoding = self._tokenizer.encode(head)
-        except UnicodeEncodeError:
-            encoding = self._tokenizer.encode(head.encode("utf-8", "replace").decode())
+        encoding = self._tokenizer.encode(head.encode("utf-8", "replace").decode())
         return np.array(encoding.ids, dtype=np.int64)

@@ -1,0 +1,47 @@
+"""Every encoder, and the fake that stands for one in other tests, obeys the same laws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from models.base import Encoder
+from models.bundle import BUNDLED, bundled
+from models.dual import DualEncoder
+from tests.checks.encoder_checks import ENCODER_CHECKS, drawn
+from tests.fakes.encoder import FakeEncoder
+
+
+@pytest.fixture(scope="module", params=[*BUNDLED, "fake"])
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    return FakeEncoder() if request.param == "fake" else DualEncoder.load(bundled(request.param))
+
+
+@pytest.mark.parametrize("check", ENCODER_CHECKS, ids=lambda check: check.__name__)
+def test_encoder_obeys(encoder: Encoder, check: Callable[[Encoder], None]) -> None:
+    check(encoder)
+
+
+def test_the_fake_has_the_views_of_the_bundled_encoder() -> None:
+    real, fake = DualEncoder.load(bundled("fused-lite")), FakeEncoder()
+    assert (dict(fake.text_dims), dict(fake.image_dims)) == (dict(real.text_dims), dict(real.image_dims))
+
+
+def test_fused_lite_puts_like_meanings_together() -> None:
+    encoder = DualEncoder.load(bundled("fused-lite"))
+    texts = ["How tall is the tower?", "What is the height of the building?", "Translate this menu into French."]
+    tower, building, menu = encoder.encode_texts(texts)["text"]
+    assert tower @ building > tower @ menu + 0.3
+
+
+def test_fused_lite_puts_like_pictures_together() -> None:
+    encoder = DualEncoder.load(bundled("fused-lite"))
+    pictures = [drawn("red"), drawn("red", form="JPEG"), drawn("white", size=(900, 50))]
+    red, same, bar = encoder.encode_images(pictures)["image_features"]
+    assert _cosine(red, same) > _cosine(red, bar) + 0.3
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
