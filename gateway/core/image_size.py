@@ -113,9 +113,7 @@ def is_cut_short(header: ImageHeader, data: Buffer) -> bool:
     return False
 
 
-def base64_is_cut_short(
-    header: ImageHeader, payload: str | Buffer, start: int = 0, end: int | None = None
-) -> bool:
+def base64_is_cut_short(header: ImageHeader, payload: str | Buffer, start: int = 0, end: int | None = None) -> bool:
     """`is_cut_short` of base64 text. Only an unusual file is decoded as a whole to know."""
     if header.format not in ("png", "webp"):
         return False
@@ -188,9 +186,7 @@ def _webp(start: bytes) -> ImageHeader:
     _require(start, "webp")
     kind = start[12:16]
     if kind == b"VP8X":
-        return _sized(
-            "webp", 1 + int.from_bytes(start[24:27], "little"), 1 + int.from_bytes(start[27:30], "little")
-        )
+        return _sized("webp", 1 + int.from_bytes(start[24:27], "little"), 1 + int.from_bytes(start[27:30], "little"))
     if kind == b"VP8L" and start[20] == 0x2F:
         bits = int.from_bytes(start[21:25], "little")
         return _sized("webp", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))

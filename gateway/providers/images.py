@@ -72,7 +72,8 @@ class FetchPolicy:
     def allows(self, host: str, port: int) -> bool:
         """Whether the operator vouches for this host (an IPv6 address with or without brackets)."""
         names = (host, f"[{host}]") if ":" in host else (host,)
-        return any(name in self.allow_hosts or f"{name}:{port}" in self.allow_hosts for name in names)
+        vouched = {entry.lower() for entry in self.allow_hosts}
+        return any(name in vouched or f"{name}:{port}" in vouched for name in names)
 
 
 @dataclass(frozen=True, slots=True)

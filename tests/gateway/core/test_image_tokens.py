@@ -54,9 +54,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("family", "size", "tokens", "source"), CASES)
-def test_formula_gives_the_published_count(
-    family: str, size: tuple[int, int, str], tokens: int, source: str
-) -> None:
+def test_formula_gives_the_published_count(family: str, size: tuple[int, int, str], tokens: int, source: str) -> None:
     assert IMAGE_TOKENS[family](*size) == tokens, source
 
 
@@ -77,9 +75,7 @@ def test_a_huge_image_is_counted_as_the_provider_scales_it(family: str) -> None:
 
 
 @given(side=st.integers(1, 4_000), more=st.integers(0, 4_000))
-@pytest.mark.parametrize(
-    "family", [name for name in IMAGE_TOKENS if name not in ("internvl_tiles", "gemini_tiles")]
-)
+@pytest.mark.parametrize("family", [name for name in IMAGE_TOKENS if name not in ("internvl_tiles", "gemini_tiles")])
 def test_a_larger_square_takes_no_fewer_tokens(family: str, side: int, more: int) -> None:
     formula = IMAGE_TOKENS[family]
     allowance = 260 if family == "qwen_patches" else 0  # at its limit it floors both sides to 28 pixels
@@ -89,9 +85,7 @@ def test_a_larger_square_takes_no_fewer_tokens(family: str, side: int, more: int
 @given(width=SIDES, height=SIDES)
 def test_low_detail_never_takes_more_than_high(width: int, height: int) -> None:
     for formula in IMAGE_TOKENS.values():
-        assert (
-            formula(width, height, "low") <= formula(width, height, "high") == formula(width, height, "auto")
-        )
+        assert formula(width, height, "low") <= formula(width, height, "high") == formula(width, height, "auto")
 
 
 @given(width=st.integers(1, 9_000), height=st.integers(1, 9_000))

@@ -421,7 +421,7 @@ def test_a_port_is_allowed_only_with_the_host_that_the_operator_names() -> None:
         assert "port 8443" in refused.message
 
     run(main())
-    named = FetchPolicy(allow_hosts=frozenset({"images.example", "10.0.0.1:9000", "[::1]:9000"}))
+    named = FetchPolicy(allow_hosts=frozenset({"Images.Example", "10.0.0.1:9000", "[::1]:9000"}))
     assert named.allows("images.example", 1234)
     assert named.allows("10.0.0.1", 9000)
     assert not named.allows("10.0.0.1", 9001)
