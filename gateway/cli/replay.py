@@ -12,12 +12,8 @@ HELP = "run a candidate pool that replays an outcome table (no model behind it)"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The table, where to listen, and what goes wrong."""
-    parser.add_argument(
-        "--table", type=Path, action="append", required=True, metavar="CSV", help="may be repeated"
-    )
-    parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="where img_path starts (default: beside the table)"
-    )
+    parser.add_argument("--table", type=Path, action="append", required=True, metavar="CSV", help="may be repeated")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="where img_path starts (default: beside the table)")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True, help="0: any free one, which is printed")
     parser.add_argument(
@@ -26,23 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="refuse",
         help="a query that the table does not hold: 400 unknown_query, or a default answer",
     )
-    parser.add_argument(
-        "--chunk-tokens", type=int, default=16, metavar="N", help="tokens in a chunk of a stream"
-    )
+    parser.add_argument("--chunk-tokens", type=int, default=16, metavar="N", help="tokens in a chunk of a stream")
     faults = parser.add_argument_group("delays and faults")
-    faults.add_argument(
-        "--latency-ms", type=float, default=0.0, help="how long a reply takes, after its first byte"
-    )
+    faults.add_argument("--latency-ms", type=float, default=0.0, help="how long a reply takes, after its first byte")
     faults.add_argument("--first-byte-ms", type=float, default=0.0, help="how long before the first byte")
     faults.add_argument("--fail-rate", type=float, default=0.0, help="share answered --fail-status")
     faults.add_argument("--fail-status", type=int, default=500)
-    faults.add_argument(
-        "--break-rate", type=float, default=0.0, help="share of replies that break off midway"
-    )
+    faults.add_argument("--break-rate", type=float, default=0.0, help="share of replies that break off midway")
     faults.add_argument("--no-usage-rate", type=float, default=0.0, help="share of replies without usage")
-    faults.add_argument(
-        "--only", action="append", default=[], metavar="CANDIDATE", help="limit the faults to it"
-    )
+    faults.add_argument("--only", action="append", default=[], metavar="CANDIDATE", help="limit the faults to it")
     faults.add_argument("--seed", type=int, default=0)
 
 

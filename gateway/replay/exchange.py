@@ -157,9 +157,7 @@ class Exchange:
         if self._gone.done():
             raise ClientGone
 
-    async def _send_whole(
-        self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
-    ) -> None:
+    async def _send_whole(self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         await self._start(status, [*JSON_HEADERS, *headers, (b"content-length", b"%d" % len(body))])
         await self.send({"type": "http.response.body", "body": body})
 

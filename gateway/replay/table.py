@@ -72,9 +72,7 @@ class ReplayTable:
         """Nothing is fetched: a remote image is known by the end of its path."""
         parts = unquote(urlsplit(url).path).strip("/").split("/")
         endings = ("/".join(parts[start:]) for start in range(len(parts)))
-        return next(
-            (self.by_path[question, ending] for ending in endings if (question, ending) in self.by_path), None
-        )
+        return next((self.by_path[question, ending] for ending in endings if (question, ending) in self.by_path), None)
 
 
 @lru_cache(maxsize=256)

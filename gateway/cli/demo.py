@@ -1,0 +1,64 @@
+"""`loupe demo`: the main job on drawn images and simulated candidates, and what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shlex
+import signal
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from gateway.demo.run import run_demo
+from gateway.demo.show import as_json, as_text
+from gateway.replay.counts import LOG_ENTRIES
+
+HELP = "run the main job on drawn images and simulated candidates, and print what came of it"
+FEWEST = 20
+PACKAGES = ("loupe", "openai", "onnxruntime", "numpy", "pillow")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """How many requests, the seed, and where the results go."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
+    parser.add_argument("--requests", type=_requests, default=240, metavar="N", help=f"{FEWEST} to {LOG_ENTRIES}")
+    parser.add_argument("--seed", type=int, default=1, help="of images, outcomes and tokens")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep table, images, store and logs there")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 when every request was answered or refused for a stated reason and the ledger is exact; else 1."""
+    signal.signal(signal.SIGTERM, _interrupt)  # so that the pool and the gateway are ended in order
+    if arguments.keep is not None:
+        arguments.keep.mkdir(parents=True, exist_ok=True)
+        return _run_in(arguments.keep.resolve(), arguments)
+    with tempfile.TemporaryDirectory(prefix="loupe-demo-") as folder:
+        return _run_in(Path(folder), arguments)
+
+
+def _run_in(folder: Path, arguments: argparse.Namespace) -> int:
+    (folder / "loupe.sqlite").unlink(missing_ok=True)  # an earlier run's ledger is not this one's
+    report = run_demo(folder, requests=arguments.requests, seed=arguments.seed, say=_say)
+    print(as_text(report, arguments.seed))
+    if arguments.json is not None:
+        versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+        result = as_json(report, arguments.seed, shlex.join(["loupe", *sys.argv[1:]]), versions)
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return 1 if report.problems else 0
+
+
+def _requests(text: str) -> int:
+    if not text.isdecimal() or not FEWEST <= int(text) <= LOG_ENTRIES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from {FEWEST} to {LOG_ENTRIES}")
+    return int(text)
+
+
+def _say(line: str) -> None:
+    print(f"loupe demo: {line}", flush=True)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,73 @@
+"""What was charged, by the gateway's store and by the pool's own count: the two must agree to the nanodollar."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.core.pricing import cost
+from gateway.demo.candidates import DemoCandidate
+from gateway.demo.services import HOST
+from gateway.replay.counts import LOG_ENTRIES
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Money in nanodollars.
+
+    Attributes:
+        spent: by the budget windows of all tenants.
+        held: what is still held: zero once every request is settled.
+        charges: the sum of the recorded requests' costs.
+        spend: candidate -> what its requests cost.
+        overhead_ms: what Loupe itself added to each answered request.
+    """
+
+    spent: int
+    held: int
+    charges: int
+    requests: int
+    spend: Mapping[str, int]
+    overhead_ms: tuple[float, ...]
+
+
+def read_ledger(store: Path) -> Ledger:
+    """Read the store of a gateway that has stopped."""
+    with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True)) as database:
+        spent, held = database.execute("SELECT sum(spent), sum(held) FROM windows").fetchone()
+        charges, requests = database.execute("SELECT sum(cost_nanousd), count(*) FROM outcomes").fetchone()
+        spend = database.execute(
+            "SELECT candidate, sum(cost_nanousd) FROM outcomes WHERE candidate IS NOT NULL GROUP BY candidate"
+        ).fetchall()
+        overhead = database.execute("SELECT overhead_ms FROM outcomes WHERE outcome = 'ok'").fetchall()
+    return Ledger(
+        spent=spent or 0,
+        held=held or 0,
+        charges=charges or 0,
+        requests=requests,
+        spend=dict(spend),
+        overhead_ms=tuple(row[0] for row in overhead),
+    )
+
+
+def read_pool_log(port: int) -> list[dict[str, Any]]:
+    """What the pool says it served, one entry a request."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=10)
+    try:
+        connection.request("GET", f"/replay/counts?log={LOG_ENTRIES}")
+        log = json.load(connection.getresponse())["log"]
+    finally:
+        connection.close()
+    return list(log)
+
+
+def pool_bill(log: Sequence[Mapping[str, Any]], candidates: Sequence[DemoCandidate]) -> int:
+    """Nanodollars for everything that the pool served, each request rounded up as a bill is."""
+    prices = {candidate.name: candidate.price() for candidate in candidates}
+    return sum(cost(prices[entry["model"]], entry["prompt_tokens"], entry["completion_tokens"]) for entry in log)

@@ -1,0 +1,156 @@
+"""What came of the demo: shares, scores and spend, against single candidates on the same queries."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway.core.money import NANODOLLARS
+from gateway.demo.driver import Outcome
+from gateway.demo.ledger import Ledger
+from gateway.demo.simulate import SimulatedTable
+
+REFUSALS = frozenset({402, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one candidate did, or would have done: score 0 to 1, spend in nanodollars."""
+
+    candidate: str
+    requests: int
+    score: float
+    spend: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Requests that were refused alike, with one of the messages."""
+
+    status: int
+    code: str | None
+    count: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Money in nanodollars, scores 0 to 1, overhead in milliseconds.
+
+    Attributes:
+        routed: all answered requests together; its `candidate` is `routed`.
+        served: what each candidate served.
+        singles: what each candidate would have done with all the answered queries, by the simulated table.
+        reasons: `X-Route-Reason` of the answered -> how many.
+        problems: what did not go as it must; empty when all is well.
+    """
+
+    requests: int
+    routed: Part
+    served: tuple[Part, ...]
+    singles: tuple[Part, ...]
+    refusals: tuple[Refusal, ...]
+    reasons: Mapping[str, int]
+    overhead_p50: float
+    overhead_p99: float
+    problems: tuple[str, ...]
+
+    @property
+    def best(self) -> Part:
+        return max(self.singles, key=lambda part: (part.score, -part.spend))
+
+    @property
+    def cheapest(self) -> Part:
+        return min(self.singles, key=lambda part: part.spend)
+
+    @property
+    def dearest(self) -> Part:
+        return max(self.singles, key=lambda part: part.spend)
+
+
+def build_report(table: SimulatedTable, outcomes: Sequence[Outcome], ledger: Ledger, billed: int) -> Report:
+    """`billed` is the pool's own count of tokens times prices, in nanodollars."""
+    answered = [outcome for outcome in outcomes if outcome.is_answered]
+    low, high = np.percentile(ledger.overhead_ms or (0.0,), (50, 99))
+    return Report(
+        requests=len(outcomes),
+        routed=Part("routed", len(answered), _score(answered), ledger.charges),
+        served=_served(table, answered, ledger),
+        singles=_singles(table, answered),
+        refusals=_refusals(outcomes),
+        reasons=Counter(outcome.reason or "unknown" for outcome in answered),
+        overhead_p50=float(low),
+        overhead_p99=float(high),
+        problems=tuple(_problems(outcomes, ledger, billed)),
+    )
+
+
+def _score(answered: Sequence[Outcome]) -> float:
+    return sum(outcome.is_right for outcome in answered) / len(answered) if answered else 0.0
+
+
+def _served(table: SimulatedTable, answered: Sequence[Outcome], ledger: Ledger) -> tuple[Part, ...]:
+    parts = []
+    for candidate in table.candidates:
+        own = [outcome for outcome in answered if outcome.candidate == candidate.name]
+        parts.append(Part(candidate.name, len(own), _score(own), ledger.spend.get(candidate.name, 0)))
+    return tuple(parts)
+
+
+def _singles(table: SimulatedTable, answered: Sequence[Outcome]) -> tuple[Part, ...]:
+    rows = {task.id: number for number, task in enumerate(table.tasks)}
+    chosen = [rows[outcome.plan.task.id] for outcome in answered]
+    right, costs = table.right[chosen], table.costs()[chosen]
+    return tuple(
+        Part(
+            candidate.name,
+            len(chosen),
+            float(right[:, column].mean()) if chosen else 0.0,
+            int(costs[:, column].sum()),
+        )
+        for column, candidate in enumerate(table.candidates)
+    )
+
+
+def _refusals(outcomes: Sequence[Outcome]) -> tuple[Refusal, ...]:
+    refused = [outcome for outcome in outcomes if not outcome.is_answered]
+    kinds = Counter((outcome.status, outcome.code) for outcome in refused)
+    return tuple(
+        Refusal(
+            status=status,
+            code=code,
+            count=count,
+            example=next(o.message or "" for o in refused if (o.status, o.code) == (status, code)),
+        )
+        for (status, code), count in sorted(kinds.items(), key=lambda kind: -kind[1])
+    )
+
+
+def _problems(outcomes: Sequence[Outcome], ledger: Ledger, billed: int) -> list[str]:
+    problems = []
+    lost = [o for o in outcomes if not o.is_answered and (o.status not in REFUSALS or not o.code)]
+    if lost:
+        problems.append(f"{len(lost)} request(s) neither answered nor refused for money: {lost[0].message}")
+    unnamed = [outcome for outcome in outcomes if outcome.is_answered and not outcome.candidate]
+    if unnamed:
+        problems.append(f"{len(unnamed)} answer(s) did not name their candidate")
+    routed = [outcome for outcome in outcomes if (outcome.reason or "").startswith("routed")]
+    if not routed:
+        problems.append("not one request was routed: the encoder or the router declined every time")
+    if ledger.requests != len(outcomes):
+        problems.append(f"{len(outcomes)} requests were sent, {ledger.requests} are recorded")
+    if ledger.held:
+        problems.append(f"{_usd(ledger.held)} USD are still held after every request has ended")
+    if not ledger.spent == ledger.charges == billed:
+        problems.append(
+            f"the ledger disagrees: {_usd(ledger.spent)} USD spent, {_usd(ledger.charges)} charged, "
+            f"{_usd(billed)} billed by the pool"
+        )
+    return problems
+
+
+def _usd(nanodollars: int) -> str:
+    return f"{nanodollars / NANODOLLARS:.9f}"

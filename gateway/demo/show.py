@@ -1,0 +1,120 @@
+"""A report as text for a terminal, and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.core.money import NANODOLLARS
+from gateway.demo.report import Part, Report
+
+WIDTH = 78
+SIMULATED = """\
+The candidates are SIMULATED: `loupe replay` answers for them, no model is behind it. Who is right is
+drawn with each one's real mean score on the nearest subject of two public outcome tables, shifted by
+the task's difficulty; tokens are drawn, prices are list prices. The images are drawn here. The
+encoder, the router, the gateway, its ledger and the client are the real ones."""
+
+
+def as_text(report: Report, seed: int) -> str:
+    """The whole report, some 40 lines."""
+    refused = sum(refusal.count for refusal in report.refusals)
+    lines = [
+        "",
+        f"{report.requests} requests: {report.routed.requests} answered, {refused} refused (seed {seed})",
+        "",
+        f"{'candidate':<20}{'requests':>9}{'share':>8}{'spend USD':>12}{'score':>8}",
+        "-" * 57,
+    ]
+    for part in report.served:
+        share = part.requests / max(1, report.routed.requests)
+        score = f"{part.score:.3f}" if part.requests else "-"
+        lines.append(f"{part.candidate:<20}{part.requests:>9}{share:>8.1%}{_usd(part):>12.5f}{score:>8}")
+    lines += ["", "On the same answered queries:", f"{'':<31}{'spend USD':>12}{'score':>8}", "-" * 51]
+    for label, part in (
+        ("routed", report.routed),
+        ("cheapest single", report.cheapest),
+        ("best single", report.best),
+        ("dearest single", report.dearest),
+    ):
+        name = label if part is report.routed else f"{label}: {part.candidate}"
+        lines.append(f"{name:<31}"[:36] + f"{_usd(part):>{43 - max(31, len(name))}.5f}{part.score:>8.3f}")
+    lines += ["", *_verdict(report), "", *_refused(report)]
+    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(report.reasons.items()))
+    lines += [
+        f"X-Route-Reason of the answered: {reasons}",
+        f"Loupe's own time per answered request: p50 {report.overhead_p50:.1f} ms, p99 {report.overhead_p99:.1f} ms "
+        "(every image is new: encoding included)",
+        "",
+        SIMULATED,
+    ]
+    if report.problems:
+        lines += ["", "NOT as it must be:", *(f"  * {problem}" for problem in report.problems)]
+    else:
+        lines += ["", "Ledger: spend, charges and the pool's own bill agree to the nanodollar; nothing is held."]
+    return "\n".join(lines)
+
+
+def as_json(report: Report, seed: int, command: str, versions: dict[str, str]) -> dict[str, Any]:
+    """Plain values; scores 0 to 1, money in USD, times in milliseconds."""
+    return {
+        "command": command,
+        "seed": seed,
+        "versions": versions,
+        "simulated": SIMULATED,
+        "requests": report.requests,
+        "ok": report.routed.requests,
+        "refused": sum(refusal.count for refusal in report.refusals),
+        "spend_usd": _usd(report.routed),
+        "routed_score": report.routed.score,
+        "best_single": report.best.score,
+        "cheapest_single": report.cheapest.score,
+        "dearest_single": report.dearest.score,
+        "per_candidate": {
+            part.candidate: {
+                "requests": part.requests,
+                "share": part.requests / max(1, report.routed.requests),
+                "spend_usd": _usd(part),
+                "score": part.score if part.requests else None,
+            }
+            for part in report.served
+        },
+        "overhead_ms_p50": report.overhead_p50,
+        "overhead_ms_p99": report.overhead_p99,
+        "singles": {
+            "best": _single(report.best),
+            "cheapest": _single(report.cheapest),
+            "dearest": _single(report.dearest),
+            "all": [_single(part) for part in report.singles],
+        },
+        "refusals": [
+            {"status": r.status, "code": r.code, "count": r.count, "example": r.example} for r in report.refusals
+        ],
+        "reasons": dict(report.reasons),
+        "problems": list(report.problems),
+    }
+
+
+def _verdict(report: Report) -> list[str]:
+    """Routed against the best single candidate, whichever way it went."""
+    best, routed = report.best, report.routed
+    if not best.spend or not routed.spend:
+        return []
+    share = routed.spend / best.spend
+    points = 100 * (routed.score - best.score)
+    return [f"Routed scored {points:+.1f} points against {best.candidate} alone, at {share:.0%} of its spend."]
+
+
+def _refused(report: Report) -> list[str]:
+    lines = []
+    for refusal in report.refusals:
+        lines.append(f"Refused {refusal.count} x {refusal.status} {refusal.code or ''}, for example:")
+        lines.append(f"  {refusal.example[:240]}")
+    return [*lines, ""] if lines else []
+
+
+def _single(part: Part) -> dict[str, Any]:
+    return {"candidate": part.candidate, "score": part.score, "spend_usd": _usd(part)}
+
+
+def _usd(part: Part) -> float:
+    return part.spend / NANODOLLARS
