@@ -7,12 +7,13 @@ from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 NANODOLLARS = 1_000_000_000
 LARGEST_USD = 1_000_000
 """Amounts over this are taken for a mistake."""
+_NANODOLLAR = Decimal("1e-9")
 
 
 def from_usd(text: str) -> int:
     """Nanodollars of a decimal amount in USD, rounded down; ValueError says what is wrong with the text."""
     try:
-        amount = Decimal(text.strip())
+        amount = Decimal(text.strip() if text.isascii() and "_" not in text else "")
     except InvalidOperation:
         raise ValueError(f"{text[:40]!r} is not a decimal number of USD") from None
     if not amount.is_finite():
@@ -21,7 +22,7 @@ def from_usd(text: str) -> int:
         raise ValueError(f"{text[:40]!r} is negative")
     if amount > LARGEST_USD:
         raise ValueError(f"{text[:40]!r} is over the largest amount, {LARGEST_USD} USD")
-    return int((amount * NANODOLLARS).to_integral_value(rounding=ROUND_FLOOR))
+    return int(amount.quantize(_NANODOLLAR, rounding=ROUND_FLOOR).scaleb(9))  # a product would round by itself, up too
 
 
 def to_usd(nanodollars: int) -> str:

@@ -1,0 +1,18 @@
+"""Small values for the tests of the core."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from gateway.core.catalog import Candidate
+from gateway.core.image_tokens import flat
+from gateway.core.pricing import Price
+
+PRICE = Price(1_000_000_000, 4_000_000_000)
+
+
+def candidate(name: str, price: Price = PRICE, **changes: Any) -> Candidate:
+    """A candidate whose images take 100 tokens each; 1 USD a million tokens in, 4 out, unless told otherwise."""
+    plain = Candidate(name, "p", f"{name}-served", price, image_tokens=flat(100), forecast_as=name)
+    return replace(plain, **changes)

@@ -1,0 +1,81 @@
+"""The bill of one attempt, wherever it ends."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.bill import Bill
+from gateway.core.decision import Assessment
+from gateway.core.meter import Usage
+from gateway.core.pricing import Price, cost
+from gateway.core.query import Query
+
+from .makers import candidate
+
+PRICE = Price(1_000_000_000, 4_000_000_000)
+INPUT_TOKENS = 50
+
+
+def a_bill(granted: int = 10**12) -> Bill:
+    choice = Assessment(
+        candidate("a", PRICE),
+        forecast=None,
+        input_tokens=INPUT_TOKENS,
+        input_ceiling=200,
+        output_limit=100,
+        expected_cost=0,
+        ceiling=10**12,
+        floor=0,
+        score=0.0,
+    )
+    bill = Bill(choice, Query("", 0, 1))
+    bill.granted = granted
+    return bill
+
+
+def test_nothing_sent_costs_nothing() -> None:
+    bill = a_bill()
+    bill.seen(100)
+    assert bill.charge == 0
+
+
+def test_what_was_sent_costs_its_input() -> None:
+    bill = a_bill()
+    bill.sent()
+    assert bill.charge == cost(PRICE, INPUT_TOKENS, 0)
+    assert bill.metered
+
+
+def test_an_attempt_without_a_first_byte_costs_nothing() -> None:
+    bill = a_bill()
+    bill.sent()
+    bill.unsent()
+    assert bill.charge == 0
+    assert bill.usage == Usage(0, 0)
+    assert not bill.metered
+
+
+def test_a_reply_cut_short_costs_its_input_and_what_was_seen() -> None:
+    bill = a_bill()
+    bill.sent()
+    bill.seen(7)
+    assert bill.charge == cost(PRICE, INPUT_TOKENS, 7)
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**6))
+def test_our_own_count_is_charged_at_most_the_hold(granted: int, seen: int) -> None:
+    bill = a_bill(granted)
+    bill.sent()
+    bill.seen(seen)
+    assert bill.charge == min(granted, cost(PRICE, INPUT_TOKENS, seen))
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_the_providers_count_is_charged_as_it_is(inputs: int, outputs: int) -> None:
+    bill = a_bill(granted=1)
+    bill.sent()
+    bill.seen(5)
+    bill.billed(Usage(inputs, outputs))
+    assert bill.charge == cost(PRICE, inputs, outputs)
+    assert not bill.metered
