@@ -211,7 +211,7 @@ def export_image_graph(tower: ImageTower, out: Path) -> None:
         output_names=["image", "image_features"],
         dynamic_axes={name: {0: "batch"} for name in ("pixels", "image", "image_features")},
         opset_version=OPSET,
-        dynamo=False,
+        dynamo=False,  # the newer exporter needs onnxscript
     )
 
 
