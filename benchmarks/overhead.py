@@ -1,0 +1,273 @@
+"""What the gateway adds: latency and requests/s on one pinned core, beside no gateway and beside FastAPI + httpx.
+
+    python -m benchmarks.overhead [--quick] [--json FILE] [--markdown FILE]
+
+Three subjects answer the same bytes in the same run, cell by cell in turn, the order rotated every round:
+`direct` (the client straight to the canned provider), `loupe` (`loupe serve` with keys, ledger, routing, request
+log, metrics and outcomes on) and `fastapi_httpx` (`pass_through.py`, which does none of that). Both gateways are
+pinned to one core, and while one is measured the other is frozen; load client and canned provider share another
+core. Afterwards the ledger, the log and the outcome rows are held against the provider's own count: the exit
+status is 1 when they disagree. Everything listens on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shlex
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from benchmarks.gateway_under_test import Check, audit, spent_nanodollars, write_config
+from benchmarks.load_client import Load, Measured, drive
+from benchmarks.overhead_report import Cell, environment, markdown, percentile, summarise
+from benchmarks.processes import Pinned, busy_seconds, free_port
+from benchmarks.workloads import Workload, workloads
+
+ROOT = Path(__file__).resolve().parents[1]
+SUBJECTS = ("direct", "loupe", "fastapi_httpx")
+SERVE = (sys.executable, "-m", "gateway", "serve")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured. A cell ends after `count` requests or `seconds`, whichever is first."""
+
+    rounds: int = 5
+    seconds: float = 1.2
+    count: int = 20_000
+    connections: tuple[int, ...] = (1, 16, 64)
+    kinds: tuple[str, ...] = ("text", "image", "stream")
+    subjects: tuple[str, ...] = SUBJECTS
+    seed: int = 20_261
+    serve: tuple[str, ...] = SERVE
+
+
+@dataclass(slots=True)
+class Subject:
+    """Somebody who answers at a port; `process` is the gateway in between, if there is one."""
+
+    name: str
+    port: int
+    process: Pinned | None = None
+    requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Everything that was measured, and whether the gateway did its work."""
+
+    cells: list[Cell]
+    checks: list[Check]
+    gateway_core: int
+    client_core: int
+    took_s: float
+
+
+def run(plan: Plan) -> Result:
+    """Start everything, measure, end everything, audit."""
+    began = time.monotonic()
+    cores = sorted(os.sched_getaffinity(0))
+    gateway_core, client_core = cores[-1], cores[0]
+    cells: list[Cell] = []
+    checks: list[Check] = []
+    with ExitStack() as stack:
+        stack.enter_context(_pinned_to(client_core))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loupe-overhead-")))
+        provider = Pinned([sys.executable, "-m", "benchmarks.canned_provider"], client_core, folder / "a", cwd=ROOT)
+        stack.callback(provider.end)
+        provider_port = provider.printed_port()
+        subjects = [_start(name, plan, folder, provider_port, gateway_core, stack) for name in plan.subjects]
+        kinds = [kind for kind in workloads(plan.seed) if kind.name in plan.kinds]
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            for subject in subjects:
+                _warm_up(runner, subject, kinds)
+            for round_number in range(plan.rounds):
+                cells += _round(runner, plan, round_number, subjects, kinds, gateway_core)
+        for subject in subjects:
+            if subject.name == "loupe" and subject.process is not None:
+                checks = _audit(subject, subject.process, folder, provider_port)
+    return Result(cells, checks, gateway_core, client_core, time.monotonic() - began)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    plan = Plan(rounds=arguments.rounds, subjects=tuple(arguments.subjects), serve=tuple(arguments.serve))
+    if arguments.quick:
+        plan = replace(plan, rounds=2, seconds=0.4)
+    if arguments.only:
+        kind, _, connections = arguments.only.partition("@")
+        chosen = (int(connections),) if connections else plan.connections
+        plan = replace(plan, kinds=(kind,), connections=chosen)
+    command = "python -m benchmarks.overhead " + shlex.join(sys.argv[1:] if argv is None else argv)
+    result = run(plan)
+    facts = {"command": command.strip(), **environment(), **_about(plan, result)}
+    table = markdown(facts, summarise(result.cells), result.checks)
+    print(table)
+    if arguments.markdown:
+        arguments.markdown.write_text(table, encoding="utf-8")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(_as_json(facts, result), indent=1), encoding="utf-8")
+    return 0 if all(check.holds for check in result.checks) else 1
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="two short rounds: under 40 s, and a wide spread")
+    parser.add_argument("--rounds", type=int, default=Plan().rounds)
+    parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=SUBJECTS)
+    parser.add_argument("--only", metavar="KIND[@C]", help="one kind (text, image, stream), at one concurrency")
+    parser.add_argument("--serve", type=shlex.split, default=SERVE, help="what starts the gateway, before --config")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="every cell, every check, the summary")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables, ready for benchmarks/README.md")
+    return parser.parse_args(argv)
+
+
+@contextmanager
+def _pinned_to(core: int) -> Iterator[None]:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _start(name: str, plan: Plan, folder: Path, provider_port: int, core: int, stack: ExitStack) -> Subject:
+    """Start a subject, wait until it answers, and freeze it until its turn."""
+    if name == "direct":
+        return Subject(name, provider_port)
+    port = free_port()
+    if name == "loupe":
+        command = [*plan.serve, "--config", str(write_config(folder, port, provider_port))]
+        path = "readyz"
+    else:
+        command = [sys.executable, "-m", "benchmarks.pass_through", str(port), str(provider_port)]
+        path = ""
+    process = Pinned(command, core, folder / f"{name}.log", cwd=ROOT)
+    stack.callback(process.end)
+    process.wait_until_ready(f"http://127.0.0.1:{port}/{path}")
+    process.freeze()
+    return Subject(name, port, process)
+
+
+@contextmanager
+def _awake(subject: Subject) -> Iterator[None]:
+    if subject.process is None:
+        yield
+        return
+    subject.process.thaw()
+    try:
+        yield
+    finally:
+        subject.process.freeze()
+
+
+def _warm_up(runner: asyncio.Runner, subject: Subject, kinds: Sequence[Workload]) -> None:
+    """Every request one by one, which fills the encoder's cache, then some at once."""
+    with _awake(subject):
+        for kind in kinds:
+            _drive(runner, subject, Load(kind.requests, kind.ending, 1, len(kind.requests), 30))
+            _drive(runner, subject, Load(kind.requests, kind.ending, 16, 200, 2))
+
+
+def _round(
+    runner: asyncio.Runner,
+    plan: Plan,
+    round_number: int,
+    subjects: Sequence[Subject],
+    kinds: Sequence[Workload],
+    core: int,
+) -> Iterator[Cell]:
+    """Every cell once; who is first changes from cell to cell and from round to round."""
+    first = round_number
+    for kind in kinds:
+        for connections in plan.connections:
+            order = [subjects[(first + i) % len(subjects)] for i in range(len(subjects))]
+            first += 1
+            for subject in order:
+                yield _cell(runner, plan, round_number, subject, kind, connections, core)
+
+
+def _cell(
+    runner: asyncio.Runner,
+    plan: Plan,
+    round_number: int,
+    subject: Subject,
+    kind: Workload,
+    connections: int,
+    core: int,
+) -> Cell:
+    process = subject.process
+    with _awake(subject):
+        settle_in = Load(kind.requests, kind.ending, connections, 2 * connections, 5)  # opens pooled connections
+        _drive(runner, subject, settle_in)
+        busy, used = busy_seconds(core), process.cpu_seconds() if process else 0.0
+        load = Load(kind.requests, kind.ending, connections, plan.count, plan.seconds)
+        measured = _drive(runner, subject, load)
+        used = process.cpu_seconds() - used if process else 0.0
+        others = max(busy_seconds(core) - busy - used, 0.0)
+    done = len(measured.latencies)
+    return Cell(
+        round=round_number,
+        subject=subject.name,
+        kind=kind.name,
+        connections=connections,
+        requests=done,
+        per_second=measured.per_second,
+        p50_ms=percentile(measured.latencies, 50) * 1e3,
+        p99_ms=percentile(measured.latencies, 99) * 1e3,
+        first_byte_p50_ms=percentile(measured.first_bytes, 50) * 1e3,
+        cpu_us=used / done * 1e6 if process else None,
+        others_share=others / measured.elapsed if process else None,
+    )
+
+
+def _drive(runner: asyncio.Runner, subject: Subject, load: Load) -> Measured:
+    measured = runner.run(drive(subject.port, load))
+    subject.requests += len(measured.latencies)
+    return measured
+
+
+def _audit(subject: Subject, process: Pinned, folder: Path, provider_port: int) -> list[Check]:
+    process.thaw()
+    spent = spent_nanodollars(subject.port)
+    with urllib.request.urlopen(f"http://127.0.0.1:{provider_port}/counts", timeout=10) as reply:
+        counts: dict[str, int] = json.load(reply)
+    process.end()  # it writes what waits
+    return audit(folder, subject.requests, counts, spent)
+
+
+def _about(plan: Plan, result: Result) -> dict[str, Any]:
+    return {
+        "seed": plan.seed,
+        "rounds": plan.rounds,
+        "cell": f"{plan.seconds:g} s or {plan.count:,} requests",
+        "gateway core": result.gateway_core,
+        "client and provider core": result.client_core,
+        "took_s": round(result.took_s, 1),
+    }
+
+
+def _as_json(facts: dict[str, Any], result: Result) -> dict[str, Any]:
+    return {
+        **facts,
+        "summary": [asdict(row) for row in summarise(result.cells)],
+        "checks": [{**asdict(check), "holds": check.holds} for check in result.checks],
+        "cells": [asdict(cell) for cell in result.cells],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

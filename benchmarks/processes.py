@@ -1,0 +1,115 @@
+"""Processes that a benchmark starts: pinned to a core, frozen while another is measured, ended by their id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+STARTS_WITHIN_S = 60.0
+ENDS_WITHIN_S = 35.0
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+class DidNotStart(Exception):
+    """A process ended or stayed silent when it should have served."""
+
+
+class Pinned:
+    """A child process on one core. Its output goes to `log`."""
+
+    def __init__(
+        self, command: Sequence[str], core: int, log: Path, *, cwd: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.command = list(command)
+        self._log = log
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env={**os.environ, **(environment or {})},
+                preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # before any of its threads is there
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def freeze(self) -> None:
+        """Take it off the core altogether, timers and threads too."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def cpu_seconds(self) -> float:
+        """Processor time of all its threads so far, user and system."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+    def printed_port(self) -> int:
+        """The port that it prints as its first line."""
+        deadline = time.monotonic() + STARTS_WITHIN_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            first, newline, _ = self._log.read_text().partition("\n")
+            if newline:
+                return int(first)
+            time.sleep(0.02)
+        raise self._silent()
+
+    def wait_until_ready(self, url: str) -> None:
+        """Wait for any HTTP answer under 500 at `url`."""
+        deadline = time.monotonic() + STARTS_WITHIN_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                with urllib.request.urlopen(url, timeout=2):
+                    return
+            except urllib.error.HTTPError as error:
+                if error.code < 500:
+                    return
+            except OSError:
+                pass  # not listening yet
+            time.sleep(0.05)
+        raise self._silent()
+
+    def end(self) -> None:
+        """Ask it to stop, wait, and kill it when it does not."""
+        if self._process.poll() is not None:
+            return
+        self.thaw()
+        self._process.terminate()
+        try:
+            self._process.wait(ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _silent(self) -> DidNotStart:
+        said = self._log.read_text(errors="replace")[-2_000:]
+        return DidNotStart(f"{' '.join(self.command)} did not start:\n{said}")
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def busy_seconds(core: int) -> float:
+    """Time that a core has spent on anything so far, time stolen by the hypervisor included."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *fields = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
+            return (user + nice + system + irq + softirq + steal) / _TICKS_PER_SECOND
+    raise LookupError(f"/proc/stat has no core {core}")
