@@ -1,0 +1,203 @@
+"""A gateway in this process, on a real socket, with a fake encoder and router: for what a test must steer exactly."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import openai
+import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.app import Gateway
+from gateway.settings import Settings, hash_key
+from models.base import Encoder
+from routers.base import Router
+from tests.fakes.encoder import FakeEncoder
+from tests.fakes.router import FakeRouter, Fixed
+
+from .ledger import Ledger
+from .scripted_provider import wait_until
+
+KEY = "sk-loupe-e2e-first-tenant-0123456789"
+OTHER_KEY = "sk-loupe-e2e-other-tenant-0123456789"
+PRICES = {"large": (3.0, 15.0), "middle": (1.0, 5.0), "small": (0.1, 0.4)}
+"""USD per million tokens: input, output."""
+FORECASTS = {
+    "large": Fixed(quality=0.9, output_tokens=40, output_tokens_high=60),
+    "middle": Fixed(quality=0.6, output_tokens=40, output_tokens_high=60),
+    "small": Fixed(quality=0.3, output_tokens=40, output_tokens_high=60),
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP reply: header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error in OpenAI's shape; fails when it has another."""
+        found = self.json
+        assert set(found) == {"error"}
+        assert set(found["error"]) == {"message", "type", "code", "param"}
+        assert found["error"]["message"]
+        return dict(found["error"])
+
+
+@dataclass
+class Site:
+    """A running gateway and what it leaves behind. `log` gathers the server's own lines, traces included."""
+
+    host: str
+    port: int
+    folder: Path
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.folder / "loupe.sqlite")
+
+    @property
+    def request_log(self) -> Path:
+        return self.folder / "requests.jsonl"
+
+    def client(self, key: str = KEY, **more: Any) -> openai.OpenAI:
+        """The official client, without retries of its own."""
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=30, **more)
+
+    def async_client(self, key: str = KEY) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=30)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | dict[str, Any] | None = None,
+        *,
+        key: str | None = KEY,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request on a connection of its own."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        if key is not None:
+            sent.setdefault("Authorization", f"Bearer {key}")
+        try:
+            connection.request(method, path, json.dumps(body) if isinstance(body, dict) else body, sent)
+            reply = connection.getresponse()
+            return Answer(reply.status, {k.lower(): v for k, v in reply.getheaders()}, reply.read())
+        finally:
+            connection.close()
+
+    def chat(self, body: bytes | dict[str, Any], key: str | None = KEY, **headers: str) -> Answer:
+        """POST /v1/chat/completions; `X_Budget="1"` becomes the header X-Budget."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.call("POST", "/v1/chat/completions", body, key=key, headers=named)
+
+    def route(self, body: dict[str, Any], key: str = KEY, **headers: str) -> dict[str, Any]:
+        """POST /v1/route: the decision table."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = self.call("POST", "/v1/route", body, key=key, headers=named)
+        assert answer.status == 200, answer
+        return dict(answer.json)
+
+    def usage(self, key: str = KEY) -> dict[str, int]:
+        """The tenant's window in nanodollars: limit, spent, held, remaining."""
+        windows = self.call("GET", "/v1/usage", key=key).json["windows"]
+        assert len(windows) == 1
+        return {name: round(windows[0][f"{name}_usd"] * 1e9) for name in ("limit", "spent", "held", "remaining")}
+
+    def metric(self, name: str, **labels: str) -> float:
+        """One sample of GET /metrics; zero when it is not there."""
+        text = self.call("GET", "/metrics", key=None).body.decode()
+        samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+        return next((s.value for s in samples if s.name == name and s.labels == labels), 0.0)
+
+    def assert_no_trace(self) -> None:
+        """Nothing went wrong inside."""
+        faults = [line for line in self.log if "Traceback" in line or "ERROR" in line or "CRITICAL" in line]
+        assert not faults, "\n".join(faults)
+
+
+def settings_for(folder: Path, provider_url: str, **changes: Any) -> dict[str, Any]:
+    """A configuration with three candidates at one provider and two tenants; `changes` replace whole sections."""
+    candidates = [
+        {"name": name, "provider": "pool", "input_usd_per_mtok": dear, "output_usd_per_mtok": dearer}
+        for name, (dear, dearer) in PRICES.items()
+    ]
+    return {
+        "store": {"path": str(folder / "loupe.sqlite")},
+        "log": {"path": str(folder / "requests.jsonl")},
+        "images": {"schemes": ["http", "https"]},
+        "encoder": {"timeout_ms": 10_000},
+        "router": {"timeout_ms": 10_000},
+        "providers": {"pool": {"base_url": provider_url}},
+        "candidates": candidates,
+        "tenants": [
+            {"name": "first", "keys": [{"sha256": hash_key(KEY)}], "budget": {"usd": 100.0}, "quality_weight": 1.0},
+            {"name": "other", "keys": [{"sha256": hash_key(OTHER_KEY)}], "budget": {"usd": 1.0, "period": "day"}},
+        ],
+        **changes,
+    }
+
+
+@contextmanager
+def serving_gateway(
+    raw: Mapping[str, Any], folder: Path, *, encoder: Encoder | None = None, router: Router | None = None
+) -> Iterator[Site]:
+    """The gateway on these settings in a thread while the block runs."""
+    encoder = encoder or FakeEncoder()
+    router = router or FakeRouter(tuple(FORECASTS), FORECASTS, encoder_digest=encoder.digest)
+    app = Gateway(Settings.model_validate(raw), encoder=encoder, router=router)
+    config = uvicorn.Config(app, http="httptools", ws="none", access_log=False, log_config=None, server_header=False)
+    server = uvicorn.Server(config)
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(256)
+    site = Site("127.0.0.1", listener.getsockname()[1], folder)
+    gather = _Gather(site.log)
+    logging.getLogger().addHandler(gather)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="gateway")
+    thread.start()
+    try:
+        wait_until(lambda: server.started or not thread.is_alive(), "the gateway's start")
+        assert server.started, "\n".join(site.log)
+        yield site
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+        logging.getLogger().removeHandler(gather)
+
+
+class _Gather(logging.Handler):
+    """Keeps formatted lines."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self._lines = lines
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(self.format(record))
