@@ -18,7 +18,8 @@ from gateway.core.text_tokens import ceiling_text_tokens, expected_text_tokens
 EXPECTED_TOKENS_PER_MESSAGE = 4
 CEILING_TOKENS_PER_MESSAGE = 16
 CEILING_TOKENS_PER_REQUEST = 64
-LARGEST_LAMBDA = 1e6
+LARGEST_LAMBDA = 1e9
+"""A nanodollar outweighs any quality, where a typical request costs the dearest candidate a dollar or less."""
 
 OnInfeasible = Literal["refuse", "cheapest"]
 
@@ -169,7 +170,7 @@ class _Weighing:
                 if limit < needed:
                     dropped = OVER_CAP
         limit = max(limit, 0)
-        expected = cost(price, expected_input, round(min(mean, limit)) * query.choices)
+        expected = cost(price, expected_input, round(max(min(mean, limit), 0)) * query.choices)
         return Assessment(
             candidate,
             forecast,
