@@ -26,7 +26,7 @@ class Ledger:
         held: what is still held: zero once every request is settled.
         charges: the sum of the recorded requests' costs.
         spend: candidate -> what its requests cost.
-        overhead_ms: what Loupe itself added to each answered request.
+        overhead_ms: what Loupe itself added to each answered request; `beside_encoding_ms` without the encoder.
     """
 
     spent: int
@@ -35,6 +35,7 @@ class Ledger:
     requests: int
     spend: Mapping[str, int]
     overhead_ms: tuple[float, ...]
+    beside_encoding_ms: tuple[float, ...]
 
 
 def read_ledger(store: Path) -> Ledger:
@@ -45,7 +46,9 @@ def read_ledger(store: Path) -> Ledger:
         spend = database.execute(
             "SELECT candidate, sum(cost_nanousd) FROM outcomes WHERE candidate IS NOT NULL GROUP BY candidate"
         ).fetchall()
-        overhead = database.execute("SELECT overhead_ms FROM outcomes WHERE outcome = 'ok'").fetchall()
+        overhead = database.execute(
+            "SELECT overhead_ms, overhead_ms - encode_ms FROM outcomes WHERE outcome = 'ok'"
+        ).fetchall()
     return Ledger(
         spent=spent or 0,
         held=held or 0,
@@ -53,6 +56,7 @@ def read_ledger(store: Path) -> Ledger:
         requests=requests,
         spend=dict(spend),
         overhead_ms=tuple(row[0] for row in overhead),
+        beside_encoding_ms=tuple(row[1] for row in overhead),
     )
 
 

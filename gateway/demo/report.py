@@ -56,7 +56,15 @@ class Report:
     reasons: Mapping[str, int]
     overhead_p50: float
     overhead_p99: float
+    beside_encoding_p50: float
     problems: tuple[str, ...]
+
+    @property
+    def uniform(self) -> Part:
+        """What picking a candidate at random would come to, on average."""
+        count = len(self.singles)
+        score = sum(part.score for part in self.singles) / count
+        return Part("uniform", self.routed.requests, score, sum(part.spend for part in self.singles) // count)
 
     @property
     def best(self) -> Part:
@@ -84,6 +92,7 @@ def build_report(table: SimulatedTable, outcomes: Sequence[Outcome], ledger: Led
         reasons=Counter(outcome.reason or "unknown" for outcome in answered),
         overhead_p50=float(low),
         overhead_p99=float(high),
+        beside_encoding_p50=float(np.median(ledger.beside_encoding_ms or (0.0,))),
         problems=tuple(_problems(outcomes, ledger, billed)),
     )
 

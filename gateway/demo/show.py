@@ -7,7 +7,6 @@ from typing import Any
 from gateway.core.money import NANODOLLARS
 from gateway.demo.report import Part, Report
 
-WIDTH = 78
 SIMULATED = """\
 The candidates are SIMULATED: `loupe replay` answers for them, no model is behind it. Who is right is
 drawn with each one's real mean score on the nearest subject of two public outcome tables, shifted by
@@ -29,21 +28,21 @@ def as_text(report: Report, seed: int) -> str:
         share = part.requests / max(1, report.routed.requests)
         score = f"{part.score:.3f}" if part.requests else "-"
         lines.append(f"{part.candidate:<20}{part.requests:>9}{share:>8.1%}{_usd(part):>12.5f}{score:>8}")
-    lines += ["", "On the same answered queries:", f"{'':<31}{'spend USD':>12}{'score':>8}", "-" * 51]
+    lines += ["", f"{'on the same answered queries':<37}{'spend USD':>12}{'score':>8}", "-" * 57]
     for label, part in (
         ("routed", report.routed),
-        ("cheapest single", report.cheapest),
-        ("best single", report.best),
-        ("dearest single", report.dearest),
+        ("one at random", report.uniform),
+        (f"cheapest single: {report.cheapest.candidate}", report.cheapest),
+        (f"best single: {report.best.candidate}", report.best),
+        (f"dearest single: {report.dearest.candidate}", report.dearest),
     ):
-        name = label if part is report.routed else f"{label}: {part.candidate}"
-        lines.append(f"{name:<31}"[:36] + f"{_usd(part):>{43 - max(31, len(name))}.5f}{part.score:>8.3f}")
+        lines.append(f"{label:<37}{_usd(part):>12.5f}{part.score:>8.3f}")
     lines += ["", *_verdict(report), "", *_refused(report)]
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(report.reasons.items()))
     lines += [
         f"X-Route-Reason of the answered: {reasons}",
-        f"Loupe's own time per answered request: p50 {report.overhead_p50:.1f} ms, p99 {report.overhead_p99:.1f} ms "
-        "(every image is new: encoding included)",
+        f"Loupe's own time per answered request: p50 {report.overhead_p50:.1f} ms, p99 {report.overhead_p99:.1f} ms",
+        f"(every image is new; without encoding: p50 {report.beside_encoding_p50:.1f} ms)",
         "",
         SIMULATED,
     ]
@@ -80,10 +79,12 @@ def as_json(report: Report, seed: int, command: str, versions: dict[str, str]) -
         },
         "overhead_ms_p50": report.overhead_p50,
         "overhead_ms_p99": report.overhead_p99,
+        "overhead_ms_p50_without_encoding": report.beside_encoding_p50,
         "singles": {
             "best": _single(report.best),
             "cheapest": _single(report.cheapest),
             "dearest": _single(report.dearest),
+            "uniform": _single(report.uniform),
             "all": [_single(part) for part in report.singles],
         },
         "refusals": [
