@@ -12,6 +12,7 @@ from gateway.core.query import Query, QueryImage
 
 Raw = bytes | memoryview
 """A JSON value as it stands in the request."""
+LIMIT_PARAMETERS = ("max_tokens", "max_completion_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +89,15 @@ def inline_image(payload: Raw, width: int, height: int, detail: str) -> tuple[In
 def body_for(request: ChatRequest, model: str, limit_parameter: str, output_limit: int) -> bytes:
     """The request's body for one candidate: other members stand as the client wrote them.
 
-    Sets `model` and the output limit, and asks for usage on streams, so that the bill is exact.
+    Sets `model` and the output limit (as `limit_parameter`, whichever name the client used), and asks for usage on
+    streams, so that the bill is exact.
     """
     fields = dict(request.fields)
     fields["model"] = json.dumps(model).encode()
-    name = "max_completion_tokens" if "max_completion_tokens" in fields else limit_parameter
-    if name == limit_parameter and "max_tokens" in fields:
-        name = "max_tokens"
-    fields[name] = str(output_limit).encode()
-    if name == "max_completion_tokens":
-        fields.pop("max_tokens", None)
+    for name in LIMIT_PARAMETERS:
+        if name != limit_parameter:  # the limit that holds must be the only one, under the name that is obeyed
+            fields.pop(name, None)
+    fields[limit_parameter] = str(output_limit).encode()
     if request.streamed:
         fields["stream_options"] = _with_usage(fields.get("stream_options"))
     parts: list[Raw] = []
