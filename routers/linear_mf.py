@@ -147,10 +147,11 @@ class LinearMF:
         views: Views,
         *,
         encoder_digest: str = "",
+        seed: int = 0,
         options: LinearMFOptions | None = None,
     ) -> LinearMF:
         """Learn from a table and its queries' views. Raises TableError for a table that cannot teach."""
-        options = options or LinearMFOptions()
+        options = options or LinearMFOptions(seed=seed)
         _refuse_unteachable(table)
         log_tokens = np.log(np.maximum(table.output_tokens, 1.0))
         quality_held, token_held = _held_out(table, views, log_tokens, options)

@@ -192,9 +192,7 @@ def _envelopes(quality: Floats, expected_cost: Floats, observed: Mask) -> tuple[
     return stack, sizes
 
 
-def _is_below(
-    stack: Indices, sizes: Indices, rows: Indices, pushed: Indices, forecasts: tuple[Floats, Floats]
-) -> Mask:
+def _is_below(stack: Indices, sizes: Indices, rows: Indices, pushed: Indices, forecasts: tuple[Floats, Floats]) -> Mask:
     """Whether the hull's last candidate lies on or under the line from the one before to the new one."""
     quality, cost = forecasts
     last = stack[rows, sizes[rows] - 1]

@@ -44,6 +44,4 @@ def grouped_folds(groups: Sequence[str], folds: int, seed: int) -> Iterator[Spli
     fold_of_group = np.arange(len(names)) % folds
     fold_of_row = np.random.default_rng(seed).permutation(fold_of_group)[group_of_row]
     for fold in range(folds):
-        yield Split(
-            seed=seed, train=np.flatnonzero(fold_of_row != fold), test=np.flatnonzero(fold_of_row == fold)
-        )
+        yield Split(seed=seed, train=np.flatnonzero(fold_of_row != fold), test=np.flatnonzero(fold_of_row == fold))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +95,20 @@ class OutcomeTable:
             output_tokens=self.output_tokens[chosen],
             cost_usd=self.cost_usd[chosen],
             details={name: tuple(column[row] for row in chosen) for name, column in self.details.items()},
+        )
+
+    def select(self, candidates: Sequence[str]) -> OutcomeTable:
+        """The table of these candidates, in their order. Raises TableError for one that it lacks."""
+        missing = [name for name in candidates if name not in self.candidates]
+        if missing:
+            raise TableError(f"no candidate {missing[0]!r} in this table; there is {', '.join(self.candidates)}")
+        columns = [self.candidates.index(name) for name in candidates]
+        return replace(
+            self,
+            candidates=tuple(candidates),
+            score=self.score[:, columns],
+            output_tokens=self.output_tokens[:, columns],
+            cost_usd=self.cost_usd[:, columns],
         )
 
     def numbers(self) -> Iterator[tuple[str, Floats]]:

@@ -1,0 +1,144 @@
+"""`loupe train`: outcome tables in, a router artifact out, and an honest table of what it is worth."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gateway.cli.embed import Embeddings
+from gateway.errors import ConfigError
+from models.base import EncodeError
+from models.bundle import bundled
+from models.dual import DualEncoder
+from routers.evaluate import Plan, Summary
+from routers.mmr_csv import read_mmr_csv
+from routers.registry import ALGORITHMS
+from routers.table import OutcomeTable, TableError, merge
+from routers.train import EncoderName, Training, find_algorithm, train
+
+HELP = "train a router on outcome tables"
+
+FIGURES = {
+    "nauc": "nAUC",
+    "peak_score": "P_s",
+    "qnc": "QNC",
+    "accuracy": "accuracy",
+    "log_loss": "log-loss",
+    "ece": "ECE",
+    "token_coverage": "tokens<=q90",
+}
+"""Field of a judgement -> its heading."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's words."""
+    parser.add_argument("--table", action="append", required=True, type=Path, help="MMR-Bench CSV; repeatable")
+    parser.add_argument("--out", required=True, type=Path, help="folder for router.npz and router.json")
+    parser.add_argument("--router", default="linear_mf", help=f"one of: {', '.join(sorted(ALGORITHMS))}")
+    parser.add_argument("--encoder", default="fused-lite", help="a bundled encoder's name, or a bundle's folder")
+    parser.add_argument("--images", type=Path, help="folder of the images; by default each table's own")
+    parser.add_argument("--embeddings", type=Path, help="keep vectors in this .npz, and start from it")
+    parser.add_argument("--seed", type=int, default=0, help="the first split's seed")
+    parser.add_argument("--seeds", type=int, default=5, help="how many splits to judge on")
+    parser.add_argument("--train", type=float, default=0.2, help="share of groups that a split learns from")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Judge, train, write. Raises ConfigError for tables, images or words that cannot be used."""
+    if arguments.seeds < 1 or not 0 < arguments.train < 1:
+        raise ConfigError("--seeds is 1 or more, and --train lies between 0 and 1")
+    started = time.monotonic()
+    try:
+        algorithm = find_algorithm(arguments.router)
+        parts = _read_tables(arguments.table, arguments.images)
+        table = merge(list(parts.values()))
+        print(f"{len(table)} queries, {len(table.candidates)} candidates, {int(table.mask.sum())} cells")
+        encoder = _load_encoder(arguments.encoder)
+        views = _embed(table, encoder, arguments.embeddings)
+        plan = Plan(
+            parts={name: _rows_of(part, table) for name, part in parts.items()},
+            train=arguments.train,
+            seeds=tuple(range(arguments.seed, arguments.seed + arguments.seeds)),
+        )
+        training = train(
+            algorithm, (table, views), EncoderName(encoder.name, encoder.digest), plan, arguments.out, _say_seeds
+        )
+    except (TableError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise ConfigError(f"{error.filename or arguments.out}: {error.strerror or error}") from error
+    _print_report(training, plan)
+    print(f"wrote {arguments.out} (router {training.digest[:12]}) in {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def _read_tables(paths: Sequence[Path], images: Path | None) -> dict[str, OutcomeTable]:
+    parts: dict[str, OutcomeTable] = {}
+    for path in paths:
+        if path.stem in parts:
+            raise ConfigError(f"two tables are called {path.stem!r}")
+        parts[path.stem] = read_mmr_csv(path, images)
+        if not len(parts[path.stem]):
+            raise ConfigError(f"{path}: a table without queries teaches nothing")
+    return parts
+
+
+def _load_encoder(name: str) -> DualEncoder:
+    folder = Path(name)
+    try:
+        return DualEncoder.load(folder if folder.is_dir() else bundled(name))
+    except EncodeError as error:
+        raise ConfigError(f"encoder {name!r}: {error}") from error
+
+
+def _embed(table: OutcomeTable, encoder: DualEncoder, kept: Path | None) -> Mapping[str, np.ndarray]:
+    embeddings = Embeddings(encoder)
+    if kept is not None and kept.exists():
+        embeddings.load(kept)
+    views = embeddings.views(table, _say_progress)
+    if kept is not None:
+        embeddings.save(kept)
+    return views
+
+
+def _rows_of(part: OutcomeTable, table: OutcomeTable) -> np.ndarray:
+    place = {query_id: row for row, query_id in enumerate(table.query_ids)}
+    return np.array([place[query_id] for query_id in part.query_ids], dtype=np.intp)
+
+
+def _say_progress(what: str, done: int, total: int) -> None:
+    if sys.stderr.isatty() or done == total:
+        print(f"\rencoding {what}: {done} of {total}", end="\n" if done == total else "", file=sys.stderr)
+
+
+def _say_seeds(done: int, total: int) -> None:
+    if sys.stderr.isatty() or done == total:
+        print(f"\rjudging: split {done} of {total}", end="\n" if done == total else "", file=sys.stderr)
+
+
+def _print_report(training: Training, plan: Plan) -> None:
+    print(
+        f"held out: {plan.train:.0%} of groups to learn from, seeds {plan.seeds[0]} to {plan.seeds[-1]}, "
+        "mean +- standard deviation over them; nAUC over one cost range, the tables' own costs"
+    )
+    for part, policies in training.judged.items():
+        print(f"\n{part}")
+        print(f"  {'':<14}" + "".join(f"{heading:>16}" for heading in FIGURES.values()))
+        for policy, summary in policies.items():
+            print(f"  {policy:<14}" + "".join(f"{_written(summary, name):>16}" for name in FIGURES))
+    chosen = {name: value for name, value in training.router.settings.items() if name.startswith("chosen")}
+    print(f"\nfitted on all rows: {', '.join(f'{name} {value:g}' for name, value in chosen.items())}")
+
+
+def _written(summary: Summary, name: str) -> str:
+    mean, spread = summary.figures[name]
+    if mean != mean:  # NaN: the figure has no meaning for this policy
+        return "-"
+    if mean == float("inf"):
+        return "never in some"
+    return f"{mean:.3f}" if spread != spread else f"{mean:.3f} +- {spread:.3f}"
