@@ -10,31 +10,17 @@ shrunk to its own mean in the directions where they say nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats
+from routers.masked import Linear, solve_masked
 
 Mask = NDArray[np.bool_]
 
-# Conjugate gradients stop at this residual, relative to the first: far below what cross-validation can see.
-_TOLERANCE = 1e-4
-_MOST_STEPS = 300
 # Share of the covariance's diagonal added to it, so that no direction between candidates is ruled out.
 _FLOOR = 0.05
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Linear:
-    """outcome = features @ weights + bias; weights [D, K], bias [K]."""
-
-    weights: Floats
-    bias: Floats
-
-    def apply(self, features: Floats) -> Floats:
-        return features @ self.weights + self.bias
 
 
 def candidate_factors(outcomes: Floats, rank: int) -> Floats:
@@ -58,7 +44,7 @@ def solve(features: Floats, outcomes: Floats, factors: Floats, ridges: Sequence[
     if observed.all():
         yield from _solve_complete(features, outcomes, factors, ridges)
     else:
-        yield from _solve_masked(features, outcomes, factors, ridges)
+        yield from solve_masked(features, outcomes, factors, ridges)
 
 
 def _pairwise_correlation(outcomes: Floats, observed: Mask) -> Floats:
@@ -98,76 +84,3 @@ def _solve_complete(features: Floats, outcomes: Floats, factors: Floats, ridges:
     for ridge in ridges:
         weights = axes @ (target / (np.maximum(energies, 0.0)[:, None] + ridge / spread)) @ turned.T
         yield Linear(weights=weights, bias=bias - centre @ weights)
-
-
-def _solve_masked(features: Floats, outcomes: Floats, factors: Floats, ridges: Sequence[float]) -> Iterator[Linear]:
-    """Preconditioned conjugate gradients on the normal equations of the observed cells.
-
-    The unknowns are W [D, r], in the features' own axes where the Gram matrix is diagonal, and the biases [K],
-    which are kept apart because they are not penalised. Each ridge starts from the one before.
-    """
-    observed = ~np.isnan(outcomes)
-    centre = features.mean(axis=0)
-    centred = features - centre
-    energies, axes = np.linalg.eigh(centred.T @ centred)
-    rotated = centred @ axes
-    counts = np.maximum(observed.sum(axis=0), 1).astype(np.float64)
-    share = float(observed.mean())
-    system = _System(rotated, observed, factors)
-    bias = np.where(observed, outcomes, 0.0).sum(axis=0) / counts
-    start = np.zeros((rotated.shape[1], factors.shape[1]))
-    cells = np.where(observed, outcomes, 0.0)
-    strength = (factors**2).sum(axis=0)
-    for ridge in ridges:
-        damping = np.maximum(energies, 0.0)[:, None] * share * strength + ridge
-        start, bias = system.solve(cells, ridge, (damping, counts), (start, bias))
-        weights = axes @ start @ factors.T
-        yield Linear(weights=weights, bias=bias - centre @ weights)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _System:
-    """The normal equations' operator: features [n, D], observed cells [n, K], factors [K, r]."""
-
-    rotated: Floats
-    observed: Mask
-    factors: Floats
-
-    def solve(
-        self,
-        outcomes: Floats,
-        ridge: float,
-        preconditioner: tuple[Floats, Floats],
-        start: tuple[Floats, Floats],
-    ) -> tuple[Floats, Floats]:
-        """(W, bias) by conjugate gradients from `start`."""
-        damping, counts = preconditioner
-        solution, bias = start[0].copy(), start[1].copy()
-        right, right_bias = self._adjoint(outcomes)
-        first, first_bias = self._normal(solution, bias, ridge)
-        rest, rest_bias = right - first, right_bias - first_bias
-        goal = _TOLERANCE**2 * (float((right**2 / damping).sum()) + float((right_bias**2 / counts).sum()))
-        step, step_bias = rest / damping, rest_bias / counts
-        size = float((rest * step).sum() + (rest_bias * step_bias).sum())
-        for _ in range(_MOST_STEPS):
-            if size <= goal:
-                break
-            moved, moved_bias = self._normal(step, step_bias, ridge)
-            length = size / float((step * moved).sum() + (step_bias * moved_bias).sum())
-            solution += length * step
-            bias += length * step_bias
-            rest -= length * moved
-            rest_bias -= length * moved_bias
-            scaled, scaled_bias = rest / damping, rest_bias / counts
-            before, size = size, float((rest * scaled).sum() + (rest_bias * scaled_bias).sum())
-            step = scaled + size / before * step
-            step_bias = scaled_bias + size / before * step_bias
-        return solution, bias
-
-    def _normal(self, weights: Floats, bias: Floats, ridge: float) -> tuple[Floats, Floats]:
-        predicted = np.where(self.observed, self.rotated @ weights @ self.factors.T + bias, 0.0)
-        pulled, pulled_bias = self._adjoint(predicted)
-        return pulled + ridge * weights, pulled_bias
-
-    def _adjoint(self, cells: Floats) -> tuple[Floats, Floats]:
-        return self.rotated.T @ (cells @ self.factors), cells.sum(axis=0)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from routers.base import Floats, Forecast, Views
 from routers.compose import Composed
-from routers.factors import Linear, candidate_factors, solve
+from routers.factors import candidate_factors, solve
 from routers.fusion import Fusion, FusionOptions
+from routers.masked import Linear
 from routers.split import grouped_folds
 from routers.spread import LEVERAGE_AXES, Leverage, leverage
 from routers.table import OutcomeTable, TableError

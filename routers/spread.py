@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats
-from routers.factors import Linear
+from routers.masked import Linear
 
 LEVERAGE_AXES = 24
 """Axes of the features that the quadratic form keeps."""

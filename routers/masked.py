@@ -1,0 +1,151 @@
+"""Penalised least squares over observed cells only, by preconditioned conjugate gradients.
+
+The unknowns are W [D, r], in the features' own axes where their Gram matrix is diagonal, and the biases [K],
+which are not penalised. Rows that observed the same candidates are one pattern: a table that is the union of a
+few has few patterns, and then each step works on their Gram matrices and never touches the rows again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.base import Floats
+
+Mask = NDArray[np.bool_]
+
+# The residual to stop at, relative to the right-hand side: far below what cross-validation can see.
+_TOLERANCE = 1e-4
+_MOST_STEPS = 300
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Linear:
+    """outcome = features @ weights + bias; weights [D, K], bias [K]."""
+
+    weights: Floats
+    bias: Floats
+
+    def apply(self, features: Floats) -> Floats:
+        return features @ self.weights + self.bias
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unknowns:
+    """W [D, r] and biases [K]: a point, a step or a residual of the system."""
+
+    weights: Floats
+    bias: Floats
+
+    def moved(self, length: float, step: Unknowns) -> Unknowns:
+        return Unknowns(self.weights + length * step.weights, self.bias + length * step.bias)
+
+    def over(self, divisor: Unknowns) -> Unknowns:
+        return Unknowns(self.weights / divisor.weights, self.bias / divisor.bias)
+
+    def dot(self, other: Unknowns) -> float:
+        return float((self.weights * other.weights).sum() + (self.bias * other.bias).sum())
+
+
+def solve_masked(features: Floats, outcomes: Floats, factors: Floats, ridges: Sequence[float]) -> Iterator[Linear]:
+    """One fit a ridge, each starting from the one before: give them from strong to weak."""
+    observed = ~np.isnan(outcomes)
+    centre = features.mean(axis=0)
+    centred = features - centre
+    energies, axes = np.linalg.eigh(centred.T @ centred)
+    system = _System.build(centred @ axes, observed, factors)
+    cells = np.where(observed, outcomes, 0.0)
+    right = system.pull(cells)
+    counts = np.maximum(observed.sum(axis=0), 1).astype(np.float64)
+    found = Unknowns(np.zeros((len(energies), factors.shape[1])), cells.sum(axis=0) / counts)
+    strength = (factors**2).sum(axis=0) * float(observed.mean())
+    for ridge in ridges:
+        diagonal = Unknowns(np.maximum(energies, 0.0)[:, None] * strength + ridge, counts)
+        found = _conjugate_gradients(system, ridge, (right, diagonal), found)
+        weights = axes @ found.weights @ factors.T
+        yield Linear(weights=weights, bias=found.bias - centre @ weights)
+
+
+def _conjugate_gradients(system: _System, ridge: float, given: tuple[Unknowns, Unknowns], start: Unknowns) -> Unknowns:
+    right, diagonal = given
+    found = start
+    rest = right.moved(-1.0, system.apply(found, ridge))
+    step = rest.over(diagonal)
+    size, goal = rest.dot(step), _TOLERANCE**2 * right.dot(right.over(diagonal))
+    for _ in range(_MOST_STEPS):
+        if size <= goal:
+            break
+        image = system.apply(step, ridge)
+        length = size / step.dot(image)
+        found, rest = found.moved(length, step), rest.moved(-length, image)
+        scaled = rest.over(diagonal)
+        before, size = size, rest.dot(scaled)
+        step = scaled.moved(size / before, step)
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pattern:
+    """Rows that observed the same candidates, summed up.
+
+    Attributes:
+        gram: [D, D] of their features; sums: [D]; count: how many.
+        seen: [K] 1 where the candidate was observed; coupling: [r, r] Gram matrix of the seen factors.
+    """
+
+    gram: Floats
+    sums: Floats
+    count: int
+    seen: Floats
+    coupling: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _System:
+    """The normal equations' operator. `patterns` is None where there are too many to sum up."""
+
+    rotated: Floats
+    observed: Mask
+    factors: Floats
+    patterns: tuple[_Pattern, ...] | None
+
+    @classmethod
+    def build(cls, rotated: Floats, observed: Mask, factors: Floats) -> _System:
+        distinct, place = np.unique(observed, axis=0, return_inverse=True)
+        patterns = None
+        if len(distinct) * rotated.shape[1] < 2 * len(rotated):  # else the rows themselves are less work
+            patterns = tuple(
+                _summed(rotated[place == number], seen.astype(np.float64), factors)
+                for number, seen in enumerate(distinct)
+            )
+        return cls(rotated, observed, factors, patterns)
+
+    def pull(self, cells: Floats) -> Unknowns:
+        """The adjoint: what [n, K] cells (0 where missing) ask of the unknowns."""
+        return Unknowns(self.rotated.T @ (cells @ self.factors), cells.sum(axis=0))
+
+    def apply(self, at: Unknowns, ridge: float) -> Unknowns:
+        if self.patterns is None:
+            fitted = self.rotated @ at.weights @ self.factors.T + at.bias
+            pulled = self.pull(np.where(self.observed, fitted, 0.0))
+            return Unknowns(pulled.weights + ridge * at.weights, pulled.bias)
+        weights, bias = ridge * at.weights, np.zeros_like(at.bias)
+        for pattern in self.patterns:
+            shown = at.bias * pattern.seen
+            weights += pattern.gram @ (at.weights @ pattern.coupling)
+            weights += np.outer(pattern.sums, shown @ self.factors)
+            bias += pattern.seen * (self.factors @ (at.weights.T @ pattern.sums)) + pattern.count * shown
+        return Unknowns(weights, bias)
+
+
+def _summed(rows: Floats, seen: Floats, factors: Floats) -> _Pattern:
+    return _Pattern(
+        gram=rows.T @ rows,
+        sums=rows.sum(axis=0),
+        count=len(rows),
+        seen=seen,
+        coupling=(factors * seen[:, None]).T @ factors,
+    )
