@@ -9,11 +9,15 @@ import shlex
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
-from gateway.demo.run import run_demo
+from gateway.demo.report import Report
 from gateway.demo.show import as_json, as_text
+from gateway.errors import ConfigError
 from gateway.replay.counts import LOG_ENTRIES
 
 HELP = "run the main job on drawn images and simulated candidates, and print what came of it"
@@ -31,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 when every request was answered or refused for a stated reason and the ledger is exact; else 1."""
+    if find_spec("openai") is None:
+        raise ConfigError("the demo sends its requests with the official client: pip install 'loupe[demo]'")
     signal.signal(signal.SIGTERM, _interrupt)  # so that the pool and the gateway are ended in order
     if arguments.keep is not None:
         arguments.keep.mkdir(parents=True, exist_ok=True)
@@ -41,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run_in(folder: Path, arguments: argparse.Namespace) -> int:
     (folder / "loupe.sqlite").unlink(missing_ok=True)  # an earlier run's ledger is not this one's
+    run_demo: Callable[..., Report] = import_module("gateway.demo.run").run_demo  # it needs `openai`, an extra
     report = run_demo(folder, requests=arguments.requests, seed=arguments.seed, say=_say)
     print(as_text(report, arguments.seed))
     if arguments.json is not None:

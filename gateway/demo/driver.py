@@ -1,4 +1,4 @@
-"""Sends the demo's requests through the official `openai` client and notes what came of each."""
+"""Sends the demo's requests through the official `openai` client: the only file here that needs it."""
 
 from __future__ import annotations
 
@@ -6,66 +6,16 @@ import base64
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import openai
 
-from gateway.demo.services import DemoTenant
+from gateway.demo.plan import Outcome, Plan
 from gateway.demo.tasks import Task
 from gateway.replay.reply import final_answer
 
 CONCURRENCY = 4
 MAX_TOKENS = 1_024
-BUDGETS = (None, None, None, "0.02", None, "0.02", "0.0012", None, "0.0003", None, None, "0.000001")
-"""X-Budget of the requests in turn, in USD: none, generous, tight, and one that nothing fits."""
-QUALITY_WEIGHTS = (None, None, None, None, "1.0", None, "0.3")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One request to send: tasks and headers in turn, so that every mix comes up."""
-
-    task: Task
-    tenant: DemoTenant
-    budget: str | None
-    quality_weight: str | None
-    is_streamed: bool
-
-    def headers(self) -> dict[str, str]:
-        asked = {"X-Budget": self.budget, "X-Quality-Weight": self.quality_weight}
-        return {name: value for name, value in asked.items() if value is not None}
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came back. Answered: `candidate` and `is_right`. Refused: `code` and `message`. Failed: `message` alone."""
-
-    plan: Plan
-    status: int
-    candidate: str | None = None
-    reason: str | None = None
-    is_right: bool = False
-    code: str | None = None
-    message: str | None = None
-
-    @property
-    def is_answered(self) -> bool:
-        return self.status == 200
-
-
-def plan_requests(tasks: Sequence[Task], tenants: Sequence[DemoTenant]) -> list[Plan]:
-    """One request a task."""
-    return [
-        Plan(
-            task=task,
-            tenant=tenants[number % len(tenants)],
-            budget=BUDGETS[(number + number // len(BUDGETS)) % len(BUDGETS)],
-            quality_weight=QUALITY_WEIGHTS[number % len(QUALITY_WEIGHTS)],
-            is_streamed=number // 2 % 2 == 1,
-        )
-        for number, task in enumerate(tasks)
-    ]
 
 
 def drive(base_url: str, plans: Sequence[Plan]) -> list[Outcome]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gateway.core.money import NANODOLLARS
-from gateway.demo.driver import Outcome
 from gateway.demo.ledger import Ledger
+from gateway.demo.plan import Outcome
 from gateway.demo.simulate import SimulatedTable
 
 REFUSALS = frozenset({402, 429})

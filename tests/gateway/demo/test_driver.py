@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.demo.candidates import CANDIDATES
-from gateway.demo.driver import BUDGETS, drive, plan_requests
+from gateway.demo.driver import drive
+from gateway.demo.plan import BUDGETS, plan_requests
 from gateway.demo.services import demo_tenants
 from gateway.demo.simulate import simulate, write_table
 from gateway.demo.tasks import Task, draw_tasks

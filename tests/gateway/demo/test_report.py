@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gateway.demo.candidates import CANDIDATES
-from gateway.demo.driver import Outcome, Plan
 from gateway.demo.ledger import Ledger, pool_bill
+from gateway.demo.plan import Outcome, Plan
 from gateway.demo.report import Report, build_report
 from gateway.demo.services import DemoTenant
 from gateway.demo.show import as_json, as_text

@@ -35,9 +35,7 @@ def test_same_question_on_another_image_has_its_own_answer(pool: Pool) -> None:
 
 def test_wrong_cell_answers_another_answer_always_the_same(pool: Pool) -> None:
     texts = {
-        pool.client.chat.completions.create(model="bad", messages=ask(QUESTION, pool.bars))
-        .choices[0]
-        .message.content
+        pool.client.chat.completions.create(model="bad", messages=ask(QUESTION, pool.bars)).choices[0].message.content
         for _ in range(3)
     }
     assert len(texts) == 1
@@ -97,9 +95,7 @@ def test_unknown_model_is_404(pool: Pool) -> None:
     assert refused.value.code == "model_not_found"
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b'{"model": "good"}', b'{"model": "good", "messages": 3}', b"\xff"]
-)
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model": "good"}', b'{"model": "good", "messages": 3}', b"\xff"])
 def test_broken_body_is_400_in_openais_shape(pool: Pool, body: bytes) -> None:
     request = urllib.request.Request(f"{pool.url}/v1/chat/completions", data=body, method="POST")
     with pytest.raises(HTTPError) as refused:
@@ -154,9 +150,7 @@ def test_stream_has_role_pieces_finish_and_usage_where_asked(pool: Pool) -> None
 
 
 def test_stream_without_the_option_has_no_usage(pool: Pool) -> None:
-    chunks = list(
-        pool.client.chat.completions.create(model="good", messages=ask(QUESTION, pool.bars), stream=True)
-    )
+    chunks = list(pool.client.chat.completions.create(model="good", messages=ask(QUESTION, pool.bars), stream=True))
     assert all(chunk.usage is None and chunk.choices for chunk in chunks)
     assert pool.counts("good")["completion_tokens"] == 40
 
@@ -176,9 +170,7 @@ def test_streamed_choices_come_by_index_and_stop_at_the_limit(pool: Pool) -> Non
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "answer"}}])
 def test_forced_tool_is_called_whole_and_streamed(pool: Pool, choice: Any) -> None:
-    tools: list[Any] = [
-        {"type": "function", "function": {"name": "answer", "parameters": {"type": "object"}}}
-    ]
+    tools: list[Any] = [{"type": "function", "function": {"name": "answer", "parameters": {"type": "object"}}}]
     create = pool.client.chat.completions.create
     reply = create(model="good", messages=ask(QUESTION, pool.bars), tools=tools, tool_choice=choice)
     assert reply.choices[0].finish_reason == "tool_calls"
@@ -194,9 +186,7 @@ def test_forced_tool_is_called_whole_and_streamed(pool: Pool, choice: Any) -> No
 
 
 def test_tools_that_are_not_forced_leave_a_plain_answer(pool: Pool) -> None:
-    tools: list[Any] = [
-        {"type": "function", "function": {"name": "answer", "parameters": {"type": "object"}}}
-    ]
+    tools: list[Any] = [{"type": "function", "function": {"name": "answer", "parameters": {"type": "object"}}}]
     reply = pool.client.chat.completions.create(
         model="good", messages=ask(QUESTION, pool.bars), tools=tools, tool_choice="auto"
     )
@@ -240,9 +230,7 @@ def test_counts_are_exact_under_200_concurrent_requests(pool: Pool) -> None:
             async def one(number: int) -> int:
                 model = "good" if number % 2 else "bad"
                 if number % 4 < 2:
-                    reply = await client.chat.completions.create(
-                        model=model, messages=ask(QUESTION, pool.bars)
-                    )
+                    reply = await client.chat.completions.create(model=model, messages=ask(QUESTION, pool.bars))
                     assert reply.usage is not None
                     return reply.usage.completion_tokens
                 stream = await client.chat.completions.create(

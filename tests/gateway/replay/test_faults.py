@@ -75,9 +75,7 @@ def test_usage_is_left_out_whole_and_streamed(pool: Pool) -> None:
     create = pool.client.chat.completions.create
     assert create(model="good", messages=ask(QUESTION, pool.bars)).usage is None
     options: openai.types.chat.ChatCompletionStreamOptionsParam = {"include_usage": True}
-    chunks = list(
-        create(model="good", messages=ask(QUESTION, pool.bars), stream=True, stream_options=options)
-    )
+    chunks = list(create(model="good", messages=ask(QUESTION, pool.bars), stream=True, stream_options=options))
     assert all(chunk.usage is None and chunk.choices for chunk in chunks)
     assert pool.counts("good")["completion_tokens"] == 80
 

@@ -8,10 +8,9 @@ import pytest
 
 from gateway.errors import ConfigError
 from gateway.replay import read_table
+from tests.shared import SHARED_DATA, needs_shared_data
 
 from .tables import QUESTION, ROWS, data_url, write_table
-
-SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 
 
 def test_row_is_found_by_question_and_image_content(tmp_path: Path) -> None:
@@ -77,11 +76,9 @@ def test_table_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@needs_shared_data
 def test_shared_tables_are_read_and_every_row_is_found() -> None:
-    if not SHARED.is_dir():
-        print(f"the shared tables are not there: {SHARED}")
-        return
-    table = read_table([SHARED / "DynaMath.csv", SHARED / "BlindTest.csv"])
+    table = read_table([SHARED_DATA / "DynaMath.csv", SHARED_DATA / "BlindTest.csv"])
     assert len(table.queries) == 10_740
     assert len(table.candidates) == 15
     for query in table.queries[::50]:
