@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 BYTES_PER_TOKEN = 4
+LARGEST_COUNT = 1_000_000_000
+"""A usage over this is taken for nonsense."""
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 _SPECIAL = re.compile(rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|\[DONE\]|"error"\s*:')
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
@@ -35,8 +37,6 @@ class StreamMeter:
     __slots__ = (
         "_candidate",
         "_ends",
-        "_model",
-        "_named",
         "_seen",
         "_tail",
         "_wants_usage",
@@ -49,11 +49,9 @@ class StreamMeter:
     def __init__(self, candidate: str, *, wants_usage: bool) -> None:
         self._candidate = b'"model":' + json.dumps(candidate).encode()
         self._wants_usage = wants_usage
-        self._model: bytes | None = None
         self._tail = b""
         self._seen: list[bytes] = []
         self._ends: list[bytes] = []
-        self._named = False
         self.usage: Usage | None = None
         self.finished = False
         """Whether a choice gave its finish reason."""
@@ -72,14 +70,18 @@ class StreamMeter:
             return b""
         self._tail = data[end:]
         block = data[:end] if self._tail else data
-        if not self._named:
-            self._learn_model(block)
-        if self._model is not None:
-            block = block.replace(self._model, self._candidate)
-        if _SPECIAL.search(block) is None:
+        block = _MODEL.sub(self._name, block)
+        special = _SPECIAL.search(block)
+        if special is None:
             self._seen.append(block)
             return block
-        return b"".join(self._event(event) for event in _events(block))
+        start = max(block.rfind(b"\n\n", 0, special.start()) + 2, block.rfind(b"\n\r\n", 0, special.start()) + 3)
+        if start < 3:
+            start = 0
+        plain = block[:start]
+        if plain:
+            self._seen.append(plain)
+        return plain + b"".join([self._event(event) for event in _events(block[start:])])
 
     def finish(self, extra: dict[str, Any]) -> bytes:
         """The end of a stream that came to its end: the last data event, with `extra` merged into it, and `[DONE]`."""
@@ -108,11 +110,9 @@ class StreamMeter:
                 text_bytes += seen
         return max(events, -(-text_bytes // BYTES_PER_TOKEN))
 
-    def _learn_model(self, block: bytes) -> None:
-        found = _MODEL.search(block)
-        if found is not None:
-            self._named = True
-            self._model = found.group() if found.group() != self._candidate else None
+    def _name(self, _: re.Match[bytes]) -> bytes:
+        """Providers may name the model late, and not the same in every event."""
+        return self._candidate
 
     def _event(self, event: bytes) -> bytes:
         """Send an event on, hold it back because it may be the last, or drop it."""
@@ -188,7 +188,7 @@ def _data(event: bytes) -> bytes:
 def _payload(event: bytes) -> Any:
     try:
         return json.loads(_data(event))
-    except ValueError:  # a comment, a keep-alive or nonsense: sent on as it is, it counts for nothing
+    except (ValueError, RecursionError):  # a comment, a keep-alive or nonsense: sent on as it is, counts for nothing
         return None
 
 
@@ -197,7 +197,11 @@ def _usage(payload: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     inputs, outputs = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if type(inputs) is int and type(outputs) is int and min(inputs, outputs) >= 0:
+    if (
+        type(inputs) is int
+        and type(outputs) is int
+        and 0 <= min(inputs, outputs) <= max(inputs, outputs) <= LARGEST_COUNT
+    ):
         return Usage(inputs, outputs)
     return None
 
@@ -217,14 +221,21 @@ def _text_bytes(payload: Any) -> int:
     return total
 
 
-def _length(said: Any, key: str = "") -> int:
-    if isinstance(said, str):
-        return 0 if key in ("role", "id", "type") else len(said.encode("utf-8", "surrogatepass"))
-    if isinstance(said, dict):
-        return sum(_length(value, name) for name, value in said.items())
-    if isinstance(said, list):
-        return sum(_length(value) for value in said)
-    return 0
+def _length(said: dict[str, Any]) -> int:
+    total = 0
+    left: list[tuple[str, Any]] = [("", said)]
+    while left:  # a loop, not a recursion: how deep it goes is up to the provider
+        key, value = left.pop()
+        if isinstance(value, str):
+            total += 0 if key in _UNSAID else len(value.encode("utf-8", "surrogatepass"))
+        elif isinstance(value, dict):
+            left.extend(value.items())
+        elif isinstance(value, list):
+            left.extend(("", item) for item in value)
+    return total
+
+
+_UNSAID = ("role", "id", "type")
 
 
 def _merge(event: bytes, extra: dict[str, Any]) -> bytes:
