@@ -150,17 +150,17 @@ class WholeReply:
 
 
 def read_whole(body: bytes, candidate: str) -> WholeReply:
-    """Read a whole reply; raises BrokenReply when it is no JSON object."""
+    """Read a whole reply; raises BrokenReply when it is none."""
     try:
         payload = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise BrokenReply(f"the reply is no JSON: {error}") from None
-    if not isinstance(payload, dict):
-        raise BrokenReply("the reply is no JSON object")
+    if not isinstance(payload, dict) or not isinstance(payload.get("choices"), list):
+        raise BrokenReply("the reply is no chat completion")
     named = b'"model":' + json.dumps(candidate).encode()
-    found = _MODEL.search(body)
-    if found is not None and json.loads(b"{" + found.group() + b"}")["model"] == payload.get("model"):
-        body = body[: found.start()] + named + body[found.end() :]
+    found = list(_MODEL.finditer(body))
+    if len(found) == 1 and json.loads(b"{" + found[0].group() + b"}")["model"] == payload.get("model"):
+        body = body[: found[0].start()] + named + body[found[0].end() :]
     else:
         body = json.dumps({**payload, "model": candidate}).encode()
     return WholeReply(body, _usage(payload), -(-_text_bytes(payload) // BYTES_PER_TOKEN))

@@ -1,0 +1,144 @@
+"""The meter of whole replies: the candidate's name goes in, everything else stays."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.meter import BrokenReply, Usage, partial_output_tokens, read_whole
+
+from .streams import TRICKY
+
+CANDIDATE = 'acme/vision "two"'
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.just("model"), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def reply(content: Any = "Hello", **members: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": content}
+    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    return {"id": "c", "object": "chat.completion", "choices": choices, **members}
+
+
+def encoded(payload: Any, *, ascii_only: bool = True) -> bytes:
+    return json.dumps(payload, ensure_ascii=ascii_only).encode()
+
+
+def test_name_is_put_in_and_nothing_else_moves() -> None:
+    before = b'{ "id":"c" , "choices":[ {"message":{"content":"a\\u0041"}} ],\n "model" :  "served" , "x":1.50}\n'
+    found = read_whole(before, "mine")
+    assert found.body == before.replace(b'"model" :  "served"', b'"model":"mine"')
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_text_that_looks_like_members_is_untouched(ascii_only: bool) -> None:
+    before = reply(TRICKY, model="served")
+    after = json.loads(read_whole(encoded(before, ascii_only=ascii_only), CANDIDATE).body)
+    assert after == {**before, "model": CANDIDATE}
+
+
+@given(st.dictionaries(st.text(), JSON_VALUES, max_size=4), st.text(), st.booleans())
+def test_only_the_replys_own_name_changes(extra: dict[str, Any], served: str, late: bool) -> None:
+    members = (
+        {**extra, "model": served} if late else {"model": served, **{k: v for k, v in extra.items() if k != "model"}}
+    )
+    before = {**{k: v for k, v in members.items() if k != "choices"}, "choices": []}
+    after = json.loads(read_whole(encoded(before), CANDIDATE).body)
+    assert after == {**before, "model": CANDIDATE}
+
+
+@pytest.mark.parametrize("model", [None, 5, ["served"], {"model": "served"}])
+def test_name_that_is_no_text_is_replaced(model: Any) -> None:
+    assert json.loads(read_whole(encoded(reply(model=model)), "mine").body) == reply(model="mine")
+
+
+def test_name_that_is_missing_is_added() -> None:
+    assert json.loads(read_whole(encoded(reply()), "mine").body) == reply(model="mine")
+
+
+def test_a_model_inside_another_member_is_left_alone() -> None:
+    before = {"route": {"model": "served"}, **reply(model="served")}
+    assert json.loads(read_whole(encoded(before), "mine").body) == {**before, "model": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"prompt_tokens": 5, "completion_tokens": 0}, Usage(5, 0)),
+        ({"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 9}, Usage(5, 3)),
+        (None, None),
+        ([], None),
+        ("many", None),
+        ({}, None),
+        ({"prompt_tokens": 5}, None),
+        ({"prompt_tokens": True, "completion_tokens": 1}, None),
+        ({"prompt_tokens": 5.0, "completion_tokens": 1}, None),
+        ({"prompt_tokens": "5", "completion_tokens": 1}, None),
+        ({"prompt_tokens": -5, "completion_tokens": 1}, None),
+        ({"prompt_tokens": 10**30, "completion_tokens": 1}, None),
+    ],
+)
+def test_usage_is_two_counts_or_none(usage: Any, expected: Usage | None) -> None:
+    assert read_whole(encoded(reply(model="m", usage=usage)), "m").usage == expected
+
+
+@pytest.mark.parametrize("content", ["a" * 37, "\u00e4" * 20, [{"type": "text", "text": "a" * 40}], "\ud800" * 13])
+def test_our_own_count_is_four_bytes_a_token(content: Any) -> None:
+    assert read_whole(encoded(reply(content, model="m")), "m").output_tokens == 10
+
+
+def test_our_own_count_takes_every_choice_and_tool_call() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "f" * 4, "arguments": "a" * 16}}
+    choices = [
+        {"message": {"role": "assistant", "content": "a" * 20}},
+        {"message": {"role": "assistant", "content": None, "tool_calls": [call]}},
+    ]
+    assert read_whole(encoded({"model": "m", "choices": choices}), "m").output_tokens == 10
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"<html>502</html>",
+        b'{"model":"m","choices":[',
+        b'{"model":"\xff","choices":[]}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"error":{"message":"overloaded"}}',
+        b'{"model":"m"}',
+        b'{"model":"m","choices":null}',
+    ],
+)
+def test_what_is_no_chat_completion_is_broken(body: bytes) -> None:
+    with pytest.raises(BrokenReply):
+        read_whole(body, "mine")
+
+
+@given(st.binary(max_size=100) | JSON_VALUES.map(encoded))
+def test_any_bytes_are_read_or_broken(body: bytes) -> None:
+    try:
+        found = read_whole(body, CANDIDATE)
+    except BrokenReply:
+        return
+    assert json.loads(found.body)["model"] == CANDIDATE
+
+
+@pytest.mark.parametrize("choice", [None, 5, "text", [], {"message": None}, {"message": "text"}, {"delta": []}])
+def test_an_odd_choice_counts_for_nothing(choice: Any) -> None:
+    assert read_whole(encoded({"model": "m", "choices": [choice]}), "m").output_tokens == 0
+
+
+@pytest.mark.parametrize(("size", "tokens"), [(0, 0), (1, 1), (4, 1), (5, 2)])
+def test_a_whole_reply_that_broke_off_is_counted_by_its_bytes(size: int, tokens: int) -> None:
+    assert partial_output_tokens(b"x" * size) == tokens
