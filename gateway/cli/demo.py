@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gateway.demo.report import Report
+from gateway.demo.services import tail
 from gateway.demo.show import as_json, as_text
 from gateway.errors import ConfigError
 from gateway.replay.counts import LOG_ENTRIES
@@ -54,7 +55,10 @@ def _run_in(folder: Path, arguments: argparse.Namespace) -> int:
         versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
         result = as_json(report, arguments.seed, shlex.join(["loupe", *sys.argv[1:]]), versions)
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return 1 if report.problems else 0
+    if not report.problems:
+        return 0
+    print(f"\nThe end of the gateway's log:\n{tail(folder / 'gateway.log')}")
+    return 1
 
 
 def _requests(text: str) -> int:

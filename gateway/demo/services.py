@@ -44,7 +44,7 @@ def demo_tenants() -> tuple[DemoTenant, ...]:
     """Three tenants with fresh keys; the last one's budget is small enough to run out."""
     return tuple(
         DemoTenant(name, f"lp-demo-{secrets.token_hex(16)}", budget, weight)
-        for name, budget, weight in (("alpha", "5.00", 0.8), ("bravo", "2.00", 0.5), ("charlie", "0.01", 0.8))
+        for name, budget, weight in (("alpha", "5.00", 0.8), ("bravo", "2.00", 0.5), ("charlie", "0.02", 0.8))
     )
 
 
@@ -107,7 +107,7 @@ def running(name: str, words: Sequence[str], port: int, ready_path: str, log: Pa
             _await_ready(name, process, port, ready_path, log)
             yield
             if process.poll() is not None:
-                raise ServiceFailed(f"{name} ended by itself with status {process.returncode}:\n{_tail(log)}")
+                raise ServiceFailed(f"{name} ended by itself with status {process.returncode}:\n{tail(log)}")
         finally:
             _stop(process)
 
@@ -116,11 +116,11 @@ def _await_ready(name: str, process: subprocess.Popen[bytes], port: int, path: s
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ServiceFailed(f"{name} did not start (status {process.returncode}):\n{_tail(log)}")
+            raise ServiceFailed(f"{name} did not start (status {process.returncode}):\n{tail(log)}")
         if _answers(port, path):
             return
         time.sleep(0.05)
-    raise ServiceFailed(f"{name} was not ready after {START_S:.0f} s:\n{_tail(log)}")
+    raise ServiceFailed(f"{name} was not ready after {START_S:.0f} s:\n{tail(log)}")
 
 
 def _answers(port: int, path: str) -> bool:
@@ -145,6 +145,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _tail(log: Path) -> str:
+def tail(log: Path) -> str:
+    """The last lines of a process's log, indented."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
     return "\n".join(f"    {line}" for line in lines) or "    (it wrote nothing)"
