@@ -38,6 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     """0 when every request was answered or refused for a stated reason and the ledger is exact; else 1."""
     if find_spec("openai") is None:
         raise ConfigError("the demo sends its requests with the official client: pip install 'loupe[demo]'")
+    if arguments.json is not None and not arguments.json.parent.is_dir():
+        raise ConfigError(f"--json {arguments.json}: there is no such folder")
     signal.signal(signal.SIGTERM, _interrupt)  # so that the pool and the gateway are ended in order
     if arguments.keep is not None:
         arguments.keep.mkdir(parents=True, exist_ok=True)
@@ -47,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run_in(folder: Path, arguments: argparse.Namespace) -> int:
-    (folder / "loupe.sqlite").unlink(missing_ok=True)  # an earlier run's ledger is not this one's
+    for earlier in folder.glob("loupe.sqlite*"):
+        earlier.unlink()  # its ledger is not this run's
     run_demo: Callable[..., Report] = import_module("gateway.demo.run").run_demo  # it needs `openai`, an extra
     report = run_demo(folder, requests=arguments.requests, seed=arguments.seed, say=_say)
     print(as_text(report, arguments.seed))

@@ -23,7 +23,13 @@ def drive(base_url: str, plans: Sequence[Plan]) -> list[Outcome]:
     with ExitStack() as stack:
         clients = {
             tenant.name: stack.enter_context(
-                openai.OpenAI(base_url=base_url, api_key=tenant.key, max_retries=0, timeout=60.0)
+                openai.OpenAI(
+                    base_url=base_url,
+                    api_key=tenant.key,
+                    max_retries=0,
+                    timeout=60.0,
+                    http_client=openai.DefaultHttpxClient(trust_env=False),  # a proxy has no business with 127.0.0.1
+                )
             )
             for tenant in {plan.tenant.name: plan.tenant for plan in plans}.values()
         }
