@@ -33,7 +33,7 @@ class LinearMFOptions:
 
     fusion: FusionOptions = field(default_factory=FusionOptions)
     rank: int = 16
-    ridges: tuple[float, ...] = (640.0, 320.0, 160.0, 80.0, 40.0, 20.0, 10.0, 5.0, 2.5)
+    ridges: tuple[float, ...] = (640.0, 320.0, 160.0, 80.0, 40.0, 20.0, 10.0, 5.0, 2.5, 1.25)
     folds: int = 5
     seed: int = 0
 

@@ -34,7 +34,7 @@ class Leverage:
 
     def std(self, coordinates: Floats) -> Floats:
         """[n, K] from [n, axes]; at most 0.5, the spread of a fair coin."""
-        turned = (coordinates @ self.root).reshape(len(coordinates), len(self.floor), -1)
+        turned = (coordinates @ self.root).reshape(len(coordinates), len(self.floor), LEVERAGE_AXES)
         variance = np.einsum("nka,nka->nk", turned, turned) + self.floor
         return np.asarray(np.minimum(np.sqrt(variance), 0.5), dtype=np.float64)
 
