@@ -13,10 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from models.cached import QueryEncoder
-from routers.artifact import ArtifactError
-from routers.artifact import bundled as bundled_router
-from routers.artifact import load as load_router
 
 from gateway.api.chat import ChatRoutes
 from gateway.api.parse import ChatLimits
@@ -42,7 +38,11 @@ from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
 from models.base import Encoder
 from models.bundle import bundled as bundled_encoder
+from models.cached import QueryEncoder
 from models.dual import DualEncoder
+from routers.artifact import ArtifactError
+from routers.artifact import bundled as bundled_router
+from routers.artifact import load as load_router
 from routers.base import Router
 
 LEASE_MARGIN_S = 60.0
@@ -128,7 +128,8 @@ class Gateway:
     def _load_networks(self) -> tuple[Encoder, Router]:
         """The encoder and the router trained for it. Raises ConfigError when they do not fit."""
         encoder = self._encoder or DualEncoder.load(
-            bundled_encoder(self._settings.encoder.bundle), threads=self._settings.encoder.threads
+            bundled_encoder(self._settings.encoder.bundle),
+            threads=1,  # each batch on one; the batcher runs several
         )
         router = self._router or _router(self._settings.router.artifact)
         if router.encoder_digest != encoder.digest:

@@ -201,7 +201,7 @@ class Pipeline:
             if not settled:
                 settled = True
                 turn.cost += bill.charge
-                await self._shielded(self._settle(hold_id, bill.charge))
+                await self._settle(hold_id, bill.charge)
 
         try:
             granted = await self._reserve(Hold(hold_id, turn.windows, ceiling, floor, self._limits.lease_s))
@@ -257,17 +257,21 @@ class Pipeline:
             raise store_unavailable() from error
 
     async def _settle(self, hold_id: str, charge: int) -> None:
+        """Settle to the end even when the request is cancelled meanwhile: asking twice settles once."""
+        try:
+            await self._settle_once(hold_id, charge)
+        except asyncio.CancelledError:
+            again = asyncio.ensure_future(self._settle_once(hold_id, charge))
+            self._settling.add(again)
+            again.add_done_callback(self._settling.discard)
+            await asyncio.shield(again)
+            raise
+
+    async def _settle_once(self, hold_id: str, charge: int) -> None:
         try:
             await self._store.settle(hold_id, charge)
         except StoreError as error:  # the hold stands until its lease ends, and is then charged in full
             self._report("settle", error)
-
-    async def _shielded(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Carry out `work` to its end even when the request is cancelled meanwhile."""
-        task = asyncio.ensure_future(work)
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
-        await asyncio.shield(task)
 
     def _record(self, turn: Turn) -> None:
         record: RequestRecord = turn.record(self._forecaster.router_digest)

@@ -6,7 +6,8 @@ it comes; when it breaks off after the first byte the client gets an error event
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from gateway.core.bill import Bill
@@ -44,7 +45,7 @@ async def relay_whole(turn: Turn, exchange: Exchange, bill: Bill, settle: Settle
     parts: list[bytes] = []
     size = 0
     try:
-        async for data in _timed(turn, exchange):
+        while data := await _read(turn, exchange):
             parts.append(data)
             size += len(data)
             if size > LARGEST_WHOLE_REPLY:
@@ -71,7 +72,7 @@ async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settl
     started = False
     broken: ProviderError | None = None
     try:
-        async for data in _timed(turn, exchange):
+        while data := await _read(turn, exchange):
             ready = meter.feed(data)
             if meter.failed and not started:
                 raise ProviderError(f"{bill_candidate(turn)} began with an error", reason="error_event")
@@ -80,8 +81,7 @@ async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settl
             if not started:
                 await sink.start(200, b"text/event-stream", turn.headers(), None)
                 started = True
-            with turn.waiting():
-                await sink.write(ready)
+            await sink.write(ready)
     except ProviderError as error:
         broken = None if meter.done else error
     except BaseException:
@@ -111,16 +111,13 @@ def bill_candidate(turn: Turn) -> str:
     return turn.choice.candidate.name
 
 
-async def _timed(turn: Turn, exchange: Exchange) -> AsyncIterator[bytes]:
-    """The exchange's chunks; the time between them counts as waiting."""
-    chunks = exchange.chunks().__aiter__()
-    while True:
-        with turn.waiting():
-            try:
-                data = await chunks.__anext__()
-            except StopAsyncIteration:
-                return
-        yield data
+async def _read(turn: Turn, exchange: Exchange) -> bytes:
+    """The exchange's next bytes; the time until they come counts as waiting."""
+    since = time.perf_counter()
+    try:
+        return await exchange.read()
+    finally:
+        turn.waited_s += time.perf_counter() - since
 
 
 def _count(bill: Bill, meter: StreamMeter) -> None:

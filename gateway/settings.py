@@ -54,7 +54,7 @@ class EncoderSettings(Section):
     timeout_ms: float = Field(1000, gt=0)
     cache_entries: int = Field(4096, ge=1)
     threads: int = Field(1, ge=1)
-    max_batch: int = Field(8, ge=1)
+    max_batch: int = Field(4, ge=1)
 
 
 class RouterSettings(Section):

@@ -10,6 +10,7 @@ from typing import Any
 from gateway.errors import BodyTooLarge, InvalidRequest, RequestError
 from gateway.turn import Header
 
+WATCH_AFTER_S = 0.02
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -22,11 +23,12 @@ class ClientLeft(Exception):
 class AsgiSink:
     """Implements `gateway.relay.Sink` over one ASGI request."""
 
-    __slots__ = ("_receive", "_send", "client_left", "complete", "started")
+    __slots__ = ("_receive", "_send", "_watching", "client_left", "complete", "started")
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
+        self._watching: asyncio.Task[None] | None = None
         self.started = False
         self.complete = False
         self.client_left = False
@@ -55,15 +57,23 @@ class AsgiSink:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` in this task; cancel it when the client leaves before the reply is complete."""
+        """Run `work` in this task; cancel it when the client leaves before the reply is complete.
+
+        Watching begins after `WATCH_AFTER_S`: most short requests are done by then and need no second task.
+        """
         task = asyncio.current_task()
         assert task is not None
-        watch = asyncio.create_task(self._watch(task))
+        timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._begin_watch, task)
         try:
             await work
         finally:
             self.complete = True
-            watch.cancel()
+            timer.cancel()
+            if self._watching is not None:
+                self._watching.cancel()
+
+    def _begin_watch(self, task: asyncio.Task[Any]) -> None:
+        self._watching = asyncio.ensure_future(self._watch(task))
 
     async def start(self, status: int, content_type: bytes, headers: list[Header], length: int | None) -> None:
         self.started = True

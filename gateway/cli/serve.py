@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
             log_level="info",
             timeout_graceful_shutdown=int(settings.server.shutdown_s),
             server_header=False,
+            proxy_headers=False,
         )
     )
     server.run()

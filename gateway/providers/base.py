@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Protocol
 
 
 class Exchange(Protocol):
     """A reply under way. Its first bytes have come; the rest may still break off."""
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The reply's bytes as they come, the first ones included.
+    async def read(self) -> bytes:
+        """The bytes that have come since the last call, the first ones included; empty at the reply's end.
 
         Raises ProviderError when the reply breaks off or a time limit passes.
         """

@@ -1,16 +1,16 @@
-"""A provider that speaks OpenAI's chat completions over HTTP, through aiohttp's pooled connections."""
+"""A provider that speaks OpenAI's chat completions over HTTP."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import ssl
 from dataclasses import dataclass
 
-import aiohttp
-
 from gateway.errors import ProviderError
+from gateway.providers.http1 import BrokenConnection, Connection, ConnectionPool, Origin
 
 PERMANENT = frozenset({400, 413, 415, 422})
+"""Answers that another candidate would not change: the request itself is at fault."""
 LONGEST_ERROR_BYTES = 65_536
 
 
@@ -37,96 +37,120 @@ class OpenAIProvider:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._url = endpoint.base_url.rstrip("/") + "/chat/completions"
+        origin = Origin.of(endpoint.base_url.rstrip("/") + "/chat/completions")
+        self._pool = ConnectionPool(origin, largest=endpoint.max_connections, connect_s=endpoint.connect_s)
+        self._loop = asyncio.get_running_loop()
         headers = {
+            "Host": origin.authority,
             "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream",
             "Accept-Encoding": "identity",
+            "User-Agent": "loupe",
             **dict(endpoint.headers),
         }
         if endpoint.api_key:
             headers["Authorization"] = f"Bearer {endpoint.api_key}"
-        self._session = aiohttp.ClientSession(
-            headers=headers,
-            connector=aiohttp.TCPConnector(
-                limit=endpoint.max_connections, limit_per_host=endpoint.max_connections, keepalive_timeout=30
-            ),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=endpoint.connect_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-        )
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._head = f"POST {origin.path} HTTP/1.1\r\n{lines}".encode("latin-1")
 
     async def send(self, body: bytes, request_id: str) -> OpenAIExchange:
         endpoint = self._endpoint
-        response: aiohttp.ClientResponse | None = None
+        head = b"%sX-Request-Id: %s\r\nContent-Length: %d\r\n\r\n" % (self._head, request_id.encode(), len(body))
+        deadline = self._loop.time() + endpoint.total_s
+        connection = await self._exchange(head, body, fresh=False)
         try:
-            async with asyncio.timeout(endpoint.first_byte_s):
-                response = await self._session.post(
-                    self._url, data=body, headers={"X-Request-Id": request_id}, allow_redirects=False
-                )
-                if response.status != 200:
-                    raise await self._refusal(response)
-                first = await response.content.readany()
-            if not first:
-                raise ProviderError(f"{endpoint.name} sent an empty reply", reason="empty_reply")
-        except TimeoutError as error:
-            self._drop(response)
-            phase = "connect" if isinstance(error, aiohttp.ServerTimeoutError) else "first_byte"
-            raise ProviderError(f"{endpoint.name}: {phase} timed out", reason=f"{phase}_timeout") from None
-        except aiohttp.ClientError as error:
-            self._drop(response)
-            raise ProviderError(f"{endpoint.name}: {error!r}"[:300], reason="connection_failed") from None
+            if connection.status != 200:
+                raise await self._refusal(connection)
+            if connection.encoded:
+                raise ProviderError(f"{endpoint.name} compressed its reply unasked", reason="content_encoding")
+            first = await self._first_bytes(connection)
+            connection.expect_within(endpoint.idle_s, deadline)
         except BaseException:
-            self._drop(response)
+            connection.release()
             raise
-        return OpenAIExchange(endpoint, response, first)
+        return OpenAIExchange(endpoint.name, connection, first)
 
     async def close(self) -> None:
-        await self._session.close()
+        self._pool.close()
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderError:
-        body = await response.content.read(LONGEST_ERROR_BYTES)
+    async def _exchange(self, head: bytes, body: bytes, *, fresh: bool) -> Connection:
+        """Send on a kept connection, and once more on a new one if that was closed before it answered anything."""
+        name = self._endpoint.name
+        try:
+            connection = await self._pool.take(fresh=fresh)
+        except TimeoutError:
+            raise ProviderError(f"{name}: connecting took too long", reason="connect_timeout") from None
+        except ssl.SSLError as error:
+            raise ProviderError(f"{name}: TLS failed: {error.reason}", reason="tls_failed") from None
+        except OSError as error:
+            raise ProviderError(f"{name}: no connection: {error.strerror}", reason="connection_failed") from None
+        used = connection.used
+        try:
+            await connection.exchange(head, body, self._endpoint.first_byte_s)
+        except TimeoutError:
+            connection.release()
+            raise ProviderError(f"{name}: no first byte in time", reason="first_byte_timeout") from None
+        except BrokenConnection as error:
+            connection.release()
+            if used and error.fresh and not fresh:
+                return await self._exchange(head, body, fresh=True)
+            raise ProviderError(f"{name}: {error}", reason="connection_failed") from None
+        except BaseException:
+            connection.release()
+            raise
+        return connection
+
+    async def _first_bytes(self, connection: Connection) -> bytes:
+        name = self._endpoint.name
+        try:
+            first = await connection.read()
+        except TimeoutError:
+            raise ProviderError(f"{name}: no first byte in time", reason="first_byte_timeout") from None
+        except BrokenConnection as error:
+            raise ProviderError(f"{name}: {error}", reason="connection_failed") from None
+        if not first:
+            raise ProviderError(f"{name} sent an empty reply", reason="empty_reply")
+        return first
+
+    async def _refusal(self, connection: Connection) -> ProviderError:
+        body = b""
+        try:
+            while len(body) < LONGEST_ERROR_BYTES and (data := await connection.read()):
+                body += data
+        except (BrokenConnection, TimeoutError):
+            pass  # its status says enough
         return ProviderError(
-            f"{self._endpoint.name} answered {response.status}",
-            reason=f"http_{response.status}",
-            status=response.status,
+            f"{self._endpoint.name} answered {connection.status}",
+            reason=f"http_{connection.status}",
+            status=connection.status,
             body=body,
-            permanent=response.status in PERMANENT,
+            permanent=connection.status in PERMANENT,
         )
-
-    @staticmethod
-    def _drop(response: aiohttp.ClientResponse | None) -> None:
-        if response is not None:
-            response.close()
 
 
 class OpenAIExchange:
-    """Implements `Exchange` over an aiohttp response."""
+    """Implements `Exchange` over a connection."""
 
-    def __init__(self, endpoint: Endpoint, response: aiohttp.ClientResponse, first: bytes) -> None:
-        self._endpoint = endpoint
-        self._response = response
+    __slots__ = ("_closed", "_connection", "_first", "_name")
+
+    def __init__(self, name: str, connection: Connection, first: bytes) -> None:
+        self._name = name
+        self._connection = connection
         self._first = first
+        self._closed = False
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        endpoint = self._endpoint
-        content = self._response.content
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + endpoint.total_s
-        data = self._first
+    async def read(self) -> bytes:
+        if self._first:
+            first, self._first = self._first, b""
+            return first
         try:
-            while data:
-                yield data
-                if content.at_eof():
-                    return
-                async with asyncio.timeout_at(min(loop.time() + endpoint.idle_s, deadline)):
-                    data = await content.readany()
+            return await self._connection.read()
         except TimeoutError:
-            raise ProviderError(f"{endpoint.name}: the reply stalled", reason="idle_timeout") from None
-        except aiohttp.ClientError as error:
-            raise ProviderError(f"{endpoint.name}: {error!r}"[:300], reason="broke_off") from None
+            raise ProviderError(f"{self._name}: the reply stalled", reason="idle_timeout") from None
+        except BrokenConnection as error:
+            raise ProviderError(f"{self._name}: {error}", reason="broke_off") from None
 
     def close(self) -> None:
-        if self._response.content.at_eof():
-            self._response.release()
-        else:
-            self._response.close()
+        if not self._closed:
+            self._closed = True
+            self._connection.release()
