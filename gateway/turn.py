@@ -37,6 +37,7 @@ class Turn:
         self.choice: Assessment | None = None
         self.held = 0
         self.remaining: int | None = None
+        self.cost_before = 0
         self.holds = 0
         self.attempts: list[Attempt] = []
         self.failures: list[ProviderError] = []
@@ -52,6 +53,7 @@ class Turn:
 
     def chosen(self, choice: Assessment, granted: Granted) -> None:
         self.choice, self.held, self.remaining = choice, granted.amount, granted.remaining
+        self.cost_before = self.cost
 
     def first_byte(self) -> None:
         self.first_byte_s = time.perf_counter() - self.began
@@ -81,7 +83,7 @@ class Turn:
                 found.append((b"x-route-quality", b"%.4f" % choice.forecast.quality))
         found.append((b"x-route-reason", self.route_reason().encode()))
         if self.remaining is not None:
-            left = self.remaining + (0 if exact_cost is None else self.held - exact_cost)
+            left = self.remaining + (0 if exact_cost is None else self.held - (exact_cost - self.cost_before))
             found.append((b"x-budget-remaining", to_usd(max(left, 0)).encode()))
         return found
 

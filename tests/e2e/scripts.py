@@ -13,6 +13,7 @@ from .scripted_provider import Call, Script
 USAGE = (21, 8)
 """(prompt tokens, completion tokens) that a scripted reply states unless it is told otherwise."""
 TEXT = "eight tokens of text, as it were"
+Request = dict[str, Any]
 END = b"0\r\n\r\n"
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
@@ -25,11 +26,11 @@ def answer(text: str = TEXT, usage: tuple[int, int] | None = USAGE, finish: str 
     async def script(call: Call) -> None:
         if call.json.get("stream"):
             await call.send(STREAM_HEAD)
-            for event in stream_events(call, text, usage, finish):
-                await call.send(chunk(event))
+            for each in stream_events(call.json, text, usage, finish):
+                await call.send(chunk(each))
             await call.send(END)
         else:
-            await call.send(whole(completion(call, text, usage, finish)))
+            await call.send(whole(completion(call.json, text, usage, finish)))
 
     return script
 
@@ -71,11 +72,11 @@ def hang() -> Script:
     return script
 
 
-def break_off(after: int | None) -> Script:
-    """`after` bytes of the reply proper (None: all but the last chunk's end), then a reset."""
+def break_off(after: int) -> Script:
+    """`after` bytes of the reply proper, then a reset."""
 
     async def script(call: Call) -> None:
-        await call.send(_reply(call)[: after if after is not None else -len(END)])
+        await call.send(reply_to(call.json)[:after])
         call.reset()
 
     return script
@@ -85,7 +86,7 @@ def end_early(after: int) -> Script:
     """`after` bytes of the reply proper, then an orderly end of the connection."""
 
     async def script(call: Call) -> None:
-        await call.send(_reply(call)[:after])
+        await call.send(reply_to(call.json)[:after])
 
     return script
 
@@ -96,7 +97,7 @@ def say_then_hang(*texts: str) -> Script:
     async def script(call: Call) -> None:
         await call.send(STREAM_HEAD)
         for text in texts:
-            await call.send(chunk(event(_delta(call, text))))
+            await call.send(chunk(event(_delta(call.json, text))))
         await call.until_left()
 
     return script
@@ -119,29 +120,36 @@ def whole(payload: dict[str, Any], status: int = 200) -> bytes:
     return head.encode() + b"Connection: close\r\n\r\n" + body
 
 
-def completion(call: Call, text: str, usage: tuple[int, int] | None, finish: str = "stop") -> dict[str, Any]:
+def completion(request: Request, text: str, usage: tuple[int, int] | None, finish: str = "stop") -> dict[str, Any]:
     """A whole reply's object, with as many choices as asked."""
     message = {"role": "assistant", "content": text}
     return {
         "id": "chatcmpl-scripted",
         "object": "chat.completion",
         "created": 1,
-        "model": call.model,
+        "model": request["model"],
         "choices": [
-            {"index": index, "message": message, "finish_reason": finish} for index in range(call.json.get("n") or 1)
+            {"index": index, "message": message, "finish_reason": finish} for index in range(request.get("n") or 1)
         ],
         **({} if usage is None else {"usage": usage_of(usage)}),
     }
 
 
-def stream_events(call: Call, text: str, usage: tuple[int, int] | None, finish: str = "stop") -> list[bytes]:
+def stream_events(request: Request, text: str, usage: tuple[int, int] | None, finish: str = "stop") -> list[bytes]:
     """A stream's events: the text in pieces of four characters, the finish, usage where it is asked for, `[DONE]`."""
     pieces = [text[start : start + 4] for start in range(0, len(text), 4)]
-    events = [event(_delta(call, piece)) for piece in pieces]
-    events.append(event(_frame(call, [{"index": 0, "delta": {}, "finish_reason": finish}])))
-    if usage is not None and (call.json.get("stream_options") or {}).get("include_usage"):
-        events.append(event({**_frame(call, []), "usage": usage_of(usage)}))
+    events = [event(_delta(request, piece)) for piece in pieces]
+    events.append(event(_frame(request, [{"index": 0, "delta": {}, "finish_reason": finish}])))
+    if usage is not None and (request.get("stream_options") or {}).get("include_usage"):
+        events.append(event({**_frame(request, []), "usage": usage_of(usage)}))
     return [*events, b"data: [DONE]\n\n"]
+
+
+def reply_to(request: Request) -> bytes:
+    """The reply proper, to its last byte."""
+    if request.get("stream"):
+        return STREAM_HEAD + b"".join(map(chunk, stream_events(request, TEXT, USAGE))) + END
+    return whole(completion(request, TEXT, USAGE))
 
 
 def usage_of(usage: Sequence[int]) -> dict[str, int]:
@@ -157,21 +165,15 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def _reply(call: Call) -> bytes:
-    if call.json.get("stream"):
-        return STREAM_HEAD + b"".join(map(chunk, stream_events(call, TEXT, USAGE))) + END
-    return whole(completion(call, TEXT, USAGE))
+def _delta(request: Request, text: str) -> dict[str, Any]:
+    return _frame(request, [{"index": 0, "delta": {"content": text}, "finish_reason": None}])
 
 
-def _delta(call: Call, text: str) -> dict[str, Any]:
-    return _frame(call, [{"index": 0, "delta": {"content": text}, "finish_reason": None}])
-
-
-def _frame(call: Call, choices: list[dict[str, Any]]) -> dict[str, Any]:
+def _frame(request: Request, choices: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "id": "chatcmpl-scripted",
         "object": "chat.completion.chunk",
         "created": 1,
-        "model": call.model,
+        "model": request["model"],
         "choices": choices,
     }

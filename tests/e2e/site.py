@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import math
 import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,17 @@ KEY = "sk-loupe-e2e-first-tenant-0123456789"
 OTHER_KEY = "sk-loupe-e2e-other-tenant-0123456789"
 PRICES = {"large": (3.0, 15.0), "middle": (1.0, 5.0), "small": (0.1, 0.4)}
 """USD per million tokens: input, output."""
+
+
+def charge(candidate: str, input_tokens: int, output_tokens: int) -> int:
+    """Nanodollars for these tokens, reckoned here on its own: rounded once, up."""
+    exact = sum(
+        Fraction(str(usd)) * tokens * 1000
+        for usd, tokens in zip(PRICES[candidate], (input_tokens, output_tokens), strict=True)
+    )
+    return math.ceil(exact)
+
+
 FORECASTS = {
     "large": Fixed(quality=0.9, output_tokens=40, output_tokens_high=60),
     "middle": Fixed(quality=0.6, output_tokens=40, output_tokens_high=60),
@@ -120,6 +133,10 @@ class Site:
         answer = self.call("POST", "/v1/route", body, key=key, headers=named)
         assert answer.status == 200, answer
         return dict(answer.json)
+
+    def input_tokens(self, body: dict[str, Any]) -> int:
+        """What a request's input is taken for where the provider counts nothing."""
+        return int(self.route(body)["candidates"][0]["input_tokens"])
 
     def usage(self, key: str = KEY) -> dict[str, int]:
         """The tenant's window in nanodollars: limit, spent, held, remaining."""
