@@ -44,7 +44,7 @@ def demo_tenants() -> tuple[DemoTenant, ...]:
     """Three tenants with fresh keys; the last one's budget is small enough to run out."""
     return tuple(
         DemoTenant(name, f"lp-demo-{secrets.token_hex(16)}", budget, weight)
-        for name, budget, weight in (("alpha", "5.00", 0.8), ("bravo", "2.00", 0.5), ("charlie", "0.02", 0.8))
+        for name, budget, weight in (("alpha", "5.00", 0.8), ("bravo", "2.00", 0.5), ("charlie", "0.06", 0.8))
     )
 
 
