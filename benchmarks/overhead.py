@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.util
 import json
 import os
 import shlex
@@ -31,12 +32,12 @@ import uvloop
 
 from benchmarks.gateway_under_test import Check, audit, spent_nanodollars, write_config
 from benchmarks.load_client import Load, Measured, drive
-from benchmarks.overhead_report import Cell, environment, markdown, percentile, summarise
+from benchmarks.overhead_report import BASELINE, GATEWAY, PEER, Cell, environment, markdown, percentile, summarise
 from benchmarks.processes import Pinned, busy_seconds, free_port
 from benchmarks.workloads import Workload, workloads
 
 ROOT = Path(__file__).resolve().parents[1]
-SUBJECTS = ("direct", "loupe", "fastapi_httpx")
+SUBJECTS = (BASELINE, GATEWAY, PEER)
 SERVE = (sys.executable, "-m", "gateway", "serve")
 
 
@@ -96,14 +97,14 @@ def run(plan: Plan) -> Result:
             for round_number in range(plan.rounds):
                 cells += _round(runner, plan, round_number, subjects, kinds, gateway_core)
         for subject in subjects:
-            if subject.name == "loupe" and subject.process is not None:
+            if subject.name == GATEWAY and subject.process is not None:
                 checks = _audit(subject, subject.process, folder, provider_port)
     return Result(cells, checks, gateway_core, client_core, time.monotonic() - began)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
-    plan = Plan(rounds=arguments.rounds, subjects=tuple(arguments.subjects), serve=tuple(arguments.serve))
+    plan = Plan(rounds=arguments.rounds, subjects=available(arguments.subjects), serve=tuple(arguments.serve))
     if arguments.quick:
         plan = replace(plan, rounds=2, seconds=0.4)
     if arguments.only:
@@ -112,14 +113,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         plan = replace(plan, kinds=(kind,), connections=chosen)
     command = "python -m benchmarks.overhead " + shlex.join(sys.argv[1:] if argv is None else argv)
     result = run(plan)
-    facts = {"command": command.strip(), **environment(), **_about(plan, result)}
+    report(plan, result, command.strip(), json_file=arguments.json, markdown_file=arguments.markdown)
+    return 0 if all(check.holds for check in result.checks) else 1
+
+
+def available(subjects: Sequence[str]) -> tuple[str, ...]:
+    """The subjects that can be run here; says so when the pass-through's httpx is not installed."""
+    if PEER not in subjects or importlib.util.find_spec("httpx") is not None:
+        return tuple(subjects)
+    print(f"{PEER} is left out: httpx is not installed (pip install -e .[bench])", file=sys.stderr)
+    return tuple(subject for subject in subjects if subject != PEER)
+
+
+def report(
+    plan: Plan, result: Result, command: str, *, json_file: Path | None = None, markdown_file: Path | None = None
+) -> None:
+    """Print the result, and write it to the files that were asked for."""
+    facts = {"command": command, **environment(), **_about(plan, result)}
     table = markdown(facts, summarise(result.cells), result.checks)
     print(table)
-    if arguments.markdown:
-        arguments.markdown.write_text(table, encoding="utf-8")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(_as_json(facts, result), indent=1), encoding="utf-8")
-    return 0 if all(check.holds for check in result.checks) else 1
+    if markdown_file:
+        markdown_file.write_text(table, encoding="utf-8")
+    if json_file:
+        json_file.write_text(json.dumps(_as_json(facts, result), indent=1), encoding="utf-8")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -146,10 +162,10 @@ def _pinned_to(core: int) -> Iterator[None]:
 
 def _start(name: str, plan: Plan, folder: Path, provider_port: int, core: int, stack: ExitStack) -> Subject:
     """Start a subject, wait until it answers, and freeze it until its turn."""
-    if name == "direct":
+    if name == BASELINE:
         return Subject(name, provider_port)
     port = free_port()
-    if name == "loupe":
+    if name == GATEWAY:
         command = [*plan.serve, "--config", str(write_config(folder, port, provider_port))]
         path = "readyz"
     else:
