@@ -115,6 +115,7 @@ class Gateway:
                 report=self._report,
             )
             stack.push_async_callback(pipeline.drain)
+            self._watch(encode, store, log)
             self._rest.store = store
             self._chat = ChatRoutes(
                 pipeline,
@@ -138,6 +139,15 @@ class Gateway:
                 f"and {encoder.name} is {encoder.digest[:12]}"
             )
         return encoder, router
+
+    def _watch(self, encode: QueryEncoder, store: SqliteStore, log: RequestLog) -> None:
+        watch = self._metrics.watch
+        watch("loupe_encoder_cache_hits", "Texts and images found in the cache", lambda: encode.stats.hits)
+        watch("loupe_encoder_cache_misses", "Texts and images that were encoded", lambda: encode.stats.misses)
+        watch("loupe_encoder_batches", "Batches that the encoder ran", lambda: encode.stats.batches)
+        watch("loupe_encoder_waiting", "Texts and images that wait to be encoded", lambda: encode.stats.waiting)
+        watch("loupe_outcomes_lost", "Outcome rows lost to a full queue", lambda: store.outcomes_lost)
+        watch("loupe_log_lines_lost", "Log lines lost to a full queue", lambda: log.lost)
 
     def _report(self, where: str, error: BaseException) -> None:
         """An error inside Loupe that must not fail a request: counted, and logged with its trace."""

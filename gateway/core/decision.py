@@ -7,8 +7,8 @@ the cap. Ranked by expected cost, reserved by the ceiling.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from gateway.core.catalog import Candidate
 from gateway.core.pricing import affordable_output_tokens, cost
@@ -34,9 +34,8 @@ class CandidateForecast:
     output_tokens_high: float
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
-    """One row of the decision table.
+class Assessment(NamedTuple):
+    """One row of the decision table. (A named tuple: one is made for every candidate of every request.)
 
     Attributes:
         forecast: None when routing declined.
@@ -106,7 +105,7 @@ def decide(
     cheapest = min(fitting + over_cap, key=lambda row: row.floor, default=None)
     if not fitting and preference.on_infeasible == "cheapest":
         cut_short = [row for row in over_cap if row.output_limit >= 1]
-        fitting = [replace(row, dropped=None) for row in sorted(cut_short, key=lambda row: row.floor)[:1]]
+        fitting = [row._replace(dropped=None) for row in sorted(cut_short, key=lambda row: row.floor)[:1]]
     chosen = {row.candidate.name for row in fitting}
     dropped = [row for row in rows if row.candidate.name not in chosen]
     return Decision(tuple(fitting), tuple(dropped), cheapest)

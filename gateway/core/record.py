@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One candidate that was tried: `failure` is a short label, None for the one that served."""
 
     candidate: str
@@ -14,8 +13,7 @@ class Attempt:
     cost: int
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(NamedTuple):
     """A request, from its first byte in to its settled charge. Money in nanodollars, times in seconds.
 
     Attributes:

@@ -69,7 +69,7 @@ def row_of(record: RequestRecord) -> tuple[Any, ...]:
         record.forecast_quality,
         record.propensity,
         record.lagrangian,
-        json.dumps([[a.candidate, a.failure, a.cost] for a in record.attempts]),
+        json.dumps(record.attempts),
         json.dumps(record.dropped),
         record.router_digest,
         record.encode_s * 1e3,

@@ -26,6 +26,10 @@ CHECKPOINT_S = 2.0
 OUTCOME_FLUSH_S = 0.1
 KEEP_SETTLED_S = 86_400.0
 LARGEST_OUTCOME_QUEUE = 100_000
+LARGEST_AMOUNT = 10**18
+"""Nanodollars; SQLite's integers end at nine times that."""
+ROWS_PER_SCAN = 5_000
+BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS windows(
@@ -36,6 +40,7 @@ CREATE TABLE IF NOT EXISTS holds(
     state TEXT NOT NULL, changed_at REAL NOT NULL, expires_at REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS holds_due ON holds(expires_at) WHERE state = 'held';
+CREATE INDEX IF NOT EXISTS holds_done ON holds(changed_at) WHERE state != 'held';
 {OUTCOMES_SCHEMA}
 """
 
@@ -50,9 +55,9 @@ class SqliteStore:
         self._clock = clock
         self._waiting: list[tuple[Operation, asyncio.Future[Any]]] = []
         self._locked_since: float | None = None
-        self._outcomes: list[tuple[Any, ...]] = []
+        self._outcomes: list[RequestRecord] = []
         self.outcomes_lost = 0
-        self._next_scan = 0.0
+        self._last_scan: float | None = None
         self._outcome_timer: asyncio.TimerHandle | None = None
         self._checkpoint: asyncio.Task[None] | None = None
 
@@ -60,7 +65,6 @@ class SqliteStore:
         """Create or open the file. Raises StoreError when it can not be had."""
         try:
             self._db = self._connect()
-            self._db.executescript(SCHEMA)
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
         self._loop = asyncio.get_running_loop()
@@ -83,10 +87,12 @@ class SqliteStore:
         self._db.close()
 
     async def reserve(self, hold: Hold) -> Granted | Refused:
+        _check_amount(hold.ceiling)
         result: Granted | Refused = await self._ask(lambda: self._reserve(hold))
         return result
 
     async def settle(self, hold_id: str, charge: int) -> bool:
+        _check_amount(charge)
         result: bool = await self._ask(lambda: self._settle(hold_id, charge, "settled"))
         return result
 
@@ -102,15 +108,19 @@ class SqliteStore:
             return
         if not self._outcomes:
             self._outcome_timer = self._loop.call_later(OUTCOME_FLUSH_S, self._flush_outcomes)
-        self._outcomes.append(row_of(record))
+        self._outcomes.append(record)
 
     def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA busy_timeout = 2000")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("PRAGMA wal_autocheckpoint = 8000")
-        db.execute("PRAGMA busy_timeout = 0")
+        db = sqlite3.connect(self._path, timeout=LOCK_PATIENCE_S, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute("PRAGMA wal_autocheckpoint = 8000")
+            db.executescript(SCHEMA)
+            db.execute("PRAGMA busy_timeout = 0")
+        except sqlite3.Error:
+            db.close()
+            raise
         return db
 
     def _ask(self, operation: Operation) -> asyncio.Future[Any]:
@@ -126,17 +136,12 @@ class SqliteStore:
         if not self._waiting or not self._begin():
             return
         batch, self._waiting = self._waiting, []
-        results: list[Any] = []
         try:
-            now = self._clock()
-            if now >= self._next_scan:
-                self._next_scan = now + EXPIRY_SCAN_S
-                self._expire(now)
+            self._expire(self._clock())
             results = [operation() for operation, _ in batch]
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+        except Exception as error:  # whatever it is: nobody may wait for ever, and no transaction may stay open
+            self._roll_back()
             self._answer(batch, [StoreError(str(error))] * len(batch))
             return
         self._answer(batch, results)
@@ -145,17 +150,21 @@ class SqliteStore:
         """Open a transaction; when another process holds the lock, come back later instead."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             now = self._loop.time()
             self._locked_since = self._locked_since or now
-            if now - self._locked_since > LOCK_PATIENCE_S:
+            if _is_busy(error) and now - self._locked_since <= LOCK_PATIENCE_S:
+                self._loop.call_later(LOCK_RETRY_S, self._flush)
+            else:
                 batch, self._waiting, self._locked_since = self._waiting, [], None
                 self._answer(batch, [StoreError(str(error))] * len(batch))
-            else:
-                self._loop.call_later(LOCK_RETRY_S, self._flush)
             return False
         self._locked_since = None
         return True
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:  # SQLite has rolled back by itself after some faults
+            self._db.execute("ROLLBACK")
 
     @staticmethod
     def _answer(batch: list[tuple[Operation, asyncio.Future[Any]]], results: Sequence[Any]) -> None:
@@ -214,30 +223,50 @@ class SqliteStore:
         return (row[0], row[1]) if row else (0, 0)
 
     def _expire(self, now: float) -> None:
-        """Charge holds whose holder is gone, in full: nobody knows how much of them was spent."""
+        """Charge holds whose holder is gone, in full: nobody knows how much of them was spent. Now and then only."""
+        if self._last_scan is not None and abs(now - self._last_scan) < EXPIRY_SCAN_S:  # the clock may be set back
+            return
+        self._last_scan = now
         due = self._db.execute(
-            "SELECT id, amount FROM holds WHERE state = 'held' AND expires_at <= ? LIMIT 500", (now,)
+            "SELECT id, amount FROM holds WHERE state = 'held' AND expires_at <= ? LIMIT ?", (now, ROWS_PER_SCAN)
         ).fetchall()
         for hold_id, amount in due:
             self._settle(hold_id, amount, "expired")
-        self._db.execute("DELETE FROM holds WHERE state != 'held' AND changed_at < ?", (now - KEEP_SETTLED_S,))
+        self._db.execute(
+            "DELETE FROM holds WHERE id IN (SELECT id FROM holds WHERE state != 'held' AND changed_at < ? LIMIT ?)",
+            (now - KEEP_SETTLED_S, ROWS_PER_SCAN),
+        )
 
     def _flush_outcomes(self) -> bool:
         """Write the outcomes that wait; True when some still do."""
-        rows = self._outcomes
-        if not rows:
+        records = self._outcomes
+        if not records:
             return False
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(INSERT_OUTCOME, rows)
-            self._db.execute("COMMIT")
-        except sqlite3.Error:  # locked, or the disk is full: keep them and try again
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            self._write_outcomes(records)
+        except sqlite3.OperationalError:  # locked, or the disk is full: keep them and try again
             self._outcome_timer = self._loop.call_later(OUTCOME_FLUSH_S, self._flush_outcomes)
             return True
+        except Exception:  # a row that no table takes must not keep the others back
+            self._write_one_by_one(records)
         self._outcomes = []
         return False
+
+    def _write_outcomes(self, records: Sequence[RequestRecord]) -> None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(INSERT_OUTCOME, map(row_of, records))
+            self._db.execute("COMMIT")
+        except Exception:
+            self._roll_back()
+            raise
+
+    def _write_one_by_one(self, records: Sequence[RequestRecord]) -> None:
+        for record in records:
+            try:
+                self._write_outcomes([record])
+            except Exception:
+                self.outcomes_lost += 1
 
     async def _checkpoint_for_ever(self) -> None:
         while True:
@@ -253,3 +282,12 @@ class SqliteStore:
                 db.close()
         except sqlite3.Error:  # the next one will do
             return
+
+
+def _check_amount(nanodollars: int) -> None:
+    if not 0 <= nanodollars <= LARGEST_AMOUNT:
+        raise StoreError(f"{nanodollars} nanodollars are no amount that can be kept")
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in BUSY_CODES

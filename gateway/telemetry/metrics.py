@@ -1,97 +1,45 @@
-"""Prometheus metrics of finished requests. Label values come from the configuration and fixed lists only."""
+"""Prometheus metrics of finished requests. Label values come from the configuration and fixed lists only.
+
+Counted in plain dictionaries on the hot path; the exposition is built when it is asked for.
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from gateway.core.money import NANODOLLARS
 from gateway.core.record import RequestRecord
 from gateway.errors import RequestError
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+Labels = tuple[str, ...]
 
-
-class Metrics:
-    """Implements `Observer`."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, registry=self.registry)
-
-        def histogram(name: str, text: str) -> Histogram:
-            return Histogram(name, text, buckets=_LATENCIES, registry=self.registry)
-
-        who = ("tenant", "candidate")
-        self._requests = counter("loupe_requests_total", "Finished requests", *who, "outcome")
-        self._refusals = counter("loupe_refusals_total", "Requests refused or failed", "tenant", "code")
-        self._spend = counter("loupe_spend_usd_total", "Settled spend in USD", *who)
-        self._input = counter("loupe_input_tokens_total", "Input tokens as billed", *who)
-        self._output = counter("loupe_output_tokens_total", "Output tokens as billed", *who)
-        self._declines = counter("loupe_declines_total", "Requests that routing declined", "reason")
-        self._attempts = counter("loupe_failed_attempts_total", "Attempts that failed", "candidate", "reason")
-        self._metered = counter("loupe_metered_replies_total", "Replies without usage, metered by Loupe", "candidate")
-        self._exceeded = counter("loupe_hold_exceeded_total", "Bills over their hold", "candidate")
-        self._total = histogram("loupe_request_seconds", "From first byte in to last byte out")
-        self._overhead = histogram("loupe_overhead_seconds", "Time that Loupe itself added")
-        self._encode = histogram("loupe_encode_seconds", "Encode and forecast, where they were not cached")
-        self._first_byte = histogram("loupe_first_byte_seconds", "From first byte in to the provider's first byte")
-        self._internal = counter(
-            "loupe_internal_errors_total", "Errors inside Loupe that no request failed of", "where"
-        )
-        self._of_candidate = lru_cache(4096)(self._children)
-        self._of_outcome = lru_cache(4096)(self._requests.labels)
-
-    def observe(self, record: RequestRecord) -> None:
-        candidate = record.candidate or "none"
-        spend, tokens_in, tokens_out = self._of_candidate(record.tenant, candidate)
-        self._of_outcome(record.tenant, candidate, record.outcome).inc()
-        if record.cost:
-            spend.inc(record.cost / NANODOLLARS)
-            tokens_in.inc(record.input_tokens)
-            tokens_out.inc(record.output_tokens)
-        if record.error_code is not None:
-            self._refusals.labels(record.tenant, _known_code(record.error_code)).inc()
-        if record.reason.startswith("declined:"):
-            self._declines.labels(record.reason.partition(";")[0].removeprefix("declined:")).inc()
-        for attempt in record.attempts:
-            if attempt.failure is not None:
-                self._attempts.labels(attempt.candidate, attempt.failure).inc()
-        if record.metered:
-            self._metered.labels(candidate).inc()
-        if record.cost > record.held and len(record.attempts) == 1:
-            self._exceeded.labels(candidate).inc()
-        self._total.observe(record.total_s)
-        self._overhead.observe(record.overhead_s)
-        if record.encode_s:
-            self._encode.observe(record.encode_s)
-        if record.first_byte_s is not None:
-            self._first_byte.observe(record.first_byte_s)
-
-    def refused_early(self, error: RequestError) -> None:
-        self._refusals.labels("none", _known_code(error.code or error.type)).inc()
-
-    def internal_error(self, where: str) -> None:
-        self._internal.labels(where).inc()
-
-    def render(self) -> bytes:
-        """The exposition text."""
-        return generate_latest(self.registry)
-
-    def _children(self, tenant: str, candidate: str) -> tuple[Counter, Counter, Counter]:
-        return tuple(c.labels(tenant, candidate) for c in (self._spend, self._input, self._output))  # type: ignore[return-value]
-
-
-def _known_code(code: str) -> str:
-    """Codes that a provider made up must not make up label values."""
-    return code if code in _CODES else "provider_refused"
-
-
-_CODES = frozenset(
+COUNTERS: Mapping[str, tuple[str, Labels]] = {
+    "loupe_requests": ("Finished requests", ("tenant", "candidate", "outcome")),
+    "loupe_refusals": ("Requests refused or failed", ("tenant", "code")),
+    "loupe_spend_usd": ("Settled spend in USD", ("tenant", "candidate")),
+    "loupe_input_tokens": ("Input tokens as billed", ("tenant", "candidate")),
+    "loupe_output_tokens": ("Output tokens as billed", ("tenant", "candidate")),
+    "loupe_declines": ("Requests that routing declined", ("reason",)),
+    "loupe_failed_attempts": ("Attempts that failed", ("candidate", "reason")),
+    "loupe_metered_replies": ("Replies without usage, metered by Loupe", ("candidate",)),
+    "loupe_hold_exceeded": ("Bills over their hold", ("candidate",)),
+    "loupe_internal_errors": ("Errors inside Loupe that no request failed of", ("where",)),
+}
+HISTOGRAMS: Mapping[str, str] = {
+    "loupe_request_seconds": "From first byte in to last byte out",
+    "loupe_overhead_seconds": "Time that Loupe itself added",
+    "loupe_encode_seconds": "Encode and forecast, where they were not cached",
+    "loupe_first_byte_seconds": "From first byte in to the provider's first byte",
+}
+CODES = frozenset(
     {
         "body_too_large",
         "broke_off",
@@ -108,7 +56,9 @@ _CODES = frozenset(
         "invalid_api_key",
         "invalid_budget",
         "invalid_image",
+        "invalid_image_url",
         "invalid_json",
+        "invalid_quality_weight",
         "invalid_request_error",
         "missing_required_parameter",
         "model_not_found",
@@ -119,3 +69,96 @@ _CODES = frozenset(
         "too_many_images",
     }
 )
+"""Codes that may be label values; what a provider makes up is counted as `provider_refused`."""
+
+
+class Histogram:
+    """Counts per bucket and their sum."""
+
+    __slots__ = ("counts", "sum")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(LATENCY_BUCKETS) + 1)
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(LATENCY_BUCKETS, seconds)] += 1
+        self.sum += seconds
+
+
+class Metrics(Collector):
+    """Implements `Observer` and `RefusalObserver`."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, dict[Labels, float]] = {name: defaultdict(float) for name in COUNTERS}
+        self._histograms = {name: Histogram() for name in HISTOGRAMS}
+        self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """A gauge (or a total kept elsewhere) that is read when metrics are asked for."""
+        self._gauges[name] = (text, read)
+
+    def observe(self, record: RequestRecord) -> None:
+        counts, candidate = self._counts, record.candidate or "none"
+        who = (record.tenant, candidate)
+        counts["loupe_requests"][(record.tenant, candidate, record.outcome)] += 1
+        if record.cost:
+            counts["loupe_spend_usd"][who] += record.cost
+            counts["loupe_input_tokens"][who] += record.input_tokens
+            counts["loupe_output_tokens"][who] += record.output_tokens
+        if record.error_code is not None:
+            counts["loupe_refusals"][(record.tenant, _known(record.error_code))] += 1
+        if record.reason.startswith("declined:"):
+            reason = record.reason.partition(";")[0].removeprefix("declined:")
+            counts["loupe_declines"][(reason,)] += 1
+        for attempt in record.attempts:
+            if attempt.failure is not None:
+                counts["loupe_failed_attempts"][(attempt.candidate, attempt.failure)] += 1
+        if record.metered:
+            counts["loupe_metered_replies"][(candidate,)] += 1
+        if record.cost > record.held and len(record.attempts) == 1:
+            counts["loupe_hold_exceeded"][(candidate,)] += 1
+        histograms = self._histograms
+        histograms["loupe_request_seconds"].observe(record.total_s)
+        histograms["loupe_overhead_seconds"].observe(record.overhead_s)
+        if record.encode_s:
+            histograms["loupe_encode_seconds"].observe(record.encode_s)
+        if record.first_byte_s is not None:
+            histograms["loupe_first_byte_seconds"].observe(record.first_byte_s)
+
+    def refused_early(self, error: RequestError) -> None:
+        self._counts["loupe_refusals"][("none", _known(error.code or error.type))] += 1
+
+    def internal_error(self, where: str) -> None:
+        self._counts["loupe_internal_errors"][(where,)] += 1
+
+    def render(self) -> bytes:
+        """The exposition text."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        for name, (text, labels) in COUNTERS.items():
+            unit = NANODOLLARS if name == "loupe_spend_usd" else 1
+            counter = CounterMetricFamily(name, text, labels=labels)
+            for values, count in self._counts[name].items():
+                counter.add_metric(values, count / unit)
+            yield counter
+        for name, text in HISTOGRAMS.items():
+            histogram = self._histograms[name]
+            yield HistogramMetricFamily(name, text, _cumulative(histogram.counts), histogram.sum)
+        for name, (text, read) in self._gauges.items():
+            yield GaugeMetricFamily(name, text, read())
+
+
+def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
+    total, buckets = 0, []
+    for bound, count in zip((*map(str, map(float, LATENCY_BUCKETS)), "+Inf"), counts, strict=True):
+        total += count
+        buckets.append((bound, float(total)))
+    return buckets
+
+
+def _known(code: str) -> str:
+    return code if code in CODES else "provider_refused"
