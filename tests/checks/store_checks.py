@@ -1,0 +1,309 @@
+"""Laws that every budget store obeys. `STORE_CHECKS` are called, inside an event loop, with a place for stores."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import pytest
+
+from gateway.core.budget import Window
+from gateway.stores.base import Balance, BudgetStore, Granted, Hold, Refused, StoreError
+
+DAY = Window("acme/day/1", 1_000, 0.0, 86_400.0)
+NEXT_DAY = Window("acme/day/2", 1_000, 86_400.0, 172_800.0)
+MONTH = Window("acme/month/1", 5_000, 0.0, 2_678_400.0)
+LEASE_S = 60.0
+
+
+class OpenStore(BudgetStore, Protocol):
+    async def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds since the epoch, moved by hand."""
+
+    now: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Place(Protocol):
+    """Where stores under test keep their state: every store that it opens sees the same."""
+
+    @property
+    def clock(self) -> Clock: ...
+    async def open(self) -> OpenStore: ...
+
+
+def hold(name: str, ceiling: int, floor: int | None = None, *windows: Window) -> Hold:
+    return Hold(name, windows or (DAY,), ceiling, ceiling if floor is None else floor, LEASE_S)
+
+
+async def stands(store: BudgetStore, *windows: Window) -> list[tuple[int, int]]:
+    """(spent, held) of each window; the day's when none is named."""
+    return [(balance.spent, balance.held) for balance in await store.balances(windows or (DAY,))]
+
+
+async def check_an_untouched_window_is_empty(place: Place) -> None:
+    store = await place.open()
+    assert await store.balances((DAY, MONTH)) == [Balance(DAY, 0, 0), Balance(MONTH, 0, 0)]
+    assert await store.balances(()) == []
+    await store.close()
+
+
+async def check_a_hold_is_set_aside_and_then_spent(place: Place) -> None:
+    store = await place.open()
+    assert await store.reserve(hold("h", 300)) == Granted(300, 700)
+    assert await stands(store) == [(0, 300)]
+    assert await store.settle("h", 120) is True
+    assert await stands(store) == [(120, 0)]
+    await store.close()
+
+
+async def check_less_than_the_ceiling_is_granted_where_the_floor_fits(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("h", 900))
+    assert await store.reserve(hold("part", 300, 50)) == Granted(100, 0)
+    assert await stands(store) == [(0, 1_000)]
+    await store.close()
+
+
+async def check_a_hold_that_does_not_fit_is_refused_and_sets_nothing_aside(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("spent", 500))
+    await store.settle("spent", 450)
+    await store.reserve(hold("held", 400))
+    assert await store.reserve(hold("much", 300, 151)) == Refused(DAY, 150, 400)
+    assert await stands(store) == [(450, 400)]
+    assert await store.settle("much", 10) is False
+    assert await store.reserve(hold("exact", 150)) == Granted(150, 0)
+    await store.close()
+
+
+async def check_money_is_set_aside_in_all_windows_or_in_none(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("month", 4_900, None, MONTH))
+    assert await store.reserve(hold("both", 200, 150, DAY, MONTH)) == Refused(MONTH, 100, 4_900)
+    assert await stands(store, DAY, MONTH) == [(0, 0), (0, 4_900)]
+    assert await store.reserve(hold("fits", 200, 50, DAY, MONTH)) == Granted(100, 0)
+    assert await stands(store, DAY, MONTH) == [(0, 100), (0, 5_000)]
+    await store.settle("fits", 70)
+    assert await stands(store, DAY, MONTH) == [(70, 0), (70, 4_900)]
+    await store.close()
+
+
+async def check_no_windows_means_no_limit(place: Place) -> None:
+    store = await place.open()
+    assert await store.reserve(Hold("h", (), 10**15, 0, LEASE_S)) == Granted(10**15, None)
+    assert await store.settle("h", 5) is True
+    assert await store.settle("h", 5) is False
+    await store.close()
+
+
+async def check_what_is_free_is_granted_even_when_all_is_spent(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("h", 1_000))
+    await store.settle("h", 1_200)
+    assert await store.reserve(hold("free", 0)) == Granted(0, -200)
+    assert isinstance(await store.reserve(hold("cheap", 1)), Refused)
+    await store.close()
+
+
+async def check_a_bill_over_its_hold_is_spent_in_full(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("h", 900))
+    await store.settle("h", 1_300)
+    assert await stands(store) == [(1_300, 0)]
+    assert await store.reserve(hold("more", 1)) == Refused(DAY, 0, 0)
+    await store.close()
+
+
+async def check_a_hold_is_settled_once(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("h", 300))
+    assert [await store.settle("h", charge) for charge in (100, 100, 300)] == [True, False, False]
+    assert await store.settle("never", 100) is False
+    assert await stands(store) == [(100, 0)]
+    await store.close()
+
+
+async def check_settlements_at_once_count_once(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("h", 300))
+    assert sorted(await asyncio.gather(*(store.settle("h", 100) for _ in range(20)))) == [False] * 19 + [True]
+    assert await stands(store) == [(100, 0)]
+    await store.close()
+
+
+async def check_the_same_id_again_holds_once(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("h", 300))
+    again = await store.reserve(hold("h", 300))
+    assert isinstance(again, Granted)
+    assert again.amount == 300
+    assert await stands(store) == [(0, 300)]
+    await store.settle("h", 100)
+    await store.reserve(hold("h", 300))
+    assert await stands(store) == [(100, 0)]
+    await store.close()
+
+
+async def check_reservers_at_once_never_pass_the_limit(place: Place) -> None:
+    store = await place.open()
+    answers = await asyncio.gather(*(store.reserve(hold(f"h{i}", 70)) for i in range(64)))
+    assert sum(isinstance(answer, Granted) for answer in answers) == 1_000 // 70
+    assert await stands(store) == [(0, 1_000 // 70 * 70)]
+    await store.close()
+
+
+async def check_two_stores_at_once_never_pass_the_limit(place: Place) -> None:
+    stores = [await place.open(), await place.open()]
+    answers = await asyncio.gather(*(stores[i % 2].reserve(hold(f"h{i}", 70)) for i in range(64)))
+    assert sum(isinstance(answer, Granted) for answer in answers) == 1_000 // 70
+    assert await stands(stores[0]) == await stands(stores[1]) == [(0, 1_000 // 70 * 70)]
+    await asyncio.gather(*(store.close() for store in stores))
+
+
+async def check_a_reservation_given_up_and_settled_leaves_nothing(place: Place) -> None:
+    store = await place.open()
+    for steps in range(4):
+        task = asyncio.ensure_future(store.reserve(hold(f"h{steps}", 300)))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await store.settle(f"h{steps}", 0)
+        assert await stands(store) == [(0, 0)]
+    await store.close()
+
+
+async def check_a_settlement_given_up_is_carried_out(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("h", 300))
+    task = asyncio.ensure_future(store.settle("h", 100))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert await stands(store) == [(100, 0)]
+    await store.close()
+
+
+async def check_balances_see_what_was_asked_for_before(place: Place) -> None:
+    store = await place.open()
+    reserved = asyncio.ensure_future(store.reserve(hold("h", 300)))
+    await asyncio.sleep(0)
+    assert await stands(store) == [(0, 300)]
+    await reserved
+    await store.close()
+
+
+async def check_a_lease_that_ends_is_charged_in_full(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("gone", 300, None, DAY, MONTH))
+    place.clock.now += LEASE_S - 1
+    assert await stands(store, DAY, MONTH) == [(0, 300), (0, 300)]
+    place.clock.now += 2
+    assert await stands(store, DAY, MONTH) == [(300, 0), (300, 0)]
+    assert await store.settle("gone", 10) is False
+    assert await stands(store, DAY, MONTH) == [(300, 0), (300, 0)]
+    await store.close()
+
+
+async def check_a_lease_ends_though_the_clock_was_set_back(place: Place) -> None:
+    store = await place.open()
+    place.clock.now += 1_000_000
+    await store.reserve(hold("early", 100))
+    place.clock.now -= 900_000
+    await store.reserve(hold("gone", 300))
+    assert await stands(store) == [(0, 400)]
+    place.clock.now += LEASE_S + 1
+    assert await stands(store) == [(300, 100)]
+    await store.close()
+
+
+async def check_many_leases_end_together(place: Place) -> None:
+    store = await place.open()
+    await asyncio.gather(*(store.reserve(hold(f"h{i}", 1)) for i in range(800)))
+    place.clock.now += LEASE_S + 1
+    await stands(store)
+    place.clock.now += 2
+    assert await stands(store) == [(800, 0)]
+    await store.close()
+
+
+async def check_a_hold_is_spent_in_the_window_it_was_set_aside_in(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("h", 300))
+    assert await store.reserve(hold("next", 1_000, None, NEXT_DAY)) == Granted(1_000, 0)
+    await store.settle("h", 200)
+    assert await stands(store, DAY, NEXT_DAY) == [(200, 0), (0, 1_000)]
+    await store.close()
+
+
+async def check_a_limit_may_change_at_any_time(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("h", 600))
+    lower, higher = replace(DAY, limit=500), replace(DAY, limit=2_000)
+    assert await store.reserve(hold("a", 1, None, lower)) == Refused(lower, 0, 600)
+    assert await store.reserve(hold("b", 1_400, None, higher)) == Granted(1_400, 0)
+    await store.close()
+
+
+async def check_an_amount_beyond_all_sense_hurts_only_its_own_request(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("h", 300))
+    await store.reserve(hold("other", 300))
+    answers = await asyncio.gather(
+        store.settle("h", 10**30),
+        store.settle("other", 200),
+        store.reserve(hold("huge", 10**30, 1)),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[0], StoreError)
+    assert answers[1] is True
+    assert isinstance(answers[2], StoreError)
+    assert await stands(store) == [(200, 300)]
+    await store.close()
+
+
+async def check_state_outlives_the_store(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("h", 300))
+    await store.reserve(hold("spent", 200))
+    await store.settle("spent", 150)
+    await store.close()
+    again = await place.open()
+    assert await stands(again) == [(150, 300)]
+    assert await again.settle("spent", 150) is False
+    assert await again.settle("h", 50) is True
+    assert await stands(again) == [(200, 0)]
+    await again.close()
+
+
+async def check_what_was_asked_for_is_done_before_closing(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("h", 300))
+    settled = asyncio.ensure_future(store.settle("h", 100))
+    await asyncio.sleep(0)
+    await store.close()
+    assert await settled is True
+    again = await place.open()
+    assert await stands(again) == [(100, 0)]
+    await again.close()
+
+
+async def check_a_closed_store_answers_with_an_error(place: Place) -> None:
+    store = await place.open()
+    await store.close()
+    async with asyncio.timeout(10):
+        with pytest.raises(StoreError):
+            await store.balances((DAY,))
+
+
+Check = Callable[[Place], Coroutine[Any, Any, None]]
+STORE_CHECKS: tuple[Check, ...] = tuple(check for name, check in sorted(globals().items()) if name.startswith("check_"))

@@ -1,0 +1,333 @@
+"""The embedded store among other processes, under kill -9, on a full disk; and its outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core.budget import Window
+from gateway.core.record import RequestRecord
+from gateway.stores import sqlite
+from gateway.stores.base import Granted, Hold, StoreError
+from gateway.stores.sqlite import SqliteStore
+from tests.checks.store_checks import Clock
+
+from ..records import record
+
+ROOT = Path(__file__).resolve().parents[3]
+WINDOW = Window("acme/total", 1_000, 0.0, None)
+LEASE_S = 60.0
+
+HOLDER = """
+import asyncio, sys
+from gateway.core.budget import Window
+from gateway.stores.base import Hold
+from gateway.stores.sqlite import SqliteStore
+
+async def main():
+    store = SqliteStore(sys.argv[1], lambda: 1_000.0)
+    await store.open()
+    window = Window("acme/total", 1_000, 0.0, None)
+    await store.reserve(Hold("settled", (window,), 200, 200, 60.0))
+    await store.settle("settled", 150)
+    await store.reserve(Hold("orphan", (window,), 300, 300, 60.0))
+    print("held", flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+RESERVER = """
+import asyncio, sys
+from gateway.core.budget import Window
+from gateway.stores.base import Granted, Hold
+from gateway.stores.sqlite import SqliteStore
+
+async def main():
+    path, name = sys.argv[1:]
+    store = SqliteStore(path, lambda: 1_000.0)
+    sys.stdin.readline()
+    await store.open()
+    window = Window("acme/total", 1_000, 0.0, None)
+    granted = 0
+    for lap in range(20):
+        ids = [f"{name}.{lap}.{i}" for i in range(8)]
+        answers = await asyncio.gather(*(store.reserve(Hold(i, (window,), 7, 7, 60.0)) for i in ids))
+        won = [i for i, answer in zip(ids, answers) if isinstance(answer, Granted)]
+        await asyncio.gather(*(store.settle(i, 0 if n % 2 else 7) for n, i in enumerate(won)))
+        granted += sum(7 for n, _ in enumerate(won) if n % 2 == 0)
+    await store.close()
+    print(granted)
+
+asyncio.run(main())
+"""
+
+FULL_DISK = """
+import asyncio, json, resource, sys
+from gateway.core.budget import Window
+from gateway.stores.base import Hold, StoreError
+from gateway.stores.sqlite import SqliteStore
+
+async def main():
+    store = SqliteStore(sys.argv[1], lambda: 1_000.0)
+    await store.open()
+    window = Window("acme/total", 1_000, 0.0, None)
+    await store.reserve(Hold("before", (window,), 10, 10, 60.0))
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    faults = []
+    for i in range(3):
+        try:
+            await store.reserve(Hold(f"full{i}", (window,), 10, 10, 60.0))
+        except StoreError as error:
+            faults.append(str(error))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    await store.reserve(Hold("after", (window,), 10, 10, 60.0))
+    [balance] = await store.balances([window])
+    await store.close()
+    print(json.dumps({"faults": faults, "held": balance.held}))
+
+asyncio.run(main())
+"""
+
+
+def started(script: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+async def opened(path: Path, clock: Clock | None = None) -> SqliteStore:
+    store = SqliteStore(path, clock or Clock())
+    await store.open()
+    return store
+
+
+def rows(path: Path, query: str) -> list[Any]:
+    db = sqlite3.connect(path)
+    try:
+        return db.execute(query).fetchall()
+    finally:
+        db.close()
+
+
+def test_a_process_killed_between_reserve_and_settle_is_charged_its_hold(tmp_path: Path) -> None:
+    path = tmp_path / "loupe.sqlite"
+    holder = started(HOLDER, str(path))
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        holder.send_signal(signal.SIGKILL)
+        holder.wait(10)
+
+    async def take_over() -> None:
+        clock = Clock(1_001.0)
+        store = await opened(path, clock)
+        [balance] = await store.balances([WINDOW])
+        assert (balance.spent, balance.held) == (150, 300)
+        clock.now += LEASE_S
+        [balance] = await store.balances([WINDOW])
+        assert (balance.spent, balance.held) == (450, 0)
+        assert await store.settle("orphan", 1) is False
+        await store.close()
+
+    asyncio.run(take_over())
+
+
+def test_processes_that_open_and_spend_together_never_pass_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "loupe.sqlite"
+    workers = [started(RESERVER, str(path), f"w{i}") for i in range(3)]
+    reports = []
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        out, complaint = worker.communicate(timeout=60)
+        assert worker.returncode == 0, complaint
+        reports.append(int(out))
+    [(spent, held)] = rows(path, "SELECT spent, held FROM windows")
+    assert held == 0
+    assert spent == sum(reports) == 994
+
+
+def test_a_lock_held_elsewhere_is_waited_for_without_stopping_the_loop(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = await opened(tmp_path / "loupe.sqlite")
+        other = sqlite3.connect(tmp_path / "loupe.sqlite", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        reserved = asyncio.ensure_future(store.reserve(Hold("h", (WINDOW,), 10, 10, LEASE_S)))
+        turns, until = 0, time.perf_counter() + 0.1
+        while time.perf_counter() < until:
+            await asyncio.sleep(0.001)
+            turns += 1
+        assert turns > 5
+        assert not reserved.done()
+        other.execute("ROLLBACK")
+        other.close()
+        async with asyncio.timeout(5):
+            assert await reserved == Granted(10, 990)
+        await store.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.slow
+def test_a_lock_that_is_never_given_back_is_an_error_and_no_wait_for_ever(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = await opened(tmp_path / "loupe.sqlite")
+        other = sqlite3.connect(tmp_path / "loupe.sqlite", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        began = time.perf_counter()
+        with pytest.raises(StoreError, match="locked"):
+            await store.balances([WINDOW])
+        assert time.perf_counter() - began > sqlite.LOCK_PATIENCE_S * 0.9
+        other.execute("ROLLBACK")
+        other.close()
+        [balance] = await store.balances([WINDOW])
+        assert balance.spent == 0
+        await store.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", ["missing folder", "folder", "no database"])
+def test_a_file_that_can_not_be_had_is_a_store_error(tmp_path: Path, kind: str) -> None:
+    path = {"missing folder": tmp_path / "missing" / "x", "folder": tmp_path, "no database": tmp_path / "text"}[kind]
+    if kind == "no database":
+        path.write_text("this is no database, whatever its name says\n" * 100)
+    with pytest.raises(StoreError, match=str(path)):
+        asyncio.run(opened(path))
+
+
+def test_a_full_disk_is_a_store_error_and_the_store_recovers(tmp_path: Path) -> None:
+    worker = started(FULL_DISK, str(tmp_path / "loupe.sqlite"))
+    out, complaint = worker.communicate(timeout=30)
+    assert worker.returncode == 0, complaint
+    report = json.loads(out)
+    assert len(report["faults"]) == 3
+    assert report["held"] == 20
+
+
+def test_settled_holds_are_forgotten_after_a_day(tmp_path: Path) -> None:
+    path = tmp_path / "loupe.sqlite"
+
+    async def run() -> None:
+        clock = Clock()
+        store = await opened(path, clock)
+        for name in ("a", "b"):
+            await store.reserve(Hold(name, (WINDOW,), 10, 10, 10 * 86_400.0))
+        await store.settle("a", 5)
+        clock.now += sqlite.KEEP_SETTLED_S + 2
+        [balance] = await store.balances([WINDOW])
+        assert (balance.spent, balance.held) == (5, 10)
+        await store.close()
+
+    asyncio.run(run())
+    assert rows(path, "SELECT id FROM holds") == [("b",)]
+
+
+def test_no_scan_reads_the_whole_table(tmp_path: Path) -> None:
+    """Holds grow by one a request: what looks for old ones must go by an index."""
+    path = tmp_path / "loupe.sqlite"
+
+    async def run() -> None:
+        await (await opened(path)).close()
+
+    asyncio.run(run())
+    for condition in ("state = 'held' AND expires_at <= 5", "state != 'held' AND changed_at < 5"):
+        plan = rows(path, f"EXPLAIN QUERY PLAN SELECT id FROM holds WHERE {condition} LIMIT 5")
+        assert "INDEX" in plan[0][3], plan
+
+
+def keep(path: Path, *records: RequestRecord) -> SqliteStore:
+    """Observe the records and close at once."""
+
+    async def run() -> SqliteStore:
+        store = await opened(path)
+        for one in records:
+            store.observe(one)
+        await store.close()
+        return store
+
+    return asyncio.run(run())
+
+
+def test_an_outcome_is_a_row_once_the_store_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "loupe.sqlite"
+    keep(path, record(), record(request_id="req_2", candidate=None, cap=None, first_byte_s=None))
+    [found] = rows(
+        path,
+        "SELECT tenant, candidate, cost_nanousd, cap_nanousd, streamed, attempts, dropped, first_byte_ms, encode_ms"
+        " FROM outcomes WHERE request_id = 'req_1'",
+    )
+    assert found[:5] == ("acme", "small", 1_234_567, 2_000_000, 1)
+    assert json.loads(found[5]) == [["small", None, 1_234_567]]
+    assert json.loads(found[6]) == [["dear", "over_cap"]]
+    assert found[7:] == (100.0, 4.0)
+    assert rows(path, "SELECT candidate, cap_nanousd, first_byte_ms FROM outcomes WHERE request_id = 'req_2'") == [
+        (None, None, None)
+    ]
+
+
+def test_outcomes_are_written_while_the_store_is_open(tmp_path: Path) -> None:
+    path = tmp_path / "loupe.sqlite"
+
+    async def run() -> None:
+        store = await opened(path)
+        store.observe(record())
+        async with asyncio.timeout(10):
+            while not rows(path, "SELECT 1 FROM outcomes"):
+                await asyncio.sleep(0.01)
+        store.observe(record(request_id="req_2"))
+        await store.close()
+
+    asyncio.run(run())
+    assert rows(path, "SELECT count(*) FROM outcomes") == [(2,)]
+
+
+def test_the_same_request_is_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "loupe.sqlite"
+    keep(path, record(), record(cost=5))
+    assert rows(path, "SELECT cost_nanousd FROM outcomes") == [(1_234_567,)]
+
+
+@pytest.mark.parametrize("odd", [{"cost": 10**30}, {"error_code": "\ud800"}, {"error_code": {"a": 1}}])
+def test_a_record_that_can_not_be_kept_keeps_no_other_back(tmp_path: Path, odd: dict[str, Any]) -> None:
+    path = tmp_path / "loupe.sqlite"
+
+    async def run() -> SqliteStore:
+        store = await opened(path)
+        store.observe(record(request_id="first"))
+        store.observe(record(request_id="odd", **odd))
+        store.observe(record(request_id="last"))
+        async with asyncio.timeout(10):
+            while len(rows(path, "SELECT 1 FROM outcomes")) < 2:
+                await asyncio.sleep(0.01)
+            assert isinstance(await store.reserve(Hold("h", (WINDOW,), 10, 10, LEASE_S)), Granted)
+        await store.close()
+        return store
+
+    assert asyncio.run(run()).outcomes_lost == 1
+    assert rows(path, "SELECT request_id FROM outcomes ORDER BY 1") == [("first",), ("last",)]
+
+
+def test_outcomes_past_a_full_queue_are_only_counted(tmp_path: Path) -> None:
+    path = tmp_path / "loupe.sqlite"
+    extra = 3
+    store = keep(path, *[record()] * (sqlite.LARGEST_OUTCOME_QUEUE + extra))
+    assert store.outcomes_lost == extra
