@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,11 @@ def charge(candidate: str, input_tokens: int, output_tokens: int) -> int:
         for usd, tokens in zip(PRICES[candidate], (input_tokens, output_tokens), strict=True)
     )
     return math.ceil(exact)
+
+
+def usd(nanodollars: int) -> str:
+    """As the gateway's headers write it: no exponent, no trailing zeros."""
+    return f"{Decimal(nanodollars).scaleb(-9).normalize():f}"
 
 
 FORECASTS = {
@@ -149,6 +155,20 @@ class Site:
         text = self.call("GET", "/metrics", key=None).body.decode()
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
         return next((s.value for s in samples if s.name == name and s.labels == labels), 0.0)
+
+    def assert_charged(self, answer: Answer, *charges: int) -> None:
+        """These are the charges of the request's holds; they are settled, and all else agrees with their sum.
+
+        For the first tenant's only request so far.
+        """
+        self.ledger.assert_settled()
+        request_id = answer.headers["x-request-id"]
+        assert [entry.charge for entry in self.ledger.entries(request_id)] == list(charges)
+        outcome, usage = self.ledger.outcome(request_id), self.usage()
+        assert outcome["cost_nanousd"] == usage["spent"] == sum(charges)
+        assert outcome["status"] == answer.status
+        if "text/event-stream" not in answer.headers["content-type"] and charges:
+            assert answer.headers["x-budget-remaining"] == usd(usage["remaining"])
 
     def assert_no_trace(self) -> None:
         """Nothing went wrong inside."""

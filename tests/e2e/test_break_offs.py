@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import openai
@@ -29,7 +28,7 @@ from .scripts import (
     stream_events,
     wait_then,
 )
-from .site import Answer, Site, charge
+from .site import Site, charge, usd
 
 Cut = Callable[[int], Script]
 CUTS = [pytest.param(break_off, id="reset"), pytest.param(end_early, id="ended")]
@@ -62,7 +61,7 @@ def test_break_off_before_the_first_byte_goes_to_the_next_choice(
     assert answered.headers["x-route-candidate"] == "middle"
     assert answered.headers["x-route-reason"] == f"routed;fallback=large:{reason}"
     assert [call.model for call in provider.calls] == ["large", "middle"]
-    _assert_charged(site, answered, 0, charge("middle", *USAGE))
+    site.assert_charged(answered, 0, charge("middle", *USAGE))
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -76,7 +75,7 @@ def test_all_choices_breaking_off_before_the_first_byte_is_502(
     assert answered.error["code"] == "provider_failed"
     assert answered.headers["x-route-reason"].count("connection_failed") == 3
     assert answered.headers["x-budget-remaining"] == "100"
-    _assert_charged(site, answered, 0, 0, 0)
+    site.assert_charged(answered, 0, 0, 0)
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -158,8 +157,8 @@ def test_broken_whole_reply_is_charged_what_came_and_the_next_choice_serves(
     answered = site.chat(ask())
     came = 300 - reply_to({"model": "large"}).index(b"\r\n\r\n") - 4
     first = charge("large", site.input_tokens(ask()), -(-came // 4))
-    _assert_charged(site, answered, first, charge("middle", *USAGE))
-    assert answered.headers["x-route-cost"] == _usd(first + charge("middle", *USAGE))
+    site.assert_charged(answered, first, charge("middle", *USAGE))
+    assert answered.headers["x-route-cost"] == usd(first + charge("middle", *USAGE))
 
 
 def test_error_event_before_any_other_goes_to_the_next_choice(site: Site, provider: ScriptedProvider) -> None:
@@ -200,7 +199,7 @@ def test_break_off_leaves_the_fallback_what_is_left_of_the_cap(site: Site, provi
     table = site.route(prompt)["candidates"]
     ceiling = {row["candidate"]: round(row["ceiling_usd"] * 1e9) for row in table}
     provider.on("middle", end_early(300))
-    answered = site.chat(prompt, X_Budget=_usd(ceiling["large"]))
+    answered = site.chat(prompt, X_Budget=usd(ceiling["large"]))
     assert answered.status == 200
     entries = site.ledger.entries(answered.headers["x-request-id"])
     spent = 0
@@ -235,21 +234,3 @@ class Seen:
             models.add(payload["model"])
             text += "".join(choice["delta"].get("content") or "" for choice in payload["choices"])
         return cls(text, models, end)
-
-
-def _assert_charged(site: Site, answered: Answer, *charges: int) -> None:
-    """These are the charges of the request's holds, they are settled, and everything else agrees with their sum."""
-    site.ledger.assert_settled()
-    entries = site.ledger.entries(answered.headers["x-request-id"])
-    assert [entry.charge for entry in entries] == list(charges)
-    outcome = site.ledger.outcome(answered.headers["x-request-id"])
-    usage = site.usage()
-    assert outcome["cost_nanousd"] == usage["spent"] == sum(charges)
-    assert outcome["status"] == answered.status
-    if "text/event-stream" not in answered.headers["content-type"]:
-        assert answered.headers["x-budget-remaining"] == _usd(usage["remaining"])
-
-
-def _usd(nanodollars: int) -> str:
-    """As the gateway's headers write it."""
-    return f"{Decimal(nanodollars).scaleb(-9).normalize():f}"
