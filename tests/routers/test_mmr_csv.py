@@ -1,0 +1,110 @@
+"""MMR-Bench CSV files: what is read, what is refused and where the text says the fault is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from routers.mmr_csv import read_mmr_csv, write_mmr_csv
+from routers.table import OutcomeTable, TableError
+from tests.routers.synthetic import drawn_table, written_csv
+from tests.shared import SHARED_DATA, needs_shared_data
+
+PLAIN = (
+    "dataset_idx,question,answer,img_path,a_correct,a_token,a_cost,b_correct\n"
+    '1,"Which?\nOne, or ""two""?",x,pics/1.png,1,20,0.001,0.5\n'
+    "2,What?,y,,,30,,0\n"
+)
+
+
+def test_multi_line_text_and_missing_cells_are_read(tmp_path: Path) -> None:
+    table = read_mmr_csv(written_csv(tmp_path, PLAIN))
+    assert table.candidates == ("a", "b")
+    assert table.questions[0] == 'Which?\nOne, or "two"?'
+    assert table.image_paths == (tmp_path / "pics" / "1.png", None)
+    assert table.groups == ("pics/1.png", "What?")
+    assert table.details == {"answer": ("x", "y")}
+    np.testing.assert_array_equal(table.score, [[1, 0.5], [np.nan, 0]])
+    np.testing.assert_array_equal(table.output_tokens, [[20, np.nan], [30, np.nan]])
+    np.testing.assert_array_equal(table.cost_usd, [[0.001, np.nan], [np.nan, np.nan]])
+
+
+def test_images_are_looked_for_where_the_caller_says(tmp_path: Path) -> None:
+    table = read_mmr_csv(written_csv(tmp_path, PLAIN), images=tmp_path / "elsewhere")
+    assert table.image_paths[0] == tmp_path / "elsewhere" / "pics" / "1.png"
+
+
+def test_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
+    table = read_mmr_csv(written_csv(tmp_path, "\ufeff" + PLAIN.replace("\n", "\r\n")))
+    assert table.query_ids == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "empty"),
+        ("question,a_correct\nx,1\n", "no column 'dataset_idx'"),
+        ("dataset_idx,question\n1,x\n", "no candidate"),
+        ("dataset_idx,question,a_correct,a_correct\n1,x,1,1\n", "'a_correct' appears twice"),
+        ("dataset_idx,question,a_correct\n1,x\n", "row 1 has 2 cells, the header 3"),
+        ("dataset_idx,question,a_correct\n1,x,1\n2,y,yes\n", "row 2, column 'a_correct': 'yes' is not a number"),
+        ("dataset_idx,question,a_correct\n1,x,2\n", r"'a' for query '1' \(row 1\): 2 is not within 0 to 1"),
+        ("dataset_idx,question,a_correct,a_cost\n1,x,1,inf\n", "cost_usd.*finite"),
+        ("dataset_idx,question,a_correct\n1,x,1\n1,y,1\n", "query id '1' appears twice"),
+        ('dataset_idx,question,a_correct\n1,"x,1\n', "not a CSV file"),
+    ],
+)
+def test_unusable_file_is_refused_with_its_reason(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(TableError, match=says) as raised:
+        read_mmr_csv(written_csv(tmp_path, text))
+    assert str(raised.value).startswith("table.csv: ")
+
+
+def test_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(TableError, match="UTF-8"):
+        read_mmr_csv(path)
+
+
+def test_table_without_rows_is_read(tmp_path: Path) -> None:
+    table = read_mmr_csv(written_csv(tmp_path, "dataset_idx,question,a_correct\n"))
+    assert len(table) == 0
+    assert table.score.shape == (0, 1)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    drawn, _ = drawn_table(missing=0.3)
+    table = replace(
+        drawn,
+        image_paths=(tmp_path / "pics" / "1.png", *drawn.image_paths[1:]),
+        details={"answer": ('say "a",\nthen b',) * len(drawn)},
+    )
+    write_mmr_csv(table, tmp_path / "out.csv")
+    _assert_same(read_mmr_csv(tmp_path / "out.csv"), table)
+
+
+@pytest.mark.slow
+@needs_shared_data
+def test_real_tables_are_read_and_written_back(tmp_path: Path) -> None:
+    for name, rows, candidates, groups in (("DynaMath", 3450, 14, 345), ("BlindTest", 7290, 4, 3379)):
+        table = read_mmr_csv(SHARED_DATA / f"{name}.csv")
+        assert table.score.shape == (rows, candidates)
+        assert len(set(table.groups)) == groups
+        assert table.mask.all()
+        assert all(path is not None and path.is_file() for path in table.image_paths)
+        write_mmr_csv(table, tmp_path / "out.csv")
+        _assert_same(read_mmr_csv(tmp_path / "out.csv"), replace(table, image_paths=table.image_paths))
+
+
+def _assert_same(found: OutcomeTable, expected: OutcomeTable) -> None:
+    for name in ("query_ids", "groups", "questions", "candidates", "details"):
+        assert getattr(found, name) == getattr(expected, name), name
+    assert [path and path.resolve() for path in found.image_paths] == [
+        path and path.resolve() for path in expected.image_paths
+    ]
+    for (name, values), (_, truth) in zip(found.numbers(), expected.numbers(), strict=True):
+        np.testing.assert_array_equal(values, truth, err_msg=name)
