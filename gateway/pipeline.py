@@ -68,6 +68,8 @@ class Pipeline:
         self._limits = limits
         self._report = report
         self._breakers = {candidate.name: Breaker() for candidate in catalog}
+        self._orders: dict[tuple[str, ...], Sequence[Candidate]] = {}
+        """Each tenant's candidates; as many as there are tenants."""
         self._settling: set[asyncio.Task[Any]] = set()
 
     async def serve(self, turn: Turn, sink: Sink) -> None:
@@ -147,10 +149,10 @@ class Pipeline:
         )
         return turn.decision
 
-    def _resolve(self, turn: Turn) -> tuple[list[Candidate], float, bool]:
+    def _resolve(self, turn: Turn) -> tuple[Sequence[Candidate], float, bool]:
         """The candidates in the tenant's order, the quality weight, and whether to route at all."""
         request, tenant = turn.request, turn.tenant
-        order = [c for c in map(self._catalog.get, tenant.candidates) if c is not None]
+        order = self._order(tenant.candidates)
         if request.model != AUTO and request.model not in self._policies:
             pinned = [c for c in order if c.name == request.model]
             if not pinned:
@@ -165,6 +167,13 @@ class Pipeline:
         if weight is None:
             weight = self._policies.get(request.model, tenant.quality_weight)
         return order, weight, True
+
+    def _order(self, names: tuple[str, ...]) -> Sequence[Candidate]:
+        order = self._orders.get(names)
+        if order is None:
+            order = tuple(c for c in map(self._catalog.get, names) if c is not None)
+            self._orders[names] = order
+        return order
 
     async def _forecast(self, turn: Turn) -> Forecasts | None:
         request = turn.request

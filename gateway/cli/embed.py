@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,14 +39,14 @@ class Embeddings:
     def load(self, path: Path) -> None:
         """Take in a file that `save` wrote. Raises ConfigError when it is another encoder's, or broken."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
                 if str(stored["encoder_digest"]) != self._encoder.digest:
                     raise ConfigError(f"{path}: these embeddings are another encoder's; remove the file")
                 for kind, dims in self._dims.items():
                     columns = {view: stored[f"{kind}/{view}"] for view in dims}
                     for row, key in enumerate(stored[f"{kind}_keys"].tolist()):
                         self._known[kind][key] = {view: rows[row] for view, rows in columns.items()}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ConfigError(f"{path}: not a file of embeddings: {error}") from error
 
     def save(self, path: Path) -> None:
@@ -76,13 +77,19 @@ class Embeddings:
                 missing[key_of[path]] = path
         for done, keys in _batches(list(missing)):
             files = [missing[key] for key in keys]
-            try:
-                views = self._encoder.encode_images([_read(path) for path in files])
-            except EncodeError as error:
-                raise ConfigError(f"an image of {files[0]} to {files[-1].name}: {error}") from error
-            self._keep("image", keys, views)
+            self._keep("image", keys, self._encode_files(files))
             progress("images", done, len(missing))
         return [None if path is None else key_of[path] for path in paths]
+
+    def _encode_files(self, files: Sequence[Path]) -> Views:
+        try:
+            return self._encoder.encode_images([_read(path) for path in files])
+        except EncodeError as error:
+            if len(files) == 1:
+                raise ConfigError(f"image {files[0]}: {error}") from error
+        for path in files:  # one of them cannot be decoded: find out which
+            self._encode_files([path])
+        raise ConfigError(f"images {files[0]} to {files[-1]} cannot be encoded together")
 
     def _keep(self, kind: str, keys: Sequence[str], views: Views) -> None:
         for row, key in enumerate(keys):

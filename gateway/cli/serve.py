@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
+import sys
 from pathlib import Path
 
 import uvicorn
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config)
+    _tune_interpreter()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     server = uvicorn.Server(
         uvicorn.Config(
@@ -37,3 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     server.run()
     return 0 if server.started else 1
+
+
+def _tune_interpreter() -> None:
+    """A server makes many short-lived objects and shares the interpreter between a loop and a few helper threads."""
+    gc.set_threshold(50_000, 20, 100)
+    sys.setswitchinterval(0.001)  # seconds that a thread may keep the loop waiting

@@ -70,12 +70,17 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Ranked choices (best first), what was dropped and why, and the least cap that would have been enough."""
+    """Ranked choices (best first), and what was dropped and why."""
 
     choices: tuple[Assessment, ...]
     dropped: tuple[Assessment, ...]
-    cheapest_feasible: Assessment | None
     propensity: float = 1.0
+
+    @property
+    def cheapest_feasible(self) -> Assessment | None:
+        """The row that the least cap makes feasible: its floor is that cap. None when no cap would do."""
+        rows = [row for row in (*self.choices, *self.dropped) if row.dropped in (None, OVER_CAP)]
+        return min(rows, key=lambda row: row.floor, default=None)
 
 
 def lagrangian_of(quality_weight: float) -> float:
@@ -99,16 +104,20 @@ def decide(
     known = forecasts or {}
     rows = [weigh.assess(c, known.get(c.forecast_as), is_healthy(c.name)) for c in candidates]
     fitting = [row for row in rows if row.dropped is None]
+    dropped = [row for row in rows if row.dropped is not None] if len(fitting) < len(rows) else []
     if forecasts is not None:
-        fitting.sort(key=lambda row: (-row.score, row.expected_cost))
-    over_cap = [row for row in rows if row.dropped == OVER_CAP]
-    cheapest = min(fitting + over_cap, key=lambda row: row.floor, default=None)
+        fitting.sort(key=_rank)
     if not fitting and preference.on_infeasible == "cheapest":
-        cut_short = [row for row in over_cap if row.output_limit >= 1]
-        fitting = [row._replace(dropped=None) for row in sorted(cut_short, key=lambda row: row.floor)[:1]]
-    chosen = {row.candidate.name for row in fitting}
-    dropped = [row for row in rows if row.candidate.name not in chosen]
-    return Decision(tuple(fitting), tuple(dropped), cheapest)
+        cut_short = [row for row in dropped if row.dropped == OVER_CAP and row.output_limit >= 1]
+        if cut_short:
+            cheapest = min(cut_short, key=lambda row: row.floor)
+            fitting = [cheapest._replace(dropped=None)]
+            dropped.remove(cheapest)
+    return Decision(tuple(fitting), tuple(dropped))
+
+
+def _rank(row: Assessment) -> tuple[float, int]:
+    return -row.score, row.expected_cost
 
 
 OVER_CAP = "over_cap"
@@ -146,7 +155,7 @@ class _Weighing:
 
     def assess(self, candidate: Candidate, forecast: CandidateForecast | None, healthy: bool) -> Assessment:
         query, price, cap = self._query, candidate.price, self._preference.cap
-        images = 0
+        choices, images = query.choices, 0
         for image in query.images:
             images += candidate.image_tokens(image.width, image.height, image.detail)
         input_ceiling = self._ceiling_text + images
@@ -157,19 +166,17 @@ class _Weighing:
             mean, high = forecast.output_tokens, forecast.output_tokens_high
 
         room = candidate.context_tokens - expected_input
-        limit = min(candidate.max_output_tokens, room)
-        if query.max_output_tokens is not None:
-            limit = min(limit, query.max_output_tokens)
+        limit = min(candidate.max_output_tokens, room, query.max_output_tokens or room)
         needed = max(1, min(limit, round(high)))
         dropped = self._unable(candidate, room, healthy)
         if cap is not None and dropped is None:
             affordable = affordable_output_tokens(price, input_ceiling, cap)
-            if affordable is not None and affordable < limit * query.choices:
-                limit = affordable // query.choices
+            if affordable is not None and affordable < limit * choices:
+                limit = affordable // choices
                 if limit < needed:
                     dropped = OVER_CAP
         limit = max(limit, 0)
-        expected = cost(price, expected_input, round(max(min(mean, limit), 0)) * query.choices)
+        expected = cost(price, expected_input, round(max(min(mean, limit), 0)) * choices)
         return Assessment(
             candidate,
             forecast,
@@ -177,8 +184,8 @@ class _Weighing:
             input_ceiling,
             limit,
             expected,
-            cost(price, input_ceiling, limit * query.choices),
-            cost(price, input_ceiling, needed * query.choices),
+            cost(price, input_ceiling, limit * choices),
+            cost(price, input_ceiling, needed * choices),
             (forecast.quality if forecast else 0.0) - self._per_cost * expected,
             dropped,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 BYTES_PER_TOKEN = 4
@@ -35,8 +36,8 @@ class StreamMeter:
     """Follows one server-sent-event stream. Feed it every chunk; at the end ask `finish` for the last bytes."""
 
     __slots__ = (
-        "_candidate",
         "_ends",
+        "_named",
         "_seen",
         "_tail",
         "_wants_usage",
@@ -47,7 +48,7 @@ class StreamMeter:
     )
 
     def __init__(self, candidate: str, *, wants_usage: bool) -> None:
-        self._candidate = b'"model":' + json.dumps(candidate).encode()
+        self._named = _member(candidate)
         self._wants_usage = wants_usage
         self._tail = b""
         self._seen: list[bytes] = []
@@ -70,7 +71,7 @@ class StreamMeter:
             return b""
         self._tail = data[end:]
         block = data[:end] if self._tail else data
-        block = _MODEL.sub(self._name, block)
+        block = _MODEL.sub(self._named, block)
         special = _SPECIAL.search(block)
         if special is None:
             self._seen.append(block)
@@ -110,16 +111,13 @@ class StreamMeter:
                 text_bytes += seen
         return max(events, -(-text_bytes // BYTES_PER_TOKEN))
 
-    def _name(self, _: re.Match[bytes]) -> bytes:
-        """Providers may name the model late, and not the same in every event."""
-        return self._candidate
-
     def _event(self, event: bytes) -> bytes:
         """Send an event on, hold it back because it may be the last, or drop it."""
-        if _data(event) == b"[DONE]":
+        data = _data(event)
+        if data == b"[DONE]":
             self.done = True
             return b""
-        payload = _payload(event)
+        payload = _parsed(data)
         usage = _usage(payload)
         if usage is not None:
             self.usage = usage
@@ -146,7 +144,12 @@ class WholeReply:
 
     body: bytes
     usage: Usage | None
-    output_tokens: int
+    _payload: dict[str, Any]
+
+    @property
+    def output_tokens(self) -> int:
+        """Our own count, for want of the provider's."""
+        return -(-_text_bytes(self._payload) // BYTES_PER_TOKEN)
 
 
 def read_whole(body: bytes, candidate: str) -> WholeReply:
@@ -157,13 +160,18 @@ def read_whole(body: bytes, candidate: str) -> WholeReply:
         raise BrokenReply(f"the reply is no JSON: {error}") from None
     if not isinstance(payload, dict) or not isinstance(payload.get("choices"), list):
         raise BrokenReply("the reply is no chat completion")
-    named = b'"model":' + json.dumps(candidate).encode()
-    found = list(_MODEL.finditer(body))
-    if len(found) == 1 and json.loads(b"{" + found[0].group() + b"}")["model"] == payload.get("model"):
-        body = body[: found[0].start()] + named + body[found[0].end() :]
+    found = _MODEL.findall(body)
+    if len(found) == 1 and found[0].endswith(json.dumps(payload.get("model")).encode()):
+        body = _MODEL.sub(_member(candidate), body)
     else:
         body = json.dumps({**payload, "model": candidate}).encode()
-    return WholeReply(body, _usage(payload), -(-_text_bytes(payload) // BYTES_PER_TOKEN))
+    return WholeReply(body, _usage(payload), payload)
+
+
+@lru_cache(4096)
+def _member(candidate: str) -> bytes:
+    """`"model":"..."`, as a replacement text of `_MODEL`."""
+    return b'"model":' + json.dumps(candidate).encode().replace(b"\\", b"\\\\")
 
 
 def partial_output_tokens(body: bytes) -> int:
@@ -181,13 +189,19 @@ def _events(block: bytes) -> list[bytes]:
 
 def _data(event: bytes) -> bytes:
     """The joined `data:` lines of an event."""
+    if event.startswith(b"data:") and event.find(b"\n") >= len(event) - 2:
+        return event[5:].strip()
     lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
     return lines[0] if len(lines) == 1 else b"\n".join(lines)
 
 
 def _payload(event: bytes) -> Any:
+    return _parsed(_data(event))
+
+
+def _parsed(data: bytes) -> Any:
     try:
-        return json.loads(_data(event))
+        return json.loads(data)
     except (ValueError, RecursionError):  # a comment, a keep-alive or nonsense: sent on as it is, counts for nothing
         return None
 

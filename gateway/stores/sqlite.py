@@ -23,7 +23,7 @@ LOCK_RETRY_S = 0.002
 LOCK_PATIENCE_S = 5.0
 EXPIRY_SCAN_S = 1.0
 CHECKPOINT_S = 2.0
-OUTCOME_FLUSH_S = 0.1
+OUTCOME_FLUSH_S = 0.02
 KEEP_SETTLED_S = 86_400.0
 LARGEST_OUTCOME_QUEUE = 100_000
 LARGEST_AMOUNT = 10**18
@@ -177,41 +177,43 @@ class SqliteStore:
                 answer.set_result(result)
 
     def _reserve(self, hold: Hold) -> Granted | Refused:
-        standing = self._db.execute("SELECT amount FROM holds WHERE id = ?", (hold.id,)).fetchone()
-        if standing is not None:
-            return Granted(standing[0], None)
         amount, remaining = hold.ceiling, None
         for window in hold.windows:
             spent, held = self._window(window.key)
             left = window.limit - spent - held
             if left < hold.floor and hold.ceiling > 0:
-                return Refused(window, max(left, 0), held)
+                return self._standing(hold) or Refused(window, max(left, 0), held)
             amount = max(min(amount, left), 0)
             remaining = left if remaining is None else min(remaining, left)
+        now = self._clock()
+        made = self._db.execute(
+            "INSERT INTO holds VALUES(?, ?, ?, NULL, 'held', ?, ?) ON CONFLICT(id) DO NOTHING",
+            (hold.id, "\n".join([w.key for w in hold.windows]), amount, now, now + hold.lease_s),
+        )
+        if made.rowcount == 0 and (standing := self._standing(hold)):
+            return standing
         for window in hold.windows:
             self._db.execute(
                 "INSERT INTO windows(key, held) VALUES(?, ?)"
                 " ON CONFLICT(key) DO UPDATE SET held = held + excluded.held",
                 (window.key, amount),
             )
-        now = self._clock()
-        self._db.execute(
-            "INSERT INTO holds VALUES(?, ?, ?, NULL, 'held', ?, ?)",
-            (hold.id, "\n".join(w.key for w in hold.windows), amount, now, now + hold.lease_s),
-        )
         return Granted(amount, None if remaining is None else remaining - amount)
+
+    def _standing(self, hold: Hold) -> Granted | None:
+        """The hold that was made under this id before."""
+        row = self._db.execute("SELECT amount FROM holds WHERE id = ?", (hold.id,)).fetchone()
+        return Granted(row[0], None) if row else None
 
     def _settle(self, hold_id: str, charge: int, state: str) -> bool:
         row = self._db.execute(
-            "SELECT amount, windows FROM holds WHERE id = ? AND state = 'held'", (hold_id,)
+            "UPDATE holds SET state = ?, charge = ?, changed_at = ? WHERE id = ? AND state = 'held'"
+            " RETURNING amount, windows",
+            (state, charge, self._clock(), hold_id),
         ).fetchone()
         if row is None:
             return False
         amount, keys = row
-        self._db.execute(
-            "UPDATE holds SET state = ?, charge = ?, changed_at = ? WHERE id = ?",
-            (state, charge, self._clock(), hold_id),
-        )
         for key in keys.split("\n") if keys else ():
             self._db.execute(
                 "UPDATE windows SET held = held - ?, spent = spent + ? WHERE key = ?", (amount, charge, key)

@@ -11,7 +11,7 @@ from typing import IO, Any
 from gateway.core.money import to_usd
 from gateway.core.record import RequestRecord
 
-FLUSH_S = 0.1
+FLUSH_S = 0.02
 LARGEST_QUEUE = 100_000
 
 
