@@ -36,7 +36,7 @@ from gateway.settings import CandidateSettings, ProviderSettings, Settings, Tena
 from gateway.stores.sqlite import SqliteStore
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
-from models.base import Encoder
+from models.base import EncodeError, Encoder
 from models.bundle import bundled as bundled_encoder
 from models.cached import QueryEncoder
 from models.dual import DualEncoder
@@ -150,8 +150,14 @@ class Gateway:
         watch("loupe_log_lines_lost", "Log lines lost to a full queue", lambda: log.lost)
 
     def _report(self, where: str, error: BaseException) -> None:
-        """An error inside Loupe that must not fail a request: counted, and logged with its trace."""
+        """An error inside Loupe that must not fail a request: counted, and logged with its trace.
+
+        An input that cannot be encoded is the client's doing: any number of them may come, so it is one line.
+        """
         self._metrics.internal_error(where)
+        if isinstance(error, EncodeError):
+            _log.warning("%s: %s", where, error)
+            return
         _log.error("%s: %s", where, type(error).__name__, exc_info=error)
 
 

@@ -69,6 +69,7 @@ class _Seen:
 
 def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) -> ChatRequest:
     """Parse a chat completion. Raises InvalidRequest or ImageRefused, naming the parameter and the value."""
+    _check_text(body)
     fields: dict[str, Raw] = _decode(dict[str, Raw], body, "")
     if "model" not in fields:
         raise InvalidRequest("you must provide a model", param="model", code="missing_required_parameter")
@@ -103,6 +104,15 @@ def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) 
         quality_weight=quality_weight(headers),
         allowed=candidate_names(headers),
     )
+
+
+def _check_text(body: bytes) -> None:
+    """Members that are passed on are not read: bytes that are no text must not reach a provider through them."""
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f"the body is no JSON: {error}", code="invalid_json") from None
 
 
 def _read_message(seen: _Seen, index: int, message: dict[str, Raw], limits: ChatLimits) -> None:
