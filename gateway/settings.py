@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from gateway.core.budget import Period
 from gateway.errors import ConfigError
@@ -117,7 +118,7 @@ class TenantSettings(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     keys: tuple[KeySettings, ...] = Field(min_length=1)
     budget: BudgetSettings | None = None
-    candidates: tuple[str, ...] | None = None
+    candidates: tuple[str, ...] | None = Field(None, min_length=1)
     """Allow-list, and the order when routing declines; the catalog's order when it is not set."""
     quality_weight: float = Field(0.8, ge=0, le=1)
     on_infeasible: Literal["refuse", "cheapest"] = "refuse"
@@ -146,6 +147,7 @@ class Settings(Section):
             if candidate.provider not in self.providers:
                 raise ValueError(f"candidate {candidate.name}: there is no provider {candidate.provider!r}")
         for tenant in self.tenants:
+            _unique(f"tenant {tenant.name}: candidates", list(tenant.candidates or ()))
             for name in tenant.candidates or ():
                 if name not in names:
                     raise ValueError(f"tenant {tenant.name}: there is no candidate {name!r}")
@@ -165,14 +167,14 @@ def load_settings(path: Path) -> Settings:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: no YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: a mapping is expected at the top, not {type(raw).__name__}")
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        lines = [_fault(fault["loc"], fault["msg"]) for fault in error.errors(include_input=False, include_url=False)]
+        lines = _faults(error.errors(include_url=False))
         raise ConfigError("\n  ".join([f"{path}: {len(lines)} fault(s)", *lines])) from None
 
 
@@ -189,9 +191,20 @@ def hash_key(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _fault(location: tuple[int | str, ...], message: str) -> str:
+def _faults(found: list[ErrorDetails]) -> list[str]:
+    """A line a fault. A list is not called too short when only its items are at fault."""
+    around = {fault["loc"][:end] for fault in found for end in range(1, len(fault["loc"]))}
+    return [_fault(fault) for fault in found if fault["type"] != "too_short" or fault["loc"] not in around]
+
+
+def _fault(fault: ErrorDetails) -> str:
+    location, value = fault["loc"], fault["input"]
     where = re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, location)))
-    return f"{where or 'file'}: {message.removeprefix('Value error, ')}"
+    text = f"{where or 'file'}: {fault['msg'].removeprefix('Value error, ')}"
+    may_be_secret = fault["type"] == "extra_forbidden" or {"headers", "keys"} & set(location)
+    if may_be_secret or not isinstance(value, str | int | float):
+        return text
+    return f"{text}, got {value!r:.80}"
 
 
 def _unique(what: str, names: list[str]) -> None:

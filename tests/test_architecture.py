@@ -50,7 +50,7 @@ RULES: dict[str, Rule] = {
     ),
     **{name: Rule((*EDGE, *BASES, *PATH_MODULES), ("anyio",)) for name in PATH_MODULES},
     "gateway.errors": Rule(),
-    "gateway.settings": Rule(EDGE, ("pydantic", "yaml")),
+    "gateway.settings": Rule(EDGE, ("pydantic", "pydantic_core", "yaml")),
     "gateway.replay": Rule(("gateway.errors",), ("msgspec", "numpy", "PIL", "uvicorn")),
     "gateway.demo": Rule(("gateway.replay", *EDGE), ("PIL", "openai", "uvicorn", "numpy", "httpx", "aiohttp", "yaml")),
     "gateway.app": Rule((EVERYTHING,), (EVERYTHING,)),

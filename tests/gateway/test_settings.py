@@ -1,0 +1,201 @@
+"""The configuration file: what is read, and that every fault names its key and its value, and no secret."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.errors import ConfigError
+from gateway.settings import KeySettings, Settings, hash_key, load_settings, secret_from
+
+ROOT = Path(__file__).resolve().parents[2]
+HASH = hash_key("a key")
+GOOD: dict[str, Any] = {
+    "providers": {"pool": {"base_url": "http://127.0.0.1:9000/v1"}},
+    "candidates": [
+        {"name": "small", "provider": "pool", "input_usd_per_mtok": 0.1, "output_usd_per_mtok": 0.4},
+        {"name": "large", "provider": "pool", "input_usd_per_mtok": 2, "output_usd_per_mtok": 8},
+    ],
+    "tenants": [{"name": "acme", "keys": [{"sha256": HASH}]}],
+}
+
+
+def write(folder: Path, content: Any) -> Path:
+    path = folder / "gateway.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def changed(where: str, value: Any) -> dict[str, Any]:
+    """The good file with one value set, at a path such as `candidates.0.name`."""
+    found = copy.deepcopy(GOOD)
+    *path, last = [int(step) if step.isdigit() else step for step in where.split(".")]
+    place: Any = found
+    for step in path:
+        place = place[step] if isinstance(step, int) else place.setdefault(step, {})
+    place[last] = value
+    return found
+
+
+def test_the_least_file_is_enough(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, GOOD))
+    assert [candidate.name for candidate in settings.candidates] == ["small", "large"]
+    assert settings.server.host == "127.0.0.1"
+    assert settings.tenants[0].budget is None
+    assert settings.tenants[0].on_infeasible == "refuse"
+    assert settings.images.schemes == ("https",)
+
+
+def test_the_shipped_file_is_good_and_names_every_key() -> None:
+    path = ROOT / "deploy" / "gateway.yaml"
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    load_settings(path)
+    assert set(raw) == set(Settings.model_fields)
+    for name in ("server", "store", "log", "images", "encoder", "router"):
+        section = Settings.model_fields[name].annotation
+        assert section is not None
+        assert set(raw[name]) == set(section.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "key", "shown"),
+    [
+        ("server.port", 70_000, "server.port", "70000"),
+        ("server.port", "eighty", "server.port", "eighty"),
+        ("server.max_body_mb", 0, "server.max_body_mb", "0"),
+        ("server.hots", "x", "server.hots", "Extra inputs"),
+        ("severs", {}, "severs", "Extra inputs"),
+        ("images.schemes", ["ftp"], "images.schemes[0]", "ftp"),
+        ("images.timeout_s", -1, "images.timeout_s", "-1"),
+        ("images.timeout_s", float("nan"), "images.timeout_s", "nan"),
+        ("encoder.timeout_ms", 0, "encoder.timeout_ms", "0"),
+        ("max_attempts", 0, "max_attempts", "0"),
+        ("policies.frugal", 1.5, "file", "1.5"),
+        ("policies.auto", 0.5, "file", "auto"),
+        ("policies.small", 0.5, "file", "small"),
+        ("providers.pool.base_url", "ftp://x", "providers.pool.base_url", "ftp://x"),
+        ("providers.pool.kind", "gemini", "providers.pool.kind", "gemini"),
+        ("providers.pool.idle_s", 10**9, "providers.pool.idle_s", "1000000000"),
+        ("candidates", [], "candidates", "at least 1"),
+        ("candidates.0.name", "", "candidates[0].name", "''"),
+        ("candidates.0.name", "a b", "candidates[0].name", "a b"),
+        ("candidates.0.name", "a\nb", "candidates[0].name", "a"),
+        ("candidates.0.name", "auto", "file", "auto"),
+        ("candidates.0.name", "large", "file", "large stands twice"),
+        ("candidates.0.provider", "pol", "file", "pol"),
+        ("candidates.0.input_usd_per_mtok", -1, "candidates[0].input_usd_per_mtok", "-1"),
+        ("candidates.0.input_usd_per_mtok", float("inf"), "candidates[0].input_usd_per_mtok", "inf"),
+        ("candidates.0.input_usd_per_mtok", float("nan"), "candidates[0].input_usd_per_mtok", "nan"),
+        ("candidates.0.output_usd_per_mtok", "cheap", "candidates[0].output_usd_per_mtok", "cheap"),
+        ("candidates.0.limit_parameter", "limit", "candidates[0].limit_parameter", "limit"),
+        ("candidates.0.context_tokens", 0, "candidates[0].context_tokens", "0"),
+        ("tenants", [], "tenants", "at least 1"),
+        ("tenants.0.name", "a/b", "tenants[0].name", "a/b"),
+        ("tenants.0.keys", [], "tenants[0].keys", "at least 1"),
+        ("tenants.0.keys.0", {}, "tenants[0].keys[0]", "either"),
+        ("tenants.0.keys.0", {"sha256": HASH, "env": "X"}, "tenants[0].keys[0]", "either"),
+        ("tenants.0.quality_weight", 1.1, "tenants[0].quality_weight", "1.1"),
+        ("tenants.0.on_infeasible", "guess", "tenants[0].on_infeasible", "guess"),
+        ("tenants.0.budget", {"usd": -1}, "tenants[0].budget.usd", "-1"),
+        ("tenants.0.budget", {"usd": 1, "period": "year"}, "tenants[0].budget.period", "year"),
+        ("tenants.0.budget", {"period": "day"}, "tenants[0].budget.usd", "required"),
+        ("tenants.0.candidates", ["small", "medium"], "file", "medium"),
+        ("tenants.0.candidates", ["small", "small"], "file", "small stands twice"),
+        ("tenants.0.candidates", [], "tenants[0].candidates", "at least 1"),
+    ],
+)
+def test_each_fault_names_its_key_and_value(tmp_path: Path, where: str, value: Any, key: str, shown: str) -> None:
+    path = write(tmp_path, changed(where, value))
+    with pytest.raises(ConfigError) as fault:
+        load_settings(path)
+    first, *lines = str(fault.value).splitlines()
+    assert first == f"{path}: 1 fault(s)"
+    assert len(lines) == 1
+    assert lines[0].strip().startswith(f"{key}: ")
+    assert shown in lines[0]
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+def test_what_has_no_default_must_be_there(tmp_path: Path, name: str) -> None:
+    less = {key: value for key, value in GOOD.items() if key != name}
+    with pytest.raises(ConfigError, match=rf"{name}: Field required"):
+        load_settings(write(tmp_path, less))
+
+
+def test_every_fault_has_its_line(tmp_path: Path) -> None:
+    bad = changed("server.port", -1)
+    bad["max_attempts"] = 99
+    with pytest.raises(ConfigError, match=r"2 fault\(s\)\n  server\.port: .*\n  max_attempts: "):
+        load_settings(write(tmp_path, bad))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("tenants.0.keys.0", {"sha256": "sk-secret"}),
+        ("tenants.0.keys.0", {"key": "sk-secret"}),
+        ("tenants.0.keys.0", {"env": 5, "sha256": "sk-secret"}),
+        ("providers.pool.api_key", "sk-secret"),
+        ("providers.pool.headers", {"x-key": {"sk-secret": 1}}),
+        ("providers.pool.headers", "sk-secret"),
+    ],
+)
+def test_a_fault_shows_no_secret(tmp_path: Path, change: tuple[str, Any]) -> None:
+    with pytest.raises(ConfigError) as fault:
+        load_settings(write(tmp_path, changed(*change)))
+    assert "sk-secret" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "a mapping is expected at the top, not NoneType"),
+        ("- a\n- b\n", "a mapping is expected at the top, not list"),
+        ("just text", "a mapping is expected at the top, not str"),
+        ("a: [1", "no YAML"),
+        ("a: 2001-99-99", "no YAML"),
+        ("a: !!python/object/apply:os.getcwd []", "no YAML"),
+        ("a: " + "[" * 5_000, "no YAML"),
+        ("{a: 1}: 2", "no YAML"),
+    ],
+)
+def test_a_file_that_is_no_configuration_says_so(tmp_path: Path, content: str, reason: str) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(ConfigError) as fault:
+        load_settings(path)
+    assert str(fault.value).startswith(f"{path}: {reason}")
+
+
+def test_bytes_that_are_no_text_are_no_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_bytes(b"a: \xff\xfe")
+    with pytest.raises(ConfigError, match="no YAML"):
+        load_settings(path)
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder"])
+def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, kind: str) -> None:
+    path = tmp_path if kind == "folder" else tmp_path / "missing.yaml"
+    with pytest.raises(ConfigError, match=str(path)):
+        load_settings(path)
+
+
+def test_a_key_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOUPE_TEST_KEY", "a key")
+    assert KeySettings(env="LOUPE_TEST_KEY").hash() == KeySettings(sha256=HASH).hash() == HASH
+    assert hashlib.sha256(b"a key").hexdigest() == HASH
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
+    if value is None:
+        monkeypatch.delenv("LOUPE_TEST_KEY", raising=False)
+    else:
+        monkeypatch.setenv("LOUPE_TEST_KEY", value)
+    with pytest.raises(ConfigError, match="LOUPE_TEST_KEY is not set"):
+        secret_from("LOUPE_TEST_KEY")
