@@ -32,7 +32,17 @@ import uvloop
 
 from benchmarks.gateway_under_test import Check, audit, spent_nanodollars, write_config
 from benchmarks.load_client import Load, Measured, drive
-from benchmarks.overhead_report import BASELINE, GATEWAY, PEER, Cell, environment, markdown, percentile, summarise
+from benchmarks.overhead_report import (
+    BASELINE,
+    GATEWAY,
+    PEER,
+    Cell,
+    environment,
+    markdown,
+    percentile,
+    summarise,
+    write_markdown,
+)
 from benchmarks.processes import Pinned, busy_seconds, free_port
 from benchmarks.workloads import Workload, workloads
 
@@ -133,7 +143,7 @@ def report(
     table = markdown(facts, summarise(result.cells), result.checks)
     print(table)
     if markdown_file:
-        markdown_file.write_text(table, encoding="utf-8")
+        write_markdown(markdown_file, table)
     if json_file:
         json_file.write_text(json.dumps(_as_json(facts, result), indent=1), encoding="utf-8")
 
@@ -146,7 +156,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", metavar="KIND[@C]", help="one kind (text, image, stream), at one concurrency")
     parser.add_argument("--serve", type=shlex.split, default=SERVE, help="what starts the gateway, before --config")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every cell, every check, the summary")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables, ready for benchmarks/README.md")
+    parser.add_argument(
+        "--markdown",
+        type=Path,
+        metavar="FILE",
+        help="the tables; into benchmarks/README.md between their marks, or as a file of its own",
+    )
     return parser.parse_args(argv)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.gateway_under_test import Check
 
 PACKAGES = ("uvicorn", "uvloop", "httptools", "aiohttp", "msgspec", "starlette", "fastapi", "httpx", "onnxruntime")
+BEGIN, END = "<!-- overhead: begin -->", "<!-- overhead: end -->"
 BASELINE, GATEWAY, PEER = "direct", "loupe", "fastapi_httpx"
 
 
@@ -101,12 +102,23 @@ def markdown(facts: Mapping[str, Any], rows: Sequence[Row], checks: Sequence[Che
     noisy = [row.others_share for row in rows if row.others_share is not None]
     lines += ["", "Median over the rounds [least..greatest]; `direct` shows its own p50 and p99, not what is added."]
     if noisy:
-        lines.append(f"Others took up to {max(noisy):.0%} of the gateway's core (the median over a row's rounds).")
+        lines.append(
+            f"Other processes took up to {max(noisy):.0%} of the gateway's core (a row's median over its rounds)."
+        )
     lines += ["", "Audit of the same run:", ""] if checks else []
     for check in checks:
         verdict = "agrees" if check.holds else f"**DISAGREES**, {check.expected} expected"
         lines.append(f"* {check.name}: {check.found} ({verdict})")
     return "\n".join(lines) + "\n"
+
+
+def write_markdown(path: Path, table: str) -> None:
+    """Write the report: between the two marks of a page that has them, else as the whole file."""
+    page = path.read_text(encoding="utf-8") if path.exists() else ""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    whole = f"{before}{begin}\n{table}{end}{after}" if begin and end else table
+    path.write_text(whole, encoding="utf-8")
 
 
 def environment() -> dict[str, Any]:
