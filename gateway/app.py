@@ -29,7 +29,7 @@ from gateway.errors import ConfigError
 from gateway.forecaster import Forecaster
 from gateway.pipeline import Limits, Pipeline
 from gateway.providers.base import Provider
-from gateway.providers.images import FetchPolicy, ImageFetcher
+from gateway.providers.images import FetchPolicy, ImageFetcher, LookUp, look_up
 from gateway.providers.openai import Endpoint, OpenAIProvider
 from gateway.remote_images import RemoteImages
 from gateway.settings import CandidateSettings, ProviderSettings, Settings, TenantSettings, secret_from
@@ -53,13 +53,21 @@ _log = logging.getLogger("loupe")
 class Gateway:
     """The ASGI application. Its state is made when the server starts it and closed when it stops."""
 
-    def __init__(self, settings: Settings, *, encoder: Encoder | None = None, router: Router | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        encoder: Encoder | None = None,
+        router: Router | None = None,
+        look_up: LookUp = look_up,
+    ) -> None:
         self._settings = settings
         self._catalog = Catalog(tuple(map(_candidate, settings.candidates)))
         self._tenants = _tenants(settings.tenants, [candidate.name for candidate in self._catalog])
         self._endpoints = {name: _endpoint(name, section) for name, section in settings.providers.items()}
         self._encoder = encoder
         self._router = router
+        self._look_up = look_up
         self._metrics = Metrics()
         self._rest = RestRoutes(self._tenants, settings.policies, self._metrics)
         self._rest_app = self._rest.mount(self._lifespan)
@@ -95,7 +103,7 @@ class Gateway:
             providers: dict[str, Provider] = {n: OpenAIProvider(e) for n, e in self._endpoints.items()}
             for provider in providers.values():
                 stack.push_async_callback(provider.close)
-            fetcher = ImageFetcher(_fetch_policy(settings))
+            fetcher = ImageFetcher(_fetch_policy(settings), look_up=self._look_up)
             stack.push_async_callback(fetcher.close)
             pipeline = Pipeline(
                 catalog=self._catalog,

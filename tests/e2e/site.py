@@ -21,6 +21,7 @@ import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.app import Gateway
+from gateway.providers.images import LookUp, look_up
 from gateway.settings import Settings, hash_key
 from models.base import Encoder
 from routers.base import Router
@@ -200,12 +201,17 @@ def settings_for(folder: Path, provider_url: str, **changes: Any) -> dict[str, A
 
 @contextmanager
 def serving_gateway(
-    raw: Mapping[str, Any], folder: Path, *, encoder: Encoder | None = None, router: Router | None = None
+    raw: Mapping[str, Any],
+    folder: Path,
+    *,
+    encoder: Encoder | None = None,
+    router: Router | None = None,
+    look_up: LookUp = look_up,
 ) -> Iterator[Site]:
     """The gateway on these settings in a thread while the block runs."""
     encoder = encoder or FakeEncoder()
     router = router or FakeRouter(tuple(FORECASTS), FORECASTS, encoder_digest=encoder.digest)
-    app = Gateway(Settings.model_validate(raw), encoder=encoder, router=router)
+    app = Gateway(Settings.model_validate(raw), encoder=encoder, router=router, look_up=look_up)
     config = uvicorn.Config(app, http="httptools", ws="none", access_log=False, log_config=None, server_header=False)
     server = uvicorn.Server(config)
     listener = socket.socket()
