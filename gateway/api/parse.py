@@ -94,7 +94,7 @@ def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) 
             images=tuple(seen.priced),
             choices=_whole_number(fields, "n", LARGEST_CHOICES) or 1,
             max_output_tokens=_output_limit(fields),
-            uses_tools="tools" in fields or "functions" in fields,
+            uses_tools=_holds_any(fields, "tools") or _holds_any(fields, "functions"),
         ),
         images=tuple(image for index, image in seen.inline if index == last),
         remote=tuple(RemoteImage(url, detail, m, p, m == last) for m, p, url, detail in seen.remote),
@@ -202,6 +202,11 @@ def _whole_number(fields: dict[str, Raw], name: str, largest: int) -> int | None
     if value is not None and not 1 <= value <= largest:
         raise InvalidRequest(f"{name}: {value} is not between 1 and {largest}", param=name)
     return value
+
+
+def _holds_any(fields: dict[str, Raw], name: str) -> bool:
+    """Whether a list is there and not empty; clients write null and [] for none."""
+    return name in fields and bytes(memoryview(fields[name])[:5]) not in (b"null", b"[]")
 
 
 def _member(fields: dict[str, Raw], name: str, kind: Any) -> Any:
