@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,7 +96,12 @@ class Forecaster:
             found.output_tokens_high[0].tolist(),
             strict=True,
         )
-        return {name: CandidateForecast(*numbers) for name, *numbers in columns}
+        forecasts = {}
+        for name, *numbers in columns:
+            if not all(map(math.isfinite, numbers)):
+                raise ValueError(f"the forecast of {name} is not finite: {numbers}")
+            forecasts[name] = CandidateForecast(*numbers)
+        return forecasts
 
     def _keep(self, key: tuple[str, tuple[bytes, ...]], forecasts: Forecasts) -> None:
         self._known[key] = forecasts

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from gateway.core.chat import ChatRequest
-from gateway.core.decision import Decision
+from gateway.core.decision import UNHEALTHY, Decision
 from gateway.core.money import to_usd
 from gateway.core.tenant import Tenant
 from gateway.errors import (
@@ -22,6 +23,7 @@ from gateway.stores.base import Refused
 
 NO_RETRY = ("x-should-retry", "false")
 HELD_RETRY_S = 1
+RESTING_RETRY_S = 5
 
 
 def no_such_model(name: str) -> NotFound:
@@ -40,9 +42,15 @@ def no_such_candidate(name: str) -> InvalidRequest:
 
 
 def infeasible(decision: Decision, request: ChatRequest) -> RequestError:
-    """402 when a higher cap would do, naming it; 400 when no candidate can serve the request at any price."""
+    """402 when a higher cap would do, naming it; 503 when those that could serve it rest; else 400."""
     cheapest = decision.cheapest_feasible
     reasons = "; ".join(f"{row.candidate.name}: {row.dropped}" for row in decision.dropped[:16])
+    if cheapest is None and any(row.dropped == UNHEALTHY for row in decision.dropped):
+        return ProviderFailed(
+            f"no candidate can serve this request right now ({reasons})",
+            status=503,
+            headers=(("retry-after", str(RESTING_RETRY_S)),),
+        )
     if cheapest is None or request.cap is None:
         return InvalidRequest(
             f"no candidate can serve this request ({reasons or 'none allowed'})", code="no_capable_candidate"
@@ -87,6 +95,11 @@ def provider_failed(failures: Sequence[ProviderError]) -> RequestError:
     return ProviderFailed(f"no candidate answered ({tried})")
 
 
+def _label(value: Any) -> str | None:
+    """A provider's `param` or `code` as it may go on into records: short and printable, or none."""
+    return value if isinstance(value, str) and len(value) <= 200 and value.isprintable() else None
+
+
 def store_unavailable() -> RequestError:
     return RequestError(
         "the budget can not be checked right now; nothing was spent", status=503, code="store_unavailable"
@@ -98,7 +111,7 @@ def _as_provider_said(failure: ProviderError) -> RequestError:
     try:
         error = json.loads(failure.body)["error"]
         message = str(error["message"])[:2000]
-        param, code = error.get("param"), error.get("code") or code
-    except (ValueError, LookupError, TypeError, AttributeError):
+        param, code = _label(error.get("param")), _label(error.get("code")) or code
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass  # the provider's error has no such shape: ours stands
     return InvalidRequest(message, param=param, code=code, status=failure.status or 400)

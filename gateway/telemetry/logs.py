@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,7 +35,8 @@ class RequestLog:
         self._stop.set()
         self._thread.join()
         if self._path is not None:
-            self._file.close()
+            with suppress(OSError):  # what could not be written is counted
+                self._file.close()
 
     def observe(self, record: RequestRecord) -> None:
         if len(self._records) >= LARGEST_QUEUE:
@@ -45,12 +47,19 @@ class RequestLog:
     def _write_for_ever(self) -> None:
         while True:
             stopping = self._stop.wait(FLUSH_S)
-            records, self._records = self._records, []
+            records = self._records[:]
+            del self._records[: len(records)]  # the list stays the same: `observe` may be at it
             if records:
-                self._file.write("".join(json.dumps(line(record)) + "\n" for record in records))
-                self._file.flush()
+                self._write(records)
             if stopping:
                 return
+
+    def _write(self, records: list[RequestRecord]) -> None:
+        try:
+            self._file.write("".join(json.dumps(line(record)) + "\n" for record in records))
+            self._file.flush()
+        except OSError:  # the disk is full, the pipe is closed: serving goes on
+            self.lost += len(records)
 
 
 def line(record: RequestRecord) -> dict[str, Any]:
