@@ -68,6 +68,8 @@ class Pipeline:
         self._limits = limits
         self._report = report
         self._breakers = {candidate.name: Breaker() for candidate in catalog}
+        self._troubled: set[str] = set()
+        """Candidates whose last attempt failed."""
         self._orders: dict[tuple[str, ...], Sequence[Candidate]] = {}
         """Each tenant's candidates; as many as there are tenants."""
         self._settling: set[asyncio.Task[Any]] = set()
@@ -138,16 +140,30 @@ class Pipeline:
         turn.preference = Preference(
             lagrangian_of(weight), turn.request.cap, turn.tenant.on_infeasible if routed else "refuse"
         )
-        now = time.monotonic()
         turn.decision = decide(
             turn.request.query,
             candidates,
             forecasts,
             turn.preference,
             reference_cost=self._catalog.reference_cost,
-            is_healthy=(lambda name: self._breakers[name].allows(now)) if routed else _always,
+            is_healthy=self._health() if routed else _always,
         )
         return turn.decision
+
+    def _health(self) -> Callable[[str], bool]:
+        if not self._troubled:
+            return _always
+        now = time.monotonic()
+        return lambda name: name not in self._troubled or self._breakers[name].allows(now)
+
+    def _note_health(self, name: str, *, well: bool) -> None:
+        """A candidate that answers is well, even if its answer is that the request is at fault."""
+        if not well:
+            self._troubled.add(name)
+            self._breakers[name].failed(time.monotonic())
+        elif name in self._troubled:
+            self._troubled.discard(name)
+            self._breakers[name].succeeded()
 
     def _resolve(self, turn: Turn) -> tuple[Sequence[Candidate], float, bool]:
         """The candidates in the tenant's order, the quality weight, and whether to route at all."""
@@ -219,15 +235,13 @@ class Pipeline:
                 return granted
             bill.granted = granted.amount
             turn.chosen(choice, granted)
-            breaker = self._breakers[name]
             try:
                 await self._exchange(turn, choice, bill, settle, sink)
             except ProviderError as error:
-                if not error.permanent:
-                    breaker.failed(time.monotonic())
+                self._note_health(name, well=error.permanent)
                 turn.attempts.append(Attempt(name, error.reason, bill.charge))
                 raise
-            breaker.succeeded()
+            self._note_health(name, well=True)
             turn.attempts.append(Attempt(name, None, bill.charge))
             return None
         finally:
@@ -244,7 +258,8 @@ class Pipeline:
         candidate = choice.candidate
         limit = fit_to_hold(choice, turn.request.query, bill.granted)
         body = body_for(turn.request, candidate.provider_model, candidate.limit_parameter, limit)
-        self._breakers[candidate.name].begin(time.monotonic())
+        if candidate.name in self._troubled:
+            self._breakers[candidate.name].begin(time.monotonic())
         bill.sent()
         with turn.waiting():
             try:
@@ -289,5 +304,5 @@ class Pipeline:
 
 
 def _always(_: str) -> bool:
-    """A candidate that was asked for by name is tried even while it rests."""
+    """All is well; and a candidate that was asked for by name is tried even while it rests."""
     return True

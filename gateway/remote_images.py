@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from gateway.core.chat import ChatRequest, FetchedImage
@@ -61,10 +60,9 @@ def _with_images(request: ChatRequest, downloads: Sequence[Download]) -> ChatReq
         priced.append(QueryImage(download.width, download.height, image.detail, key))
         if image.encoded:
             encoded.append(FetchedImage(download.data, key))
-    return replace(
-        request,
+    return request._replace(
         fields={**request.fields, "messages": json.dumps(messages).encode()},
-        query=replace(request.query, images=tuple(priced)),
+        query=request.query._replace(images=tuple(priced)),
         images=tuple(encoded),
         remote=(),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import random
 import time
 from typing import Any
 
@@ -58,7 +58,7 @@ class ChatRoutes:
     async def _turn(self, scope: dict[str, Any], sink: AsgiSink) -> Turn | None:
         """The request, parsed; None when it was refused or its client left, which is answered here."""
         began = time.perf_counter()
-        request_id = "req_" + os.urandom(12).hex()
+        request_id = _new_request_id()
         headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
             tenant = authenticate(headers, self._tenants)
@@ -70,3 +70,8 @@ class ChatRoutes:
         except ClientLeft:
             pass
         return None
+
+
+def _new_request_id() -> str:
+    """Unique, and rising with time: rows that are written together then lie together in the store's indexes."""
+    return f"req_{time.time_ns() // 1000:014x}{random.getrandbits(40):010x}"

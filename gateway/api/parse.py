@@ -34,18 +34,15 @@ class _ImageUrl(msgspec.Struct):
     detail: str | None = None
 
 
-_SHAPES: tuple[Any, ...] = (
-    str,
-    bool | None,
-    int | None,
-    dict[str, Any] | None,
-    dict[str, Raw],
-    list[dict[str, Raw]],
-    list[Raw],
-    _Part,
-    _ImageUrl,
-)
-_decoders = {shape: msgspec.json.Decoder(shape) for shape in _SHAPES}
+_TEXT = msgspec.json.Decoder(str)
+_CLAIM = msgspec.json.Decoder(bool | None)
+_NUMBER = msgspec.json.Decoder(int | None)
+_OPTIONS = msgspec.json.Decoder(dict[str, Any] | None)
+_MEMBERS = msgspec.json.Decoder(dict[str, Raw])
+_MESSAGES = msgspec.json.Decoder(list[dict[str, Raw]])
+_PARTS = msgspec.json.Decoder(list[Raw])
+_PART = msgspec.json.Decoder(_Part)
+_IMAGE_URL = msgspec.json.Decoder(_ImageUrl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,40 +67,48 @@ class _Seen:
 def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) -> ChatRequest:
     """Parse a chat completion. Raises InvalidRequest or ImageRefused, naming the parameter and the value."""
     _check_text(body)
-    fields: dict[str, Raw] = _decode(dict[str, Raw], body, "")
+    fields: dict[str, Raw] = _decode(_MEMBERS, body, "")
     if "model" not in fields:
         raise InvalidRequest("you must provide a model", param="model", code="missing_required_parameter")
     if "messages" not in fields:
         raise InvalidRequest("you must provide messages", param="messages", code="missing_required_parameter")
-    model: str = _decode(str, fields["model"], "model")
-    options = _member(fields, "stream_options", dict[str, Any] | None) or {}
-    messages: list[dict[str, Raw]] = _decode(list[dict[str, Raw]], fields["messages"], "messages")
+    model: str = _decode(_TEXT, fields["model"], "model")
+    options = _member(fields, "stream_options", _OPTIONS) or {}
+    messages: list[dict[str, Raw]] = _decode(_MESSAGES, fields["messages"], "messages")
     if not messages:
         raise InvalidRequest("messages: [] is too short, at least one message is needed", param="messages")
     seen = _Seen()
     for index, message in enumerate(messages):
         _read_message(seen, index, message, limits)
-    last = max([*(m for m, _ in seen.inline), *(m for m, *_ in seen.remote)], default=-1)
+    prompt_bytes = seen.prompt_bytes
+    for name in PROMPT_MEMBERS:
+        if name in fields:
+            prompt_bytes += len(memoryview(fields[name]))
+    last = _last_with_images(seen) if seen.inline or seen.remote else -1
     return ChatRequest(
         model=model,
         fields={name: memoryview(value) for name, value in fields.items()},
         query=Query(
             text=seen.user_text,
-            prompt_bytes=seen.prompt_bytes + sum(len(memoryview(fields[n])) for n in PROMPT_MEMBERS if n in fields),
+            prompt_bytes=prompt_bytes,
             messages=len(messages),
             images=tuple(seen.priced),
             choices=_whole_number(fields, "n", LARGEST_CHOICES) or 1,
             max_output_tokens=_output_limit(fields),
             uses_tools=_holds_any(fields, "tools") or _holds_any(fields, "functions"),
         ),
-        images=tuple(image for index, image in seen.inline if index == last),
-        remote=tuple(RemoteImage(url, detail, m, p, m == last) for m, p, url, detail in seen.remote),
-        streamed=bool(_member(fields, "stream", bool | None)),
+        images=tuple([image for index, image in seen.inline if index == last]),
+        remote=tuple([RemoteImage(url, detail, m, p, m == last) for m, p, url, detail in seen.remote]),
+        streamed=bool(_member(fields, "stream", _CLAIM)),
         wants_usage=bool(options.get("include_usage")),
         cap=budget_cap(headers),
         quality_weight=quality_weight(headers),
         allowed=candidate_names(headers),
     )
+
+
+def _last_with_images(seen: _Seen) -> int:
+    return max([*(index for index, _ in seen.inline), *(index for index, *_ in seen.remote)])
 
 
 def _check_text(body: bytes) -> None:
@@ -117,7 +122,7 @@ def _check_text(body: bytes) -> None:
 
 def _read_message(seen: _Seen, index: int, message: dict[str, Raw], limits: ChatLimits) -> None:
     where = f"messages[{index}]"
-    role = _decode(str, message["role"], f"{where}.role") if "role" in message else None
+    role = _decode(_TEXT, message["role"], f"{where}.role") if "role" in message else None
     if role is None:
         raise InvalidRequest(f"{where}.role is missing", param=f"{where}.role", code="missing_required_parameter")
     seen.prompt_bytes += sum(len(memoryview(v)) for k, v in message.items() if k not in ("role", "content"))
@@ -125,10 +130,10 @@ def _read_message(seen: _Seen, index: int, message: dict[str, Raw], limits: Chat
     kind = bytes(memoryview(content)[:1]) if content is not None else b"n"
     text = ""
     if content is not None and kind == b'"':
-        text = _decode(str, content, f"{where}.content")
+        text = _decode(_TEXT, content, f"{where}.content")
         seen.prompt_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
     elif content is not None and kind == b"[":
-        text = _read_parts(seen, index, _decode(list[Raw], content, f"{where}.content"), limits)
+        text = _read_parts(seen, index, _decode(_PARTS, content, f"{where}.content"), limits)
     elif kind != b"n":
         raise InvalidRequest(
             f"{where}.content must be a string or an array of parts, not {_shown(content)}",
@@ -142,7 +147,7 @@ def _read_parts(seen: _Seen, index: int, parts: list[Raw], limits: ChatLimits) -
     texts = []
     for number, raw in enumerate(parts):
         where = f"messages[{index}].content[{number}]"
-        part = _decode(_Part, raw, where)
+        part = _decode(_PART, raw, where)
         if part.type == "image_url":
             _read_image(seen, index, number, part, limits)
         elif part.type == "text" and part.text is not None:
@@ -161,7 +166,7 @@ def _read_image(seen: _Seen, index: int, number: int, part: _Part, limits: ChatL
         raise InvalidRequest(f"{where} is missing", param=where, code="missing_required_parameter")
     if len(seen.priced) + len(seen.remote) >= limits.max_images:
         raise ImageRefused(f"{where}: more than {limits.max_images} images", param=where, code="too_many_images")
-    image = _decode(_ImageUrl, part.image_url, where)
+    image = _decode(_IMAGE_URL, part.image_url, where)
     detail = image.detail or "auto"
     if detail not in DETAILS:
         raise InvalidRequest(
@@ -184,7 +189,7 @@ def _unescaped(url: Raw, where: str) -> memoryview:
     if bytes(raw[:1]) != b'"':
         raise InvalidRequest(f"{where} must be a string, not {_shown(url)}", param=where)
     if b"\\" in bytes(raw):
-        return memoryview(_decode(str, url, where).encode("utf-8", "replace"))
+        return memoryview(_decode(_TEXT, url, where).encode("utf-8", "replace"))
     return raw[1:-1]
 
 
@@ -198,7 +203,7 @@ def _output_limit(fields: dict[str, Raw]) -> int | None:
 
 
 def _whole_number(fields: dict[str, Raw], name: str, largest: int) -> int | None:
-    value: int | None = _member(fields, name, int | None)
+    value: int | None = _member(fields, name, _NUMBER)
     if value is not None and not 1 <= value <= largest:
         raise InvalidRequest(f"{name}: {value} is not between 1 and {largest}", param=name)
     return value
@@ -209,13 +214,13 @@ def _holds_any(fields: dict[str, Raw], name: str) -> bool:
     return name in fields and bytes(memoryview(fields[name])[:5]) not in (b"null", b"[]")
 
 
-def _member(fields: dict[str, Raw], name: str, kind: Any) -> Any:
-    return _decode(kind, fields[name], name) if name in fields else None
+def _member(fields: dict[str, Raw], name: str, decoder: msgspec.json.Decoder[Any]) -> Any:
+    return _decode(decoder, fields[name], name) if name in fields else None
 
 
-def _decode(kind: Any, raw: bytes | Raw, where: str) -> Any:
+def _decode(decoder: msgspec.json.Decoder[Any], raw: bytes | Raw, where: str) -> Any:
     try:
-        return _decoders[kind].decode(raw)
+        return decoder.decode(raw)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$")
         param = where + path.rstrip("`")

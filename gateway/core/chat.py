@@ -7,6 +7,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from gateway.core.query import Query, QueryImage
 
@@ -55,8 +57,7 @@ class RemoteImage:
         return f"messages[{self.message}].content[{self.part}].image_url.url"
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
+class ChatRequest(NamedTuple):
     """One request, with everything that routing, pricing and sending need.
 
     Attributes:
@@ -93,7 +94,7 @@ def body_for(request: ChatRequest, model: str, limit_parameter: str, output_limi
     streams, so that the bill is exact.
     """
     fields = dict(request.fields)
-    fields["model"] = json.dumps(model).encode()
+    fields["model"] = _json(model)
     for name in LIMIT_PARAMETERS:
         if name != limit_parameter:  # the limit that holds must be the only one, under the name that is obeyed
             fields.pop(name, None)
@@ -102,11 +103,18 @@ def body_for(request: ChatRequest, model: str, limit_parameter: str, output_limi
         fields["stream_options"] = _with_usage(fields.get("stream_options"))
     parts: list[Raw] = []
     for key, value in fields.items():
-        parts += (b"," if parts else b"{", json.dumps(key).encode(), b":", value)
+        parts += (b"," if parts else b"{", _json(key), b":", value)
     parts.append(b"}")
     return b"".join(parts)
 
 
+@lru_cache(1024)
+def _json(text: str) -> bytes:
+    return json.dumps(text).encode()
+
+
 def _with_usage(options: Raw | None) -> bytes:
-    given = json.loads(bytes(options)) if options is not None else None
+    if options is None:
+        return b'{"include_usage": true}'
+    given = json.loads(bytes(options))
     return json.dumps({**(given or {}), "include_usage": True}).encode()

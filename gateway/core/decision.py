@@ -42,8 +42,8 @@ class Assessment(NamedTuple):
         input_tokens: expected; `input_ceiling`: can not be exceeded.
         output_limit: output tokens that one reply may take, under the client's limit, the context and the cap;
             the provider is always told it, so that it can not bill past the ceiling.
-        expected_cost, ceiling, floor: nanodollars. The ceiling is what is reserved; with less than the floor the
-            reply would be cut before its forecast 90% quantile.
+        expected_cost, ceiling: nanodollars. The ceiling is what is reserved.
+        least_output_tokens: the forecast 90% quantile over all replies, as far as the limits allow it.
         dropped: why it can not serve, or None.
     """
 
@@ -54,9 +54,14 @@ class Assessment(NamedTuple):
     output_limit: int
     expected_cost: int
     ceiling: int
-    floor: int
+    least_output_tokens: int
     score: float
     dropped: str | None = None
+
+    @property
+    def floor(self) -> int:
+        """Nanodollars: with less than this the reply would be cut before its forecast 90% quantile."""
+        return cost(self.candidate.price, self.input_ceiling, self.least_output_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +190,7 @@ class _Weighing:
             limit,
             expected,
             cost(price, input_ceiling, limit * choices),
-            cost(price, input_ceiling, needed * choices),
+            needed * choices,
             (forecast.quality if forecast else 0.0) - self._per_cost * expected,
             dropped,
         )

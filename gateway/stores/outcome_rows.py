@@ -70,7 +70,7 @@ def row_of(record: RequestRecord) -> tuple[Any, ...]:
         record.propensity,
         record.lagrangian,
         json.dumps(record.attempts),
-        json.dumps(record.dropped),
+        json.dumps(record.dropped) if record.dropped else "[]",
         record.router_digest,
         record.encode_s * 1e3,
         None if record.first_byte_s is None else record.first_byte_s * 1e3,

@@ -26,7 +26,7 @@ def a_bill(granted: int = 10**12) -> Bill:
         output_limit=100,
         expected_cost=0,
         ceiling=10**12,
-        floor=0,
+        least_output_tokens=0,
         score=0.0,
     )
     bill = Bill(choice, Query("", 0, 1))
