@@ -88,6 +88,8 @@ async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settl
         _count(bill, meter)
         _note(turn, bill, "cut_short")
         raise
+    if meter.failed:
+        broken = broken or ProviderError(f"{bill_candidate(turn)} sent an error", reason="error_event")
     if broken is None and not (meter.done or meter.finished):
         broken = ProviderError(f"{bill_candidate(turn)}: the stream ended early", reason="broke_off")
     _count(bill, meter)
