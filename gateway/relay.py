@@ -84,6 +84,8 @@ async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settl
             await sink.write(ready)
     except ProviderError as error:
         broken = None if meter.done else error
+    except BrokenReply as error:
+        broken = ProviderError(f"{bill_candidate(turn)}: {error}", reason="broken_reply")
     except BaseException:
         _count(bill, meter)
         _note(turn, bill, "cut_short")

@@ -16,7 +16,9 @@ BYTES_PER_TOKEN = 4
 LARGEST_COUNT = 1_000_000_000
 """A usage over this is taken for nonsense."""
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
-_SPECIAL = re.compile(rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|\[DONE\]|"error"\s*:')
+_SPECIAL = tuple(map(re.compile, (rb'"usage"\s*:\s*\{', rb'"finish_reason"\s*:\s*"', rb"\[DONE\]", rb'"error"\s*:')))
+"""What makes an event worth parsing. (Apart, because each begins with literal text, which is found fast.)"""
+LARGEST_EVENT = 16 * 1024 * 1024
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 
 
@@ -62,23 +64,27 @@ class StreamMeter:
         """Whether the provider itself sent an error event."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take a chunk of any size; return what to send on now (whole events only, perhaps none)."""
+        """Take a chunk of any size; return what to send on now (whole events only, perhaps none).
+
+        Raises BrokenReply for an event without an end.
+        """
         if self._tail:
             data = self._tail + data
-        end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\n\r\n") + 3)
-        if end < 3:
-            self._tail = data
-            return b""
-        self._tail = data[end:]
-        block = data[:end] if self._tail else data
-        block = _MODEL.sub(self._named, block)
-        special = _SPECIAL.search(block)
-        if special is None:
+            self._tail = b""
+        if not data.endswith(b"\n\n"):
+            end = _last_end(data, len(data))
+            self._tail = data[end:]
+            if len(self._tail) > LARGEST_EVENT:
+                raise BrokenReply(f"an event of more than {LARGEST_EVENT} bytes")
+            if not end:
+                return b""
+            data = data[:end]
+        block = _MODEL.sub(self._named, data)
+        special = [found.start() for pattern in _SPECIAL if (found := pattern.search(block))]
+        if not special:
             self._seen.append(block)
             return block
-        start = max(block.rfind(b"\n\n", 0, special.start()) + 2, block.rfind(b"\n\r\n", 0, special.start()) + 3)
-        if start < 3:
-            start = 0
+        start = _last_end(block, min(special))
         plain = block[:start]
         if plain:
             self._seen.append(plain)
@@ -177,6 +183,12 @@ def _member(candidate: str) -> bytes:
 def partial_output_tokens(body: bytes) -> int:
     """Output tokens of a whole reply that broke off: its bytes are all that is known, so they are counted as text."""
     return -(-len(body) // BYTES_PER_TOKEN)
+
+
+def _last_end(data: bytes, before: int) -> int:
+    """Where the last whole event before this place ends; 0 when none does."""
+    end = max(data.rfind(b"\n\n", 0, before) + 2, data.rfind(b"\n\r\n", 0, before) + 3)
+    return end if end > 2 else 0
 
 
 def _events(block: bytes) -> list[bytes]:
