@@ -1,0 +1,73 @@
+"""`loupe` commands as processes of their own, ended by their id, with their logs shown when something fails."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .scripted_provider import wait_until
+from .site import Site
+
+START_S = 60.0
+STOP_S = 20.0
+
+
+@dataclass
+class Command:
+    """A running command. `log` holds everything it wrote."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    port: int = 0
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal and wait; the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"it did not end on {number.name}:\n{self.text}") from None
+
+
+@contextmanager
+def running(words: Sequence[str | Path], log: Path) -> Iterator[Command]:
+    """Run `loupe` with these words until the block ends. Enters once it says at which port it listens."""
+    with log.open("ab") as output:
+        began = log.stat().st_size
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", *map(str, words)], stdout=output, stderr=subprocess.STDOUT
+        )
+    command = Command(process, log)
+
+    def says_its_port() -> bool:
+        assert process.poll() is None, f"it ended with {process.returncode}:\n{command.text}"
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", command.text[began:])
+        command.port = int(found[1]) if found else 0
+        return found is not None
+
+    try:
+        wait_until(says_its_port, f"the start of {words[0]}", START_S)
+        yield command
+    finally:
+        command.end()
+    assert "Traceback" not in command.text[began:], command.text
+
+
+@contextmanager
+def running_gateway(config: Path, folder: Path) -> Iterator[tuple[Command, Site]]:
+    """`loupe serve` on this configuration, whose `server.port` is 0."""
+    with running(["serve", "--config", config], folder / "gateway.log") as command:
+        yield command, Site("127.0.0.1", command.port, folder)
