@@ -15,6 +15,7 @@ from typing import Protocol
 
 from gateway.core.chat import ChatRequest, FetchedImage
 from gateway.core.query import QueryImage
+from gateway.errors import InvalidRequest
 
 
 class Download(Protocol):
@@ -51,7 +52,10 @@ class RemoteImages:
 
 
 def _with_images(request: ChatRequest, downloads: Sequence[Download]) -> ChatRequest:
-    messages = json.loads(bytes(request.fields["messages"]))
+    try:
+        messages = json.loads(bytes(request.fields["messages"]))
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, or nested past all sense
+        raise InvalidRequest(f"messages can not be read: {error}", param="messages", code="invalid_json") from None
     priced, encoded = list(request.query.images), list(request.images)
     for image, download in zip(request.remote, downloads, strict=True):
         inline = f"data:{download.media_type};base64,{base64.b64encode(download.data).decode()}"
@@ -60,8 +64,12 @@ def _with_images(request: ChatRequest, downloads: Sequence[Download]) -> ChatReq
         priced.append(QueryImage(download.width, download.height, image.detail, key))
         if image.encoded:
             encoded.append(FetchedImage(download.data, key))
+    try:
+        written = json.dumps(messages, allow_nan=False).encode()
+    except ValueError:  # 1e400 is read as infinite, and has no JSON
+        raise InvalidRequest("messages: a number is out of range", param="messages", code="invalid_json") from None
     return request._replace(
-        fields={**request.fields, "messages": json.dumps(messages).encode()},
+        fields={**request.fields, "messages": written},
         query=request.query._replace(images=tuple(priced)),
         images=tuple(encoded),
         remote=(),
