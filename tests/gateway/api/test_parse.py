@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import copy
 import json
-from io import BytesIO
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from PIL import Image
 
 from gateway.api.parse import ChatLimits, parse_chat
 from gateway.core.chat import ChatRequest, body_for
-from gateway.core.image_limits import ImageLimits
-from gateway.errors import ImageRefused, InvalidRequest, RequestError
+from gateway.errors import ImageRefused, RequestError
 
-LIMITS = ChatLimits(ImageLimits(max_bytes=100_000, max_pixels=1_000_000), max_images=3)
-
-
-def png(width: int = 40, height: int = 30) -> bytes:
-    file = BytesIO()
-    Image.new("RGB", (width, height), "red").save(file, "PNG")
-    return file.getvalue()
-
-
-def data_url(file: bytes, kind: str = "image/png") -> str:
-    return f"data:{kind};base64,{base64.b64encode(file).decode()}"
-
-
-def image(url: Any, **changes: Any) -> dict[str, Any]:
-    return {"type": "image_url", "image_url": {"url": url, **changes}}
-
-
-def text(words: str) -> dict[str, Any]:
-    return {"type": "text", "text": words}
-
-
-def user(content: Any) -> dict[str, Any]:
-    return {"role": "user", "content": content}
+from .bodies import LIMITS, data_url, image, png, text, user
 
 
 def parsed(*messages: Any, limits: ChatLimits = LIMITS, **members: Any) -> ChatRequest:
@@ -283,103 +254,3 @@ def test_what_is_wrong_is_refused_by_name_and_value(body: Any, param: str | None
     assert shown in error.message
     assert error.type == "invalid_request_error"
     assert len(error.message) < 400
-
-
-@pytest.mark.parametrize("depth", [100, 500, 900, 1_100, 3_000, 100_000])
-@pytest.mark.parametrize("where", ["metadata", "stream_options", "messages", "tools"])
-def test_nesting_is_refused_or_sent_on_but_breaks_nothing(depth: int, where: str) -> None:
-    nested = b'{"a":' * depth + b"1" + b"}" * depth
-    if where == "messages":
-        messages, rest = b'[{"role":"user","content":"hi","extra":' + nested + b"}]", b""
-    else:
-        messages, rest = b'[{"role":"user","content":"hi"}]', b',"' + where.encode() + b'":' + nested
-    body = b'{"model":"auto","stream":true,"messages":' + messages + rest + b"}"
-    try:
-        request = parse_chat(body, {}, LIMITS)
-    except InvalidRequest as error:
-        assert error.code == "invalid_json"
-        return
-    assert nested[:-20] in body_for(request, "real", "max_tokens", 5).replace(b" ", b"")
-
-
-def test_long_numbers_are_refused_or_sent_on_but_break_nothing() -> None:
-    digits = b"1" * 6_000
-    body = b'{"model":"auto","stream":true,"messages":[{"role":"user","content":"hi"}],"stream_options":{"x":%s}}'
-    try:
-        request = parse_chat(body % digits, {}, LIMITS)
-    except InvalidRequest:
-        return
-    body_for(request, "real", "max_tokens", 5)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
-    max_leaves=4,
-)
-BASE: dict[str, Any] = {
-    "model": "auto",
-    "messages": [
-        {"role": "system", "content": "x"},
-        {"role": "user", "content": [text("what?"), image(data_url(png())), image("https://example.com/x.png")]},
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "t"}]},
-    ],
-    "n": 2,
-    "max_tokens": 5,
-    "stream": True,
-    "stream_options": {"include_usage": True},
-    "tools": [{"type": "function"}],
-}
-
-
-def paths(value: Any, prefix: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    found = [prefix] if prefix else []
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        found += paths(inner, (*prefix, key))
-    return found
-
-
-PATHS = paths(BASE)
-
-
-def is_read_or_refused(body: bytes) -> None:
-    try:
-        request = parse_chat(body, {}, LIMITS)
-    except RequestError as error:
-        json.dumps([error.message, error.param, error.code]).encode()
-        return
-    assert json.loads(body_for(request, "real", "max_tokens", 5))["model"] == "real"
-
-
-@settings(max_examples=300)
-@given(st.sampled_from(PATHS), JSON)
-def test_any_value_anywhere_is_read_or_refused(path: tuple[Any, ...], value: Any) -> None:
-    payload = copy.deepcopy(BASE)
-    place: Any = payload
-    for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = value
-    is_read_or_refused(json.dumps(payload).encode())
-    is_read_or_refused(json.dumps(payload, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-
-
-@settings(max_examples=300)
-@given(st.data())
-def test_any_changed_bytes_are_read_or_refused(data: st.DataObject) -> None:
-    body = bytearray(json.dumps(BASE).encode())
-    for _ in range(data.draw(st.integers(1, 4))):
-        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
-    is_read_or_refused(bytes(body))
-    is_read_or_refused(bytes(body[: data.draw(st.integers(0, len(body)))]))
-
-
-@given(st.binary(max_size=200))
-@example(b'{"model":"auto","messages":[{"role":"user","content":"\\ud800"}]}')
-@example(b'{"model":"\\ud800","messages":[{"role":"user","content":"hi"}]}')
-@example(
-    b'{"model":"auto","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"\\ud800"}}]}]}'
-)
-@example(b'{"\\ud800":1,"model":"auto","messages":[{"role":"user","content":"hi"}]}')
-def test_any_bytes_are_read_or_refused(body: bytes) -> None:
-    is_read_or_refused(body)

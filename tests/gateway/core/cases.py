@@ -1,0 +1,81 @@
+"""All that a decision is made of, drawn at random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+from gateway.core.catalog import Candidate, Catalog
+from gateway.core.decision import CandidateForecast, Decision, Preference, decide
+from gateway.core.pricing import Price
+from gateway.core.query import Query, QueryImage
+
+from .makers import candidate
+
+PRICES = st.builds(Price, st.integers(0, 20_000_000_000), st.integers(0, 80_000_000_000)) | st.just(Price(0, 0))
+IMAGE = QueryImage(100, 100, "auto", b"")
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that a decision is made of."""
+
+    query: Query
+    candidates: tuple[Candidate, ...]
+    forecasts: dict[str, CandidateForecast] | None
+    reference_cost: int
+    unhealthy: frozenset[str]
+
+    def decide(self, **preference: Any) -> Decision:
+        return decide(
+            self.query,
+            self.candidates,
+            self.forecasts,
+            Preference(**{"lagrangian": 0.25, **preference}),
+            reference_cost=self.reference_cost,
+            is_healthy=lambda name: name not in self.unhealthy,
+        )
+
+
+@st.composite
+def forecasts_of(draw: st.DrawFn, names: Sequence[str]) -> dict[str, CandidateForecast] | None:
+    if draw(st.integers(0, 5)) == 0:
+        return None
+    found = {}
+    for name in names:
+        tokens = draw(st.floats(0, 5_000))
+        found[name] = CandidateForecast(draw(st.floats(0, 1)), 0.1, tokens, tokens * draw(st.floats(1, 3)))
+    return found
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    names = "abcdef"[: draw(st.integers(1, 6))]
+    candidates = tuple(
+        candidate(
+            name,
+            draw(PRICES),
+            context_tokens=draw(st.sampled_from([300, 4_000, 128_000])),
+            max_output_tokens=draw(st.sampled_from([16, 1_000, 4_096])),
+            sees_images=draw(st.booleans()),
+            calls_tools=draw(st.booleans()),
+        )
+        for name in names
+    )
+    query = Query(
+        text="",
+        prompt_bytes=draw(st.integers(0, 5_000)),
+        messages=draw(st.integers(1, 5)),
+        images=(IMAGE,) * draw(st.sampled_from([0, 0, 1, 3])),
+        choices=draw(st.sampled_from([1, 1, 2, 7])),
+        max_output_tokens=draw(st.none() | st.integers(1, 6_000)),
+        uses_tools=draw(st.booleans()),
+    )
+    unhealthy = draw(st.frozensets(st.sampled_from(names), max_size=2))
+    return Case(query, candidates, draw(forecasts_of(names)), Catalog(candidates).reference_cost, unhealthy)
+
+
+CAPS = st.none() | st.integers(0, 3_000_000_000) | st.integers(0, 2_000_000)

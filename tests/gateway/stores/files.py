@@ -1,0 +1,24 @@
+"""Stores on a file, and what stands in it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from gateway.stores.sqlite import SqliteStore
+from tests.checks.store_checks import Clock
+
+
+async def opened(path: Path, clock: Clock | None = None) -> SqliteStore:
+    store = SqliteStore(path, clock or Clock())
+    await store.open()
+    return store
+
+
+def rows(path: Path, query: str) -> list[Any]:
+    db = sqlite3.connect(path)
+    try:
+        return db.execute(query).fetchall()
+    finally:
+        db.close()
