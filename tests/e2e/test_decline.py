@@ -53,15 +53,15 @@ class Case:
 
 
 CASES = [
-    Case("encoder_failed", FakeEncoder(fail=True), {}),
-    Case("encoder_failed", RudeEncoder(), {}),
-    Case("encoder_timeout", FakeEncoder(delay_s=SLOW_S), {}),
-    Case("router_failed", FakeEncoder(), {"fail": ValueError("a broken artifact")}),
-    Case("router_timeout", FakeEncoder(), {"delay_s": SLOW_S}),
+    pytest.param(Case("encoder_failed", FakeEncoder(fail=True), {}), id="failing"),
+    pytest.param(Case("encoder_failed", RudeEncoder(), {}), id="rude"),
+    pytest.param(Case("encoder_timeout", FakeEncoder(delay_s=SLOW_S), {}), id="slow", marks=pytest.mark.slow),
+    pytest.param(Case("router_failed", FakeEncoder(), {"fail": ValueError("a broken artifact")}), id="router-failing"),
+    pytest.param(Case("router_timeout", FakeEncoder(), {"delay_s": SLOW_S}), id="router-slow", marks=pytest.mark.slow),
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=["failing", "rude", "slow", "router-failing", "router-slow"])
+@pytest.mark.parametrize("case", CASES)
 def test_request_is_served_in_the_default_order_and_says_why(
     provider: ScriptedProvider, tmp_path: Path, case: Case
 ) -> None:

@@ -23,7 +23,7 @@ def ask(stream: bool) -> dict[str, Any]:
     return {"model": "auto", "messages": [{"role": "user", "content": "How many?"}], "stream": stream}
 
 
-@pytest.fixture(params=["closed", "reset"])
+@pytest.fixture(params=["closed", pytest.param("reset", marks=pytest.mark.slow)])
 def hang_up(request: pytest.FixtureRequest) -> Iterator[str]:
     """How the client leaves."""
     yield "close" if request.param == "closed" else "reset"

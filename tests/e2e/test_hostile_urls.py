@@ -199,7 +199,7 @@ def test_redirect_to_what_is_private_is_not_followed(
         ("/huge", 413, "image_too_large"),
         ("/says-huge", 413, "image_too_large"),
         ("/pixels", 413, "image_too_large"),
-        ("/never", 400, "image_timeout"),
+        pytest.param("/never", 400, "image_timeout", marks=pytest.mark.slow),
     ],
 )
 def test_what_is_no_image_at_its_url_is_refused(
