@@ -192,6 +192,44 @@ def test_exactly_as_many_requests_at_once_as_the_budget_covers(
         assert site.usage()["spent"] == room * charge("large", *USAGE)
 
 
+def test_two_gateways_on_one_file_share_one_budget(provider: ScriptedProvider, tmp_path: Path) -> None:
+    prompt, room = ask(model="large", max_tokens=50), 7
+    release = threading.Event()
+    provider.on("large", wait_then(release, answer()))
+    with _with_budget(provider, tmp_path / "probe", {"usd": 1.0}) as probe:
+        ceiling = round(probe.route(prompt)["candidates"][0]["ceiling_usd"] * 1e9)
+    budget = {"usd": room * ceiling / 1e9}
+    with (
+        _with_budget(provider, tmp_path / "site", budget) as one,
+        _with_budget(provider, tmp_path / "site", budget) as two,
+        ThreadPoolExecutor(24) as pool,
+    ):
+        asked = [pool.submit(site.chat, prompt) for _ in range(12) for site in (one, two)]
+        provider.wait_for_calls(room)
+        _finished(asked, 24 - room)
+        assert (
+            one.usage() == two.usage() == {"limit": room * ceiling, "spent": 0, "held": room * ceiling, "remaining": 0}
+        )
+        release.set()
+        assert sorted(each.result().status for each in asked) == [200] * room + [429] * (24 - room)
+        one.ledger.assert_settled()
+        assert one.usage()["spent"] == two.usage()["spent"] == room * charge("large", *USAGE)
+
+
+def test_tenant_that_takes_the_cheapest_is_served_as_much_as_the_cap_pays(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    tenant = {"name": "first", "keys": [{"sha256": hash_key(KEY)}], "budget": {"usd": 1}, "on_infeasible": "cheapest"}
+    with serving_gateway(settings_for(tmp_path, provider.url, tenants=[tenant]), tmp_path) as site:
+        row = site.route(ask())["candidates"][-1]
+        cap = round(row["needs_budget_usd"] * 1e9) - 20 * 400  # 20 of its output tokens too few
+        served = site.chat(ask(), X_Budget=usd(cap))
+        assert (served.status, served.headers["x-route-candidate"]) == (200, "small")
+        assert provider.calls[0].json["max_tokens"] == 40
+        assert site.ledger.entries()[0].amount <= cap
+        assert site.chat(ask(), X_Budget="0.000000001").status == 402, "not even the question can be paid"
+
+
 def _finished(asked: list[Any], count: int) -> list[Any]:
     """The results of as many as must be done by now, as soon as they are."""
     done: list[Any] = []

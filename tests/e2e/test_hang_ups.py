@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,6 +142,37 @@ def test_hang_up_during_the_second_attempt_settles_both(site: Site, provider: Sc
         assert provider.wait_for_calls(2)[1].left.wait(10)
     outcome = _assert_left(site, charge("middle", site.input_tokens(ask(True)), len(PIECES)))
     assert [entry.charge for entry in site.ledger.entries()] == [0, outcome["cost_nanousd"]]
+
+
+def test_client_that_does_not_read_holds_the_provider_back_until_it_leaves(
+    site: Site, provider: ScriptedProvider
+) -> None:
+    large = 64 * 1024 * 1024
+    sent = 0
+    stuck = threading.Event()
+
+    async def script(call: Call) -> None:
+        nonlocal sent
+        piece = chunk(stream_events(call.json, "abcd", None)[0] * 400)
+        await call.send(STREAM_HEAD)
+        while sent < large and not call.gone.is_set():
+            try:
+                await asyncio.wait_for(call.send(piece), 0.5)
+            except TimeoutError:  # the gateway takes no more
+                stuck.set()
+                break
+            sent += len(piece)
+        await call.until_left()
+
+    provider.on("large", script)
+    with RawClient(site) as client:
+        client.ask(ask(True))
+        client.read_until(b"abcd")
+        assert stuck.wait(20), f"{sent} bytes were taken for a client that reads none"
+        client.reset()
+        assert provider.calls[0].left.wait(10)
+    assert site.ledger.last_outcome(1)["outcome"] == "client_left"
+    site.ledger.assert_settled()
 
 
 def test_many_hang_ups_at_once_leave_nothing_held(site: Site, provider: ScriptedProvider) -> None:
