@@ -241,7 +241,7 @@ class Pipeline:
                 self._note_health(name, well=error.permanent)
                 turn.attempts.append(Attempt(name, error.reason, bill.charge))
                 raise
-            self._note_health(name, well=True)
+            self._note_health(name, well=turn.error_code is None)  # not well: it broke off midway
             turn.attempts.append(Attempt(name, None, bill.charge))
             return None
         finally:

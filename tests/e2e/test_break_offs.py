@@ -125,6 +125,15 @@ def test_stream_cut_at_any_byte_ends_in_an_error_or_starts_anew(
     site.ledger.assert_settled()
 
 
+def test_candidate_that_keeps_breaking_off_midway_rests(site: Site, provider: ScriptedProvider) -> None:
+    provider.on("large", end_early(900))
+    for _ in range(5):
+        answered = site.chat(ask(True))
+        assert answered.headers["x-route-candidate"] == "large"
+        assert Seen.of(answered.body).end == "error"
+    assert site.chat(ask(True)).headers["x-route-candidate"] == "middle"
+
+
 def test_official_client_raises_when_a_stream_breaks_off(site: Site, provider: ScriptedProvider) -> None:
     provider.on("large", break_off(900))
     with site.client() as client:
