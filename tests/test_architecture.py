@@ -44,7 +44,7 @@ RULES: dict[str, Rule] = {
     ),
     "gateway.stores": Rule(EDGE, ("redis",)),
     "gateway.providers": Rule(EDGE, ("aiohttp", "httptools", "uvloop", "yarl")),
-    "gateway.telemetry": Rule(EDGE, ("prometheus_client", "opentelemetry")),
+    "gateway.telemetry": Rule(EDGE, ("prometheus_client", "opentelemetry", "msgspec")),
     "gateway.api": Rule(
         (*EDGE, *BASES, *PATH_MODULES, "gateway.telemetry.metrics"), ("fastapi", "starlette", "pydantic", "msgspec")
     ),

@@ -42,8 +42,8 @@ class Assessment(NamedTuple):
         input_tokens: expected; `input_ceiling`: can not be exceeded.
         output_limit: output tokens that one reply may take, under the client's limit, the context and the cap;
             the provider is always told it, so that it can not bill past the ceiling.
-        expected_cost, ceiling: nanodollars. The ceiling is what is reserved.
-        least_output_tokens: the forecast 90% quantile over all replies, as far as the limits allow it.
+        expected_cost: nanodollars, for all `choices` replies.
+        needed_output_tokens: the forecast 90% quantile of one reply, as far as the limits allow it.
         dropped: why it can not serve, or None.
     """
 
@@ -53,15 +53,20 @@ class Assessment(NamedTuple):
     input_ceiling: int
     output_limit: int
     expected_cost: int
-    ceiling: int
-    least_output_tokens: int
+    choices: int
+    needed_output_tokens: int
     score: float
     dropped: str | None = None
 
     @property
+    def ceiling(self) -> int:
+        """Nanodollars: it can not cost more. This is what is reserved."""
+        return cost(self.candidate.price, self.input_ceiling, self.output_limit * self.choices)
+
+    @property
     def floor(self) -> int:
-        """Nanodollars: with less than this the reply would be cut before its forecast 90% quantile."""
-        return cost(self.candidate.price, self.input_ceiling, self.least_output_tokens)
+        """Nanodollars: with less than this a reply would be cut before its forecast 90% quantile."""
+        return cost(self.candidate.price, self.input_ceiling, self.needed_output_tokens * self.choices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,9 @@ class _Weighing:
             mean, high = forecast.output_tokens, forecast.output_tokens_high
 
         room = candidate.context_tokens - expected_input
-        limit = min(candidate.max_output_tokens, room, query.max_output_tokens or room)
+        limit = candidate.max_output_tokens if candidate.max_output_tokens < room else room
+        if query.max_output_tokens is not None and query.max_output_tokens < limit:
+            limit = query.max_output_tokens
         needed = max(1, min(limit, round(high)))
         dropped = self._unable(candidate, room, healthy)
         if cap is not None and dropped is None:
@@ -181,7 +188,8 @@ class _Weighing:
                 if limit < needed:
                     dropped = OVER_CAP
         limit = max(limit, 0)
-        expected = cost(price, expected_input, round(max(min(mean, limit), 0)) * choices)
+        replied = round(mean) if 0 <= mean <= limit else limit if mean > 0 else 0
+        expected = cost(price, expected_input, replied * choices)
         return Assessment(
             candidate,
             forecast,
@@ -189,8 +197,8 @@ class _Weighing:
             input_ceiling,
             limit,
             expected,
-            cost(price, input_ceiling, limit * choices),
-            needed * choices,
+            choices,
+            needed,
             (forecast.quality if forecast else 0.0) - self._per_cost * expected,
             dropped,
         )

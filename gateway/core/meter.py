@@ -166,12 +166,10 @@ def read_whole(body: bytes, candidate: str) -> WholeReply:
         raise BrokenReply(f"the reply is no JSON: {error}") from None
     if not isinstance(payload, dict) or not isinstance(payload.get("choices"), list):
         raise BrokenReply("the reply is no chat completion")
-    found = _MODEL.findall(body)
-    if len(found) == 1 and found[0].endswith(json.dumps(payload.get("model")).encode()):
-        body = _MODEL.sub(_member(candidate), body)
-    else:
-        body = json.dumps({**payload, "model": candidate}).encode()
-    return WholeReply(body, _usage(payload), payload)
+    renamed, times = _MODEL.subn(_member(candidate), body)
+    if times != 1 or not isinstance(payload.get("model"), str):  # then it is not plain which one is the reply's own
+        renamed = json.dumps({**payload, "model": candidate}).encode()
+    return WholeReply(renamed, _usage(payload), payload)
 
 
 @lru_cache(4096)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from gateway.core.money import to_usd
+import msgspec
+
+from gateway.core.money import NANODOLLARS
 from gateway.core.record import RequestRecord
 
 FLUSH_S = 0.02
 LARGEST_QUEUE = 100_000
+_encoder = msgspec.json.Encoder()
 
 
 class RequestLog:
@@ -56,7 +58,7 @@ class RequestLog:
 
     def _write(self, records: list[RequestRecord]) -> None:
         try:
-            self._file.write("".join(json.dumps(line(record)) + "\n" for record in records))
+            self._file.write(_encoder.encode_lines([line(record) for record in records]).decode())
             self._file.flush()
         except OSError:  # the disk is full, the pipe is closed: serving goes on
             self.lost += len(records)
@@ -79,10 +81,10 @@ def line(record: RequestRecord) -> dict[str, Any]:
         "input_tokens": record.input_tokens,
         "output_tokens": record.output_tokens,
         "metered": record.metered,
-        "cost_usd": to_usd(record.cost),
-        "expected_cost_usd": to_usd(record.expected_cost),
-        "held_usd": to_usd(record.held),
-        "cap_usd": None if record.cap is None else to_usd(record.cap),
+        "cost_usd": record.cost / NANODOLLARS,
+        "expected_cost_usd": record.expected_cost / NANODOLLARS,
+        "held_usd": record.held / NANODOLLARS,
+        "cap_usd": None if record.cap is None else record.cap / NANODOLLARS,
         "quality": record.forecast_quality,
         "attempts": [[a.candidate, a.failure] for a in record.attempts],
         "encode_ms": round(record.encode_s * 1e3, 3),

@@ -25,8 +25,8 @@ def a_bill(granted: int = 10**12) -> Bill:
         input_ceiling=200,
         output_limit=100,
         expected_cost=0,
-        ceiling=10**12,
-        least_output_tokens=0,
+        choices=1,
+        needed_output_tokens=1,
         score=0.0,
     )
     bill = Bill(choice, Query("", 0, 1))
