@@ -18,6 +18,7 @@ import importlib.util
 import json
 import os
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -43,7 +44,7 @@ from benchmarks.overhead_report import (
     summarise,
     write_markdown,
 )
-from benchmarks.processes import Pinned, busy_seconds, free_port
+from benchmarks.processes import Pinned, busy_seconds, free_port, pinned_to
 from benchmarks.workloads import Workload, workloads
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,7 +95,7 @@ def run(plan: Plan) -> Result:
     cells: list[Cell] = []
     checks: list[Check] = []
     with ExitStack() as stack:
-        stack.enter_context(_pinned_to(client_core))
+        stack.enter_context(pinned_to(client_core))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loupe-overhead-")))
         provider = Pinned([sys.executable, "-m", "benchmarks.canned_provider"], client_core, folder / "a", cwd=ROOT)
         stack.callback(provider.end)
@@ -114,6 +115,13 @@ def run(plan: Plan) -> Result:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
+    if sys.platform != "linux":
+        print("the overhead benchmark pins and freezes processes as Linux does it, and needs Linux", file=sys.stderr)
+        return 1
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # even as a background job, which a shell starts deaf to it
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # so that all it started is ended
     plan = Plan(rounds=arguments.rounds, subjects=available(arguments.subjects), serve=tuple(arguments.serve))
     if arguments.quick:
         plan = replace(plan, rounds=2, seconds=0.4)
@@ -122,7 +130,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = (int(connections),) if connections else plan.connections
         plan = replace(plan, kinds=(kind,), connections=chosen)
     command = "python -m benchmarks.overhead " + shlex.join(sys.argv[1:] if argv is None else argv)
-    result = run(plan)
+    try:
+        result = run(plan)
+    except KeyboardInterrupt:
+        return 130
     report(plan, result, command.strip(), json_file=arguments.json, markdown_file=arguments.markdown)
     return 0 if all(check.holds for check in result.checks) else 1
 
@@ -163,16 +174,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="the tables; into benchmarks/README.md between their marks, or as a file of its own",
     )
     return parser.parse_args(argv)
-
-
-@contextmanager
-def _pinned_to(core: int) -> Iterator[None]:
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def _start(name: str, plan: Plan, folder: Path, provider_port: int, core: int, stack: ExitStack) -> Subject:

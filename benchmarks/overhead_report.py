@@ -102,9 +102,9 @@ def markdown(facts: Mapping[str, Any], rows: Sequence[Row], checks: Sequence[Che
     noisy = [row.others_share for row in rows if row.others_share is not None]
     lines += ["", "Median over the rounds [least..greatest]; `direct` shows its own p50 and p99, not what is added."]
     if noisy:
-        lines.append(
-            f"Other processes took up to {max(noisy):.0%} of the gateway's core (a row's median over its rounds)."
-        )
+        most = f"{max(noisy):.0%}"
+        lines.append(f"Other processes took up to {most} of the gateway's core (a row's median over its rounds);")
+        lines.append("what a hypervisor takes is not seen.")
     lines += ["", "Audit of the same run:", ""] if checks else []
     for check in checks:
         verdict = "agrees" if check.holds else f"**DISAGREES**, {check.expected} expected"

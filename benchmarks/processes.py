@@ -9,7 +9,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 STARTS_WITHIN_S = 60.0
@@ -96,6 +97,17 @@ class Pinned:
     def _silent(self) -> DidNotStart:
         said = self._log.read_text(errors="replace")[-2_000:]
         return DidNotStart(f"{' '.join(self.command)} did not start:\n{said}")
+
+
+@contextmanager
+def pinned_to(core: int) -> Iterator[None]:
+    """Keep this process on one core for a while."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def free_port() -> int:
