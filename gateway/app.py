@@ -12,8 +12,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
-
 from gateway.api.chat import ChatRoutes
 from gateway.api.parse import ChatLimits
 from gateway.api.rest import RestRoutes
@@ -25,7 +23,7 @@ from gateway.core.image_tokens import image_token_formula
 from gateway.core.money import NANODOLLARS
 from gateway.core.pricing import Price
 from gateway.core.tenant import Tenant, Tenants
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, LoupeError
 from gateway.forecaster import Forecaster
 from gateway.pipeline import Limits, Pipeline
 from gateway.providers.base import Provider
@@ -33,6 +31,7 @@ from gateway.providers.images import FetchPolicy, ImageFetcher, LookUp, look_up
 from gateway.providers.openai import Endpoint, OpenAIProvider
 from gateway.remote_images import RemoteImages
 from gateway.settings import CandidateSettings, ProviderSettings, Settings, TenantSettings, secret_from
+from gateway.stores.base import StoreError
 from gateway.stores.sqlite import SqliteStore
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
@@ -70,7 +69,7 @@ class Gateway:
         self._look_up = look_up
         self._metrics = Metrics()
         self._rest = RestRoutes(self._tenants, settings.policies, self._metrics)
-        self._rest_app = self._rest.mount(self._lifespan)
+        self._rest_app = self._rest.mount()
         self._chat: ChatRoutes | None = None
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -79,11 +78,26 @@ class Gateway:
                 return await self._chat.completions(scope, receive, send)
             if scope["path"] == "/v1/route":
                 return await self._chat.route(scope, receive, send)
+        if scope["type"] == "lifespan":
+            return await self._live(receive, send)
         await self._rest_app(scope, receive, send)
         return None
 
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """ASGI's lifespan: what keeps the service from starting is said in one line."""
+        await receive()
+        try:
+            async with self.running():
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except (LoupeError, StoreError, OSError) as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.shutdown.complete"})
+
     @asynccontextmanager
-    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
+        """Everything that lives as long as the service does. Raises ConfigError, StoreError or OSError."""
         settings = self._settings
         async with AsyncExitStack() as stack:
             encoder, router = self._load_networks()

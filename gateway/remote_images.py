@@ -10,8 +10,8 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
 from gateway.core.chat import ChatRequest, FetchedImage
 from gateway.core.query import QueryImage
@@ -47,8 +47,20 @@ class RemoteImages:
         """The request with every image in its bytes. Raises ImageRefused, naming the part at fault."""
         if not request.remote:
             return request
-        downloads = await asyncio.gather(*(self._fetcher.fetch(i.url, param=i.param) for i in request.remote))
+        downloads = await _all_or_none([self._fetcher.fetch(i.url, param=i.param) for i in request.remote])
         return await asyncio.to_thread(_with_images, request, downloads)
+
+
+async def _all_or_none(fetches: Sequence[Coroutine[Any, Any, Download]]) -> Sequence[Download]:
+    """Fetch side by side; when one is refused the others are given up."""
+    tasks = [asyncio.ensure_future(fetch) for fetch in fetches]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 def _with_images(request: ChatRequest, downloads: Sequence[Download]) -> ChatRequest:

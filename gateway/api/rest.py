@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -19,7 +18,6 @@ from gateway.errors import RequestError
 from gateway.stores.base import Balance, BudgetStore
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 CREATED = 1_767_225_600
 """`created` of every entry of GET /v1/models: candidates have no birthday here, and the field is required."""
 
@@ -33,8 +31,8 @@ class RestRoutes:
         self._metrics = metrics
         self.store: BudgetStore | None = None
 
-    def mount(self, lifespan: Lifespan) -> FastAPI:
-        app = FastAPI(title="Loupe", lifespan=lifespan)
+    def mount(self) -> FastAPI:
+        app = FastAPI(title="Loupe")
         app.add_api_route("/v1/models", self.models, methods=["GET"])
         app.add_api_route("/v1/models/{name:path}", self.model, methods=["GET"])
         app.add_api_route("/v1/usage", self.usage, methods=["GET"])
