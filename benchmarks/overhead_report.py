@@ -54,7 +54,8 @@ class Spread:
 @dataclass(frozen=True, slots=True)
 class Row:
     """One kind at one concurrency for one subject. `added_*` is over `direct`, `times_peer` is requests/s over
-    `fastapi_httpx`'s, both taken within a round and then over the rounds; None where there is no such pair."""
+    `fastapi_httpx`'s and `times_peer_cpu` its processor time per request over one's own, all taken within a round
+    and then over the rounds; None where there is no such pair."""
 
     kind: str
     connections: int
@@ -67,6 +68,7 @@ class Row:
     added_p99_ms: Spread | None
     added_first_byte_ms: Spread | None
     times_peer: Spread | None
+    times_peer_cpu: Spread | None
     cpu_us: Spread | None
     others_share: float | None
 
@@ -95,9 +97,9 @@ def markdown(facts: Mapping[str, Any], rows: Sequence[Row], checks: Sequence[Che
     lines = [f"* {name}: {value}" for name, value in facts.items()]
     lines += [
         "",
-        "| load | c | subject | requests/s | added p50 ms | added p99 ms | x fastapi_httpx | CPU us/request |",
+        f"| load | c | subject | requests/s | x {PEER} | added p50 ms | added p99 ms | CPU us/request | x less CPU |",
     ]
-    lines.append("|---|--:|---|--:|--:|--:|--:|--:|")
+    lines.append("|---|--:|---|--:|--:|--:|--:|--:|--:|")
     lines += [_line(row) for row in rows]
     noisy = [row.others_share for row in rows if row.others_share is not None]
     lines += ["", "Median over the rounds [least..greatest]; `direct` shows its own p50 and p99, not what is added."]
@@ -154,6 +156,7 @@ def _row(own: Sequence[Cell], others: Sequence[Mapping[str, Cell]]) -> Row:
         added_p99_ms=over(BASELINE, lambda cell, other: cell.p99_ms - other.p99_ms),
         added_first_byte_ms=over(BASELINE, lambda cell, other: cell.first_byte_p50_ms - other.first_byte_p50_ms),
         times_peer=over(PEER, lambda cell, other: cell.per_second / other.per_second),
+        times_peer_cpu=over(PEER, lambda cell, other: (other.cpu_us or 0.0) / (cell.cpu_us or 1.0)) if cpu else None,
         cpu_us=_spread(cpu) if cpu else None,
         others_share=median(shares) if shares else None,
     )
@@ -173,8 +176,10 @@ def _line(row: Row) -> str:
         p50, p99 = f"({row.p50_ms.shown(2)})", f"({row.p99_ms.shown(2)})"
     else:
         p50, p99 = _shown(row.added_p50_ms, 2), _shown(row.added_p99_ms, 2)
-    times = _shown(row.times_peer, 1) if row.subject == GATEWAY else ""
-    numbers = (row.per_second.shown(0), p50, p99, times, _shown(row.cpu_us, 0))
+    ours = row.subject == GATEWAY
+    times = _shown(row.times_peer, 1) if ours else ""
+    less = _shown(row.times_peer_cpu, 1) if ours else ""
+    numbers = (row.per_second.shown(0), times, p50, p99, _shown(row.cpu_us, 0), less)
     return f"| {row.kind} | {row.connections} | {row.subject} | " + " | ".join(numbers) + " |"
 
 

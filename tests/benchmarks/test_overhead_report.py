@@ -31,6 +31,8 @@ def test_added_latency_and_ratio_are_taken_within_a_round() -> None:
     loupe = next(row for row in rows if row.subject == "loupe")
     assert loupe.times_peer is not None
     assert loupe.times_peer.least == loupe.times_peer.greatest == 6
+    assert loupe.times_peer_cpu is not None
+    assert loupe.times_peer_cpu.median == 1
     assert loupe.added_p50_ms is not None
     assert (loupe.added_p50_ms.least, loupe.added_p50_ms.median, loupe.added_p50_ms.greatest) == (1, 1.5, 2)
 
