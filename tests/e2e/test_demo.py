@@ -45,7 +45,8 @@ def test_interrupted_demo_ends_its_pool_and_its_gateway(tmp_path: Path, number: 
         ports = [settings.server.port, int(settings.providers["pool"].base_url.split(":")[2].removesuffix("/v1"))]
         assert all(_is_open(port) for port in ports)
         demo.send_signal(number)
-        assert demo.wait(timeout=60) == 130, said
+        # Interrupted within an `exec` of some import, Python ends by the signal itself: 130 to a shell all the same.
+        assert demo.wait(timeout=60) in (130, -signal.SIGINT), said
     assert not any(_is_open(port) for port in ports)
 
 
