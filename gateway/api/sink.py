@@ -10,7 +10,7 @@ from typing import Any
 from gateway.errors import BodyTooLarge, InvalidRequest, RequestError
 from gateway.turn import Header
 
-WATCH_AFTER_S = 0.02
+WATCH_AFTER_S = 0.05
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
