@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -88,6 +89,8 @@ class Gateway:
         await receive()
         try:
             async with self.running():
+                gc.collect()
+                gc.freeze()  # what starting made lives as long as the process: no collection need look at it
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
         except (LoupeError, StoreError, OSError) as error:

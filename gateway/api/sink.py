@@ -61,9 +61,10 @@ class AsgiSink:
 
         Watching begins after `WATCH_AFTER_S`: most short requests are done by then and need no second task.
         """
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None
-        timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._begin_watch, task)
+        timer = loop.call_later(WATCH_AFTER_S, self._begin_watch, task)
         try:
             await work
         finally:

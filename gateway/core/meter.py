@@ -18,6 +18,7 @@ LARGEST_COUNT = 1_000_000_000
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 _SPECIAL = tuple(map(re.compile, (rb'"usage"\s*:\s*\{', rb'"finish_reason"\s*:\s*"', rb"\[DONE\]", rb'"error"\s*:')))
 """What makes an event worth parsing. (Apart, because each begins with literal text, which is found fast.)"""
+_decode = json.JSONDecoder().decode
 LARGEST_EVENT = 16 * 1024 * 1024
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 
@@ -161,7 +162,7 @@ class WholeReply:
 def read_whole(body: bytes, candidate: str) -> WholeReply:
     """Read a whole reply; raises BrokenReply when it is none."""
     try:
-        payload = json.loads(body)
+        payload = _decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise BrokenReply(f"the reply is no JSON: {error}") from None
     if not isinstance(payload, dict) or not isinstance(payload.get("choices"), list):
@@ -211,7 +212,7 @@ def _payload(event: bytes) -> Any:
 
 def _parsed(data: bytes) -> Any:
     try:
-        return json.loads(data)
+        return _decode(data.decode())
     except (ValueError, RecursionError):  # a comment, a keep-alive or nonsense: sent on as it is, counts for nothing
         return None
 

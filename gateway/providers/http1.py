@@ -62,6 +62,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._parser = httptools.HttpResponseParser(self)  # it starts over by itself after each message
+        self._chunks: list[bytes] = []
         self.idle_since = 0.0
         self.used = False
         self.status: int
@@ -132,8 +134,7 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def _reset(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._chunks: deque[bytes] = deque()
+        self._chunks.clear()
         self._buffered = 0
         self._paused = False
         self._error: Exception | None = None

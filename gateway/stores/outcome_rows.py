@@ -40,7 +40,7 @@ _COLUMNS = {
 OUTCOMES_SCHEMA = (
     "CREATE TABLE IF NOT EXISTS outcomes("
     + ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
-    + ");\nCREATE INDEX IF NOT EXISTS outcomes_by_tenant ON outcomes(tenant, started_at);"
+    + ") WITHOUT ROWID;"
 )
 INSERT_OUTCOME = f"INSERT OR IGNORE INTO outcomes VALUES({', '.join('?' * len(_COLUMNS))})"
 
