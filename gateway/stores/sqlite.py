@@ -127,9 +127,13 @@ class SqliteStore:
         """Queue an operation for the next transaction. It is carried out even when nobody waits for it any more."""
         answer: asyncio.Future[Any] = self._loop.create_future()
         if not self._waiting:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._gather)
         self._waiting.append((operation, answer))
         return answer
+
+    def _gather(self) -> None:
+        """Let the loop come around once more: on a busy one others join the transaction, on an idle one it is at once."""
+        self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         """Carry out what is waiting, in order, in one transaction."""
