@@ -18,31 +18,16 @@ from gateway.core.budget import Window
 from gateway.core.record import RequestRecord
 from gateway.stores.base import Balance, Granted, Hold, Refused, StoreError
 from gateway.stores.outcome_rows import INSERT_OUTCOME, OUTCOMES_SCHEMA, row_of
+from gateway.stores.sqlite_ledger import LEDGER_SCHEMA, SqliteLedger
 
 LOCK_RETRY_S = 0.002
 LOCK_PATIENCE_S = 5.0
-EXPIRY_SCAN_S = 1.0
 CHECKPOINT_S = 2.0
 OUTCOME_FLUSH_S = 0.02
-KEEP_SETTLED_S = 86_400.0
 LARGEST_OUTCOME_QUEUE = 100_000
 LARGEST_AMOUNT = 10**18
 """Nanodollars; SQLite's integers end at nine times that."""
-ROWS_PER_SCAN = 5_000
 BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS windows(
-    key TEXT PRIMARY KEY, spent INTEGER NOT NULL DEFAULT 0, held INTEGER NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS holds(
-    id TEXT PRIMARY KEY, windows TEXT NOT NULL, amount INTEGER NOT NULL, charge INTEGER,
-    state TEXT NOT NULL, changed_at REAL NOT NULL, expires_at REAL NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS holds_due ON holds(expires_at) WHERE state = 'held';
-CREATE INDEX IF NOT EXISTS holds_done ON holds(changed_at) WHERE state != 'held';
-{OUTCOMES_SCHEMA}
-"""
 
 Operation = Callable[[], Any]
 
@@ -57,7 +42,6 @@ class SqliteStore:
         self._locked_since: float | None = None
         self._outcomes: list[RequestRecord] = []
         self.outcomes_lost = 0
-        self._last_scan: float | None = None
         self._outcome_timer: asyncio.TimerHandle | None = None
         self._checkpoint: asyncio.Task[None] | None = None
 
@@ -65,6 +49,7 @@ class SqliteStore:
         """Create or open the file. Raises StoreError when it can not be had."""
         try:
             self._db = self._connect()
+            self._ledger = SqliteLedger(self._db, self._clock)
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
         self._loop = asyncio.get_running_loop()
@@ -88,17 +73,17 @@ class SqliteStore:
 
     async def reserve(self, hold: Hold) -> Granted | Refused:
         _check_amount(hold.ceiling)
-        result: Granted | Refused = await self._ask(lambda: self._reserve(hold))
+        result: Granted | Refused = await self._ask(lambda: self._ledger.reserve(hold))
         return result
 
     async def settle(self, hold_id: str, charge: int) -> bool:
         _check_amount(charge)
-        result: bool = await self._ask(lambda: self._settle(hold_id, charge, "settled"))
+        result: bool = await self._ask(lambda: self._ledger.settle(hold_id, charge))
         return result
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:
         result: list[Balance] = await self._ask(
-            lambda: [Balance(window, *self._window(window.key)) for window in windows]
+            lambda: [Balance(window, *self._ledger.window(window.key)) for window in windows]
         )
         return result
 
@@ -116,7 +101,7 @@ class SqliteStore:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA wal_autocheckpoint = 8000")
-            db.executescript(SCHEMA)
+            db.executescript(LEDGER_SCHEMA + OUTCOMES_SCHEMA)
             db.execute("PRAGMA busy_timeout = 0")
         except sqlite3.Error:
             db.close()
@@ -132,7 +117,7 @@ class SqliteStore:
         return answer
 
     def _gather(self) -> None:
-        """Let the loop come around once more: on a busy one others join the transaction, on an idle one it is at once."""
+        """Let the loop come around once more: on a busy one others join the transaction, an idle one loses nothing."""
         self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
@@ -141,9 +126,9 @@ class SqliteStore:
             return
         batch, self._waiting = self._waiting, []
         try:
-            self._expire(self._clock())
+            self._ledger.expire()
             results = [operation() for operation, _ in batch]
-            self._db.execute("COMMIT")
+            self._ledger.end()
         except Exception as error:  # whatever it is: nobody may wait for ever, and no transaction may stay open
             self._roll_back()
             self._answer(batch, [StoreError(str(error))] * len(batch))
@@ -153,7 +138,7 @@ class SqliteStore:
     def _begin(self) -> bool:
         """Open a transaction; when another process holds the lock, come back later instead."""
         try:
-            self._db.execute("BEGIN IMMEDIATE")
+            self._ledger.begin()
         except sqlite3.Error as error:
             now = self._loop.time()
             self._locked_since = self._locked_since or now
@@ -179,69 +164,6 @@ class SqliteStore:
                 answer.set_exception(result)
             else:
                 answer.set_result(result)
-
-    def _reserve(self, hold: Hold) -> Granted | Refused:
-        amount, remaining = hold.ceiling, None
-        for window in hold.windows:
-            spent, held = self._window(window.key)
-            left = window.limit - spent - held
-            if left < hold.floor and hold.ceiling > 0:
-                return self._standing(hold) or Refused(window, max(left, 0), held)
-            amount = max(min(amount, left), 0)
-            remaining = left if remaining is None else min(remaining, left)
-        now = self._clock()
-        made = self._db.execute(
-            "INSERT INTO holds VALUES(?, ?, ?, NULL, 'held', ?, ?) ON CONFLICT(id) DO NOTHING",
-            (hold.id, "\n".join([w.key for w in hold.windows]), amount, now, now + hold.lease_s),
-        )
-        if made.rowcount == 0 and (standing := self._standing(hold)):
-            return standing
-        for window in hold.windows:
-            self._db.execute(
-                "INSERT INTO windows(key, held) VALUES(?, ?)"
-                " ON CONFLICT(key) DO UPDATE SET held = held + excluded.held",
-                (window.key, amount),
-            )
-        return Granted(amount, None if remaining is None else remaining - amount)
-
-    def _standing(self, hold: Hold) -> Granted | None:
-        """The hold that was made under this id before."""
-        row = self._db.execute("SELECT amount FROM holds WHERE id = ?", (hold.id,)).fetchone()
-        return Granted(row[0], None) if row else None
-
-    def _settle(self, hold_id: str, charge: int, state: str) -> bool:
-        row = self._db.execute(
-            "UPDATE holds SET state = ?, charge = ?, changed_at = ? WHERE id = ? AND state = 'held'"
-            " RETURNING amount, windows",
-            (state, charge, self._clock(), hold_id),
-        ).fetchone()
-        if row is None:
-            return False
-        amount, keys = row
-        for key in keys.split("\n") if keys else ():
-            self._db.execute(
-                "UPDATE windows SET held = held - ?, spent = spent + ? WHERE key = ?", (amount, charge, key)
-            )
-        return True
-
-    def _window(self, key: str) -> tuple[int, int]:
-        row = self._db.execute("SELECT spent, held FROM windows WHERE key = ?", (key,)).fetchone()
-        return (row[0], row[1]) if row else (0, 0)
-
-    def _expire(self, now: float) -> None:
-        """Charge holds whose holder is gone, in full: nobody knows how much of them was spent. Now and then only."""
-        if self._last_scan is not None and abs(now - self._last_scan) < EXPIRY_SCAN_S:  # the clock may be set back
-            return
-        self._last_scan = now
-        due = self._db.execute(
-            "SELECT id, amount FROM holds WHERE state = 'held' AND expires_at <= ? LIMIT ?", (now, ROWS_PER_SCAN)
-        ).fetchall()
-        for hold_id, amount in due:
-            self._settle(hold_id, amount, "expired")
-        self._db.execute(
-            "DELETE FROM holds WHERE id IN (SELECT id FROM holds WHERE state != 'held' AND changed_at < ? LIMIT ?)",
-            (now - KEEP_SETTLED_S, ROWS_PER_SCAN),
-        )
 
     def _flush_outcomes(self) -> bool:
         """Write the outcomes that wait; True when some still do."""

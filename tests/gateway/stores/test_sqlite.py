@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.budget import Window
-from gateway.stores import sqlite
+from gateway.stores import sqlite, sqlite_ledger
 from gateway.stores.base import Granted, Hold, StoreError
 from tests.checks.store_checks import Clock
 
@@ -215,7 +215,7 @@ def test_settled_holds_are_forgotten_after_a_day(tmp_path: Path) -> None:
         for name in ("a", "b"):
             await store.reserve(Hold(name, (WINDOW,), 10, 10, 10 * 86_400.0))
         await store.settle("a", 5)
-        clock.now += sqlite.KEEP_SETTLED_S + 2
+        clock.now += sqlite_ledger.KEEP_SETTLED_S + 2
         [balance] = await store.balances([WINDOW])
         assert (balance.spent, balance.held) == (5, 10)
         await store.close()
