@@ -72,7 +72,12 @@ async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settl
     started = False
     broken: ProviderError | None = None
     try:
-        while data := await _read(turn, exchange):
+        while True:
+            since = time.perf_counter()
+            data = await exchange.read()
+            turn.waited_s += time.perf_counter() - since
+            if not data:
+                break
             ready = meter.feed(data)
             if meter.failed and not started:
                 raise ProviderError(f"{bill_candidate(turn)} began with an error", reason="error_event")

@@ -85,7 +85,9 @@ class Connection(asyncio.Protocol):
         if len(body) >= 65_536:
             transport.write(body)
         while self.status == 0:
-            await self._wait()
+            await self._news()
+            if self._error is not None:
+                raise self._error
 
     async def read(self) -> bytes:
         """What has come of the body since the last call; waits for some; empty at its end.
@@ -95,7 +97,9 @@ class Connection(asyncio.Protocol):
         while not self._chunks:
             if self.complete:
                 return b""
-            await self._wait()
+            if self._error is not None:
+                raise self._error
+            await self._news()
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         if self._paused and self._transport is not None:
@@ -149,20 +153,15 @@ class Connection(asyncio.Protocol):
         self.encoded = False
         """Whether the body is compressed, which was not asked for."""
 
-    async def _wait(self) -> None:
-        if self._error is not None:
-            raise self._error
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-        if self._error is not None and not self._chunks:
-            raise self._error
+    def _news(self) -> asyncio.Future[None]:
+        """Done when something has come, or gone wrong."""
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _fail(self, error: Exception) -> None:
         if self._error is None:

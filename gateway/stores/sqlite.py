@@ -20,6 +20,7 @@ from gateway.stores.base import Balance, Granted, Hold, Refused, StoreError
 from gateway.stores.outcome_rows import INSERT_OUTCOME, OUTCOMES_SCHEMA, row_of
 from gateway.stores.sqlite_ledger import LEDGER_SCHEMA, SqliteLedger
 
+GATHERING_TURNS = 2
 LOCK_RETRY_S = 0.002
 LOCK_PATIENCE_S = 5.0
 CHECKPOINT_S = 2.0
@@ -112,13 +113,16 @@ class SqliteStore:
         """Queue an operation for the next transaction. It is carried out even when nobody waits for it any more."""
         answer: asyncio.Future[Any] = self._loop.create_future()
         if not self._waiting:
-            self._loop.call_soon(self._gather)
+            self._loop.call_soon(self._gather, GATHERING_TURNS)
         self._waiting.append((operation, answer))
         return answer
 
-    def _gather(self) -> None:
-        """Let the loop come around once more: on a busy one others join the transaction, an idle one loses nothing."""
-        self._loop.call_soon(self._flush)
+    def _gather(self, turns: int) -> None:
+        """Let the loop come around a few times: on a busy one others join, an idle one loses nothing."""
+        if turns:
+            self._loop.call_soon(self._gather, turns - 1)
+        else:
+            self._flush()
 
     def _flush(self) -> None:
         """Carry out what is waiting, in order, in one transaction."""

@@ -70,7 +70,7 @@ class Ledger:
     def _outcomes(self, request_id: str = "") -> list[dict[str, Any]]:
         with closing(self._open()) as db:
             db.row_factory = sqlite3.Row
-            query = "SELECT * FROM outcomes WHERE request_id LIKE ? ORDER BY started_at, rowid"
+            query = "SELECT * FROM outcomes WHERE request_id LIKE ? ORDER BY started_at, request_id"
             rows = [dict(row) for row in db.execute(query, (f"{request_id}%",))]
         return [{**row, "attempts": json.loads(row["attempts"])} for row in rows]
 
