@@ -261,12 +261,14 @@ class Pipeline:
         if candidate.name in self._troubled:
             self._breakers[candidate.name].begin(time.monotonic())
         bill.sent()
-        with turn.waiting():
-            try:
-                exchange = await self._providers[candidate.provider].send(body, turn.request_id)
-            except ProviderError:
-                bill.unsent()
-                raise
+        since = time.perf_counter()
+        try:
+            exchange = await self._providers[candidate.provider].send(body, turn.request_id)
+        except ProviderError:
+            bill.unsent()
+            raise
+        finally:
+            turn.waited_s += time.perf_counter() - since
         turn.first_byte()
         relay = relay_stream if turn.request.streamed else relay_whole
         try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from gateway.core.budget import Window, window_at
 from gateway.core.chat import ChatRequest
@@ -61,15 +59,6 @@ class Turn:
     def refused(self, error: RequestError) -> None:
         self.outcome = "failed" if error.status >= 500 else "refused"
         self.status, self.error_code = error.status, error.code
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Time spent here is somebody else's: the provider's or the client's."""
-        since = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.waited_s += time.perf_counter() - since
 
     def headers(self, exact_cost: int | None = None) -> list[Header]:
         """The routing headers, as far as they are known; without `exact_cost` the expected one stands."""

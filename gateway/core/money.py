@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
+from functools import lru_cache
 
 NANODOLLARS = 1_000_000_000
 LARGEST_USD = 1_000_000
@@ -10,6 +11,7 @@ LARGEST_USD = 1_000_000
 _NANODOLLAR = Decimal("1e-9")
 
 
+@lru_cache(1024)  # callers send the same few amounts again and again
 def from_usd(text: str) -> int:
     """Nanodollars of a decimal amount in USD, rounded down; ValueError says what is wrong with the text."""
     try:
