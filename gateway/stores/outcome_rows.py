@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
-from gateway.core.record import RequestRecord
+from gateway.core.record import Attempt, RequestRecord
 
 _COLUMNS = {
     "request_id": "TEXT PRIMARY KEY",
@@ -69,7 +70,7 @@ def row_of(record: RequestRecord) -> tuple[Any, ...]:
         record.forecast_quality,
         record.propensity,
         record.lagrangian,
-        json.dumps(record.attempts),
+        "[" + ",".join(map(_attempt, record.attempts)) + "]",
         json.dumps(record.dropped) if record.dropped else "[]",
         record.router_digest,
         record.encode_s * 1e3,
@@ -77,3 +78,12 @@ def row_of(record: RequestRecord) -> tuple[Any, ...]:
         record.total_s * 1e3,
         record.overhead_s * 1e3,
     )
+
+
+def _attempt(attempt: Attempt) -> str:
+    return f"[{_json(attempt.candidate)},{_json(attempt.failure)},{attempt.cost}]"
+
+
+@lru_cache(4096)
+def _json(name: str | None) -> str:
+    return json.dumps(name)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from gateway.core.budget import Window
 from gateway.core.record import RequestRecord
 from gateway.stores.base import Balance, Granted, Hold, Refused, StoreError
 from gateway.stores.outcome_rows import INSERT_OUTCOME, OUTCOMES_SCHEMA, row_of
-from gateway.stores.sqlite_ledger import LEDGER_SCHEMA, SqliteLedger
+from gateway.stores.sqlite_ledger import KEEP_SETTLED_S, LEDGER_SCHEMA, OLD_HOLDS, ROWS_PER_SCAN, SqliteLedger
 
 GATHERING_TURNS = 2
 LOCK_RETRY_S = 0.002
 LOCK_PATIENCE_S = 5.0
 CHECKPOINT_S = 2.0
+CHECKPOINTS_PER_SCAN = 300
+FORGOTTEN_AT_ONCE = 200
 OUTCOME_FLUSH_S = 0.02
 LARGEST_OUTCOME_QUEUE = 100_000
 LARGEST_AMOUNT = 10**18
@@ -44,7 +47,7 @@ class SqliteStore:
         self._outcomes: list[RequestRecord] = []
         self.outcomes_lost = 0
         self._outcome_timer: asyncio.TimerHandle | None = None
-        self._checkpoint: asyncio.Task[None] | None = None
+        self._tidying: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Create or open the file. Raises StoreError when it can not be had."""
@@ -54,13 +57,13 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
         self._loop = asyncio.get_running_loop()
-        self._checkpoint = self._loop.create_task(self._checkpoint_for_ever())
+        self._tidying = self._loop.create_task(self._tidy_for_ever())
 
     async def close(self) -> None:
         """Write what is waiting and close the file."""
-        if self._checkpoint is not None:
-            self._checkpoint.cancel()
-            await asyncio.gather(self._checkpoint, return_exceptions=True)
+        if self._tidying is not None:
+            self._tidying.cancel()
+            await asyncio.gather(self._tidying, return_exceptions=True)
         while self._waiting:
             self._flush()
             await asyncio.sleep(LOCK_RETRY_S if self._waiting else 0)
@@ -200,20 +203,35 @@ class SqliteStore:
             except Exception:
                 self.outcomes_lost += 1
 
-    async def _checkpoint_for_ever(self) -> None:
+    async def _tidy_for_ever(self) -> None:
+        """Checkpoint in a thread; now and then forget what was settled long ago."""
         while True:
-            await asyncio.sleep(CHECKPOINT_S)
-            await asyncio.to_thread(self._checkpoint_once)
+            for _ in range(CHECKPOINTS_PER_SCAN):
+                await asyncio.to_thread(self._apart, "PRAGMA wal_checkpoint(PASSIVE)")
+                await asyncio.sleep(CHECKPOINT_S)
+            await self.forget_settled()
 
-    def _checkpoint_once(self) -> None:
+    async def forget_settled(self) -> None:
+        """Remove holds that were settled `KEEP_SETTLED_S` ago, a few at a time."""
+        while True:
+            before = self._clock() - KEEP_SETTLED_S
+            old = [row[0] for row in await asyncio.to_thread(self._apart, OLD_HOLDS, before, ROWS_PER_SCAN)]
+            for start in range(0, len(old), FORGOTTEN_AT_ONCE):
+                few = old[start : start + FORGOTTEN_AT_ONCE]
+                await self._ask(partial(self._ledger.forget, few))
+            if len(old) < ROWS_PER_SCAN:
+                return
+
+    def _apart(self, statement: str, *values: float) -> list[Any]:
+        """Run a statement that may take its time on a connection of its own, in a thread."""
         try:
             db = sqlite3.connect(self._path, timeout=0)
             try:
-                db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                return db.execute(statement, values).fetchall()
             finally:
                 db.close()
         except sqlite3.Error:  # the next one will do
-            return
+            return []
 
 
 def _check_amount(nanodollars: int) -> None:

@@ -6,13 +6,16 @@ Windows are read once and written once a transaction, however many holds touch t
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.stores.base import Granted, Hold, Refused
 
 EXPIRY_SCAN_S = 1.0
 KEEP_SETTLED_S = 86_400.0
 ROWS_PER_SCAN = 5_000
+
+OLD_HOLDS = "SELECT id FROM holds WHERE state != 'held' AND changed_at < ? LIMIT ?"
+"""Settled holds from before a time. It reads the whole table: for a thread, and seldom."""
 
 LEDGER_SCHEMA = """
 CREATE TABLE IF NOT EXISTS windows(
@@ -23,7 +26,6 @@ CREATE TABLE IF NOT EXISTS holds(
     state TEXT NOT NULL, changed_at REAL NOT NULL, expires_at REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS holds_due ON holds(expires_at) WHERE state = 'held';
-CREATE INDEX IF NOT EXISTS holds_done ON holds(changed_at) WHERE state != 'held';
 """
 
 
@@ -105,10 +107,10 @@ class SqliteLedger:
         ).fetchall()
         for hold_id, amount in due:
             self.settle(hold_id, amount, "expired")
-        self._db.execute(
-            "DELETE FROM holds WHERE id IN (SELECT id FROM holds WHERE state != 'held' AND changed_at < ? LIMIT ?)",
-            (now - KEEP_SETTLED_S, ROWS_PER_SCAN),
-        )
+
+    def forget(self, hold_ids: Sequence[str]) -> None:
+        """Remove settled holds."""
+        self._db.executemany("DELETE FROM holds WHERE id = ? AND state != 'held'", [(hold_id,) for hold_id in hold_ids])
 
     def _add(self, key: str, spent: int, held: int) -> None:
         before = self.window(key)
