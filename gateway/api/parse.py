@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from gateway.api.decode import TEXT, decode, shown
+from gateway.api.messages import ImageUrl, Message, read_messages
 from gateway.api.preferences import budget_cap, candidate_names, quality_weight
 from gateway.core.chat import ChatRequest, InlineImage, RemoteImage, inline_image
 from gateway.core.data_url import check_data_url, is_data_url
@@ -23,26 +25,10 @@ PROMPT_MEMBERS = ("tools", "functions", "response_format", "tool_choice", "predi
 """Top-level members, beside the messages, that become prompt tokens."""
 
 
-class _Part(msgspec.Struct):
-    type: str
-    text: str | None = None
-    image_url: Raw = Raw()
-
-
-class _ImageUrl(msgspec.Struct):
-    url: Raw
-    detail: str | None = None
-
-
-_TEXT = msgspec.json.Decoder(str)
 _CLAIM = msgspec.json.Decoder(bool | None)
 _NUMBER = msgspec.json.Decoder(int | None)
 _OPTIONS = msgspec.json.Decoder(dict[str, Any] | None)
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
-_MESSAGES = msgspec.json.Decoder(list[dict[str, Raw]])
-_PARTS = msgspec.json.Decoder(list[Raw])
-_PART = msgspec.json.Decoder(_Part)
-_IMAGE_URL = msgspec.json.Decoder(_ImageUrl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +53,14 @@ class _Seen:
 def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) -> ChatRequest:
     """Parse a chat completion. Raises InvalidRequest or ImageRefused, naming the parameter and the value."""
     _check_text(body)
-    fields: dict[str, Raw] = _decode(_MEMBERS, body, "")
+    fields: dict[str, Raw] = decode(_MEMBERS, body, "")
     if "model" not in fields:
         raise InvalidRequest("you must provide a model", param="model", code="missing_required_parameter")
     if "messages" not in fields:
         raise InvalidRequest("you must provide messages", param="messages", code="missing_required_parameter")
-    model: str = _decode(_TEXT, fields["model"], "model")
+    model: str = decode(TEXT, fields["model"], "model")
     options = _member(fields, "stream_options", _OPTIONS) or {}
-    messages: list[dict[str, Raw]] = _decode(_MESSAGES, fields["messages"], "messages")
+    messages = read_messages(fields["messages"])
     if not messages:
         raise InvalidRequest("messages: [] is too short, at least one message is needed", param="messages")
     seen = _Seen()
@@ -120,53 +106,26 @@ def _check_text(body: bytes) -> None:
             raise InvalidRequest(f"the body is no JSON: {error}", code="invalid_json") from None
 
 
-def _read_message(seen: _Seen, index: int, message: dict[str, Raw], limits: ChatLimits) -> None:
-    where = f"messages[{index}]"
-    role = _decode(_TEXT, message["role"], f"{where}.role") if "role" in message else None
-    if role is None:
-        raise InvalidRequest(f"{where}.role is missing", param=f"{where}.role", code="missing_required_parameter")
-    seen.prompt_bytes += sum(len(memoryview(v)) for k, v in message.items() if k not in ("role", "content"))
-    content = message.get("content")
-    kind = bytes(memoryview(content)[:1]) if content is not None else b"n"
-    text = ""
-    if content is not None and kind == b'"':
-        text = _decode(_TEXT, content, f"{where}.content")
-        seen.prompt_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
-    elif content is not None and kind == b"[":
-        text = _read_parts(seen, index, _decode(_PARTS, content, f"{where}.content"), limits)
-    elif kind != b"n":
-        raise InvalidRequest(
-            f"{where}.content must be a string or an array of parts, not {_shown(content)}",
-            param=f"{where}.content",
-        )
-    if role == "user" and text:
+def _read_message(seen: _Seen, index: int, message: Message, limits: ChatLimits) -> None:
+    text = message.text
+    if message.parts:
+        texts = [part.text for part in message.parts if part.text is not None]
+        text = "\n".join(texts)
+        seen.prompt_bytes += sum(map(_utf8_length, texts))
+    else:
+        seen.prompt_bytes += _utf8_length(text)
+    seen.prompt_bytes += message.other_bytes
+    for number, part in enumerate(message.parts):
+        if part.image_url is not None:
+            _read_image(seen, index, number, part.image_url, limits)
+    if message.role == "user" and text:
         seen.user_text = text
 
 
-def _read_parts(seen: _Seen, index: int, parts: list[Raw], limits: ChatLimits) -> str:
-    texts = []
-    for number, raw in enumerate(parts):
-        where = f"messages[{index}].content[{number}]"
-        part = _decode(_PART, raw, where)
-        if part.type == "image_url":
-            _read_image(seen, index, number, part, limits)
-        elif part.type == "text" and part.text is not None:
-            texts.append(part.text)
-            seen.prompt_bytes += len(part.text.encode("utf-8", "replace"))
-        elif part.type == "text":
-            raise InvalidRequest(f"{where}.text is missing", param=f"{where}.text")
-        else:  # audio, files, what is yet to come: sent on as it is, and priced as text, which it can not exceed
-            seen.prompt_bytes += len(memoryview(raw))
-    return "\n".join(texts)
-
-
-def _read_image(seen: _Seen, index: int, number: int, part: _Part, limits: ChatLimits) -> None:
+def _read_image(seen: _Seen, index: int, number: int, image: ImageUrl, limits: ChatLimits) -> None:
     where = f"messages[{index}].content[{number}].image_url"
-    if not memoryview(part.image_url):
-        raise InvalidRequest(f"{where} is missing", param=where, code="missing_required_parameter")
     if len(seen.priced) + len(seen.remote) >= limits.max_images:
         raise ImageRefused(f"{where}: more than {limits.max_images} images", param=where, code="too_many_images")
-    image = _decode(_IMAGE_URL, part.image_url, where)
     detail = image.detail or "auto"
     if detail not in DETAILS:
         raise InvalidRequest(
@@ -187,10 +146,14 @@ def _unescaped(url: Raw, where: str) -> memoryview:
     """The text of a JSON string as bytes: a slice of the request, unless it holds escapes."""
     raw = memoryview(url)
     if bytes(raw[:1]) != b'"':
-        raise InvalidRequest(f"{where} must be a string, not {_shown(url)}", param=where)
+        raise InvalidRequest(f"{where} must be a string, not {shown(url)}", param=where)
     if b"\\" in bytes(raw):
-        return memoryview(_decode(_TEXT, url, where).encode("utf-8", "replace"))
+        return memoryview(decode(TEXT, url, where).encode("utf-8", "replace"))
     return raw[1:-1]
+
+
+def _utf8_length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def _utf8(url: memoryview) -> str:
@@ -215,23 +178,4 @@ def _holds_any(fields: dict[str, Raw], name: str) -> bool:
 
 
 def _member(fields: dict[str, Raw], name: str, decoder: msgspec.json.Decoder[Any]) -> Any:
-    return _decode(decoder, fields[name], name) if name in fields else None
-
-
-def _decode(decoder: msgspec.json.Decoder[Any], raw: bytes | Raw, where: str) -> Any:
-    try:
-        return decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$")
-        param = where + path.rstrip("`")
-        raise InvalidRequest(f"{param or 'body'}: {reason} in {_shown(raw)}", param=param or None) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"the body is no JSON: {error}", code="invalid_json") from None
-    except RecursionError:
-        raise InvalidRequest("the body is nested too deeply", code="invalid_json") from None
-
-
-def _shown(raw: bytes | Raw | None) -> str:
-    """The start of a value, for a message."""
-    text = bytes(memoryview(raw or b"null")[:60]).decode("utf-8", "replace")
-    return text if len(text) < 60 else text[:57] + "..."
+    return decode(decoder, fields[name], name) if name in fields else None

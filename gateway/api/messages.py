@@ -1,0 +1,155 @@
+"""The messages of a request, read in one pass where they have the usual shape.
+
+The usual shape is a role and a content of text and images, and nothing else. Everything else is legal too: it is read
+again, member by member, so that what is not known here is still priced, and what is wrong is named.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from gateway.api.decode import TEXT, decode, shown
+from gateway.errors import InvalidRequest
+
+
+class ImageUrl(msgspec.Struct, forbid_unknown_fields=True):
+    """`url` is a JSON string as it stands in the body."""
+
+    url: Raw
+    detail: str | None = None
+
+
+class Part(msgspec.Struct, forbid_unknown_fields=True):
+    type: str
+    text: str | None = None
+    image_url: ImageUrl | None = None
+
+
+class _Message(msgspec.Struct, forbid_unknown_fields=True):
+    role: str
+    content: str | list[Part] | None = None
+
+
+@dataclass(slots=True)
+class Message:
+    """One message. `other_bytes` is the length of all that is neither its text nor its images."""
+
+    role: str
+    text: str = ""
+    parts: list[Part] = field(default_factory=list)
+    other_bytes: int = 0
+
+
+class _LoosePart(msgspec.Struct):
+    type: str
+    text: str | None = None
+    image_url: Raw = Raw()
+
+
+class _LooseImageUrl(msgspec.Struct):
+    url: Raw
+    detail: str | None = None
+
+
+_USUAL = msgspec.json.Decoder(list[_Message])
+_MESSAGES = msgspec.json.Decoder(list[dict[str, Raw]])
+_PARTS = msgspec.json.Decoder(list[Raw])
+_PART = msgspec.json.Decoder(_LoosePart)
+_IMAGE_URL = msgspec.json.Decoder(_LooseImageUrl)
+
+
+def read_messages(raw: Raw) -> list[Message]:
+    """Read `messages`. Raises InvalidRequest, naming the member at fault."""
+    try:
+        usual = _USUAL.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        usual = None
+    if usual is not None and all(_is_usual(message) for message in usual):
+        found = [_usual(message) for message in usual]
+    else:
+        found = [_read(index, members) for index, members in enumerate(decode(_MESSAGES, raw, "messages"))]
+    images = sum([part.image_url is not None for message in found for part in message.parts])
+    _refuse_doubled_members(bytes(memoryview(raw)), images)
+    return found
+
+
+def _is_usual(message: _Message) -> bool:
+    content = message.content
+    return not isinstance(content, list) or all(
+        (part.type == "text" and part.text is not None and part.image_url is None)
+        or (part.type == "image_url" and part.image_url is not None and part.text is None)
+        for part in content
+    )
+
+
+def _usual(message: _Message) -> Message:
+    content = message.content
+    if isinstance(content, list):
+        return Message(message.role, parts=content)
+    return Message(message.role, content or "")
+
+
+def _read(index: int, members: dict[str, Raw]) -> Message:
+    where = f"messages[{index}]"
+    role = decode(TEXT, members["role"], f"{where}.role") if "role" in members else None
+    if role is None:
+        raise InvalidRequest(f"{where}.role is missing", param=f"{where}.role", code="missing_required_parameter")
+    message = Message(role)
+    message.other_bytes = sum(len(memoryview(v)) for k, v in members.items() if k not in ("role", "content"))
+    content = members.get("content", Raw(b"null"))
+    kind = bytes(memoryview(content)[:1])
+    if kind == b'"':
+        message.text = decode(TEXT, content, f"{where}.content")
+    elif kind == b"[":
+        for number, raw in enumerate(decode(_PARTS, content, f"{where}.content")):
+            _read_part(message, f"{where}.content[{number}]", raw)
+    elif kind != b"n":
+        what = f"{where}.content must be a string or an array of parts, not {shown(content)}"
+        raise InvalidRequest(what, param=f"{where}.content")
+    return message
+
+
+def _read_part(message: Message, where: str, raw: Raw) -> None:
+    part = decode(_PART, raw, where)
+    read = Part(part.type)
+    if part.type == "image_url":
+        if not memoryview(part.image_url):
+            what = f"{where}.image_url is missing"
+            raise InvalidRequest(what, param=f"{where}.image_url", code="missing_required_parameter")
+        image = decode(_IMAGE_URL, part.image_url, f"{where}.image_url")
+        read.image_url = ImageUrl(image.url, image.detail)
+    elif part.type == "text":
+        if part.text is None:
+            raise InvalidRequest(f"{where}.text is missing", param=f"{where}.text")
+        read.text = part.text
+    else:  # audio, files, what is yet to come: sent on as it is, and priced as text, which it can not exceed
+        message.other_bytes += len(memoryview(raw))
+    message.parts.append(read)
+
+
+def _refuse_doubled_members(data: bytes, images: int) -> None:
+    """Of a member that stands twice one is read here and the other, perhaps, by the provider: a URL could hide so.
+
+    The careful look is taken only where there may be something to see: more of the words than the images that were
+    read account for, or escapes that could spell them.
+    """
+    if data.count(b'"url"') == images and data.count(b'"image_url"') == 2 * images and b"\\u" not in data:
+        return
+    try:
+        json.loads(data, object_pairs_hook=_pairs)
+    except RecursionError:
+        raise InvalidRequest("the body is nested too deeply", code="invalid_json") from None
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            raise InvalidRequest(f"messages: {name[:40]!r} stands twice in one object", param="messages")
+        members[name] = value
+    return members
