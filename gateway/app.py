@@ -31,7 +31,7 @@ from gateway.providers.base import Provider
 from gateway.providers.images import FetchPolicy, ImageFetcher, LookUp, look_up
 from gateway.providers.openai import Endpoint, OpenAIProvider
 from gateway.remote_images import RemoteImages
-from gateway.settings import CandidateSettings, ProviderSettings, Settings, TenantSettings, secret_from
+from gateway.settings import CandidateSettings, EncoderSettings, ProviderSettings, Settings, TenantSettings, secret_from
 from gateway.stores.base import StoreError
 from gateway.stores.sqlite import SqliteStore
 from gateway.telemetry.logs import RequestLog
@@ -104,12 +104,7 @@ class Gateway:
         settings = self._settings
         async with AsyncExitStack() as stack:
             encoder, router = self._load_networks()
-            encode = QueryEncoder(
-                encoder,
-                cache_entries=settings.encoder.cache_entries,
-                max_batch=settings.encoder.max_batch,
-                threads=settings.encoder.threads,
-            )
+            encode = _query_encoder(encoder, settings.encoder)
             stack.push_async_callback(encode.close)
             log = RequestLog(settings.log.path)
             log.open()
@@ -125,13 +120,7 @@ class Gateway:
             pipeline = Pipeline(
                 catalog=self._catalog,
                 policies=settings.policies,
-                forecaster=Forecaster(
-                    encode,
-                    router,
-                    encode_limit_s=settings.encoder.timeout_ms / 1e3,
-                    forecast_limit_s=settings.router.timeout_ms / 1e3,
-                    report=self._report,
-                ),
+                forecaster=self._forecaster(encode, router),
                 providers=providers,
                 store=store,
                 images=RemoteImages(fetcher),
@@ -151,12 +140,18 @@ class Gateway:
             )
             yield
 
+    def _forecaster(self, encode: QueryEncoder, router: Router) -> Forecaster:
+        return Forecaster(
+            encode,
+            router,
+            encode_limit_s=self._settings.encoder.timeout_ms / 1e3,
+            forecast_limit_s=self._settings.router.timeout_ms / 1e3,
+            report=self._report,
+        )
+
     def _load_networks(self) -> tuple[Encoder, Router]:
         """The encoder and the router trained for it. Raises ConfigError when they do not fit."""
-        encoder = self._encoder or DualEncoder.load(
-            bundled_encoder(self._settings.encoder.bundle),
-            threads=1,  # each batch on one; the batcher runs several
-        )
+        encoder = self._encoder or _encoder(self._settings.encoder.bundle)
         router = self._router or _router(self._settings.router.artifact)
         if router.encoder_digest != encoder.digest:
             raise ConfigError(
@@ -189,6 +184,19 @@ class Gateway:
 def build(settings: Settings) -> Gateway:
     """A gateway on these settings. Raises ConfigError for keys and secrets that are not there."""
     return Gateway(settings)
+
+
+def _encoder(bundle: str) -> Encoder:
+    try:
+        return DualEncoder.load(bundled_encoder(bundle), threads=1)  # each batch on one; the batcher runs several
+    except EncodeError as error:
+        raise ConfigError(f"encoder.bundle: {error}") from error
+
+
+def _query_encoder(encoder: Encoder, section: EncoderSettings) -> QueryEncoder:
+    return QueryEncoder(
+        encoder, cache_entries=section.cache_entries, max_batch=section.max_batch, threads=section.threads
+    )
 
 
 def _router(name: str) -> Router:

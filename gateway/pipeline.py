@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.core.bill import Bill
-from gateway.core.breaker import Breaker
+from gateway.core.breaker import Health, always_well
 from gateway.core.catalog import Candidate, Catalog
 from gateway.core.chat import body_for
 from gateway.core.decision import Assessment, Decision, Preference, decide, fit_to_hold, lagrangian_of
@@ -67,9 +67,7 @@ class Pipeline:
         self._observers = observers
         self._limits = limits
         self._report = report
-        self._breakers = {candidate.name: Breaker() for candidate in catalog}
-        self._troubled: set[str] = set()
-        """Candidates whose last attempt failed."""
+        self._health = Health(candidate.name for candidate in catalog)
         self._orders: dict[tuple[str, ...], Sequence[Candidate]] = {}
         """Each tenant's candidates; as many as there are tenants."""
         self._settling: set[asyncio.Task[Any]] = set()
@@ -146,24 +144,9 @@ class Pipeline:
             forecasts,
             turn.preference,
             reference_cost=self._catalog.reference_cost,
-            is_healthy=self._health() if routed else _always,
+            is_healthy=self._health.at(time.monotonic()) if routed else always_well,
         )
         return turn.decision
-
-    def _health(self) -> Callable[[str], bool]:
-        if not self._troubled:
-            return _always
-        now = time.monotonic()
-        return lambda name: name not in self._troubled or self._breakers[name].allows(now)
-
-    def _note_health(self, name: str, *, well: bool) -> None:
-        """A candidate that answers is well, even if its answer is that the request is at fault."""
-        if not well:
-            self._troubled.add(name)
-            self._breakers[name].failed(time.monotonic())
-        elif name in self._troubled:
-            self._troubled.discard(name)
-            self._breakers[name].succeeded()
 
     def _resolve(self, turn: Turn) -> tuple[Sequence[Candidate], float, bool]:
         """The candidates in the tenant's order, the quality weight, and whether to route at all."""
@@ -238,10 +221,10 @@ class Pipeline:
             try:
                 await self._exchange(turn, choice, bill, settle, sink)
             except ProviderError as error:
-                self._note_health(name, well=error.permanent)
+                self._health.note(name, time.monotonic(), well=error.permanent)
                 turn.attempts.append(Attempt(name, error.reason, bill.charge))
                 raise
-            self._note_health(name, well=turn.error_code is None)  # not well: it broke off midway
+            self._health.note(name, time.monotonic(), well=turn.error_code is None)  # not well: it broke off midway
             turn.attempts.append(Attempt(name, None, bill.charge))
             return None
         finally:
@@ -258,8 +241,7 @@ class Pipeline:
         candidate = choice.candidate
         limit = fit_to_hold(choice, turn.request.query, bill.granted)
         body = body_for(turn.request, candidate.provider_model, candidate.limit_parameter, limit)
-        if candidate.name in self._troubled:
-            self._breakers[candidate.name].begin(time.monotonic())
+        self._health.begin(candidate.name, time.monotonic())
         bill.sent()
         since = time.perf_counter()
         try:
@@ -303,8 +285,3 @@ class Pipeline:
         record: RequestRecord = turn.record(self._forecaster.router_digest)
         for observer in self._observers:
             observer.observe(record)
-
-
-def _always(_: str) -> bool:
-    """All is well; and a candidate that was asked for by name is tried even while it rests."""
-    return True
