@@ -14,7 +14,7 @@ from gateway.api.auth import authenticate
 from gateway.core.budget import window_at
 from gateway.core.money import NANODOLLARS
 from gateway.core.tenant import Tenant, Tenants
-from gateway.errors import RequestError
+from gateway.errors import NotFound, RequestError
 from gateway.stores.base import Balance, BudgetStore
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 
@@ -51,7 +51,8 @@ class RestRoutes:
     async def model(self, request: Request, name: str) -> dict[str, Any]:
         kind = self._names(self._tenant(request)).get(name)
         if kind is None:
-            raise HTTPException(404, f"The model {name[:80]!r} does not exist or you do not have access to it")
+            what = f"The model {name[:80]!r} does not exist or you do not have access to it"
+            raise NotFound(what, param="model", code="model_not_found")
         return _model(name, kind)
 
     async def usage(self, request: Request) -> dict[str, Any]:
@@ -106,7 +107,8 @@ def _balance(tenant: Tenant, balance: Balance) -> dict[str, Any]:
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _shaped(error.status_code, str(error.detail), "invalid_request_error", None, None, error.headers)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+    return _shaped(error.status_code, str(error.detail), "invalid_request_error", code, None, error.headers)
 
 
 async def _request_error(_: Request, error: Exception) -> Response:
