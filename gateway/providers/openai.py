@@ -6,8 +6,8 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 
-from gateway.errors import ProviderError
-from gateway.providers.http1 import BrokenConnection, Connection, ConnectionPool, Origin
+from gateway.errors import ConfigError, ProviderError
+from gateway.providers.http1 import BrokenConnection, Connection, ConnectionPool, Origin, Overdue
 
 PERMANENT = frozenset({400, 413, 415, 422})
 """Answers that another candidate would not change: the request itself is at fault."""
@@ -18,7 +18,8 @@ LONGEST_ERROR_BYTES = 65_536
 class Endpoint:
     """Where a provider is and how long to wait for it. Times in seconds.
 
-    `first_byte_s` counts from sending to the reply's first byte, `idle_s` between bytes, `total_s` over all.
+    `first_byte_s` counts from sending to the reply's first byte, `idle_s` between bytes, `total_s` over all: waiting
+    for one of the `max_connections`, connecting, and a reader who is slow.
     """
 
     name: str
@@ -33,38 +34,27 @@ class Endpoint:
 
 
 class OpenAIProvider:
-    """Implements `Provider`. Make it inside a running loop; close it."""
+    """Implements `Provider`. Make it inside a running loop; close it: exchanges under way may come to their end."""
 
     def __init__(self, endpoint: Endpoint) -> None:
+        """Raises ConfigError for a URL or a header that can not be sent."""
         self._endpoint = endpoint
-        origin = Origin.of(endpoint.base_url.rstrip("/") + "/chat/completions")
+        origin = _origin(endpoint)
         self._pool = ConnectionPool(origin, largest=endpoint.max_connections, connect_s=endpoint.connect_s)
         self._loop = asyncio.get_running_loop()
-        headers = {
-            "Host": origin.authority,
-            "Content-Type": "application/json",
-            "Accept": "application/json, text/event-stream",
-            "Accept-Encoding": "identity",
-            "User-Agent": "loupe",
-            **dict(endpoint.headers),
-        }
-        if endpoint.api_key:
-            headers["Authorization"] = f"Bearer {endpoint.api_key}"
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self._head = f"POST {origin.path} HTTP/1.1\r\n{lines}".encode("latin-1")
+        self._head = _head(endpoint, origin)
 
     async def send(self, body: bytes, request_id: str) -> OpenAIExchange:
         endpoint = self._endpoint
         head = b"%sX-Request-Id: %s\r\nContent-Length: %d\r\n\r\n" % (self._head, request_id.encode(), len(body))
         deadline = self._loop.time() + endpoint.total_s
-        connection = await self._exchange(head, body, fresh=False)
+        connection = await self._exchange(head, body, deadline, fresh=False)
         try:
             if connection.status != 200:
                 raise await self._refusal(connection)
             if connection.encoded:
                 raise ProviderError(f"{endpoint.name} compressed its reply unasked", reason="content_encoding")
             first = await self._first_bytes(connection)
-            connection.expect_within(endpoint.idle_s, deadline)
         except BaseException:
             connection.release()
             raise
@@ -73,27 +63,28 @@ class OpenAIProvider:
     async def close(self) -> None:
         self._pool.close()
 
-    async def _exchange(self, head: bytes, body: bytes, *, fresh: bool) -> Connection:
+    async def _exchange(self, head: bytes, body: bytes, deadline: float, *, fresh: bool) -> Connection:
         """Send on a kept connection, and once more on a new one if that was closed before it answered anything."""
         name = self._endpoint.name
         try:
-            connection = await self._pool.take(fresh=fresh)
-        except TimeoutError:
-            raise ProviderError(f"{name}: connecting took too long", reason="connect_timeout") from None
+            connection = await self._pool.take(deadline, fresh=fresh)
+        except TimeoutError as error:
+            raise _timeout(name, error, "connecting took too long", "connect_timeout") from None
         except ssl.SSLError as error:
             raise ProviderError(f"{name}: TLS failed: {error.reason}", reason="tls_failed") from None
         except OSError as error:
-            raise ProviderError(f"{name}: no connection: {error.strerror}", reason="connection_failed") from None
+            why = error.strerror or "none of its addresses answers"
+            raise ProviderError(f"{name}: no connection: {why}", reason="connection_failed") from None
         used = connection.used
         try:
-            await connection.exchange(head, body, self._endpoint.first_byte_s)
-        except TimeoutError:
+            await connection.exchange(head, body, self._endpoint.first_byte_s, deadline)
+        except TimeoutError as error:
             connection.release()
-            raise ProviderError(f"{name}: no first byte in time", reason="first_byte_timeout") from None
+            raise _timeout(name, error, "no first byte in time", "first_byte_timeout") from None
         except BrokenConnection as error:
             connection.release()
             if used and error.fresh and not fresh:
-                return await self._exchange(head, body, fresh=True)
+                return await self._exchange(head, body, deadline, fresh=True)
             raise ProviderError(f"{name}: {error}", reason="connection_failed") from None
         except BaseException:
             connection.release()
@@ -104,8 +95,9 @@ class OpenAIProvider:
         name = self._endpoint.name
         try:
             first = await connection.read()
-        except TimeoutError:
-            raise ProviderError(f"{name}: no first byte in time", reason="first_byte_timeout") from None
+            connection.expect_within(self._endpoint.idle_s)
+        except TimeoutError as error:
+            raise _timeout(name, error, "no first byte in time", "first_byte_timeout") from None
         except BrokenConnection as error:
             raise ProviderError(f"{name}: {error}", reason="connection_failed") from None
         if not first:
@@ -123,7 +115,7 @@ class OpenAIProvider:
             f"{self._endpoint.name} answered {connection.status}",
             reason=f"http_{connection.status}",
             status=connection.status,
-            body=body,
+            body=body[:LONGEST_ERROR_BYTES],
             permanent=connection.status in PERMANENT,
         )
 
@@ -140,13 +132,15 @@ class OpenAIExchange:
         self._closed = False
 
     async def read(self) -> bytes:
+        if self._closed:  # the connection may be another exchange's by now
+            raise ProviderError(f"{self._name}: read after the exchange was closed", reason="broke_off")
         if self._first:
             first, self._first = self._first, b""
             return first
         try:
             return await self._connection.read()
-        except TimeoutError:
-            raise ProviderError(f"{self._name}: the reply stalled", reason="idle_timeout") from None
+        except TimeoutError as error:
+            raise _timeout(self._name, error, "the reply stalled", "idle_timeout") from None
         except BrokenConnection as error:
             raise ProviderError(f"{self._name}: {error}", reason="broke_off") from None
 
@@ -154,3 +148,37 @@ class OpenAIExchange:
         if not self._closed:
             self._closed = True
             self._connection.release()
+
+
+def _origin(endpoint: Endpoint) -> Origin:
+    """Where to send: the path goes before the query that some providers keep their version in."""
+    base, mark, query = endpoint.base_url.partition("?")
+    try:
+        return Origin.of(base.rstrip("/") + "/chat/completions" + mark + query)
+    except ValueError as error:  # UnicodeError, for a host that is no name, is one
+        raise ConfigError(f"providers.{endpoint.name}.base_url can not be used: {error}") from None
+
+
+def _head(endpoint: Endpoint, origin: Origin) -> bytes:
+    """The request line and headers, up to those of the single request. The operator's stand in for ours."""
+    headers = {
+        "host": ("Host", origin.authority),
+        "content-type": ("Content-Type", "application/json"),
+        "accept": ("Accept", "application/json, text/event-stream"),
+        "accept-encoding": ("Accept-Encoding", "identity"),
+        "user-agent": ("User-Agent", "loupe"),
+        **{name.lower(): (name, value) for name, value in endpoint.headers},
+    }
+    if endpoint.api_key:
+        headers["authorization"] = ("Authorization", f"Bearer {endpoint.api_key.strip()}")
+    for name, value in headers.values():
+        if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
+            raise ConfigError(f"providers.{endpoint.name}: the header {name!r} can not be sent: it is not plain ASCII")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.values())
+    return f"POST {origin.path} HTTP/1.1\r\n{lines}".encode("ascii")
+
+
+def _timeout(name: str, error: TimeoutError, what: str, reason: str) -> ProviderError:
+    if isinstance(error, Overdue):
+        return ProviderError(f"{name}: took longer than it may in all", reason="total_timeout")
+    return ProviderError(f"{name}: {what}", reason=reason)
