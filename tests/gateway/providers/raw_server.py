@@ -85,6 +85,7 @@ class RawServer:
         self.connections += 1
         self.open_connections += 1
         try:
+            await self._tell()
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
                 while not writer.is_closing():
                     ask = await _next_ask(reader, writer)
@@ -131,6 +132,13 @@ async def provider_at(url: str, **more: Any) -> AsyncIterator[OpenAIProvider]:
         yield provider
     finally:
         await provider.close()
+
+
+async def until_so(is_met: Callable[[], bool]) -> None:
+    """Ask again and again until it is so."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not is_met():
+            await asyncio.sleep(0.001)
 
 
 def sized(body: bytes, status: int = 200, *headers: bytes) -> bytes:
