@@ -64,18 +64,45 @@ _IMAGE_URL = msgspec.json.Decoder(_LooseImageUrl)
 
 
 def read_messages(raw: Raw) -> list[Message]:
-    """Read `messages`. Raises InvalidRequest, naming the member at fault."""
+    """Read `messages`. Raises InvalidRequest, naming the member at fault.
+
+    Of a member that stands twice one is read here and the other, perhaps, by the provider: an image's URL could hide
+    so. It is refused.
+    """
+    data = bytes(memoryview(raw))
     try:
         usual = _USUAL.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         usual = None
     if usual is not None and all(_is_usual(message) for message in usual):
-        found = [_usual(message) for message in usual]
-    else:
-        found = [_read(index, members) for index, members in enumerate(decode(_MESSAGES, raw, "messages"))]
-    images = sum([part.image_url is not None for message in found for part in message.parts])
-    _refuse_doubled_members(bytes(memoryview(raw)), images)
+        if _quotes(data) != sum([_quotes_of(message) for message in usual]):
+            _refuse_doubled_members(data)
+        return [_usual(message) for message in usual]
+    found = [_read(index, members) for index, members in enumerate(decode(_MESSAGES, raw, "messages"))]
+    if b"image_url" in data or b"\\u" in data:
+        _refuse_doubled_members(data)
     return found
+
+
+def _quotes(data: bytes) -> int:
+    """How many quotes enclose strings, members' names included; -1 where it is not plain."""
+    if b"\\" not in data:
+        return data.count(b'"')
+    return -1 if b"\\\\" in data else data.count(b'"') - data.count(b'\\"')
+
+
+def _quotes_of(message: _Message) -> int:
+    """The quotes of a message in which nothing stands twice and nothing is null."""
+    content = message.content
+    if not isinstance(content, list):
+        return 4 if content is None else 8
+    quotes = 6
+    for part in content:
+        if part.image_url is None:
+            quotes += 8
+        else:
+            quotes += 10 if part.image_url.detail is None else 14
+    return quotes
 
 
 def _is_usual(message: _Message) -> bool:
@@ -132,14 +159,7 @@ def _read_part(message: Message, where: str, raw: Raw) -> None:
     message.parts.append(read)
 
 
-def _refuse_doubled_members(data: bytes, images: int) -> None:
-    """Of a member that stands twice one is read here and the other, perhaps, by the provider: a URL could hide so.
-
-    The careful look is taken only where there may be something to see: more of the words than the images that were
-    read account for, or escapes that could spell them.
-    """
-    if data.count(b'"url"') == images and data.count(b'"image_url"') == 2 * images and b"\\u" not in data:
-        return
+def _refuse_doubled_members(data: bytes) -> None:
     try:
         json.loads(data, object_pairs_hook=_pairs)
     except RecursionError:

@@ -82,3 +82,15 @@ def test_text_that_reads_url_is_no_doubled_member() -> None:
 
 def _image() -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": URL}}
+
+
+def test_quotes_and_nulls_in_plain_messages_are_no_doubled_member() -> None:
+    tricky = ['say "hi"', "back\\slash", 'both \\" of them', "", "null"]
+    value = [{"role": "user", "content": [{"type": "text", "text": text}, _image()]} for text in tricky]
+    value += [{"role": "assistant", "content": None}, {"role": "assistant"}]
+    assert [message.text or message.parts[0].text if message.parts else None for message in read(value)][:5] == tricky
+
+
+def test_member_that_stands_twice_is_refused_in_text_too() -> None:
+    with pytest.raises(InvalidRequest, match="'content' stands twice"):
+        read_messages(Raw(b'[{"role": "user", "content": "a", "content": "b"}]'))
