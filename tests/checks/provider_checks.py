@@ -17,6 +17,9 @@ from gateway.errors import ProviderError
 from gateway.providers.base import Exchange, Provider
 
 SHORT_S = 0.1
+"""For what never comes."""
+FAIR_S = 0.4
+"""Short, and yet long enough for what does come, on a machine that is busy."""
 LONG_S = 15.0
 PIECES = (b'data: {"a": 1}\n\n', b'data: {"b": "\xc3\xa9"}\n\n', b"data: [DONE]\n\n")
 Way = Callable[[], None]
@@ -225,7 +228,7 @@ async def check_closed_exchange_gives_nothing_of_another(stage: Stage) -> None:
 
 
 async def check_every_way_out_frees_its_place(stage: Stage) -> None:
-    provider = stage.open(places=1, first_byte_s=SHORT_S, idle_s=SHORT_S)
+    provider = stage.open(places=1, first_byte_s=FAIR_S, idle_s=FAIR_S)
     ways: tuple[Way, ...] = (
         stage.stall,
         stage.break_off,
@@ -235,21 +238,20 @@ async def check_every_way_out_frees_its_place(stage: Stage) -> None:
         lambda: stage.answer(*PIECES),
     )
     for way in ways:
-        for _ in range(3):
-            way()
-            with suppress(ProviderError):
-                exchange = await provider.send(b"{}", "req_1")
-                try:
-                    await read_all(exchange)
-                finally:
-                    exchange.close()
+        way()
+        with suppress(ProviderError):
+            exchange = await provider.send(b"{}", "req_1")
+            try:
+                await read_all(exchange)
+            finally:
+                exchange.close()
     stage.answer(*PIECES)
     assert await read_all(await provider.send(b"{}", "req_2")) == b"".join(PIECES)
     await provider.close()
 
 
 async def check_errors_name_no_secret(stage: Stage) -> None:
-    provider = stage.open(first_byte_s=SHORT_S, idle_s=SHORT_S)
+    provider = stage.open(first_byte_s=FAIR_S, idle_s=FAIR_S)
     errors = []
     before: tuple[Way, ...] = (stage.stall, stage.break_off, lambda: stage.refuse(401, b"no"))
     for way in before:

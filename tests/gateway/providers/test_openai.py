@@ -1,0 +1,345 @@
+"""What this provider says and sends beyond the laws of every provider: retries, time limits, headers, encodings."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Coroutine
+
+import pytest
+
+from gateway.errors import ConfigError, ProviderError
+from gateway.providers.openai import LONGEST_ERROR_BYTES, Endpoint, OpenAIExchange, OpenAIProvider
+from tests.checks.provider_checks import FAIR_S, SHORT_S, read_all, refusal
+
+from .conftest import Run
+from .raw_server import (
+    Ask,
+    Script,
+    chunk,
+    chunked,
+    endless,
+    in_turn,
+    provider_at,
+    raw_server,
+    say,
+    say_and_hang_up,
+    say_and_wait,
+    sized,
+)
+from .test_http1 import OK
+
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def hang_up(ask: Ask) -> None:
+    ask.hang_up()
+
+
+async def reset(ask: Ask) -> None:
+    ask.reset()
+
+
+async def trickle(ask: Ask) -> None:
+    """A byte now and then, for ever."""
+    await ask.say(HEAD)
+    while not ask.has_hung_up:
+        await ask.say(chunk(b"x"))
+        await asyncio.sleep(0.01)
+
+
+async def pour(ask: Ask) -> None:
+    """More than can be read, for ever."""
+    await ask.say(HEAD)
+    while not ask.has_hung_up:
+        await ask.say(chunk(bytes(262_144)))
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("leave", [hang_up, reset])
+def test_kept_connection_that_ends_instead_of_answering_is_tried_once_more_on_a_new_one(
+    run: Run, leave: Script
+) -> None:
+    async def main() -> None:
+        async with raw_server(in_turn(say(OK), leave, say(OK))) as server, provider_at(server.url) as provider:
+            for _ in range(2):
+                assert await read_all(await provider.send(b'{"a": 1}', "req_1")) == b"ok"
+            assert (len(server.asks), server.connections) == (3, 2)
+            assert server.asks[1].body == server.asks[2].body == b'{"a": 1}'
+
+    run(main())
+
+
+@pytest.mark.parametrize("leave", [hang_up, reset])
+def test_it_is_tried_only_once_more(run: Run, leave: Script) -> None:
+    async def main() -> None:
+        async with raw_server(in_turn(say(OK), leave)) as server, provider_at(server.url) as provider:
+            await read_all(await provider.send(b"{}", "req_1"))
+            assert (await refusal(provider)).reason == "connection_failed"
+            assert len(server.asks) == 3
+
+    run(main())
+
+
+def test_it_is_not_tried_again_on_a_new_connection_or_after_a_byte(run: Run) -> None:
+    async def main() -> None:
+        async with raw_server(hang_up) as server, provider_at(server.url) as provider:
+            assert (await refusal(provider)).reason == "connection_failed"
+            assert len(server.asks) == 1
+            server.script = in_turn(say(OK), say_and_hang_up(b"H"))
+            await read_all(await provider.send(b"{}", "req_1"))
+            assert (await refusal(provider)).reason == "connection_failed"
+            assert len(server.asks) == 3
+
+    run(main())
+
+
+def test_headers_are_sent_once_each_and_the_operators_stand_in_for_ours(run: Run) -> None:
+    more = (("X-Account", "acme"), ("user-agent", "acme/1"))
+
+    async def main() -> None:
+        async with (
+            raw_server(say(OK)) as server,
+            provider_at(server.url + "/?api-version=2", api_key="sk-1\n", headers=more) as provider,
+        ):
+            await read_all(await provider.send(b'{"a": 1}', "req_7"))
+            assert server.asks[0].line == "POST /v1/chat/completions?api-version=2 HTTP/1.1"
+            assert server.asks[0].headers == [
+                ("Host", f"127.0.0.1:{server.port}"),
+                ("Content-Type", "application/json"),
+                ("Accept", "application/json, text/event-stream"),
+                ("Accept-Encoding", "identity"),
+                ("user-agent", "acme/1"),
+                ("X-Account", "acme"),
+                ("Authorization", "Bearer sk-1"),
+                ("X-Request-Id", "req_7"),
+                ("Content-Length", "8"),
+            ]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        Endpoint("pool", "http://a.test", headers=(("X-Account", "never\r\nTold: 1"),)),
+        Endpoint("pool", "http://a.test", api_key="sk-never\ntold"),
+        Endpoint("pool", "http://a.test", api_key="sk-never-töld"),
+        Endpoint("pool", "http://"),
+        Endpoint("pool", "http://a.test:99999"),
+        Endpoint("pool", "http://a..test/v1"),
+    ],
+)
+def test_what_can_not_be_sent_is_refused_at_the_start_without_naming_it(endpoint: Endpoint) -> None:
+    async def main() -> None:
+        with pytest.raises(ConfigError, match=r"providers\.pool") as caught:
+            OpenAIProvider(endpoint)
+        assert "never" not in str(caught.value)
+
+    asyncio.run(main())
+
+
+def test_compressed_reply_is_refused(run: Run) -> None:
+    async def main() -> None:
+        gzip = sized(b"\x1f\x8b", 200, b"Content-Encoding: gzip")
+        plain = sized(b"ok", 200, b"content-encoding: Identity")
+        async with raw_server(in_turn(say(gzip), say(plain))) as server, provider_at(server.url) as provider:
+            assert (await refusal(provider)).reason == "content_encoding"
+            assert await read_all(await provider.send(b"{}", "req_1")) == b"ok"
+
+    run(main())
+
+
+def test_empty_reply_is_refused(run: Run) -> None:
+    async def main() -> None:
+        for reply in (sized(b""), chunked(), endless(b"")):
+            async with raw_server(say_and_hang_up(reply)) as server, provider_at(server.url) as provider:
+                refused = await refusal(provider)
+                assert (refused.reason, refused.permanent) == ("empty_reply", False)
+
+    run(main())
+
+
+def test_any_status_but_200_is_a_refusal(run: Run) -> None:
+    async def main() -> None:
+        async with raw_server(say(b"")) as server, provider_at(server.url) as provider:
+            for status in (201, 202, 301, 302, 307, 415, 418, 504, 599):
+                server.script = say(sized(b"", status, b"Location: http://127.0.0.1:1/"))
+                refused = await refusal(provider)
+                assert (refused.status, refused.permanent) == (status, status == 415)
+            assert server.connections == 1
+
+    run(main())
+
+
+def test_long_error_body_is_cut(run: Run) -> None:
+    async def main() -> None:
+        long = bytes(range(256)) * 4096
+        for reply in (sized(long, 400), chunked(long, status=400), endless(long, 400)):
+            async with raw_server(say_and_hang_up(reply)) as server, provider_at(server.url) as provider:
+                assert (await refusal(provider)).body == long[:LONGEST_ERROR_BYTES]
+
+    run(main())
+
+
+def test_error_body_that_breaks_off_or_stalls_leaves_its_status(run: Run) -> None:
+    async def main() -> None:
+        part = sized(b"no, for this and that", 429)[:-5]
+        async with (
+            raw_server(say_and_hang_up(part)) as server,
+            provider_at(server.url, first_byte_s=SHORT_S) as provider,
+        ):
+            for script in (say_and_hang_up(part), say_and_wait(part)):
+                server.script = script
+                refused = await refusal(provider)
+                assert (refused.status, refused.body) == (429, b"no, for this and")
+
+    run(main())
+
+
+def test_headers_without_a_body_are_no_first_byte(run: Run) -> None:
+    async def main() -> None:
+        async with raw_server(say_and_wait(HEAD)) as server:
+            async with provider_at(server.url, first_byte_s=SHORT_S) as provider:
+                assert (await refusal(provider)).reason == "first_byte_timeout"
+                await server.until(lambda: server.open_connections == 0)
+            async with provider_at(server.url) as provider:
+                server.script = say_and_hang_up(HEAD)
+                assert (await refusal(provider)).reason == "connection_failed"
+
+    run(main())
+
+
+@pytest.mark.slow
+def test_bytes_now_and_then_are_no_stall(run: Run) -> None:
+    async def script(ask: Ask) -> None:
+        await ask.say(HEAD)
+        for _ in range(15):
+            await ask.say(chunk(b"x"))
+            await asyncio.sleep(0.1)
+        await ask.say(b"0\r\n\r\n")
+
+    async def main() -> None:
+        async with raw_server(script) as server, provider_at(server.url, idle_s=1.0, first_byte_s=1.0) as provider:
+            assert await read_all(await provider.send(b"{}", "req_1")) == b"x" * 15
+
+    run(main())
+
+
+@pytest.mark.parametrize("script", [trickle, pour])
+def test_reply_without_end_is_cut_when_its_time_is_up(run: Run, script: Script) -> None:
+    async def main() -> None:
+        async with raw_server(script) as server, provider_at(server.url, total_s=FAIR_S) as provider:
+            exchange = await provider.send(b"{}", "req_1")
+            with pytest.raises(ProviderError) as caught:
+                while await exchange.read():
+                    await asyncio.sleep(0.001)  # always behind, when it pours
+            assert caught.value.reason == "total_timeout"
+            exchange.close()
+            await server.until(lambda: server.open_connections == 0)
+
+    run(main())
+
+
+def test_time_in_all_counts_before_the_first_byte_and_while_waiting_for_a_place(run: Run) -> None:
+    async def main() -> None:
+        async with (
+            raw_server(say_and_wait(b"")) as server,
+            provider_at(server.url, total_s=FAIR_S, max_connections=1) as provider,
+        ):
+            errors = await asyncio.gather(*(refusal(provider) for _ in range(2)))
+            assert [error.reason for error in errors] == ["total_timeout", "total_timeout"]
+            server.script = say(OK)
+            assert await read_all(await provider.send(b"{}", "req_1")) == b"ok"
+
+    run(main())
+
+
+def test_connecting_to_nobody_fails_at_once_and_connecting_to_the_silent_in_time(run: Run) -> None:
+    async def main() -> None:
+        async with raw_server(say(OK)) as server:
+            silent = server.url.replace("http", "https")  # it never answers the handshake
+            async with provider_at(silent, connect_s=SHORT_S, max_connections=1) as provider:
+                errors = await asyncio.gather(*(refusal(provider) for _ in range(2)))
+                assert [error.reason for error in errors] == ["connect_timeout", "connect_timeout"]
+        for url in (server.url, f"http://localhost:{server.port}"):
+            async with provider_at(url, max_connections=1) as provider:
+                for _ in range(2):
+                    refused = await refusal(provider)
+                    assert refused.reason == "connection_failed"
+                    assert "None" not in str(refused)
+
+    run(main())
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\n", HEAD, HEAD + chunk(b"x")])
+def test_cancelled_call_is_cut_at_any_point_and_frees_its_place(run: Run, said: bytes) -> None:
+    async def main() -> None:
+        async with raw_server(say_and_wait(said)) as server, provider_at(server.url, max_connections=1) as provider:
+            for number in range(1, 4):
+                await _cancelled(_sent_and_read(provider), server.until(lambda: server.open_connections == 1))
+                await server.until(lambda: server.open_connections == 0)
+                assert server.connections == number
+            server.script = say(OK)
+            assert await read_all(await provider.send(b"{}", "req_1")) == b"ok"
+
+    run(main())
+
+
+def test_exchanges_under_way_come_to_their_end_when_the_provider_is_closed(run: Run) -> None:
+    go_on = asyncio.Event()
+
+    async def script(ask: Ask) -> None:
+        await ask.say(HEAD + chunk(b"a"))
+        await go_on.wait()
+        await ask.say(chunk(b"b") + b"0\r\n\r\n")
+
+    async def main() -> None:
+        async with raw_server(script) as server, provider_at(server.url) as provider:
+            exchanges: list[OpenAIExchange] = [await provider.send(b"{}", f"req_{n}") for n in range(3)]
+            await provider.close()
+            go_on.set()
+            assert [await read_all(exchange) for exchange in exchanges] == [b"ab"] * 3
+            await server.until(lambda: server.open_connections == 0)
+
+    run(main())
+
+
+def test_provider_at_an_ipv6_address_is_reached(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    if not _has_ipv6():
+        with capsys.disabled():
+            print("\nnot shown: this machine has no IPv6 loopback")
+        return
+
+    async def main() -> None:
+        async with raw_server(say(OK), host="::1") as server:
+            async with provider_at(f"http://[::1]:{server.port}/v1") as provider:
+                assert await read_all(await provider.send(b"{}", "req_1")) == b"ok"
+            assert ("Host", f"[::1]:{server.port}") in server.asks[0].headers
+
+    run(main())
+
+
+async def _sent_and_read(provider: OpenAIProvider) -> None:
+    exchange = await provider.send(b"{}", "req_1")
+    try:
+        await read_all(exchange)
+    finally:
+        exchange.close()
+
+
+async def _cancelled(main: Coroutine[object, object, None], once: Coroutine[object, object, None]) -> None:
+    """Begin the one, await the other, cancel the one."""
+    task = asyncio.create_task(main)
+    await once
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
