@@ -1,4 +1,4 @@
-"""A pooled HTTP/1.1 client for one origin: POST a finished body, read the reply as it comes.
+"""An HTTP/1.1 connection: POST a finished body, read the reply as it comes. `pool` keeps them.
 
 Ours because it was measured: with aiohttp in its place the gateway takes a third more processor time for a text
 request and half as much again for a stream (see `CONTRIBUTING.md`). It does only what a provider needs: one origin,
@@ -9,13 +9,7 @@ proxy.
 from __future__ import annotations
 
 import asyncio
-import errno
-import ssl
-from collections import deque
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import cast
-from urllib.parse import urlsplit
+from typing import Protocol, cast
 
 import httptools
 
@@ -23,8 +17,6 @@ HIGH_WATER = 1024 * 1024
 """Bytes that wait to be read before the provider is made to wait."""
 LONGEST_HEAD = 256 * 1024
 """Bytes that may come before a reply's status and headers are complete, interim replies included."""
-KEEP_IDLE_S = 30.0
-"""An unused connection is not trusted longer than this: the other side may be about to close it."""
 
 
 class BrokenConnection(Exception):
@@ -39,39 +31,17 @@ class Overdue(TimeoutError):
     """The time for the exchange as a whole is up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Scheme, host and port of a URL, and its path."""
+class Keeper(Protocol):
+    """Who is told what becomes of a connection."""
 
-    host: str
-    port: int
-    path: str
-    tls: ssl.SSLContext | None
-
-    @classmethod
-    def of(cls, url: str) -> Origin:
-        """Raises ValueError for a URL that nothing can be sent to."""
-        parts = urlsplit(url)
-        secure = parts.scheme == "https"
-        host = (parts.hostname or "").encode("idna").decode()
-        if not host:
-            raise ValueError("it names no host")
-        port = parts.port or (443 if secure else 80)
-        path = parts.path + (f"?{parts.query}" if parts.query else "")
-        if not (path.isascii() and path.isprintable()) or " " in path:
-            raise ValueError("its path is not percent-encoded")
-        return cls(host, port, path or "/", ssl.create_default_context() if secure else None)
-
-    @property
-    def authority(self) -> str:
-        name = f"[{self.host}]" if ":" in self.host else self.host
-        return name if self.port == (443 if self.tls else 80) else f"{name}:{self.port}"
+    def give_back(self, connection: Connection, reusable: bool) -> None: ...
+    def lost(self, connection: Connection) -> None: ...
 
 
 class Connection(asyncio.Protocol):
     """One connection, one exchange at a time."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: Keeper) -> None:
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -277,119 +247,3 @@ class Connection(asyncio.Protocol):
         if self.status:
             self.complete = True
             self._closes = self._closes or not self._parser.should_keep_alive()
-
-
-class ConnectionPool:
-    """Connections to one origin, at most `largest` at once; the most recently used first."""
-
-    def __init__(self, origin: Origin, *, largest: int, connect_s: float) -> None:
-        self._origin = origin
-        self._largest = largest
-        self._connect_s = connect_s
-        self._idle: list[Connection] = []
-        self._open = 0
-        self._queue: deque[asyncio.Future[Connection | None]] = deque()
-        """Who waits for a place. While somebody does, none is idle: it is handed on, so that nobody pushes in."""
-        self._loop = asyncio.get_running_loop()
-        self._closed = False
-
-    async def take(self, deadline: float, *, fresh: bool = False) -> Connection:
-        """A connection to use and then release: a `fresh` one was never used before.
-
-        Raises TimeoutError, OSError or ssl.SSLError; Overdue when none came free by `deadline` (loop time).
-        """
-        if self._closed:
-            raise _closing()
-        while self._idle and not fresh:
-            connection = self._idle.pop()
-            if self._is_fit(connection):
-                return connection
-            self._open -= 1
-            connection.abort()
-        if self._open < self._largest:
-            self._open += 1
-        elif self._idle:
-            self._idle.pop(0).abort()
-        else:
-            handed = await self._turn(deadline)
-            if handed is not None:
-                if self._is_fit(handed) and not fresh:
-                    return handed
-                handed.abort()
-        return await self._connect(deadline)
-
-    def give_back(self, connection: Connection, reusable: bool) -> None:
-        if reusable and self._closed:
-            connection.abort()
-            reusable = False
-        if reusable:
-            connection.idle_since = self._loop.time()
-        self._pass_on(connection if reusable else None)
-
-    def lost(self, connection: Connection) -> None:
-        """An idle connection was closed by the other side; one in use is given back by its user."""
-        if connection in self._idle:
-            self._idle.remove(connection)
-            self._open -= 1
-
-    def close(self) -> None:
-        """Close what is idle and turn away who waits. What is in use is closed when it is released."""
-        self._closed = True
-        for connection in self._idle:
-            connection.abort()
-        self._open -= len(self._idle)
-        self._idle.clear()
-        while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_exception(_closing())
-
-    def _is_fit(self, connection: Connection) -> bool:
-        return connection.is_open and self._loop.time() - connection.idle_since < KEEP_IDLE_S
-
-    async def _turn(self, deadline: float) -> Connection | None:
-        """Wait for a place, and get it with the connection that is in it, if one is."""
-        turn: asyncio.Future[Connection | None] = self._loop.create_future()
-        self._queue.append(turn)
-        try:
-            async with asyncio.timeout_at(deadline):
-                try:
-                    return await turn
-                except asyncio.CancelledError:
-                    if turn.cancelled():
-                        with suppress(ValueError):
-                            self._queue.remove(turn)
-                    elif turn.exception() is None:
-                        self._pass_on(turn.result())
-                    raise
-        except TimeoutError:
-            raise Overdue from None
-
-    async def _connect(self, deadline: float) -> Connection:
-        """A new connection, in a place that is already counted."""
-        origin = self._origin
-        try:
-            async with asyncio.timeout(min(self._connect_s, deadline - self._loop.time())):
-                _, connection = await self._loop.create_connection(
-                    lambda: Connection(self), origin.host, origin.port, ssl=origin.tls
-                )
-        except BaseException:
-            self._pass_on(None)
-            raise
-        return connection
-
-    def _pass_on(self, connection: Connection | None) -> None:
-        """Give a place, and the connection in it if there is one, to who waits longest."""
-        while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_result(connection)
-                return
-        if connection is None:
-            self._open -= 1
-        else:
-            self._idle.append(connection)
-
-
-def _closing() -> OSError:
-    return OSError(errno.ECONNABORTED, "its connections are being closed")

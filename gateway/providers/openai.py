@@ -7,7 +7,8 @@ import ssl
 from dataclasses import dataclass
 
 from gateway.errors import ConfigError, ProviderError
-from gateway.providers.http1 import BrokenConnection, Connection, ConnectionPool, Origin, Overdue
+from gateway.providers.http1 import BrokenConnection, Connection, Overdue
+from gateway.providers.pool import ConnectionPool, Origin
 
 PERMANENT = frozenset({400, 413, 415, 422})
 """Answers that another candidate would not change: the request itself is at fault."""

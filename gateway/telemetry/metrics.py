@@ -67,6 +67,7 @@ CODES = frozenset(
         "provider_rate_limited",
         "store_unavailable",
         "too_many_images",
+        "total_timeout",
     }
 )
 """Codes that may be label values; what a provider makes up is counted as `provider_refused`."""

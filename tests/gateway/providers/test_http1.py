@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -12,15 +10,12 @@ from gateway.providers.http1 import (
     HIGH_WATER,
     LONGEST_HEAD,
     BrokenConnection,
-    Connection,
-    ConnectionPool,
-    Origin,
 )
 
 from .conftest import Run
+from .pooled import OK, asked, pool_at, read_out
 from .raw_server import (
     Ask,
-    RawServer,
     chunked,
     endless,
     in_turn,
@@ -31,9 +26,7 @@ from .raw_server import (
     until_so,
 )
 
-HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
 BODY = b'data: {"choices": []}\n\ndata: [DONE]\n\n'
-OK = sized(b"ok")
 WELL_FORMED = {
     "sized": sized(BODY, 200, b"Content-Type: application/json"),
     "chunked": chunked(BODY[:5], BODY[5:20], BODY[20:]),
@@ -64,42 +57,6 @@ LEFT_OVER = {
     "the beginning of a reply": b"HTTP/1.1 200 OK\r\nContent-Len",
     "the headers of a reply": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n",
 }
-
-
-@asynccontextmanager
-async def pool_at(server: RawServer, largest: int = 1) -> AsyncIterator[ConnectionPool]:
-    pool = ConnectionPool(Origin.of(server.url), largest=largest, connect_s=10.0)
-    try:
-        yield pool
-    finally:
-        pool.close()
-
-
-def soon() -> float:
-    """A deadline that no test comes to."""
-    return asyncio.get_running_loop().time() + 15.0
-
-
-async def asked(pool: ConnectionPool, body: bytes = b"{}") -> Connection:
-    """A connection on which a request was sent; the reply's headers have come."""
-    connection = await pool.take(soon())
-    try:
-        await connection.exchange(HEAD, body, 10.0, soon())
-    except BaseException:
-        connection.release()
-        raise
-    return connection
-
-
-async def read_out(connection: Connection) -> bytes:
-    """The rest of the reply; then the connection is released."""
-    try:
-        parts = []
-        while data := await connection.read():
-            parts.append(data)
-        return b"".join(parts)
-    finally:
-        connection.release()
 
 
 @pytest.mark.parametrize("reply", WELL_FORMED.values(), ids=WELL_FORMED)

@@ -11,8 +11,8 @@ import pytest
 from tests.checks.provider_checks import PROVIDER_CHECKS, Check, read_all, refusal
 
 from .conftest import Run
+from .pooled import OK
 from .raw_server import provider_at, raw_server, say, sized
-from .test_http1 import OK
 from .test_openai_checks import RawStage
 
 CERTIFICATE = Path(__file__).with_name("self_signed.pem")

@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
-from gateway.providers.http1 import BrokenConnection, Connection, ConnectionPool, Origin, Overdue
+from gateway.providers.http1 import BrokenConnection, Connection, Overdue
+from gateway.providers.pool import ConnectionPool, Origin
 
 from .conftest import Run
+from .pooled import OK, asked, pool_at, read_out, soon
 from .raw_server import Ask, in_turn, raw_server, say, say_and_hang_up, say_and_wait, sized, until_so
-from .test_http1 import OK, asked, pool_at, read_out, soon
 
 AUTHORITIES = {
     "http://provider.test/v1": "provider.test",
