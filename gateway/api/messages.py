@@ -162,8 +162,8 @@ def _read_part(message: Message, where: str, raw: Raw) -> None:
 def _refuse_doubled_members(data: bytes) -> None:
     try:
         json.loads(data, object_pairs_hook=_pairs)
-    except RecursionError:
-        raise InvalidRequest("the body is nested too deeply", code="invalid_json") from None
+    except (ValueError, RecursionError) as error:  # legal to some, such as a number of 6,000 digits, but not to all
+        raise InvalidRequest(f"the body is no JSON that can be read: {error}"[:300], code="invalid_json") from None
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
