@@ -15,6 +15,7 @@ from .pooled import OK
 from .raw_server import provider_at, raw_server, say, sized
 from .test_openai_checks import RawStage
 
+pytestmark = pytest.mark.slow  # all the laws again, over TLS
 CERTIFICATE = Path(__file__).with_name("self_signed.pem")
 
 
