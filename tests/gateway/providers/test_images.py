@@ -243,7 +243,7 @@ def test_a_server_that_drips_is_given_up_at_the_total_limit(at_once: int) -> Non
             refused = await refusal_of(server.url("/a"), policy_for(server, total_timeout_s=0.2))
             assert (refused.status, refused.code) == (400, "image_timeout")
             assert "0.2 s" in refused.message
-            assert time.perf_counter() - start < 0.01 * (len(whole) - at_once) + 0.2  # half of what the drip takes
+            assert time.perf_counter() - start < 1.5
 
     run(main())
 
