@@ -21,7 +21,6 @@ from gateway.demo.show import as_json, as_text
 from gateway.errors import ConfigError
 from gateway.replay.counts import LOG_ENTRIES
 
-HELP = "run the main job on drawn images and simulated candidates, and print what came of it"
 FEWEST = 20
 PACKAGES = ("loupe", "openai", "onnxruntime", "numpy", "pillow")
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from gateway.replay import Faults, ReplayApp, listen, read_table, run_server
 
-HELP = "run a candidate pool that replays an outcome table (no model behind it)"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The table, where to listen, and what goes wrong."""

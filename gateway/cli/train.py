@@ -21,8 +21,6 @@ from routers.registry import ALGORITHMS
 from routers.table import OutcomeTable, TableError, merge
 from routers.train import EncoderName, Training, find_algorithm, train
 
-HELP = "train a router on outcome tables"
-
 FIGURES = {
     "nauc": "nAUC",
     "peak_score": "P_s",
