@@ -37,6 +37,49 @@ class Frontier:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """Every decision of a sweep: each row's first one, and the changes in the order in which they come.
+
+    A frontier under other weights of the rows (a bootstrap's) is read off it without deciding anew.
+
+    Attributes:
+        rows: [r] the row numbers that are judged.
+        first_scores, first_costs: [r] what came of their first decision.
+        changed: [m] places in `rows`, one a change.
+        score_steps, cost_steps: [m] what a change adds to its row's score and cost.
+        penalties: [m] lambda of the change, falling.
+    """
+
+    rows: Indices
+    first_scores: Floats
+    first_costs: Floats
+    changed: Indices
+    score_steps: Floats
+    cost_steps: Floats
+    penalties: Floats
+
+    def frontier(self, weights: Floats | None = None) -> Frontier:
+        """The means that the decisions realise; `weights` [n] of the table's rows, 1 each where not given.
+
+        Raises ValueError where the judged rows weigh nothing.
+        """
+        weight = np.ones(len(self.rows)) if weights is None else weights[self.rows]
+        total = weight.sum()
+        if not total > 0:
+            raise ValueError("no cell was observed")
+        last_of_tie = np.append(self.penalties[1:] != self.penalties[:-1], True)[: len(self.penalties)]
+        step_weight = weight[self.changed]
+        scores = np.cumsum(step_weight * self.score_steps)[last_of_tie]
+        costs = np.cumsum(step_weight * self.cost_steps)[last_of_tie]
+        first_score, first_cost = weight @ self.first_scores, weight @ self.first_costs
+        return Frontier(
+            penalties=np.concatenate(([np.inf], self.penalties[last_of_tie])),
+            costs=np.concatenate(([first_cost], first_cost + costs)) / total,
+            scores=np.concatenate(([first_score], first_score + scores)) / total,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Singles:
     """Every candidate used alone: the fixed points that routers are compared with.
 
@@ -64,32 +107,39 @@ class Singles:
         return float(np.nanmin(self.costs)), float(np.nanmax(self.costs))
 
 
-def single_points(score: Floats, cost: Floats) -> Singles:
-    """Each candidate alone on its observed rows; `score` and `cost` are [n, K] with NaN for missing."""
+def single_points(score: Floats, cost: Floats, weights: Floats | None = None) -> Singles:
+    """Each candidate alone on its observed rows; `score` and `cost` are [n, K] with NaN for missing, `weights` [n]."""
     observed = _observed(score, cost)
-    counts = np.where(observed.any(axis=0), observed.sum(axis=0), np.nan)
+    weight = np.ones(len(score)) if weights is None else weights
+    counts = weight @ observed
+    counts = np.where(counts > 0, counts, np.nan)
     return Singles(
-        costs=np.where(observed, cost, 0.0).sum(axis=0) / counts,
-        scores=np.where(observed, score, 0.0).sum(axis=0) / counts,
+        costs=weight @ np.where(observed, cost, 0.0) / counts,
+        scores=weight @ np.where(observed, score, 0.0) / counts,
     )
 
 
 def sweep(quality: Floats, expected_cost: Floats, score: Floats, cost: Floats) -> Frontier:
-    """The exact frontier of forecasts judged on outcomes; every array is [n, K].
+    """The exact frontier of forecasts judged on outcomes; every array is [n, K]. See `trace`."""
+    return trace(quality, expected_cost, score, cost).frontier()
+
+
+def trace(quality: Floats, expected_cost: Floats, score: Floats, cost: Floats) -> Trace:
+    """All decisions of forecasts judged on outcomes; every array is [n, K].
 
     `quality` and `expected_cost` decide, `score` and `cost` are what came of it. Rows without any observed
     cell are left out. Raises ValueError where a forecast of an observed cell is not finite.
     """
     observed = _observed(score, cost)
-    rows = observed.any(axis=1)
-    if not rows.any():
+    rows = np.flatnonzero(observed.any(axis=1))
+    if not len(rows):
         raise ValueError("no cell was observed")
     observed = observed[rows]
     quality, expected_cost, score, cost = (array[rows] for array in (quality, expected_cost, score, cost))
     if not (np.isfinite(quality[observed]).all() and np.isfinite(expected_cost[observed]).all()):
         raise ValueError("a forecast is not finite")
     vertices, sizes = _envelopes(quality, expected_cost, observed)
-    return _walk(vertices, sizes, (quality, expected_cost), (score, cost))
+    return _walk(rows, (vertices, sizes), (quality, expected_cost), (score, cost))
 
 
 def nauc(frontier: Frontier, singles: Singles) -> float:
@@ -124,19 +174,32 @@ def quality_neutral_cost(frontier: Frontier, singles: Singles) -> float:
 
 def log_loss(quality: Floats, score: Floats) -> float:
     """Mean cross-entropy of forecast quality against observed scores (0 to 1), in nats."""
+    losses, cells = row_losses(quality, score)
+    return float(losses.sum() / cells.sum())
+
+
+def row_losses(quality: Floats, score: Floats) -> tuple[Floats, Floats]:
+    """Each row's summed cross-entropy, [n], and how many of its cells were observed, [n]."""
     observed = ~np.isnan(score)
-    forecast = np.clip(quality[observed], 1e-6, 1 - 1e-6)
-    truth = score[observed]
-    return float(-np.mean(truth * np.log(forecast) + (1 - truth) * np.log1p(-forecast)))
+    forecast = np.clip(np.where(observed, quality, 0.5), 1e-6, 1 - 1e-6)
+    truth = np.where(observed, score, 0.0)
+    losses = -(truth * np.log(forecast) + (1 - truth) * np.log1p(-forecast))
+    return np.where(observed, losses, 0.0).sum(axis=1), observed.sum(axis=1).astype(np.float64)
 
 
 def calibration_error(quality: Floats, score: Floats, bins: int = 15) -> float:
     """ECE: mean gap between forecast and observed score over equal-width bins, weighted by their cells."""
-    observed = ~np.isnan(score)
-    forecast, truth = quality[observed], score[observed]
-    bucket = np.minimum((forecast * bins).astype(np.intp), bins - 1)
-    gaps = np.bincount(bucket, forecast - truth, minlength=bins)
-    return float(np.abs(gaps).sum() / len(forecast))
+    cells = int((~np.isnan(score)).sum())
+    return float(np.abs(row_gaps(quality, score, bins).sum(axis=0)).sum() / cells)
+
+
+def row_gaps(quality: Floats, score: Floats, bins: int = 15) -> Floats:
+    """[n, bins]: forecast minus observed score, summed over a row's observed cells whose forecast lies in the bin."""
+    row, column = np.nonzero(~np.isnan(score))
+    forecast = quality[row, column]
+    bucket = np.clip((forecast * bins).astype(np.intp), 0, bins - 1)
+    gaps = np.bincount(row * bins + bucket, forecast - score[row, column], minlength=len(score) * bins)
+    return gaps.reshape(len(score), bins)
 
 
 def choices(quality: Floats, expected_cost: Floats, observed: Mask, penalty: float) -> Indices:
@@ -207,9 +270,10 @@ def _is_below(stack: Indices, sizes: Indices, rows: Indices, pushed: Indices, fo
 
 
 def _walk(
-    vertices: Indices, sizes: Indices, forecasts: tuple[Floats, Floats], outcomes: tuple[Floats, Floats]
-) -> Frontier:
+    numbers: Indices, hulls: tuple[Indices, Indices], forecasts: tuple[Floats, Floats], outcomes: tuple[Floats, Floats]
+) -> Trace:
     """Let lambda fall from infinity: rows step along their hulls in the order of all breakpoints."""
+    vertices, sizes = hulls
     quality, expected = forecasts
     score, cost = outcomes
     rows = np.arange(len(sizes))
@@ -219,14 +283,12 @@ def _walk(
     gain = quality[row, after] - quality[row, before]
     penalty = gain / (expected[row, after] - expected[row, before])
     order = np.argsort(-penalty, kind="stable")
-    penalty = penalty[order]
-    added_score = np.cumsum((score[row, after] - score[row, before])[order])
-    added_cost = np.cumsum((cost[row, after] - cost[row, before])[order])
-    last_of_tie = np.append(penalty[1:] != penalty[:-1], True)[: len(penalty)]
-    start_score, start_cost = score[rows, first].sum(), cost[rows, first].sum()
-    total = len(sizes)
-    return Frontier(
-        penalties=np.concatenate(([np.inf], penalty[last_of_tie])),
-        costs=np.concatenate(([start_cost], start_cost + added_cost[last_of_tie])) / total,
-        scores=np.concatenate(([start_score], start_score + added_score[last_of_tie])) / total,
+    return Trace(
+        rows=numbers,
+        first_scores=score[rows, first],
+        first_costs=cost[rows, first],
+        changed=row[order],
+        score_steps=(score[row, after] - score[row, before])[order],
+        cost_steps=(cost[row, after] - cost[row, before])[order],
+        penalties=penalty[order],
     )
