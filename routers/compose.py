@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,9 +74,36 @@ class Composed:
             crossed=(left, right),
         )
 
+    @classmethod
+    def restore(cls, arrays: Mapping[str, NDArray[Any]], dims: Mapping[str, int], outputs: int) -> Composed:
+        """From what `arrays` gave. Raises KeyError or ValueError where shapes disagree."""
+        left, right = (int(width) for width in arrays["crossed"])
+        columns = outputs + left + right
+        shapes = {
+            "matrix": (sum(dims.values()), columns),
+            "offset": (columns,),
+            "product_map": (left * right, outputs),
+            "means": (sum(dims.values()),),
+        }
+        for name, shape in shapes.items():
+            if arrays[name].shape != shape:
+                raise ValueError(f"array {name!r} is {arrays[name].shape}, not {shape}")
+        stored = {name: arrays[name] for name in shapes}
+        return cls(views=tuple(dims), dims=tuple(dims.values()), crossed=(left, right), **stored)
+
     @property
     def view_dims(self) -> dict[str, int]:
         return dict(zip(self.views, self.dims, strict=True))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything numeric, by name."""
+        return {
+            "matrix": self.matrix,
+            "offset": self.offset,
+            "product_map": self.product_map,
+            "means": self.means,
+            "crossed": np.array(self.crossed, dtype=np.int64),
+        }
 
     def apply(self, views: Views) -> Vectors:
         """[n, outputs] float32. Raises KeyError for a missing view, ValueError for a wrong dimension."""

@@ -24,7 +24,7 @@ from routers.metrics import (
     single_points,
     sweep,
 )
-from routers.registry import TrainedRouter
+from routers.registry import Algorithm, TrainedRouter
 from routers.split import Rows, Split, grouped_splits
 from routers.table import OutcomeTable
 
@@ -74,7 +74,7 @@ class Plan:
 
 
 def evaluate(
-    algorithm: type[TrainedRouter],
+    algorithm: Algorithm,
     table: OutcomeTable,
     views: Views,
     plan: Plan,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -13,9 +13,12 @@ from routers.table import OutcomeTable
 
 
 class TrainedRouter(Router, Protocol):
-    """A router that was trained here: it can be learned, written down and restored."""
+    """A router that was trained here, and can be written down."""
 
-    algorithm: ClassVar[str]
+    @property
+    def algorithm(self) -> str:
+        """Its name in the registry."""
+        ...
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -26,17 +29,27 @@ class TrainedRouter(Router, Protocol):
         """Everything numeric, by name."""
         ...
 
-    @classmethod
-    def fit(cls, table: OutcomeTable, views: Views, *, encoder_digest: str = "", seed: int = 0) -> Self:
+
+class Algorithm(Protocol):
+    """What can be learned and restored: a router's class, or `routers.headed.Headed` of a head's class."""
+
+    @property
+    def algorithm(self) -> str:
+        """Its name in the registry."""
+        ...
+
+    def fit(self, table: OutcomeTable, views: Views, *, encoder_digest: str = "", seed: int = 0) -> TrainedRouter:
         """Learn from a table and its queries' views. Raises TableError for a table that cannot teach."""
         ...
 
-    @classmethod
-    def restore(cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], digest: str) -> Self:
+    def restore(self, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], digest: str) -> TrainedRouter:
         """The router of a header and arrays. Raises KeyError or ValueError where they disagree."""
         ...
 
 
-ALGORITHMS: Mapping[str, type[TrainedRouter]] = {
+DEFAULT = "linear_mf"
+"""The algorithm that Loupe ships and `loupe train` takes unasked."""
+
+ALGORITHMS: Mapping[str, Algorithm] = {
     LinearMF.algorithm: LinearMF,
 }

@@ -8,7 +8,9 @@ stands at its mean.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,17 +27,26 @@ class Leverage:
     """std[k]^2 = |z @ root[k]|^2 + floor[k], for a query's leading coordinates z.
 
     Attributes:
-        root: [axes, K * axes], the candidates' roots side by side.
-        floor: [K].
+        leverage_root: [axes, K * axes], the candidates' roots side by side.
+        leverage_floor: [K].
     """
 
-    root: Floats
-    floor: Floats
+    leverage_root: Floats
+    leverage_floor: Floats
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, NDArray[Any]], candidates: int) -> Leverage:
+        """From arrays named as the attributes. Raises KeyError or ValueError where shapes disagree."""
+        shapes = {"leverage_root": (LEVERAGE_AXES, candidates * LEVERAGE_AXES), "leverage_floor": (candidates,)}
+        for name, shape in shapes.items():
+            if arrays[name].shape != shape:
+                raise ValueError(f"array {name!r} is {arrays[name].shape}, not {shape}")
+        return cls(**{name: arrays[name] for name in shapes})
 
     def std(self, coordinates: Floats) -> Floats:
         """[n, K] from [n, axes]; at most 0.5, the spread of a fair coin."""
-        turned = (coordinates @ self.root).reshape(len(coordinates), len(self.floor), LEVERAGE_AXES)
-        variance = np.einsum("nka,nka->nk", turned, turned) + self.floor
+        turned = (coordinates @ self.leverage_root).reshape(len(coordinates), len(self.leverage_floor), LEVERAGE_AXES)
+        variance = np.einsum("nka,nka->nk", turned, turned) + self.leverage_floor
         return np.asarray(np.minimum(np.sqrt(variance), 0.5), dtype=np.float64)
 
 
@@ -58,7 +69,7 @@ def leverage(features: Floats, observed: NDArray[np.bool_], residuals: Floats, r
     weights = np.zeros((features.shape[1], LEVERAGE_AXES))
     weights[:, :width] = leading
     map_to_axes = Linear(weights=weights, bias=-(centre @ weights))
-    return map_to_axes, Leverage(root=padded.reshape(LEVERAGE_AXES, -1), floor=np.array(floors))
+    return map_to_axes, Leverage(leverage_root=padded.reshape(LEVERAGE_AXES, -1), leverage_floor=np.array(floors))
 
 
 def _root_per_pattern(

@@ -9,7 +9,7 @@ from pathlib import Path
 from routers.artifact import Provenance, save
 from routers.base import Views
 from routers.evaluate import Plan, Summary, evaluate
-from routers.registry import ALGORITHMS, TrainedRouter
+from routers.registry import ALGORITHMS, Algorithm, TrainedRouter
 from routers.table import OutcomeTable, TableError
 
 
@@ -30,7 +30,7 @@ class Training:
     judged: Mapping[str, Mapping[str, Summary]]
 
 
-def find_algorithm(name: str) -> type[TrainedRouter]:
+def find_algorithm(name: str) -> Algorithm:
     """The algorithm of this name. Raises ValueError, naming those there are."""
     if name not in ALGORITHMS:
         raise ValueError(f"no router {name!r}; there is {', '.join(sorted(ALGORITHMS))}")
@@ -38,7 +38,7 @@ def find_algorithm(name: str) -> type[TrainedRouter]:
 
 
 def train(
-    algorithm: type[TrainedRouter],
+    algorithm: Algorithm,
     data: tuple[OutcomeTable, Views],
     encoder: EncoderName,
     plan: Plan,

@@ -17,7 +17,7 @@ from models.bundle import bundled
 from models.dual import DualEncoder
 from routers.evaluate import Plan, Summary
 from routers.mmr_csv import read_mmr_csv
-from routers.registry import ALGORITHMS
+from routers.registry import ALGORITHMS, DEFAULT
 from routers.table import OutcomeTable, TableError, merge
 from routers.train import EncoderName, Training, find_algorithm, train
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument("--table", action="append", required=True, type=Path, help="MMR-Bench CSV; repeatable")
     parser.add_argument("--out", required=True, type=Path, help="folder for router.npz and router.json")
-    parser.add_argument("--router", default="linear_mf", help=f"one of: {', '.join(sorted(ALGORITHMS))}")
+    parser.add_argument("--router", default=DEFAULT, help=f"one of: {', '.join(sorted(ALGORITHMS))}")
     parser.add_argument("--encoder", default="fused-lite", help="a bundled encoder's name, or a bundle's folder")
     parser.add_argument("--images", type=Path, help="folder of the images; by default each table's own")
     parser.add_argument("--embeddings", type=Path, help="keep vectors in this .npz, and start from it")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from routers.artifact import Provenance, load, save
 from routers.base import Forecast, Router, Views
-from routers.registry import TrainedRouter
+from routers.registry import Algorithm, TrainedRouter
 from routers.table import OutcomeTable, TableError
 from tests.routers.synthetic import drawn_table
 
@@ -106,13 +106,13 @@ ROUTER_CHECKS: tuple[Callable[[Router], None], ...] = (
 )
 
 
-def check_training_again_gives_the_same_router(algorithm: type[TrainedRouter], folder: Path) -> None:
+def check_training_again_gives_the_same_router(algorithm: Algorithm, folder: Path) -> None:
     table, views = drawn_table()
     first, second = (algorithm.fit(table, views, seed=3) for _ in range(2))
     _assert_equal(first.forecast(views), second.forecast(views), tolerance=0.0)
 
 
-def check_a_loaded_router_forecasts_what_the_saved_one_did(algorithm: type[TrainedRouter], folder: Path) -> None:
+def check_a_loaded_router_forecasts_what_the_saved_one_did(algorithm: Algorithm, folder: Path) -> None:
     table, views = drawn_table(missing=0.2)
     router = algorithm.fit(table, views, encoder_digest="e" * 64)
     digest = save(router, folder, Provenance(encoder_name="drawn", table_sha256=table.digest))
@@ -124,7 +124,7 @@ def check_a_loaded_router_forecasts_what_the_saved_one_did(algorithm: type[Train
     assert dict(loaded.view_dims) == dict(router.view_dims)
 
 
-def check_missing_cells_are_not_taken_for_failures(algorithm: type[TrainedRouter], folder: Path) -> None:
+def check_missing_cells_are_not_taken_for_failures(algorithm: Algorithm, folder: Path) -> None:
     table, views = drawn_table()
     score = np.full_like(table.score, 0.9)
     score[::2, 0] = np.nan  # half of the first candidate's cells: zeros in their place would halve its mean
@@ -132,7 +132,7 @@ def check_missing_cells_are_not_taken_for_failures(algorithm: type[TrainedRouter
     assert router.forecast(views).quality[:, 0].mean() == pytest.approx(0.9, abs=0.03)
 
 
-def check_row_order_changes_nothing_that_matters(algorithm: type[TrainedRouter], folder: Path) -> None:
+def check_row_order_changes_nothing_that_matters(algorithm: Algorithm, folder: Path) -> None:
     table, views = drawn_table(missing=0.2)
     order = np.random.default_rng(5).permutation(len(table))
     shuffled = algorithm.fit(table.take(order), _taken(views, order))
@@ -141,7 +141,7 @@ def check_row_order_changes_nothing_that_matters(algorithm: type[TrainedRouter],
     assert gap.mean() < 0.02  # folds are drawn by group, so only sums differ
 
 
-def check_a_table_of_texts_teaches(algorithm: type[TrainedRouter], folder: Path) -> None:
+def check_a_table_of_texts_teaches(algorithm: Algorithm, folder: Path) -> None:
     table, views = drawn_table()
     bare = {name: rows if name == "text" else np.zeros_like(rows) for name, rows in views.items()}
     forecast = algorithm.fit(table, bare).forecast(bare)
@@ -149,7 +149,7 @@ def check_a_table_of_texts_teaches(algorithm: type[TrainedRouter], folder: Path)
         assert np.isfinite(values).all()
 
 
-def check_a_candidate_without_outcomes_is_refused(algorithm: type[TrainedRouter], folder: Path) -> None:
+def check_a_candidate_without_outcomes_is_refused(algorithm: Algorithm, folder: Path) -> None:
     table, views = drawn_table()
     score = table.score.copy()
     score[:, 1] = np.nan
@@ -157,7 +157,7 @@ def check_a_candidate_without_outcomes_is_refused(algorithm: type[TrainedRouter]
         algorithm.fit(replace(table, score=score), views)
 
 
-ALGORITHM_CHECKS: tuple[Callable[[type[TrainedRouter], Path], None], ...] = (
+ALGORITHM_CHECKS: tuple[Callable[[Algorithm, Path], None], ...] = (
     check_training_again_gives_the_same_router,
     check_a_loaded_router_forecasts_what_the_saved_one_did,
     check_missing_cells_are_not_taken_for_failures,
@@ -167,7 +167,7 @@ ALGORITHM_CHECKS: tuple[Callable[[type[TrainedRouter], Path], None], ...] = (
 )
 
 
-def trained(algorithm: type[TrainedRouter]) -> tuple[TrainedRouter, OutcomeTable, Views]:
+def trained(algorithm: Algorithm) -> tuple[TrainedRouter, OutcomeTable, Views]:
     """A router trained on a drawn table with missing cells, for `ROUTER_CHECKS`."""
     table, views = drawn_table(missing=0.2)
     return algorithm.fit(table, views), table, views

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from routers.artifact import bundled, load
-from routers.linear_mf import QUALITY_FLOOR, LinearMF, LinearMFOptions
+from routers.calibrate import QUALITY_FLOOR
+from routers.linear_mf import LinearMF
 from routers.metrics import log_loss
+from routers.ridge import RidgeOptions
 from routers.split import grouped_splits
 from routers.table import TableError
 from tests.routers.synthetic import drawn_table
@@ -95,7 +97,7 @@ def test_table_that_cannot_teach_is_refused() -> None:
 
 def test_options_of_one_ridge_leave_nothing_to_choose() -> None:
     table, views = drawn_table()
-    router = LinearMF.fit(table, views, options=LinearMFOptions(ridges=(7.0,)))
+    router = LinearMF.fit(table, views, options=RidgeOptions(ridges=(7.0,)))
     assert router.settings["chosen_ridge"] == router.settings["chosen_token_ridge"] == 7.0
 
 
