@@ -6,6 +6,7 @@ import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def read_mmr_csv(path: Path | str, images: Path | str | None = None) -> OutcomeT
     candidates = tuple(name.removesuffix("_correct") for name in header if name.endswith("_correct"))
     if not candidates:
         raise TableError(f"{path.name}: no column ends in '_correct', so there is no candidate")
-    arrays = {
+    arrays: dict[str, Any] = {
         name: _read_numbers(path.name, columns, [candidate + suffix for candidate in candidates], len(lines))
         for name, suffix in SUFFIXES.items()
     }

@@ -1,12 +1,18 @@
-"""Splits by group: variants of one template, or questions on one image, never stand on both sides."""
+"""Splits by group: variants of one template, or questions on one image, never stand on both sides.
+
+In domain (a share of one table's groups), across data sets (all tables but one) and across modality (learn from
+text and images, be judged on text alone), as MMR-Bench (arXiv 2601.17814) judges; there, without groups.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from routers.base import Views
 
 Rows = NDArray[np.intp]
 
@@ -45,3 +51,44 @@ def grouped_folds(groups: Sequence[str], folds: int, seed: int) -> Iterator[Spli
     fold_of_row = np.random.default_rng(seed).permutation(fold_of_group)[group_of_row]
     for fold in range(folds):
         yield Split(seed=seed, train=np.flatnonzero(fold_of_row != fold), test=np.flatnonzero(fold_of_row == fold))
+
+
+def in_domain(groups: Sequence[str], rows: Rows, train: float, seeds: Iterable[int]) -> Iterator[Split]:
+    """Splits within `rows` alone (one part of a merged table), by group; row numbers are the whole table's."""
+    rows = np.sort(rows)
+    for split in grouped_splits([groups[row] for row in rows], train, seeds):
+        yield Split(seed=split.seed, train=rows[split.train], test=rows[split.test])
+
+
+def leave_out(parts: Mapping[str, Rows], name: str, groups: Sequence[str], *, seed: int = 0) -> Split:
+    """Cross-dataset: learn from every part but one, and be judged on that one. Raises ValueError for its name."""
+    if name not in parts:
+        raise ValueError(f"no part {name!r} to leave out; there is {', '.join(parts)}")
+    others = [rows for part, rows in parts.items() if part != name]
+    learned = np.unique(np.concatenate(others)) if others else np.array([], dtype=np.intp)
+    return cross_dataset(learned, parts[name], groups, seed=seed)
+
+
+def cross_dataset(train: Rows, test: Rows, groups: Sequence[str], *, seed: int = 0) -> Split:
+    """Learn from some rows, be judged on others; rows whose group stands in `test` are not learned from.
+
+    Raises ValueError when a side is empty.
+    """
+    hidden = {groups[row] for row in test}
+    learned = np.array([row for row in np.unique(train) if groups[row] not in hidden], dtype=np.intp)
+    for side, rows in (("learn from", learned), ("be judged on", test)):
+        if not len(rows):
+            raise ValueError(f"no row is left to {side}, once groups of the other side are left out")
+    return Split(seed=seed, train=learned, test=np.unique(test))
+
+
+def text_only(
+    views: Views, rows: Rows | None = None, *, text_views: Collection[str] = ("text",)
+) -> dict[str, NDArray[np.float32]]:
+    """Cross-modality: copies of the views without images at `rows` (everywhere if None): zero rows."""
+    hidden: dict[str, NDArray[np.float32]] = {}
+    for name, values in views.items():
+        hidden[name] = values.copy()
+        if name not in text_views:
+            hidden[name][slice(None) if rows is None else rows] = 0.0
+    return hidden

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,11 @@ from numpy.typing import NDArray
 from routers.base import Floats
 
 Mask = NDArray[np.bool_]
+Names = NDArray[np.str_]
 Rows = NDArray[np.intp]
+
+FURTHER = ("input_tokens", "latency_s", "weight")
+"""Arrays of numbers that a table may lack: None is a table that says nothing of them."""
 
 
 class TableError(ValueError):
@@ -37,6 +42,11 @@ class OutcomeTable:
         output_tokens: [n, K], NaN where it was not observed.
         cost_usd: [n, K] of input and output together, NaN where it was not observed.
         details: further columns as text, each n long (`answer`, `subject`, ...).
+        input_tokens: [n, K] of text and images, NaN where it was not observed.
+        latency_s: [n, K] seconds to the end of the reply, NaN where it was not observed.
+        weight: [n, K] how much a cell counts, NaN where nothing is said: see `weights`.
+        source: [n, K] where a cell comes from (`feedback`, a benchmark's name), empty where nothing is said.
+        notes: what holds for the table as a whole (`prices`: the version that its costs were computed from).
     """
 
     query_ids: tuple[str, ...]
@@ -48,6 +58,11 @@ class OutcomeTable:
     output_tokens: Floats
     cost_usd: Floats
     details: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    input_tokens: Floats | None = None
+    latency_s: Floats | None = None
+    weight: Floats | None = None
+    source: Names | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows, shape = len(self.query_ids), (len(self.query_ids), len(self.candidates))
@@ -59,9 +74,10 @@ class OutcomeTable:
             repeated = _first_repeated(names)
             if repeated is not None:
                 raise TableError(f"{kind} {repeated!r} appears twice")
-        for name, values in self.numbers():
+        for name, values in self.arrays().items():
             if values.shape != shape:
                 raise TableError(f"{name} is {values.shape}, not {shape}")
+        for name, values in self.numbers():
             self._refuse_bad_cell(name, values)
 
     @property
@@ -70,13 +86,23 @@ class OutcomeTable:
         return ~np.isnan(self.score)
 
     @property
+    def weights(self) -> Floats:
+        """[n, K] how much a cell counts: 0 where no score was observed, 1 where nothing else is said."""
+        said = np.ones(self.score.shape) if self.weight is None else np.where(np.isnan(self.weight), 1.0, self.weight)
+        return np.where(self.mask, said, 0.0)
+
+    @property
     def digest(self) -> str:
-        """sha256 over everything a router could learn from."""
+        """sha256 over everything a router could learn from; what a table lacks leaves no trace in it."""
         hashed = hashlib.sha256()
         for texts in (self.candidates, self.query_ids, self.groups, self.questions):
             hashed.update(repr(texts).encode())
-        for _, values in self.numbers():
+        for name, values in self.numbers():
+            if name in FURTHER:
+                hashed.update(name.encode())
             hashed.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+        if self.source is not None:
+            hashed.update(b"source" + repr(self.source.tolist()).encode())
         return hashed.hexdigest()
 
     def __len__(self) -> int:
@@ -85,16 +111,15 @@ class OutcomeTable:
     def take(self, rows: Sequence[int] | Rows) -> OutcomeTable:
         """The table of these rows, in their order."""
         chosen = [int(row) for row in rows]
-        return OutcomeTable(
+        cut: dict[str, Any] = {name: values[chosen] for name, values in self.arrays().items()}
+        return replace(
+            self,
             query_ids=tuple(self.query_ids[row] for row in chosen),
             groups=tuple(self.groups[row] for row in chosen),
             questions=tuple(self.questions[row] for row in chosen),
             image_paths=tuple(self.image_paths[row] for row in chosen),
-            candidates=self.candidates,
-            score=self.score[chosen],
-            output_tokens=self.output_tokens[chosen],
-            cost_usd=self.cost_usd[chosen],
             details={name: tuple(column[row] for row in chosen) for name, column in self.details.items()},
+            **cut,
         )
 
     def select(self, candidates: Sequence[str]) -> OutcomeTable:
@@ -103,19 +128,21 @@ class OutcomeTable:
         if missing:
             raise TableError(f"no candidate {missing[0]!r} in this table; there is {', '.join(self.candidates)}")
         columns = [self.candidates.index(name) for name in candidates]
-        return replace(
-            self,
-            candidates=tuple(candidates),
-            score=self.score[:, columns],
-            output_tokens=self.output_tokens[:, columns],
-            cost_usd=self.cost_usd[:, columns],
-        )
+        cut: dict[str, Any] = {name: values[:, columns] for name, values in self.arrays().items()}
+        return replace(self, candidates=tuple(candidates), **cut)
 
     def numbers(self) -> Iterator[tuple[str, Floats]]:
-        """The three [n, K] arrays by name."""
+        """The [n, K] arrays of numbers by name: `score`, `output_tokens`, `cost_usd`, and those of `FURTHER` it has."""
         yield "score", self.score
         yield "output_tokens", self.output_tokens
         yield "cost_usd", self.cost_usd
+        further = (self.input_tokens, self.latency_s, self.weight)
+        yield from ((name, values) for name, values in zip(FURTHER, further, strict=True) if values is not None)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Every [n, K] array that the table has, by name: its numbers and its sources."""
+        source = {} if self.source is None else {"source": self.source}
+        return {**dict(self.numbers()), **source}
 
     def _refuse_bad_cell(self, name: str, values: Floats) -> None:
         high = 1.0 if name == "score" else np.finfo(np.float64).max
@@ -132,29 +159,22 @@ class OutcomeTable:
 def merge(tables: Sequence[OutcomeTable]) -> OutcomeTable:
     """The union of queries and candidates; what no table observed is missing.
 
-    A query id that stands in several tables is one row, and its cells must not contradict each other.
+    A query id that stands in several tables is one row, and its cells must not contradict each other. Notes that
+    differ are kept side by side (`a + b`): costs of two price lists, say, are then no longer comparable.
     """
     if not tables:
         raise TableError("no table to merge")
     candidates = tuple(dict.fromkeys(name for table in tables for name in table.candidates))
-    place = {name: column for column, name in enumerate(candidates)}
-    sources: dict[str, tuple[OutcomeTable, int]] = {}
+    first: dict[str, tuple[OutcomeTable, int]] = {}
     for table in tables:
         for row, query_id in enumerate(table.query_ids):
-            seen, seen_row = sources.setdefault(query_id, (table, row))
+            seen, seen_row = first.setdefault(query_id, (table, row))
             if seen.questions[seen_row] != table.questions[row]:
                 raise TableError(f"query id {query_id!r} names two different questions")
-    row_of = {query_id: row for row, query_id in enumerate(sources)}
-    arrays = {name: np.full((len(sources), len(candidates)), np.nan) for name, _ in tables[0].numbers()}
-    for table in tables:
-        rows = [row_of[query_id] for query_id in table.query_ids]
-        cells = np.ix_(rows, [place[name] for name in table.candidates])
-        for name, values in table.numbers():
-            arrays[name][cells] = _joined(arrays[name][cells], values, f"{name} in the merged tables")
-    kept = list(sources.values())
+    kept = list(first.values())
     names = dict.fromkeys(name for table in tables for name in table.details)
     return OutcomeTable(
-        query_ids=tuple(sources),
+        query_ids=tuple(first),
         groups=tuple(table.groups[row] for table, row in kept),
         questions=tuple(table.questions[row] for table, row in kept),
         image_paths=tuple(table.image_paths[row] for table, row in kept),
@@ -163,15 +183,51 @@ def merge(tables: Sequence[OutcomeTable]) -> OutcomeTable:
             name: tuple(table.details[name][row] if name in table.details else "" for table, row in kept)
             for name in names
         },
-        **arrays,
+        notes=_joined_notes([table.notes for table in tables]),
+        **_joined_arrays(tables, tuple(first), candidates),
     )
 
 
-def _joined(old: Floats, new: Floats, what: str) -> Floats:
-    both = ~np.isnan(old) & ~np.isnan(new)
-    if not np.array_equal(old[both], new[both]):
-        raise TableError(f"{what}: one query has two different values for one candidate")
-    return np.where(np.isnan(old), new, old)
+def _joined_arrays(
+    tables: Sequence[OutcomeTable], query_ids: tuple[str, ...], candidates: tuple[str, ...]
+) -> dict[str, Any]:
+    """Each array that any table has, over all queries and candidates."""
+    row_of = {query_id: row for row, query_id in enumerate(query_ids)}
+    column_of = {name: column for column, name in enumerate(candidates)}
+    joined: dict[str, NDArray[Any]] = {}
+    for table in tables:
+        rows = np.array([row_of[query_id] for query_id in table.query_ids], dtype=np.intp)
+        cells = np.ix_(rows, np.array([column_of[name] for name in table.candidates], dtype=np.intp))
+        for name, values in table.arrays().items():
+            shape = (len(query_ids), len(candidates))
+            if name not in joined:
+                joined[name] = np.full(shape, "" if name == "source" else np.nan, dtype=values.dtype)
+            elif name == "source":  # room for the longer names of the two
+                joined[name] = joined[name].astype(np.result_type(joined[name], values))
+            old = joined[name][cells]
+            _refuse_contradiction(name, table, old, values)
+            joined[name][cells] = np.where(_is_missing(old), values, old)
+    return joined
+
+
+def _refuse_contradiction(name: str, table: OutcomeTable, old: NDArray[Any], new: NDArray[Any]) -> None:
+    contradictions = np.argwhere((old != new) & ~_is_missing(old) & ~_is_missing(new))
+    if len(contradictions):
+        row, column = (int(index) for index in contradictions[0])
+        raise TableError(
+            f"{name} of {table.candidates[column]!r} for query {table.query_ids[row]!r} "
+            f"has two different values in the merged tables: {old[row, column]} and {new[row, column]}"
+        )
+
+
+def _is_missing(values: NDArray[Any]) -> Mask:
+    return np.asarray(values == "" if values.dtype.kind == "U" else np.isnan(values), dtype=np.bool_)
+
+
+def _joined_notes(notes: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Values that differ stand side by side; a table that says nothing of a name is `unstated`."""
+    names = dict.fromkeys(name for part in notes for name in part)
+    return {name: " + ".join(dict.fromkeys(part.get(name, "unstated") for part in notes)) for name in names}
 
 
 def _first_repeated(names: Sequence[str]) -> str | None:

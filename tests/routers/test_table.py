@@ -106,3 +106,90 @@ def test_digest_tells_tables_apart() -> None:
     ]
     assert table.digest == drawn_table()[0].digest
     assert len({table.digest, *(other.digest for other in others)}) == 4
+
+
+def further_table(groups: int = 6) -> OutcomeTable:
+    """A drawn table that says everything a table can say."""
+    table, _ = drawn_table(groups=groups, missing=0.3)
+    random = np.random.default_rng(1)
+    drawn = [np.where(table.mask, random.integers(1, 9, table.score.shape) / 4, np.nan) for _ in range(3)]
+    return replace(
+        table,
+        input_tokens=drawn[0],
+        latency_s=drawn[1],
+        weight=drawn[2],
+        source=np.where(table.mask, "drawn", ""),
+        notes={"prices": "v1"},
+    )
+
+
+def test_further_arrays_follow_their_rows_and_columns() -> None:
+    table = further_table()
+    part = table.take([5, 2]).select(["candidate-3", "candidate-0"])
+    assert list(part.arrays()) == [
+        "score",
+        "output_tokens",
+        "cost_usd",
+        "input_tokens",
+        "latency_s",
+        "weight",
+        "source",
+    ]
+    for name, values in part.arrays().items():
+        np.testing.assert_array_equal(values, table.arrays()[name][[5, 2]][:, [3, 0]], err_msg=name)
+    assert part.notes == {"prices": "v1"}
+
+
+def test_further_arrays_of_another_shape_or_below_0_are_refused() -> None:
+    table = further_table()
+    for name in ("input_tokens", "latency_s", "weight"):
+        with pytest.raises(TableError, match=f"{name} is"):
+            replace(table, **{name: table.score[:1]})
+        with pytest.raises(TableError, match=f"{name} of 'candidate-0'"):
+            replace(table, **{name: np.full(table.score.shape, -1.0)})
+    with pytest.raises(TableError, match="source is"):
+        replace(table, source=np.full((1, 1), "x"))
+
+
+def test_weights_are_1_where_nothing_is_said_and_0_where_nothing_was_observed() -> None:
+    table, _ = drawn_table(groups=2, missing=0.3)
+    assert (table.weights == table.mask).all()
+    weight = np.full(table.score.shape, np.nan)
+    weight[0] = 2.5
+    weights = replace(table, weight=weight).weights
+    assert (weights[0] == np.where(table.mask[0], 2.5, 0)).all()
+    assert (weights[1:] == table.mask[1:]).all()
+
+
+def test_digest_knows_further_arrays_and_forgets_absent_ones() -> None:
+    bare, _ = drawn_table(groups=6, missing=0.3)
+    table = further_table()
+    digests = {bare.digest, table.digest}
+    digests |= {replace(bare, **{name: values}).digest for name, values in table.arrays().items() if name != "score"}
+    assert replace(table, input_tokens=None, latency_s=None, weight=None, source=None).digest == bare.digest
+    assert len(digests) == 6  # tokens and cost are bare's own
+
+
+def test_merge_joins_further_arrays_where_one_table_has_them() -> None:
+    full = further_table()
+    bare = replace(full, input_tokens=None, latency_s=None, weight=None, source=None, notes={})
+    named = replace(bare, source=np.where(bare.mask, "another, longer name", ""))
+    whole = merge([full.take(range(12)), named.take(range(12, 24))])
+    np.testing.assert_array_equal(whole.arrays()["input_tokens"][:12], full.arrays()["input_tokens"][:12])
+    assert np.isnan(whole.arrays()["weight"][12:]).all()
+    assert set(whole.arrays()["source"][12:].ravel()) == {"", "another, longer name"}
+    assert whole.notes == {"prices": "v1 + unstated"}
+    assert merge([bare.take(range(12)), bare.take(range(12, 24))]).input_tokens is None
+
+
+def test_merge_says_which_cell_contradicts() -> None:
+    table, _ = drawn_table()
+    score = table.score.copy()
+    score[4, 2] = 1 - score[4, 2]
+    with pytest.raises(
+        TableError, match=r"score of 'candidate-2' for query 'q4' has two different values.*[01]\.0 and"
+    ):
+        merge([table, replace(table, score=score)])
+    with pytest.raises(TableError, match="source of 'candidate-0'"):
+        sources = [np.full(table.score.shape, name) for name in ("a", "bb")]
+        merge([replace(table, source=source) for source in sources])

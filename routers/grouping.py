@@ -1,0 +1,88 @@
+"""Which queries belong together: those that share a given group, an image or a question's template.
+
+Rule: what belongs together never stands on both sides of a split; sharing is transitive.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.table import OutcomeTable
+
+KEYS = ("group", "image", "template")
+"""What queries can share."""
+
+_NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)*")
+_SPACE = re.compile(r"\s+")
+
+
+def template(question: str) -> str:
+    """The question in lower case with every number as `#` and single spaces: variants of one have it in common."""
+    return _SPACE.sub(" ", _NUMBER.sub("#", question.lower())).strip()
+
+
+def joined_groups(
+    table: OutcomeTable, *, by: Collection[str] = ("group",), image_hashes: Sequence[str | None] | None = None
+) -> tuple[str, ...]:
+    """n names: queries that share any key of `by`, be it through others, share a name (their first query's group).
+
+    `image` compares `image_hashes` (n, None without image); without them the table's own `image_sha256` column,
+    else its image paths. Raises ValueError for an unknown key, none at all, or hashes of another length.
+    """
+    unknown = [key for key in by if key not in KEYS]
+    if unknown or not by:
+        raise ValueError(
+            f"queries cannot be grouped by {unknown[0] if unknown else 'nothing'!r}; use {', '.join(KEYS)}"
+        )
+    if image_hashes is not None and len(image_hashes) != len(table):
+        raise ValueError(f"{len(image_hashes)} image hashes for {len(table)} queries")
+    parents = np.arange(len(table))
+    for key in by:
+        first: dict[str, int] = {}
+        for row, shared in enumerate(_shared(table, key, image_hashes)):
+            if shared is not None:
+                _join(parents, first.setdefault(shared, row), row)
+    names = _distinct_names(table, [_root(parents, row) for row in range(len(table))])
+    return tuple(names)
+
+
+def _shared(table: OutcomeTable, key: str, image_hashes: Sequence[str | None] | None) -> Sequence[str | None]:
+    if key == "group":
+        return table.groups
+    if key == "template":
+        return [template(question) for question in table.questions]
+    if image_hashes is not None:
+        return image_hashes
+    if "image_sha256" in table.details:
+        return [known or None for known in table.details["image_sha256"]]
+    return [None if path is None else str(path) for path in table.image_paths]
+
+
+def _join(parents: NDArray[np.intp], one: int, other: int) -> None:
+    """The smaller root stands for both: a group is known by its first query."""
+    one, other = _root(parents, one), _root(parents, other)
+    parents[max(one, other)] = min(one, other)
+
+
+def _root(parents: NDArray[np.intp], row: int) -> int:
+    while parents[row] != row:
+        parents[row] = parents[parents[row]]
+        row = int(parents[row])
+    return row
+
+
+def _distinct_names(table: OutcomeTable, roots: Sequence[int]) -> list[str]:
+    """A root's own group name, unless another root has it too (then groups were not among the keys): its query id."""
+    groups_of: dict[str, set[int]] = {}
+    for root in roots:
+        groups_of.setdefault(table.groups[root], set()).add(root)
+    return [
+        table.groups[root]
+        if len(groups_of[table.groups[root]]) == 1
+        else f"{table.groups[root]} / {table.query_ids[root]}"
+        for root in roots
+    ]
