@@ -199,7 +199,7 @@ def row_gaps(quality: Floats, score: Floats, bins: int = 15) -> Floats:
     forecast = quality[row, column]
     bucket = np.clip((forecast * bins).astype(np.intp), 0, bins - 1)
     gaps = np.bincount(row * bins + bucket, forecast - score[row, column], minlength=len(score) * bins)
-    return gaps.reshape(len(score), bins)
+    return np.asarray(gaps.reshape(len(score), bins), dtype=np.float64)
 
 
 def choices(quality: Floats, expected_cost: Floats, observed: Mask, penalty: float) -> Indices:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from routers.base import Forecast
-from routers.evaluate import BASELINES, Judgement, Plan, Summary, evaluate, judge_forecast
+from routers.evaluate import Plan, Summary, evaluate
+from routers.judging import BASELINES, Judgement, Policy, judge
 from routers.linear_mf import LinearMF
+from routers.protocol import Shared
 from tests.routers.synthetic import drawn_table
 
 
@@ -43,7 +45,8 @@ def test_each_part_is_judged_among_the_candidates_it_observed() -> None:
 def test_perfect_forecast_is_the_oracle() -> None:
     table, _ = drawn_table()
     perfect = Forecast(table.score, np.zeros_like(table.score), table.output_tokens, table.output_tokens)
-    found = judge_forecast(perfect, table.cost_usd, table)
+    decided = Shared().decide(perfect.quality, table.cost_usd, table)
+    found = judge(Policy("perfect", decided, perfect), table, Shared())
     assert found.accuracy == table.score.max(axis=1).mean()
     assert found.ece == 0
     assert found.token_coverage == 1
