@@ -1,56 +1,65 @@
-"""MMR-Bench's wide CSV: one row a query, `<M>_correct`, `<M>_token`, `<M>_cost` per candidate."""
+"""MMR-Bench's wide CSV: one row a query, `<M>_correct`, `<M>_token`, `<M>_cost` per candidate.
+
+`<M>_prompt_token`, `<M>_latency`, `<M>_weight` and `<M>_source` are ours, and stand only in files that have them.
+"""
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from routers.base import Floats
 from routers.table import OutcomeTable, TableError
+from routers.wide_csv import Columns, names_in, numbers_in, read_columns, write_columns, written
 
 REQUIRED = ("dataset_idx", "question")
 """Columns that every file has; `group`, `img_path` and others may be left out."""
 
 SUFFIXES = {"score": "_correct", "output_tokens": "_token", "cost_usd": "_cost"}
+FURTHER_SUFFIXES = {
+    "input_tokens": "_prompt_token",
+    "latency_s": "_latency",
+    "weight": "_weight",
+    "source": "_source",
+}
+
+IMAGE_FOLDERS = {"SEEDBench2_Plus": "SEEDBenchv2Plus"}
+"""Beginning of a `dataset_idx` -> folder of its images, where the two differ."""
+
+_IMAGE_ENDINGS = (".jpg", ".png", ".jpeg", ".webp")
 
 
 def read_mmr_csv(path: Path | str, images: Path | str | None = None) -> OutcomeTable:
     """Read one file. Image paths are taken relative to `images`, by default the file's own folder.
 
     An empty cell (or `nan`) is missing. Without a `group` column the image's path is the group, else the
-    question's text. Raises TableError, which says row and column, and OSError.
+    question's text. A file that names no image at all is MMR-Bench's own: `MathVista_12` has its image at
+    `MathVista/12.jpg` (or `images/MathVista/12.jpg`), if that file is there. Raises TableError, which says row and
+    column, and OSError.
     """
     path = Path(path)
-    header, lines = _read_lines(path)
+    columns = read_columns(path)
     for name in REQUIRED:
-        if name not in header:
+        if name not in columns:
             raise TableError(f"{path.name}: no column {name!r}; is this an MMR-Bench table?")
-    cells = zip(*lines, strict=True) if lines else [()] * len(header)
-    columns: dict[str, tuple[str, ...]] = dict(zip(header, cells, strict=True))
-    candidates = tuple(name.removesuffix("_correct") for name in header if name.endswith("_correct"))
+    candidates = tuple(name.removesuffix("_correct") for name in columns if name.endswith("_correct"))
     if not candidates:
         raise TableError(f"{path.name}: no column ends in '_correct', so there is no candidate")
-    arrays: dict[str, Any] = {
-        name: _read_numbers(path.name, columns, [candidate + suffix for candidate in candidates], len(lines))
-        for name, suffix in SUFFIXES.items()
-    }
-    image_names = columns.get("img_path", ("",) * len(lines))
-    questions = columns["question"]
-    fallback = tuple(image or question for image, question in zip(image_names, questions, strict=True))
-    root = path.parent if images is None else Path(images)
     taken = {"dataset_idx", "question", "group", "img_path"}
-    taken.update(candidate + suffix for candidate in candidates for suffix in SUFFIXES.values())
+    arrays = _read_arrays(path.name, columns, candidates, taken)
+    ids, questions = columns["dataset_idx"], columns["question"]
+    image_names = columns.get("img_path", ("",) * len(ids))
+    root = path.parent if images is None else Path(images)
+    fallback = tuple(image or question for image, question in zip(image_names, questions, strict=True))
     try:
         return OutcomeTable(
-            query_ids=columns["dataset_idx"],
+            query_ids=ids,
             groups=columns.get("group", fallback),
             questions=questions,
-            image_paths=tuple(root / name if name else None for name in image_names),
+            image_paths=tuple(root / name if name else None for name in image_names)
+            if any(image_names)
+            else _images_by_id(ids, root),
             candidates=candidates,
             details={name: column for name, column in columns.items() if name not in taken},
             **arrays,
@@ -60,68 +69,62 @@ def read_mmr_csv(path: Path | str, images: Path | str | None = None) -> OutcomeT
 
 
 def write_mmr_csv(table: OutcomeTable, path: Path | str) -> None:
-    """Write a table so that `read_mmr_csv` reads the same back; image paths are relative to the file."""
+    """Write a table so that `read_mmr_csv` reads the same back, `notes` aside; image paths are relative to the file.
+
+    Raises TableError where two columns would have one name, and OSError.
+    """
     path = Path(path)
-    numbers = dict(table.numbers())
-    header = ["dataset_idx", "group", "question", "img_path", *table.details]
-    columns: list[Sequence[str]] = [table.query_ids, table.groups, table.questions]
-    columns.append([_relative(image, path.parent) for image in table.image_paths])
-    columns.extend(table.details.values())
+    columns: list[tuple[str, Sequence[str]]] = [
+        ("dataset_idx", table.query_ids),
+        ("group", table.groups),
+        ("question", table.questions),
+        ("img_path", [_relative(image, path.parent) for image in table.image_paths]),
+        *table.details.items(),
+    ]
     for column, candidate in enumerate(table.candidates):
-        for name, suffix in SUFFIXES.items():
-            header.append(candidate + suffix)
-            columns.append([_written(value) for value in numbers[name][:, column].tolist()])
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(zip(*columns, strict=True))
+        for name, values in table.arrays().items():
+            cells = values[:, column]
+            suffix = (SUFFIXES | FURTHER_SUFFIXES)[name]
+            columns.append((candidate + suffix, cells.tolist() if name == "source" else written(cells)))
+    write_columns(path, columns)
 
 
-def _read_lines(path: Path) -> tuple[list[str], list[list[str]]]:
+def _read_arrays(file: str, columns: Columns, candidates: Sequence[str], taken: set[str]) -> dict[str, Any]:
+    """Every array that the file has; adds the columns it is read from to `taken`."""
+    rows = len(columns["dataset_idx"])
+    arrays: dict[str, Any] = {}
+    for name, suffix in (SUFFIXES | FURTHER_SUFFIXES).items():
+        # `a_prompt_token` is a candidate `a_prompt`'s output before it is `a`'s input.
+        names = [candidate + suffix for candidate in candidates]
+        own = {column: columns[column] for column in names if column in columns and column not in taken}
+        taken.update(own)
+        if name == "source" and own:
+            arrays[name] = names_in(own, names, rows)
+        elif name in SUFFIXES or own:
+            arrays[name] = numbers_in(file, own, names, rows)
+    return arrays
+
+
+def _images_by_id(ids: Sequence[str], root: Path) -> tuple[Path | None, ...]:
+    """Image files by MMR-Bench's rule; every folder is listed once."""
+    folders: dict[str, dict[str, Path]] = {}
+    paths: list[Path | None] = []
+    for query_id in ids:
+        dataset, _, number = query_id.rpartition("_")
+        if dataset not in folders:
+            name = IMAGE_FOLDERS.get(dataset, dataset)
+            is_plain = name not in ("", "..") and Path(name).name == name
+            folders[dataset] = _listed(root / name) or _listed(root / "images" / name) if is_plain else {}
+        files = folders[dataset]
+        paths.append(next((files[number + end] for end in _IMAGE_ENDINGS if number + end in files), None))
+    return tuple(paths)
+
+
+def _listed(folder: Path) -> dict[str, Path]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, None)
-            lines = [line for line in reader if line]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise TableError(f"{path.name}: not a CSV file in UTF-8: {error}") from error
-    if header is None:
-        raise TableError(f"{path.name}: the file is empty")
-    repeated = sorted(name for name in set(header) if header.count(name) > 1)
-    if repeated:
-        raise TableError(f"{path.name}: column {repeated[0]!r} appears twice")
-    for number, line in enumerate(lines, start=1):
-        if len(line) != len(header):
-            raise TableError(f"{path.name}: row {number} has {len(line)} cells, the header {len(header)}")
-    return header, lines
-
-
-def _read_numbers(file: str, columns: dict[str, tuple[str, ...]], names: list[str], rows: int) -> Floats:
-    numbers = np.full((rows, len(names)), np.nan)
-    for place, name in enumerate(names):
-        cells = columns.get(name)
-        if cells is None:
-            continue
-        try:
-            numbers[:, place] = np.array([cell or "nan" for cell in cells], dtype=np.float64)
-        except ValueError:
-            raise _bad_number(file, name, cells) from None
-    return numbers
-
-
-def _bad_number(file: str, column: str, cells: Sequence[str]) -> TableError:
-    for row, cell in enumerate(cells, start=1):
-        try:
-            float(cell or "nan")
-        except ValueError:
-            return TableError(f"{file}: row {row}, column {column!r}: {cell[:40]!r} is not a number")
-    return TableError(f"{file}: column {column!r} holds something that is not a number")
-
-
-def _written(value: float) -> str:
-    if value != value:  # NaN: a missing cell is written as nothing
-        return ""
-    return str(int(value)) if value == int(value) else repr(value)
+        return {path.name: path for path in folder.iterdir()}
+    except (OSError, ValueError):  # no such folder, or an id that no path can hold
+        return {}
 
 
 def _relative(image: Path | None, folder: Path) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given
 
 from routers.mmr_csv import read_mmr_csv, write_mmr_csv
 from routers.table import OutcomeTable, TableError
@@ -98,6 +100,83 @@ def test_real_tables_are_read_and_written_back(tmp_path: Path) -> None:
         assert all(path is not None and path.is_file() for path in table.image_paths)
         write_mmr_csv(table, tmp_path / "out.csv")
         _assert_same(read_mmr_csv(tmp_path / "out.csv"), replace(table, image_paths=table.image_paths))
+
+
+def test_words_for_right_and_wrong_are_numbers(tmp_path: Path) -> None:
+    table = read_mmr_csv(written_csv(tmp_path, "dataset_idx,question,a_correct\n1,x,True\n2,y,False\n3,z,\n4,z,0.25\n"))
+    np.testing.assert_array_equal(table.score[:, 0], [1, 0, np.nan, 0.25])
+
+
+def test_further_columns_are_read_where_they_stand(tmp_path: Path) -> None:
+    header = "dataset_idx,question,a_correct,a_prompt_token,a_latency,a_weight,a_source,b_correct,b_token"
+    table = read_mmr_csv(written_csv(tmp_path, f"{header}\n1,x,1,311,0.5,2,feedback,0,7\n2,y,,,,,,,\n"))
+    assert table.details == {}
+    for name, expected in (("input_tokens", 311), ("latency_s", 0.5), ("weight", 2)):
+        np.testing.assert_array_equal(table.arrays()[name], [[expected, np.nan], [np.nan, np.nan]])
+    assert table.arrays()["source"].tolist() == [["feedback", ""], ["", ""]]
+    assert read_mmr_csv(written_csv(tmp_path, PLAIN)).input_tokens is None
+
+
+def test_output_tokens_of_a_candidate_called_prompt_are_not_input_tokens_of_another(tmp_path: Path) -> None:
+    header = "dataset_idx,question,a_correct,a_prompt_correct,a_prompt_token,a_prompt_prompt_token"
+    table = read_mmr_csv(written_csv(tmp_path, f"{header}\n1,x,1,0,5,6\n"))
+    np.testing.assert_array_equal(table.output_tokens, [[np.nan, 5]])
+    np.testing.assert_array_equal(table.arrays()["input_tokens"], [[np.nan, 6]])
+
+
+def test_images_of_the_benchmark_itself_are_found_by_their_id(tmp_path: Path) -> None:
+    for name in ("MathVista/12.jpg", "SEEDBenchv2Plus/0.png", "images/OCRBench/3.jpg", "secret.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    ids = ("MathVista_12", "SEEDBench2_Plus_0", "OCRBench_3", "MathVista_13", "._secret", "plain", "a\0_1")
+    table = read_mmr_csv(
+        written_csv(tmp_path, "dataset_idx,question,a_correct\n" + "".join(f"{name},q,1\n" for name in ids))
+    )
+    found = [tmp_path / name for name in ("MathVista/12.jpg", "SEEDBenchv2Plus/0.png", "images/OCRBench/3.jpg")]
+    assert table.image_paths == (*found, None, None, None, None)
+    assert set(table.groups) == {"q"}, "groups do not depend on which files are there"
+
+
+def test_long_cells_are_read(tmp_path: Path) -> None:
+    question = "why? " * 50_000
+    assert read_mmr_csv(written_csv(tmp_path, f"dataset_idx,question,a_correct\n1,{question},1\n")).questions == (
+        question,
+    )
+
+
+def test_columns_that_would_share_a_name_are_not_written(tmp_path: Path) -> None:
+    drawn, _ = drawn_table(groups=1)
+    table = replace(drawn, details={"group": drawn.groups})
+    with pytest.raises(TableError, match="two columns would be called 'group'"):
+        write_mmr_csv(table, tmp_path / "out.csv")
+    with pytest.raises(TableError, match="is no text"):
+        write_mmr_csv(replace(drawn, questions=("\ud800",) * len(drawn)), tmp_path / "out.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+NUMBERS = st.one_of(st.just(float("nan")), st.floats(0, 1e300, allow_subnormal=True), st.just(-0.0))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+@given(st.lists(st.tuples(TEXTS, NUMBERS, NUMBERS), min_size=1, max_size=4))
+def test_any_text_and_any_number_come_back_to_the_bit(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, float, float]]
+) -> None:
+    texts, costs, seconds = zip(*rows, strict=True)
+    drawn = drawn_table(groups=1)[0].take(range(len(rows))).select(["candidate-0"])
+    table = replace(
+        drawn,
+        questions=texts,
+        cost_usd=np.array(costs)[:, None],
+        latency_s=np.array(seconds)[:, None],
+        details={"answer": texts},
+    )
+    path = tmp_path_factory.mktemp("bits") / "out.csv"
+    write_mmr_csv(table, path)
+    found = read_mmr_csv(path)
+    assert (found.questions, found.details) == (texts, {"answer": texts})
+    for name in ("cost_usd", "latency_s"):
+        assert found.arrays()[name].tobytes() == table.arrays()[name].tobytes(), name
 
 
 def _assert_same(found: OutcomeTable, expected: OutcomeTable) -> None:

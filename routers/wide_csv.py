@@ -1,0 +1,105 @@
+"""Wide CSV files: one row a query, some columns of text and some of numbers per candidate.
+
+Every refusal is a TableError that says the file, the row (1 is the first below the header), the column and the value.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from routers.base import Floats
+from routers.table import Names, TableError
+from routers.whole_file import whole_file
+
+CELL_CHARACTERS = 16_000_000
+"""The longest cell that is read; the csv module's own limit is below some answers of benchmarks."""
+
+_WORDS = {"": float("nan"), "true": 1.0, "false": 0.0}
+"""What stands for numbers beside numbers; an empty cell is missing."""
+
+Columns = Mapping[str, tuple[str, ...]]
+
+
+def read_columns(path: Path) -> Columns:
+    """The file's columns by name, as text, in their order. Raises TableError and OSError."""
+    csv.field_size_limit(max(csv.field_size_limit(), CELL_CHARACTERS))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, None)
+            lines = [line for line in reader if line]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise TableError(f"{path.name}: not a CSV file in UTF-8: {error}") from error
+    if header is None:
+        raise TableError(f"{path.name}: the file is empty")
+    repeated = sorted(name for name in set(header) if header.count(name) > 1)
+    if repeated:
+        raise TableError(f"{path.name}: column {repeated[0]!r} appears twice")
+    for number, line in enumerate(lines, start=1):
+        if len(line) != len(header):
+            raise TableError(f"{path.name}: row {number} has {len(line)} cells, the header {len(header)}")
+    cells = zip(*lines, strict=True) if lines else [()] * len(header)
+    return dict(zip(header, cells, strict=True))
+
+
+def read_header(path: Path) -> list[str]:
+    """The names of the columns alone. Raises TableError and OSError."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return next(csv.reader(file, strict=True), [])
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise TableError(f"{path.name}: not a CSV file in UTF-8: {error}") from error
+
+
+def numbers_in(file: str, columns: Columns, names: Sequence[str], rows: int) -> Floats:
+    """[rows, len(names)]; a column that the file lacks, an empty cell and `nan` are NaN."""
+    numbers = np.full((rows, len(names)), np.nan)
+    for place, name in enumerate(names):
+        cells = columns.get(name)
+        if cells is None:
+            continue
+        try:
+            numbers[:, place] = np.array([cell or "nan" for cell in cells], dtype=np.float64)
+        except ValueError:
+            numbers[:, place] = [_number(file, name, row, cell) for row, cell in enumerate(cells, start=1)]
+    return numbers
+
+
+def names_in(columns: Columns, names: Sequence[str], rows: int) -> Names:
+    """[rows, len(names)] of text; a column that the file lacks is empty."""
+    blank = ("",) * rows
+    return np.array([columns.get(name, blank) for name in names], dtype=np.str_).reshape(len(names), rows).T
+
+
+def write_columns(path: Path, columns: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Write named columns of equal length, whole or not at all. Raises TableError and OSError."""
+    header = [name for name, _ in columns]
+    repeated = sorted(name for name in set(header) if header.count(name) > 1)
+    if repeated:
+        raise TableError(f"{path.name}: two columns would be called {repeated[0]!r}")
+    try:
+        with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            writer.writerows(zip(*(cells for _, cells in columns), strict=True))
+    except UnicodeEncodeError as error:
+        raise TableError(f"{path.name}: {error.object[error.start - 20 : error.end]!r} is no text: {error}") from error
+
+
+def written(values: Floats) -> list[str]:
+    """Numbers as the shortest text that reads back to the same bits; a missing one is empty."""
+    return ["" if value != value else repr(value).removesuffix(".0") for value in values.tolist()]
+
+
+def _number(file: str, column: str, row: int, cell: str) -> float:
+    word = _WORDS.get(cell.strip().lower())
+    if word is not None:
+        return word
+    try:
+        return float(cell)
+    except ValueError:
+        raise TableError(f"{file}: row {row}, column {column!r}: {cell[:40]!r} is not a number") from None
