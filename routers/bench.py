@@ -1,0 +1,265 @@
+"""What `loupe bench` judges: tables with the views of their queries, how they are split, and one fit at a time.
+
+A block is a table that is judged by itself: it is split within (in-domain), or a router learns from other tables
+and is judged on it (cross-dataset). A task is one router on one view and one split of a block; tasks know nothing
+of each other, so they may run in any order and process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from routers.base import Floats, Views
+from routers.bootstrap import FIGURES, Resamples, rejudge
+from routers.judging import Judgement, Policy, baselines, judge, of_candidates, routed
+from routers.metrics import Frontier, Singles, single_points
+from routers.protocol import Measure
+from routers.registry import ALGORITHMS
+from routers.split import Rows, Split, grouped_splits
+from routers.table import OutcomeTable, TableError, merge
+
+VIEWS = ("both", "text", "image")
+NO_VIEW = "none"
+"""The view of the baselines, which look at no query."""
+
+BASELINE_TASK = "baselines"
+CURVE_POINTS = 241
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """A table, the views of its queries, and which of those are of the image."""
+
+    name: str
+    table: OutcomeTable
+    views: Views
+    image_views: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """A table to judge on.
+
+    Attributes:
+        name: of the table that is judged.
+        learned_from: the names of the tables that routers learn from; its own where it is split within.
+        data: the rows of all of them.
+        splits: one a seed, in row numbers of `data`.
+        text_only: whether image views are withheld from the test rows (never from training).
+    """
+
+    name: str
+    learned_from: tuple[str, ...]
+    data: Dataset
+    splits: tuple[Split, ...]
+    text_only: bool = False
+
+    def sides(self, split: Split) -> tuple[OutcomeTable, OutcomeTable]:
+        """What is known and what is tested, among the candidates that both have observed."""
+        known, test = self.data.table.take(split.train), self.data.table.take(split.test)
+        names = _seen_by_all([known, test])
+        if not names:
+            raise TableError(f"{self.name}: no candidate was observed both in training and in the test rows")
+        return known.select(names), test.select(names)
+
+    @property
+    def judged_rows(self) -> Rows:
+        """Every row that is tested under some seed."""
+        return np.unique(np.concatenate([split.test for split in self.splits]))
+
+    @property
+    def singles(self) -> tuple[tuple[str, ...], Singles]:
+        """The candidates and each one's mean cost and score over the judged rows."""
+        _, test = self.sides(self.splits[0])
+        whole = self.data.table.take(self.judged_rows).select(test.candidates)
+        return test.candidates, single_points(whole.score, whole.cost_usd)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One fit: block and split by number, `router` of the registry or `BASELINE_TASK`."""
+
+    block: int
+    router: str
+    view: str
+    split: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What came of one policy of a task.
+
+    Attributes:
+        replicates: [R, figures] of the bootstrap.
+        curve: [CURVE_POINTS] the best score that each cost of the block's grid buys, NaN below its cheapest point.
+        fit_s: seconds of fitting; predict_us: microseconds a query when all test rows are forecast at once.
+        problem: why there is no judgement; empty where there is one.
+    """
+
+    task: Task
+    policy: str
+    judgement: Judgement
+    replicates: Floats
+    curve: Floats
+    fit_s: float = float("nan")
+    predict_us: float = float("nan")
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """How blocks are judged; `clock` tells seconds."""
+
+    measure: Measure
+    replicates: int = 200
+    seed: int = 20261
+    clock: Callable[[], float] = time.perf_counter
+
+
+def within(data: Dataset, train: float, seeds: Sequence[int], *, text_only: bool = False) -> Block:
+    """A table split within, by groups."""
+    splits = tuple(grouped_splits(data.table.groups, train, seeds))
+    return Block(data.name, (data.name,), data, splits, text_only)
+
+
+def across(learned: Sequence[Dataset], judged: Dataset, seeds: Sequence[int], *, text_only: bool = False) -> Block:
+    """Learn from all rows of some tables, be judged on all rows of another; the seeds are those of the fits.
+
+    Only the candidates that both sides observed take part. Training rows of a group that is judged, and those
+    without a cell of these candidates, are left out. Raises TableError where nothing is left.
+    """
+    parts = [*learned, judged]
+    whole = merge([part.table for part in parts])
+    names = _seen_by_all([merge([part.table for part in learned]), judged.table])
+    if len(names) < 2:
+        raise TableError(
+            f"{judged.name} shares {len(names)} candidates with the tables to learn from; two are the least"
+        )
+    table = whole.select(names)
+    place = {query_id: row for row, query_id in enumerate(table.query_ids)}
+    test = np.array(sorted(place[query_id] for query_id in judged.table.query_ids), dtype=np.intp)
+    tested, hidden = {table.groups[row] for row in test}, set(test.tolist())
+    known = np.flatnonzero(table.mask.any(axis=1)).tolist()
+    train = [row for row in known if row not in hidden and table.groups[row] not in tested]
+    if not train:
+        raise TableError(f"{judged.name}: every row to learn from shares a group with the rows to judge on")
+    data = Dataset(judged.name, table, _stacked(parts, table), judged.image_views)
+    splits = tuple(Split(seed=seed, train=np.array(train, dtype=np.intp), test=test) for seed in seeds)
+    return Block(judged.name, tuple(part.name for part in learned), data, splits, text_only)
+
+
+def tasks(blocks: Sequence[Block], routers: Sequence[str], views: Sequence[str]) -> list[Task]:
+    """All fits in the order of the report: block, router, view, seed."""
+    return [
+        Task(number, router, view, split)
+        for number, block in enumerate(blocks)
+        for router in (BASELINE_TASK, *routers)
+        for view in ((NO_VIEW,) if router == BASELINE_TASK else views)
+        for split in range(len(block.splits))
+    ]
+
+
+def run_task(block: Block, task: Task, judging: Judging) -> list[Judged]:
+    """Fit, forecast, judge; one result, or one a baseline. A router that fails is a result that says why."""
+    split = block.splits[task.split]
+    known, test = block.sides(split)
+    resamples = Resamples.draw(_groups(block.data.table, block.judged_rows), judging.replicates, judging.seed)
+    weights = resamples.weights(test.groups)
+    grid = np.linspace(*block.singles[1].cost_range, CURVE_POINTS)
+
+    def judged(policy: Policy, fit_s: float = float("nan"), predict_us: float = float("nan")) -> Judged:
+        return Judged(
+            task=task,
+            policy=policy.name,
+            judgement=judge(policy, test, judging.measure),
+            replicates=rejudge(policy, test, judging.measure, weights),
+            curve=curve(policy.decided.frontier(), grid),
+            fit_s=fit_s,
+            predict_us=predict_us,
+        )
+
+    if task.router == BASELINE_TASK:
+        return [judged(policy) for policy in baselines(known, test, judging.measure)]
+    try:
+        policy, fit_s, predict_us = _fit(block, task, (known, test), judging)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return [_failed(task, f"{type(error).__name__}: {error}", judging.replicates)]
+    return [judged(policy, fit_s, predict_us)]
+
+
+def curve(frontier: Frontier, grid: Floats) -> Floats:
+    """The best score bought at or below each cost of an ascending grid; NaN where nothing is."""
+    order = np.argsort(frontier.costs, kind="stable")
+    levels = np.maximum.accumulate(frontier.scores[order])
+    place = np.searchsorted(frontier.costs[order], grid * (1 + 1e-12), side="right") - 1
+    return np.where(place >= 0, levels[np.maximum(place, 0)], np.nan)
+
+
+def restricted(data: Views, image_views: frozenset[str], view: str) -> dict[str, np.ndarray]:
+    """The views with those that are withheld zeroed, which is what an absent one looks like."""
+    return {
+        name: rows if view == "both" or (view == "image") == (name in image_views) else np.zeros_like(rows)
+        for name, rows in data.items()
+    }
+
+
+def _fit(
+    block: Block, task: Task, sides: tuple[OutcomeTable, OutcomeTable], judging: Judging
+) -> tuple[Policy, float, float]:
+    known, test = sides
+    split, data, algorithm = block.splits[task.split], block.data, ALGORITHMS[task.router]
+    seen = restricted({name: rows[split.train] for name, rows in data.views.items()}, data.image_views, task.view)
+    asked = restricted({name: rows[split.test] for name, rows in data.views.items()}, data.image_views, task.view)
+    if block.text_only:
+        asked = restricted(asked, data.image_views, "text")
+    started = judging.clock()
+    router = algorithm.fit(known, seen, seed=split.seed)
+    fitted = judging.clock()
+    forecast = router.forecast(asked)
+    done = judging.clock()
+    columns = np.array([router.candidates.index(name) for name in test.candidates], dtype=np.intp)
+    policy = routed(task.router, of_candidates(forecast, columns), sides, judging.measure)
+    return policy, fitted - started, (done - fitted) / len(test) * 1e6
+
+
+def _failed(task: Task, problem: str, replicates: int) -> Judged:
+    nothing = float("nan")
+    return Judged(
+        task=task,
+        policy=task.router,
+        judgement=Judgement(nothing, nothing, nothing, nothing),
+        replicates=np.full((replicates, len(FIGURES)), np.nan),
+        curve=np.full(CURVE_POINTS, np.nan),
+        problem=problem,
+    )
+
+
+def _seen_by_all(tables: Sequence[OutcomeTable]) -> list[str]:
+    """The candidates that every table observed, in the order of the last."""
+    seen = [{name for column, name in enumerate(table.candidates) if table.mask[:, column].any()} for table in tables]
+    return [name for name in tables[-1].candidates if all(name in names for names in seen)]
+
+
+def _groups(table: OutcomeTable, rows: Rows) -> list[str]:
+    return [table.groups[row] for row in rows]
+
+
+def _stacked(parts: Sequence[Dataset], table: OutcomeTable) -> Mapping[str, np.ndarray]:
+    """The views of a merged table's queries. Raises TableError where the parts have different views."""
+    place = {query_id: row for row, query_id in enumerate(table.query_ids)}
+    stacked: dict[str, np.ndarray] = {}
+    for part in parts:
+        if _shapes(part) != _shapes(parts[0]):
+            raise TableError(f"{part.name} and {parts[0].name} have different views")
+        rows = [place[query_id] for query_id in part.table.query_ids]
+        for name, values in part.views.items():
+            stacked.setdefault(name, np.zeros((len(table), values.shape[1]), dtype=np.float32))[rows] = values
+    return stacked
+
+
+def _shapes(part: Dataset) -> list[tuple[str, int]]:
+    return sorted((name, values.shape[1]) for name, values in part.views.items())

@@ -1,0 +1,192 @@
+"""What `loupe bench` found, as rows: over the seeds of each router, and as a text table, Markdown and JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numpy as np
+
+from routers.base import Floats
+from routers.bench import Block, Judged
+from routers.bootstrap import FIGURES, interval
+from routers.metrics import mean_and_spread
+from routers.registry import DEFAULT
+
+HEADINGS = {
+    "nauc": "nAUC",
+    "peak_score": "P_s",
+    "qnc": "QNC",
+    "accuracy": "accuracy",
+    "log_loss": "log-loss",
+    "ece": "ECE",
+}
+"""Figure -> its heading; in this order wherever they are shown."""
+
+_JSON_NAMES = {"log_loss": "logloss"}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure over seeds: mean, sample standard deviation, and the bootstrap's 95% interval of the mean."""
+
+    mean: float
+    spread: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One policy on one block.
+
+    Attributes:
+        figures: by the names of `FIGURES`.
+        reached: share of seeds in which it reaches the best single, so that its QNC is finite.
+        curve: [CURVE_POINTS] mean over the seeds.
+        problem: why a figure is missing; empty where none is.
+    """
+
+    table: str
+    learned_from: tuple[str, ...]
+    router: str
+    view: str
+    figures: Mapping[str, Figure]
+    reached: float
+    curve: Floats
+    fit_s: float
+    predict_us: float
+    problem: str
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the router that Loupe ships, seeing what it sees in service."""
+        return self.router == DEFAULT and self.view == "both"
+
+
+def rows(blocks: Sequence[Block], found: Iterable[Judged]) -> list[Row]:
+    """One row per block, policy and view, in the order in which they come."""
+    gathered: dict[tuple[int, str, str], list[Judged]] = {}
+    for judged in found:
+        gathered.setdefault((judged.task.block, judged.policy, judged.task.view), []).append(judged)
+    return [_row(blocks[block], list(of_seeds)) for (block, _, _), of_seeds in gathered.items()]
+
+
+def ranked(found: Sequence[Row], table: str) -> list[Row]:
+    """The rows of one table, the highest nAUC first; those without one last."""
+    own = [row for row in found if row.table == table]
+    return sorted(own, key=lambda row: -_or_least(row.figures["nauc"].mean))
+
+
+def as_text(found: Sequence[Row], table: str) -> str:
+    """The table for a terminal; `*` marks the router that Loupe ships."""
+    lines = [["", "router", "view", *HEADINGS.values(), "fit s", "us/query"]]
+    for row in ranked(found, table):
+        mark = "*" if row.is_default else ""
+        lines.append([mark, row.router, row.view, *(_shown(row, name) for name in HEADINGS), *_times(row)])
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place < 3 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def as_markdown(found: Sequence[Row], table: str) -> str:
+    """The table for a page."""
+    heads = ["router", "view", *HEADINGS.values(), "fit s", "us/query"]
+    lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "--:|" * (len(heads) - 2)]
+    for row in ranked(found, table):
+        name = f"**{row.router}**" if row.is_default else row.router
+        lines.append("| " + " | ".join([name, row.view, *(_shown(row, n) for n in HEADINGS), *_times(row)]) + " |")
+    return "\n".join(lines)
+
+
+def as_json(found: Iterable[Row]) -> list[dict[str, Any]]:
+    """The rows as JSON objects; what is not finite is null, and `note` says why."""
+    return [_object(row) for row in found]
+
+
+def notes(row: Row) -> list[str]:
+    """Why a figure of the row is missing."""
+    found = [row.problem] if row.problem else []
+    if row.reached < 1 and not row.problem:
+        found.append(f"qnc: infinite, the best single is not reached in {1 - row.reached:.0%} of the seeds")
+    if not row.problem:
+        missing = [name for name in HEADINGS if math.isnan(row.figures[name].mean)]
+        found += [f"{', '.join(missing)}: no meaning for this policy"] if missing else []
+    return found
+
+
+def finite(value: float) -> float | None:
+    """JSON has no infinity and no NaN."""
+    return round(value, 6) if math.isfinite(value) else None
+
+
+def _row(block: Block, of_seeds: Sequence[Judged]) -> Row:
+    first = of_seeds[0]
+    figures = {}
+    for place, name in enumerate(FIGURES):
+        mean, spread = mean_and_spread([astuple(judged.judgement)[place] for judged in of_seeds])
+        over_seeds = np.mean([judged.replicates[:, place] for judged in of_seeds], axis=0)
+        figures[name] = Figure(mean, spread, *interval(over_seeds))
+    return Row(
+        table=block.name,
+        learned_from=block.learned_from,
+        router=first.policy,
+        view=first.task.view,
+        figures=figures,
+        reached=float(np.mean([math.isfinite(judged.judgement.qnc) for judged in of_seeds])),
+        curve=np.mean([judged.curve for judged in of_seeds], axis=0),
+        fit_s=float(np.mean([judged.fit_s for judged in of_seeds])),
+        predict_us=float(np.mean([judged.predict_us for judged in of_seeds])),
+        problem=next((judged.problem for judged in of_seeds if judged.problem), ""),
+    )
+
+
+def _object(row: Row) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "table": row.table,
+        "learned_from": list(row.learned_from),
+        "router": row.router,
+        "view": row.view,
+    }
+    for name in FIGURES:
+        figure, shown = row.figures[name], _JSON_NAMES.get(name, name)
+        found[shown] = finite(figure.mean)
+        found[f"{shown}_std"] = finite(figure.spread)
+        found[f"{shown}_ci"] = [finite(figure.low), finite(figure.high)]
+    return found | {
+        "qnc_reached": finite(row.reached),
+        "fit_s": finite(row.fit_s),
+        "predict_us_per_query": finite(row.predict_us),
+        "default": row.is_default,
+        "note": "; ".join(notes(row)) or None,
+    }
+
+
+def _shown(row: Row, name: str) -> str:
+    figure = row.figures[name]
+    if math.isnan(figure.mean):
+        return "-"
+    if math.isinf(figure.mean):
+        return f"inf ({row.reached:.0%} reach)"
+    if name == "nauc" and math.isfinite(figure.low):
+        return f"{figure.mean:.3f} [{figure.low:.3f}..{figure.high:.3f}]"
+    return f"{figure.mean:.3f}" if math.isnan(figure.spread) else f"{figure.mean:.3f} ± {figure.spread:.3f}"
+
+
+def _times(row: Row) -> list[str]:
+    return [f"{value:.{digits}f}" if math.isfinite(value) else "-" for value, digits in _timed(row)]
+
+
+def _timed(row: Row) -> tuple[tuple[float, int], tuple[float, int]]:
+    return (row.fit_s, 2), (row.predict_us, 1)
+
+
+def _or_least(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
