@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,25 @@ def drawn_table(
         "image": _seen(random, latent, 12),
         "image_features": _seen(random, latent, 20),
     }
+
+
+def full_table(folder: Path, groups: int = 6) -> OutcomeTable:
+    """A drawn table that says everything a table can say; its first query has an image in `folder`, if unwritten."""
+    table, _ = drawn_table(groups=groups, missing=0.3)
+    random = np.random.default_rng(1)
+    input_tokens, latency_s, weight = (
+        np.where(table.mask, random.integers(1, 9, table.score.shape) / 4, np.nan) for _ in range(3)
+    )
+    return replace(
+        table,
+        image_paths=(folder / "pics" / "1.png", *table.image_paths[1:]),
+        details={"answer": ('say "a",\nthen b',) * len(table), "image_width": ("640",) + ("",) * (len(table) - 1)},
+        input_tokens=input_tokens,
+        latency_s=latency_s,
+        weight=weight,
+        source=np.where(table.mask, "drawn", ""),
+        notes={"prices": "v1"},
+    )
 
 
 def written_csv(folder: Path, text: str) -> Path:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 
 from routers.mmr_csv import read_mmr_csv, write_mmr_csv
-from routers.table import OutcomeTable, TableError
-from tests.routers.synthetic import drawn_table, written_csv
+from routers.table import TableError
+from tests.routers.same_table import assert_same_table
+from tests.routers.synthetic import drawn_table, full_table, written_csv
 from tests.shared import SHARED_DATA, needs_shared_data
 
 PLAIN = (
@@ -79,14 +80,9 @@ def test_table_without_rows_is_read(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    drawn, _ = drawn_table(missing=0.3)
-    table = replace(
-        drawn,
-        image_paths=(tmp_path / "pics" / "1.png", *drawn.image_paths[1:]),
-        details={"answer": ('say "a",\nthen b',) * len(drawn)},
-    )
+    table = full_table(tmp_path)
     write_mmr_csv(table, tmp_path / "out.csv")
-    _assert_same(read_mmr_csv(tmp_path / "out.csv"), table)
+    assert_same_table(read_mmr_csv(tmp_path / "out.csv"), table, notes=False)
 
 
 @pytest.mark.slow
@@ -99,7 +95,7 @@ def test_real_tables_are_read_and_written_back(tmp_path: Path) -> None:
         assert table.mask.all()
         assert all(path is not None and path.is_file() for path in table.image_paths)
         write_mmr_csv(table, tmp_path / "out.csv")
-        _assert_same(read_mmr_csv(tmp_path / "out.csv"), replace(table, image_paths=table.image_paths))
+        assert_same_table(read_mmr_csv(tmp_path / "out.csv"), table)
 
 
 def test_words_for_right_and_wrong_are_numbers(tmp_path: Path) -> None:
@@ -177,13 +173,3 @@ def test_any_text_and_any_number_come_back_to_the_bit(
     assert (found.questions, found.details) == (texts, {"answer": texts})
     for name in ("cost_usd", "latency_s"):
         assert found.arrays()[name].tobytes() == table.arrays()[name].tobytes(), name
-
-
-def _assert_same(found: OutcomeTable, expected: OutcomeTable) -> None:
-    for name in ("query_ids", "groups", "questions", "candidates", "details"):
-        assert getattr(found, name) == getattr(expected, name), name
-    assert [path and path.resolve() for path in found.image_paths] == [
-        path and path.resolve() for path in expected.image_paths
-    ]
-    for (name, values), (_, truth) in zip(found.numbers(), expected.numbers(), strict=True):
-        np.testing.assert_array_equal(values, truth, err_msg=name)

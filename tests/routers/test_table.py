@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from routers.table import OutcomeTable, TableError, merge
-from tests.routers.synthetic import drawn_table
+from tests.routers.synthetic import drawn_table, full_table
 
 
 def test_mask_is_where_a_score_was_observed() -> None:
@@ -108,23 +109,8 @@ def test_digest_tells_tables_apart() -> None:
     assert len({table.digest, *(other.digest for other in others)}) == 4
 
 
-def further_table(groups: int = 6) -> OutcomeTable:
-    """A drawn table that says everything a table can say."""
-    table, _ = drawn_table(groups=groups, missing=0.3)
-    random = np.random.default_rng(1)
-    drawn = [np.where(table.mask, random.integers(1, 9, table.score.shape) / 4, np.nan) for _ in range(3)]
-    return replace(
-        table,
-        input_tokens=drawn[0],
-        latency_s=drawn[1],
-        weight=drawn[2],
-        source=np.where(table.mask, "drawn", ""),
-        notes={"prices": "v1"},
-    )
-
-
 def test_further_arrays_follow_their_rows_and_columns() -> None:
-    table = further_table()
+    table = full_table(Path())
     part = table.take([5, 2]).select(["candidate-3", "candidate-0"])
     assert list(part.arrays()) == [
         "score",
@@ -141,7 +127,7 @@ def test_further_arrays_follow_their_rows_and_columns() -> None:
 
 
 def test_further_arrays_of_another_shape_or_below_0_are_refused() -> None:
-    table = further_table()
+    table = full_table(Path())
     for name in ("input_tokens", "latency_s", "weight"):
         with pytest.raises(TableError, match=f"{name} is"):
             replace(table, **{name: table.score[:1]})
@@ -163,7 +149,7 @@ def test_weights_are_1_where_nothing_is_said_and_0_where_nothing_was_observed() 
 
 def test_digest_knows_further_arrays_and_forgets_absent_ones() -> None:
     bare, _ = drawn_table(groups=6, missing=0.3)
-    table = further_table()
+    table = full_table(Path())
     digests = {bare.digest, table.digest}
     digests |= {replace(bare, **{name: values}).digest for name, values in table.arrays().items() if name != "score"}
     assert replace(table, input_tokens=None, latency_s=None, weight=None, source=None).digest == bare.digest
@@ -171,7 +157,7 @@ def test_digest_knows_further_arrays_and_forgets_absent_ones() -> None:
 
 
 def test_merge_joins_further_arrays_where_one_table_has_them() -> None:
-    full = further_table()
+    full = full_table(Path())
     bare = replace(full, input_tokens=None, latency_s=None, weight=None, source=None, notes={})
     named = replace(bare, source=np.where(bare.mask, "another, longer name", ""))
     whole = merge([full.take(range(12)), named.take(range(12, 24))])
