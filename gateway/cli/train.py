@@ -5,20 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from gateway.cli.embed import Embeddings
+from gateway.cli.datasets import embed, load_encoder, read_tables, rows_of
 from gateway.errors import ConfigError
-from models.base import EncodeError
-from models.bundle import bundled
-from models.dual import DualEncoder
 from routers.evaluate import Plan, Summary
-from routers.mmr_csv import read_mmr_csv
 from routers.registry import ALGORITHMS, DEFAULT
-from routers.table import OutcomeTable, TableError, merge
+from routers.table import TableError, merge
 from routers.train import EncoderName, Training, find_algorithm, train
 
 FIGURES = {
@@ -53,13 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     try:
         algorithm = find_algorithm(arguments.router)
-        parts = _read_tables(arguments.table, arguments.images)
+        parts = read_tables(arguments.table, arguments.images)
         table = merge(list(parts.values()))
         print(f"{len(table)} queries, {len(table.candidates)} candidates, {int(table.mask.sum())} cells")
-        encoder = _load_encoder(arguments.encoder)
-        views = _embed(table, encoder, arguments.embeddings)
+        encoder = load_encoder(arguments.encoder)
+        views = embed(table, encoder, arguments.embeddings)
         plan = Plan(
-            parts={name: _rows_of(part, table) for name, part in parts.items()},
+            parts={name: rows_of(part, table) for name, part in parts.items()},
             train=arguments.train,
             seeds=tuple(range(arguments.seed, arguments.seed + arguments.seeds)),
         )
@@ -73,45 +66,6 @@ def run(arguments: argparse.Namespace) -> int:
     _print_report(training, plan)
     print(f"wrote {arguments.out} (router {training.digest[:12]}) in {time.monotonic() - started:.0f} s")
     return 0
-
-
-def _read_tables(paths: Sequence[Path], images: Path | None) -> dict[str, OutcomeTable]:
-    parts: dict[str, OutcomeTable] = {}
-    for path in paths:
-        if path.stem in parts:
-            raise ConfigError(f"two tables are called {path.stem!r}")
-        parts[path.stem] = read_mmr_csv(path, images)
-        if not len(parts[path.stem]):
-            raise ConfigError(f"{path}: a table without queries teaches nothing")
-    return parts
-
-
-def _load_encoder(name: str) -> DualEncoder:
-    folder = Path(name)
-    try:
-        return DualEncoder.load(folder if folder.is_dir() else bundled(name))
-    except EncodeError as error:
-        raise ConfigError(f"encoder {name!r}: {error}") from error
-
-
-def _embed(table: OutcomeTable, encoder: DualEncoder, kept: Path | None) -> Mapping[str, np.ndarray]:
-    embeddings = Embeddings(encoder)
-    if kept is not None and kept.exists():
-        embeddings.load(kept)
-    views = embeddings.views(table, _say_progress)
-    if kept is not None:
-        embeddings.save(kept)
-    return views
-
-
-def _rows_of(part: OutcomeTable, table: OutcomeTable) -> np.ndarray:
-    place = {query_id: row for row, query_id in enumerate(table.query_ids)}
-    return np.array([place[query_id] for query_id in part.query_ids], dtype=np.intp)
-
-
-def _say_progress(what: str, done: int, total: int) -> None:
-    if sys.stderr.isatty() or done == total:
-        print(f"\rencoding {what}: {done} of {total}", end="\n" if done == total else "", file=sys.stderr)
 
 
 def _say_seeds(done: int, total: int) -> None:
