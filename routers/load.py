@@ -1,0 +1,60 @@
+"""Outcome tables by path, whatever they are: MMR-Bench's CSV, RouterBench's, or a folder of Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from routers.mmr_csv import read_mmr_csv, write_mmr_csv
+from routers.parquet import Embedded, is_table_folder, read_parquet, write_parquet
+from routers.routerbench import COST, is_parquet, read_routerbench, refuse_pickle, write_routerbench
+from routers.table import OutcomeTable, TableError
+from routers.wide_csv import read_header
+
+FORMATS = ("mmr", "routerbench", "parquet")
+
+
+def format_of(path: Path) -> str:
+    """One of `FORMATS`, from what stands at a path. Raises TableError where it is none, and OSError."""
+    if path.is_dir():
+        if is_table_folder(path):
+            return "parquet"
+        raise TableError(f"{path}: a folder without cells.parquet and queries.parquet is no outcome table")
+    refuse_pickle(path)
+    if is_parquet(path) or any(name.endswith(COST) for name in read_header(path)):
+        return "routerbench"
+    return "mmr"
+
+
+def read_table(path: Path | str, images: Path | str | None = None, format: str | None = None) -> OutcomeTable:
+    """The table at a path; `images` is where its image paths start (default: beside it). TableError, OSError."""
+    path = Path(path)
+    match format or format_of(path):
+        case "mmr":
+            return read_mmr_csv(path, images)
+        case "routerbench":
+            return read_routerbench(path)
+        case "parquet":
+            return read_parquet(path, images)
+        case other:
+            raise TableError(f"no format {other!r}; there is {', '.join(FORMATS)}")
+
+
+def format_for(path: Path) -> str:
+    """The format that a new table's name asks for: `.csv` is MMR-Bench's, `.parquet` RouterBench's, else a folder."""
+    return {".csv": "mmr", ".parquet": "routerbench"}.get(path.suffix.lower(), "parquet")
+
+
+def write_table(
+    table: OutcomeTable, path: Path | str, format: str | None = None, embedded: Embedded | None = None
+) -> None:
+    """Write a table; only Parquet keeps `embedded` and notes. Raises TableError and OSError."""
+    path = Path(path)
+    match format or format_for(path):
+        case "mmr":
+            write_mmr_csv(table, path)
+        case "routerbench":
+            write_routerbench(table, path)
+        case "parquet":
+            write_parquet(table, path, embedded)
+        case other:
+            raise TableError(f"no format {other!r}; there is {', '.join(FORMATS)}")

@@ -1,0 +1,138 @@
+"""RouterBench's wide table (Hu et al., arXiv 2403.12031): `<model>` (score) and `<model>|total_cost` (USD) per model.
+
+One row a query (`sample_id`, `prompt`, `eval_name`), text only, as CSV or Parquet. RouterBench itself publishes
+pickles; those are refused, for a pickle runs whatever its author wrote when it is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from routers.arrow_columns import arrow, numbers, read_parquet_file, texts
+from routers.base import Floats
+from routers.table import OutcomeTable, TableError
+from routers.whole_file import whole_file
+from routers.wide_csv import numbers_in, read_columns, write_columns, written
+
+REQUIRED = ("sample_id", "prompt")
+COST, RESPONSE = "|total_cost", "|model_response"
+
+_PICKLES = (".pkl", ".pickle", ".p")
+
+
+def read_routerbench(path: Path | str) -> OutcomeTable:
+    """Read one file. An empty cell is missing; without a `group` column the prompt is the group.
+
+    The models' answers (`<model>|model_response`) are left out. Raises TableError, which says row and column, and
+    OSError.
+    """
+    path = Path(path)
+    refuse_pickle(path)
+    columns: Mapping[str, tuple[str, ...]]
+    if is_parquet(path):
+        stored = read_parquet_file(path)
+        names = [name for name in stored.column_names if not name.startswith("__index_level_")]
+        candidates = _candidates(path.name, names)
+        arrays = [_parquet_numbers(path.name, stored, candidates, suffix) for suffix in ("", COST)]
+        columns = {name: texts(stored, name) for name in _text_names(names, candidates)}
+    else:
+        found = read_columns(path)
+        candidates = _candidates(path.name, list(found))
+        rows = len(found["sample_id"])
+        arrays = [numbers_in(path.name, found, [name + suffix for name in candidates], rows) for suffix in ("", COST)]
+        columns = {name: found[name] for name in _text_names(list(found), candidates)}
+    score, cost = arrays
+    try:
+        return OutcomeTable(
+            query_ids=columns["sample_id"],
+            groups=columns.get("group", columns["prompt"]),
+            questions=columns["prompt"],
+            image_paths=(None,) * len(columns["prompt"]),
+            candidates=candidates,
+            score=score,
+            output_tokens=np.full(score.shape, np.nan),
+            cost_usd=cost,
+            details={name: cells for name, cells in columns.items() if name not in (*REQUIRED, "group")},
+        )
+    except TableError as error:
+        raise TableError(f"{path.name}: {error}") from None
+
+
+def write_routerbench(table: OutcomeTable, path: Path | str) -> None:
+    """Write scores and costs as CSV, or as Parquet where the name ends so; tokens and the like have no place in it.
+
+    Groups are written where they are not the prompts. Raises TableError for queries with an image, and OSError.
+    """
+    path = Path(path)
+    seen = sum(image is not None for image in table.image_paths)
+    if seen:
+        raise TableError(f"RouterBench's table is text only, and {seen} of {len(table)} queries have an image")
+    columns: list[tuple[str, Sequence[str]]] = [("sample_id", table.query_ids), ("prompt", table.questions)]
+    if table.groups != table.questions:
+        columns.append(("group", table.groups))
+    columns.extend(table.details.items())
+    outcomes: list[tuple[str, Floats]] = []
+    for column, candidate in enumerate(table.candidates):
+        outcomes.append((candidate, table.score[:, column]))
+        outcomes.append((candidate + COST, table.cost_usd[:, column]))
+    if path.suffix == ".parquet":
+        _write_parquet(path, columns, outcomes)
+    else:
+        write_columns(path, [*columns, *((name, written(values)) for name, values in outcomes)])
+
+
+def refuse_pickle(path: Path) -> None:
+    """Raise TableError for a pickle, by name or by its first byte, and OSError."""
+    if path.suffix.lower() in _PICKLES or _begins(path, b"\x80"):
+        raise TableError(
+            f"{path.name}: a pickle runs whatever its author wrote when it is opened, so it is not read. Where you "
+            "trust it, convert it: python -c \"import pandas; pandas.read_pickle('x.pkl').to_parquet('x.parquet')\""
+        )
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether the file begins as Parquet files do."""
+    return _begins(path, b"PAR1")
+
+
+def _begins(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def _candidates(file: str, names: Sequence[str]) -> tuple[str, ...]:
+    for name in REQUIRED:
+        if name not in names:
+            raise TableError(f"{file}: no column {name!r}; is this a RouterBench table?")
+    candidates = tuple(name.removesuffix(COST) for name in names if name.endswith(COST))
+    if not candidates:
+        raise TableError(f"{file}: no column ends in {COST!r}, so there is no candidate")
+    lone = [name for name in candidates if name not in names]
+    if lone:
+        raise TableError(f"{file}: there is a column {lone[0] + COST!r}, and no column {lone[0]!r} with its scores")
+    return candidates
+
+
+def _text_names(names: Sequence[str], candidates: Sequence[str]) -> list[str]:
+    taken = {candidate + suffix for candidate in candidates for suffix in ("", COST, RESPONSE)}
+    return [name for name in names if name not in taken]
+
+
+def _parquet_numbers(file: str, stored: object, candidates: Sequence[str], suffix: str) -> Floats:
+    return np.column_stack([numbers(stored, name + suffix, file) for name in candidates])
+
+
+def _write_parquet(
+    path: Path, columns: Sequence[tuple[str, Sequence[str]]], outcomes: Sequence[tuple[str, Floats]]
+) -> None:
+    pyarrow = arrow()
+    arrays = [(name, pyarrow.array(cells, pyarrow.string())) for name, cells in columns]
+    arrays += [(name, pyarrow.array(values, pyarrow.float64(), from_pandas=True)) for name, values in outcomes]
+    stored = dict(arrays)
+    if len(stored) < len(arrays):
+        raise TableError(f"{path.name}: two columns would have one name")
+    with whole_file(path) as partial:
+        pyarrow.parquet.write_table(pyarrow.table(stored), partial, compression="zstd")

@@ -1,0 +1,72 @@
+"""Tables by path: each format is known by what stands there, and a new one's by its name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from routers.load import FORMATS, format_for, format_of, read_table, write_table
+from routers.parquet import Embedded, read_embedded
+from routers.table import TableError
+from tests.routers.same_table import assert_same_table
+from tests.routers.synthetic import drawn_table, full_table
+from tests.routers.test_routerbench import PLAIN, textual_table, written_csv
+
+
+@pytest.mark.parametrize(
+    ("name", "format"), [("t.csv", "mmr"), ("t", "parquet"), ("t.parquet", "routerbench"), ("t.v1", "parquet")]
+)
+def test_name_gives_the_format_and_content_gives_it_back(tmp_path: Path, name: str, format: str) -> None:
+    table = textual_table(tmp_path)
+    assert format_for(Path(name)) == format
+    write_table(table, tmp_path / name)
+    assert format_of(tmp_path / name) == format
+    assert_same_table(read_table(tmp_path / name), table)
+
+
+def test_routerbench_csv_is_known_by_its_columns(tmp_path: Path) -> None:
+    assert format_of(written_csv(tmp_path, PLAIN)) == "routerbench"
+    assert read_table(tmp_path / "table.csv").candidates == ("gpt-4", "org/small")
+
+
+def test_format_that_is_said_wins(tmp_path: Path) -> None:
+    table, _ = drawn_table(groups=1)
+    write_table(replace(table, groups=table.questions), tmp_path / "t.csv", "routerbench")
+    assert format_of(tmp_path / "t.csv") == "routerbench"
+    with pytest.raises(TableError, match="no column 'dataset_idx'"):
+        read_table(tmp_path / "t.csv", format="mmr")
+    for act in (
+        lambda: read_table(tmp_path / "t.csv", format="xls"),
+        lambda: write_table(table, tmp_path / "t", "xls"),
+    ):
+        with pytest.raises(TableError, match=f"no format 'xls'; there is {', '.join(FORMATS)}"):
+            act()
+
+
+def test_images_start_where_the_caller_says(tmp_path: Path) -> None:
+    table = full_table(tmp_path)
+    for name in ("t.csv", "t"):
+        write_table(table, tmp_path / name)
+        found = read_table(tmp_path / name, tmp_path / "elsewhere" / "deep").image_paths[0]
+        assert found is not None
+        assert found.is_relative_to(tmp_path / "elsewhere")
+
+
+def test_views_go_along_into_parquet(tmp_path: Path) -> None:
+    table, views = drawn_table(groups=1)
+    write_table(table, tmp_path / "t", embedded=Embedded("d", views))
+    found = read_embedded(tmp_path / "t")
+    assert found is not None
+    assert set(found.views) == set(views)
+
+
+def test_folder_without_a_table_and_a_pickle_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"without cells\.parquet and queries\.parquet"):
+        read_table(tmp_path)
+    (tmp_path / "t.csv").write_bytes(b"\x80\x04.")
+    with pytest.raises(TableError, match="pickle"):
+        read_table(tmp_path / "t.csv")
+    with pytest.raises(FileNotFoundError):
+        read_table(tmp_path / "gone.csv")
