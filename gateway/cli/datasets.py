@@ -13,7 +13,7 @@ from gateway.errors import ConfigError
 from models.base import EncodeError
 from models.bundle import bundled
 from models.dual import DualEncoder
-from routers.mmr_csv import read_mmr_csv
+from routers.load import read_table
 from routers.table import OutcomeTable
 
 
@@ -23,7 +23,7 @@ def read_tables(paths: Sequence[Path], images: Path | None) -> dict[str, Outcome
     for path in paths:
         if path.stem in parts:
             raise ConfigError(f"two tables are called {path.stem!r}")
-        parts[path.stem] = read_mmr_csv(path, images)
+        parts[path.stem] = read_table(path, images)
         if not len(parts[path.stem]):
             raise ConfigError(f"{path}: a table without queries teaches nothing")
     return parts
