@@ -70,9 +70,10 @@ async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settl
     """Send the stream on as it comes. Raises ProviderError when it fails before anything was sent on."""
     meter = StreamMeter(bill_candidate(turn), wants_usage=turn.request.wants_usage)
     started = False
+    held = b""  # the last events, when they come with [DONE]: they leave together with the end, once it is settled
     broken: ProviderError | None = None
     try:
-        while True:
+        while not exchange.ended:
             since = time.perf_counter()
             data = await exchange.read()
             turn.waited_s += time.perf_counter() - since
@@ -83,6 +84,9 @@ async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settl
                 raise ProviderError(f"{bill_candidate(turn)} began with an error", reason="error_event")
             if not ready:
                 continue
+            if exchange.ended and meter.done:
+                held = ready
+                break
             if not started:
                 await sink.start(200, b"text/event-stream", turn.headers(), None)
                 started = True
@@ -106,12 +110,7 @@ async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settl
     await settle()
     if not started:
         await sink.start(200, b"text/event-stream", turn.headers(), None)
-    if broken is None:
-        end = meter.finish({"x_route": _summary(turn)})
-    else:
-        turn.error_code = broken.reason
-        end = meter.break_off(str(broken), broken.reason)
-    await sink.write(end, last=True)
+    await sink.write(held + _end(turn, meter, broken), last=True)
 
 
 def bill_candidate(turn: Turn) -> str:
@@ -127,6 +126,14 @@ async def _read(turn: Turn, exchange: Exchange) -> bytes:
         return await exchange.read()
     finally:
         turn.waited_s += time.perf_counter() - since
+
+
+def _end(turn: Turn, meter: StreamMeter, broken: ProviderError | None) -> bytes:
+    """The last bytes of a stream that was begun."""
+    if broken is None:
+        return meter.finish({"x_route": _summary(turn)})
+    turn.error_code = broken.reason
+    return meter.break_off(str(broken), broken.reason)
 
 
 def _count(bill: Bill, meter: StreamMeter) -> None:

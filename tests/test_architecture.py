@@ -46,7 +46,8 @@ RULES: dict[str, Rule] = {
     "gateway.providers": Rule(EDGE, ("aiohttp", "httptools", "uvloop", "yarl")),
     "gateway.telemetry": Rule(EDGE, ("prometheus_client", "opentelemetry", "msgspec")),
     "gateway.api": Rule(
-        (*EDGE, *BASES, *PATH_MODULES, "gateway.telemetry.metrics"), ("fastapi", "starlette", "pydantic", "msgspec")
+        (*EDGE, *BASES, *PATH_MODULES, "gateway.telemetry.metrics"),
+        ("fastapi", "starlette", "pydantic", "msgspec", "uvicorn"),
     ),
     **{name: Rule((*EDGE, *BASES, *PATH_MODULES), ("anyio",)) for name in PATH_MODULES},
     "gateway.errors": Rule(),

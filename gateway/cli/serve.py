@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
+from gateway.api.protocol import OnePieceProtocol
 from gateway.app import build
 from gateway.settings import load_settings
 
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
             build(settings),
             host=arguments.host or settings.server.host,
             port=settings.server.port if arguments.port is None else arguments.port,
-            http="httptools",
+            http=OnePieceProtocol,
             ws="none",
             access_log=False,
             log_level="info",

@@ -76,8 +76,7 @@ class Assessment(NamedTuple):
         return cost(self.candidate.price, self.input_ceiling, self.needed_output_tokens * self.choices)
 
 
-@dataclass(frozen=True, slots=True)
-class Preference:
+class Preference(NamedTuple):
     """What the request and its tenant ask of the decision."""
 
     lagrangian: float
@@ -85,8 +84,7 @@ class Preference:
     on_infeasible: OnInfeasible = "refuse"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Ranked choices (best first), and what was dropped and why."""
 
     choices: tuple[Assessment, ...]

@@ -15,6 +15,11 @@ class Exchange(Protocol):
         """
         ...
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to `read`: the reply came to its end."""
+        ...
+
     def close(self) -> None:
         """End the exchange now: when the reply is not at its end, the call to the provider is cut. Safe to repeat."""
         ...

@@ -124,6 +124,11 @@ class Connection(asyncio.Protocol):
             self._transport = None
 
     @property
+    def at_its_end(self) -> bool:
+        """Whether the whole reply has come and was read."""
+        return self.complete and not self._chunks
+
+    @property
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 

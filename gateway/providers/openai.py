@@ -145,6 +145,10 @@ class OpenAIExchange:
         except BrokenConnection as error:
             raise ProviderError(f"{self._name}: {error}", reason="broke_off") from None
 
+    @property
+    def ended(self) -> bool:
+        return not self._first and self._connection.at_its_end
+
     def close(self) -> None:
         if not self._closed:
             self._closed = True

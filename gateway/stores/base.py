@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.core.budget import Window
 from gateway.core.record import RequestRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """Money to be set aside before it is spent: `ceiling` if there is room, never less than `floor` (nanodollars)."""
 
     id: str
@@ -21,16 +19,14 @@ class Hold:
     lease_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(NamedTuple):
     """The hold stands. `remaining` is what is left in the tightest window after it (None: no windows)."""
 
     amount: int
     remaining: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """Not even the floor fits `window`; `held` of it may yet come back."""
 
     window: Window
@@ -38,8 +34,7 @@ class Refused:
     held: int
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(NamedTuple):
     """Where a window stands, in nanodollars."""
 
     window: Window

@@ -21,6 +21,7 @@ import openai
 import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.api.protocol import OnePieceProtocol
 from gateway.app import Gateway
 from gateway.providers.images import LookUp, look_up
 from gateway.settings import Settings, hash_key
@@ -211,7 +212,9 @@ def serving_gateway(
     encoder = encoder or FakeEncoder()
     router = router or FakeRouter(tuple(FORECASTS), FORECASTS, encoder_digest=encoder.digest)
     app = Gateway(Settings.model_validate(raw), encoder=encoder, router=router, look_up=look_up)
-    config = uvicorn.Config(app, http="httptools", ws="none", access_log=False, log_config=None, server_header=False)
+    config = uvicorn.Config(
+        app, http=OnePieceProtocol, ws="none", access_log=False, log_config=None, server_header=False
+    )
     server = _Server(config)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

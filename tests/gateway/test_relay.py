@@ -44,6 +44,10 @@ class Recorded:
             raise self.error
         return b""
 
+    @property
+    def ended(self) -> bool:
+        return not self.left and self.error is None
+
     def close(self) -> None:
         self.left = []
 
