@@ -76,7 +76,8 @@ class Assessment(NamedTuple):
         return cost(self.candidate.price, self.input_ceiling, self.needed_output_tokens * self.choices)
 
 
-class Preference(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Preference:
     """What the request and its tenant ask of the decision."""
 
     lagrangian: float
@@ -84,7 +85,8 @@ class Preference(NamedTuple):
     on_infeasible: OnInfeasible = "refuse"
 
 
-class Decision(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Decision:
     """Ranked choices (best first), and what was dropped and why."""
 
     choices: tuple[Assessment, ...]

@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 BYTES_PER_TOKEN = 4
 LARGEST_COUNT = 1_000_000_000
@@ -23,7 +23,8 @@ LARGEST_EVENT = 16 * 1024 * 1024
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 
 
-class Usage(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Usage:
     """Tokens as billed: input, and output over all choices."""
 
     input_tokens: int

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.core.budget import Window
 from gateway.core.record import RequestRecord
 
 
-class Hold(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Hold:
     """Money to be set aside before it is spent: `ceiling` if there is room, never less than `floor` (nanodollars)."""
 
     id: str
@@ -19,14 +21,16 @@ class Hold(NamedTuple):
     lease_s: float
 
 
-class Granted(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Granted:
     """The hold stands. `remaining` is what is left in the tightest window after it (None: no windows)."""
 
     amount: int
     remaining: int | None
 
 
-class Refused(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Refused:
     """Not even the floor fits `window`; `held` of it may yet come back."""
 
     window: Window
@@ -34,7 +38,8 @@ class Refused(NamedTuple):
     held: int
 
 
-class Balance(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Balance:
     """Where a window stands, in nanodollars."""
 
     window: Window
