@@ -14,6 +14,8 @@ COMMANDS = {
     "demo": "run the main job on drawn images and simulated candidates, and print what came of it",
     "replay": "run a candidate pool that replays an outcome table (no model behind it)",
     "train": "train a router on outcome tables",
+    "bench": "judge routers on held-out queries of outcome tables: figures, frontier, report",
+    "table": "import, export, merge and show outcome tables",
     "key": "make an API key and print it with the hash that goes into the configuration",
 }
 

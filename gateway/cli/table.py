@@ -1,0 +1,206 @@
+"""`loupe table`: import, export, merge and show outcome tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from gateway.cli.datasets import embed, load_encoder
+from gateway.cli.image_facts import with_image_facts
+from gateway.cli.prices import read_prices
+from gateway.errors import ConfigError
+from routers.costs import priced
+from routers.grouping import KEYS, joined_groups
+from routers.load import FORMATS, format_for, format_of, read_table, write_table
+from routers.overview import Overview, overview
+from routers.parquet import Embedded, read_embedded
+from routers.table import OutcomeTable, TableError, merge
+
+SOURCES = "an MMR-Bench CSV, a RouterBench CSV or Parquet file, or a folder that `loupe table import` wrote"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The four things that can be done, and their words."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    added = actions.add_parser("import", help="read a table into a folder of Parquet files")
+    added.add_argument("source", type=Path, help=SOURCES)
+    added.add_argument("--out", type=Path, required=True, metavar="DIR")
+    added.add_argument("--format", choices=FORMATS, help="of the source; by default what it looks like")
+    added.add_argument("--group-by", type=_keys, metavar="KEYS", help=f"join groups by any of {','.join(KEYS)}")
+    added.add_argument("--encoder", metavar="NAME", help="embed the queries with it, and keep that in the folder")
+    added.add_argument("--embeddings", type=Path, metavar="NPZ", help="with --encoder: start from these vectors")
+    _add_reading(added)
+    added.set_defaults(act=_import)
+    exported = actions.add_parser("export", help="write a table in another format")
+    exported.add_argument("source", type=Path, help=SOURCES)
+    exported.add_argument("--out", type=Path, required=True, metavar="PATH")
+    exported.add_argument("--format", choices=FORMATS, help="by default as --out ends: .csv mmr, .parquet routerbench")
+    _add_reading(exported)
+    exported.set_defaults(act=_export)
+    merged = actions.add_parser("merge", help="join tables; what none of them observed is missing")
+    merged.add_argument("sources", type=Path, nargs="+", metavar="source", help=SOURCES)
+    merged.add_argument("--out", type=Path, required=True, metavar="PATH")
+    merged.add_argument("--format", choices=FORMATS, help="by default as --out ends")
+    _add_reading(merged)
+    merged.set_defaults(act=_merge)
+    shown = actions.add_parser("show", help="print what a table holds")
+    shown.add_argument("source", type=Path, help=SOURCES)
+    shown.add_argument("--json", type=Path, metavar="FILE", help="write it there as well")
+    _add_reading(shown)
+    shown.set_defaults(act=_show)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it. Raises ConfigError: which file, row, column and value is at fault."""
+    act: Callable[[argparse.Namespace], None] = arguments.act
+    try:
+        act(arguments)
+    except TableError as error:
+        raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise ConfigError(f"{error.filename or arguments.action}: {error.strerror or error}") from error
+    return 0
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=Path, metavar="DIR", help="where image paths start; by default beside it")
+    parser.add_argument("--prices", type=Path, metavar="FILE", help="compute every cost from these prices and tokens")
+    parser.add_argument("--input-tokens", type=_tokens, metavar="N", help="with --prices: where a cell says none")
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    if arguments.embeddings is not None and arguments.encoder is None:
+        raise ConfigError("--embeddings says which vectors to start from, and --encoder, whose they are, is missing")
+    table, missing = with_image_facts(_read(arguments, arguments.source, arguments.format), _say_images)
+    if missing:
+        print(f"loupe table: {missing} image(s) are not there: no hash, no size (--images?)", file=sys.stderr)
+    if arguments.group_by:
+        table = replace(table, groups=joined_groups(table, by=arguments.group_by))
+    embedded = _embedded(table, arguments)
+    write_table(table, arguments.out, "parquet", embedded)
+    _say_written(arguments.out, table)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    table = _read(arguments, arguments.source, None)
+    format = arguments.format or format_for(arguments.out)
+    lost = _lost(table, format)
+    if lost:
+        print(f"loupe table: {arguments.out} has no place for {', '.join(lost)}", file=sys.stderr)
+    is_folder = format_of(arguments.source) == "parquet"
+    write_table(table, arguments.out, format, read_embedded(arguments.source) if is_folder else None)
+    _say_written(arguments.out, table)
+
+
+def _merge(arguments: argparse.Namespace) -> None:
+    table = merge([_read(arguments, source, None) for source in arguments.sources])
+    write_table(table, arguments.out, arguments.format)
+    _say_written(arguments.out, table)
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    table = _read(arguments, arguments.source, None)
+    found = overview(table)
+    print("\n".join(_lines(found, table)))
+    if arguments.json is not None:
+        shown = {"digest": table.digest, "notes": dict(table.notes), **asdict(found)}
+        text = json.dumps(_finite(shown), indent=2, allow_nan=False)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+
+
+def _read(arguments: argparse.Namespace, source: Path, format: str | None) -> OutcomeTable:
+    table = read_table(source, arguments.images, format)
+    if arguments.prices is None:
+        if arguments.input_tokens is not None:
+            raise ConfigError("--input-tokens is used with --prices, and that is missing")
+        return table
+    prices = read_prices(arguments.prices)
+    return priced(table, prices.prices, prices.version, input_tokens=arguments.input_tokens)
+
+
+def _embedded(table: OutcomeTable, arguments: argparse.Namespace) -> Embedded | None:
+    if arguments.encoder is None:
+        return None
+    encoder = load_encoder(arguments.encoder)
+    return Embedded(encoder.digest, embed(table, encoder, arguments.embeddings))
+
+
+def _lost(table: OutcomeTable, format: str) -> list[str]:
+    """What the format does not keep."""
+    lost = [] if format == "parquet" or not table.notes else ["notes"]
+    if format == "routerbench":
+        lost += [name for name in table.arrays() if name not in ("score", "cost_usd")]
+    return lost
+
+
+def _lines(found: Overview, table: OutcomeTable) -> list[str]:
+    text_only = found.queries - found.with_image
+    width = max((len(one.name) for one in found.candidates), default=0) + 2
+    lines = [
+        f"{found.queries:,} queries ({found.with_image:,} with an image, {text_only:,} text only), "
+        f"{found.questions:,} distinct questions, {found.images:,} distinct images",
+        f"{found.groups:,} groups, the largest of {found.largest_group:,}",
+        f"{len(found.candidates)} candidates, {found.cells:,} cells observed of "
+        f"{found.queries * len(found.candidates):,}",
+        f"holds {', '.join(found.arrays)}" + (f"; details {', '.join(table.details)}" if table.details else ""),
+        *(f"{name}: {text}" for name, text in table.notes.items()),
+        f"digest {table.digest}",
+        "",
+        f"{'candidate':<{width}}{'cells':>10}{'coverage':>10}{'score':>9}{'cost, USD':>13}{'tokens out':>12}",
+    ]
+    for one in found.candidates:
+        lines.append(
+            f"{one.name:<{width}}{one.cells:>10,}{one.coverage:>10.1%}{_number(one.score, '.4f'):>9}"
+            f"{_number(one.cost_usd, '.3e'):>13}{_number(one.output_tokens, '.1f'):>12}"
+        )
+    if found.best is not None:
+        lines += ["", f"best single: {found.best}; best of each query (oracle): {found.oracle:.4f}"]
+    if not (table.mask == table.mask[:, :1]).all():
+        lines.append("Not every candidate was observed on the same queries: their means are of different things.")
+    return lines
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: it becomes null."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _say_written(path: Path, table: OutcomeTable) -> None:
+    print(f"wrote {path}: {len(table):,} queries, {len(table.candidates)} candidates, {int(table.mask.sum()):,} cells")
+
+
+def _say_images(done: int, total: int) -> None:
+    if done == total or (sys.stderr.isatty() and not done % 100):
+        print(f"\rreading images: {done} of {total}", end="\n" if done == total else "", file=sys.stderr)
+
+
+def _keys(text: str) -> list[str]:
+    keys = text.split(",")
+    unknown = [key for key in keys if key not in KEYS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(KEYS)}")
+    return keys
+
+
+def _tokens(text: str) -> float:
+    try:
+        tokens = float(text)
+    except ValueError:
+        tokens = -1.0
+    if not (math.isfinite(tokens) and tokens >= 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens")
+    return tokens

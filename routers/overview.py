@@ -1,0 +1,93 @@
+"""An outcome table at a glance: how much of it was observed, of whom, and what it came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from routers.base import Floats
+from routers.table import OutcomeTable
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateOverview:
+    """One candidate; a mean is over its own observed cells, NaN without any.
+
+    Attributes:
+        cells, coverage: observed scores, and their share of the queries.
+        score, cost_usd, output_tokens: means.
+    """
+
+    name: str
+    cells: int
+    coverage: float
+    score: float
+    cost_usd: float
+    output_tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A table as a whole.
+
+    Attributes:
+        cells: observed scores, of `queries` x candidates.
+        groups: distinct names; `largest_group` is how many queries share the commonest.
+        with_image: queries that have one; the others are text alone.
+        questions, images: distinct ones.
+        best: the candidate of the best mean score, the cheaper one of a tie; None without any cell.
+        oracle: mean score if each query went to the best of its observed candidates, NaN without any.
+    """
+
+    queries: int
+    cells: int
+    groups: int
+    largest_group: int
+    with_image: int
+    questions: int
+    images: int
+    best: str | None
+    oracle: float
+    arrays: tuple[str, ...]
+    candidates: tuple[CandidateOverview, ...]
+
+
+def overview(table: OutcomeTable) -> Overview:
+    """Count and average what was observed."""
+    mask = table.mask
+    _, sizes = np.unique(np.array(table.groups, dtype=object).astype(str), return_counts=True)
+    rows = mask.any(axis=1)
+    best_scores = np.where(mask, table.score, -1.0).max(axis=1, initial=-1.0)[rows]
+    candidates = tuple(_candidate(table, column) for column in range(len(table.candidates)))
+    seen = [candidate for candidate in candidates if candidate.cells]
+    return Overview(
+        queries=len(table),
+        cells=int(mask.sum()),
+        groups=len(sizes),
+        largest_group=int(sizes.max(initial=0)),
+        with_image=sum(path is not None for path in table.image_paths),
+        questions=len(set(table.questions)),
+        images=len(set(table.image_paths) - {None}),
+        best=min(seen, key=lambda one: (-one.score, one.cost_usd)).name if seen else None,
+        oracle=float(best_scores.mean()) if len(best_scores) else float("nan"),
+        arrays=tuple(table.arrays()),
+        candidates=candidates,
+    )
+
+
+def _candidate(table: OutcomeTable, column: int) -> CandidateOverview:
+    cells = int(table.mask[:, column].sum())
+    return CandidateOverview(
+        name=table.candidates[column],
+        cells=cells,
+        coverage=cells / len(table) if len(table) else 0.0,
+        score=_mean(table.score[:, column]),
+        cost_usd=_mean(table.cost_usd[:, column]),
+        output_tokens=_mean(table.output_tokens[:, column]),
+    )
+
+
+def _mean(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
