@@ -169,7 +169,7 @@ def run_task(block: Block, task: Task, judging: Judging) -> list[Judged]:
     known, test = block.sides(split)
     resamples = Resamples.draw(_groups(block.data.table, block.judged_rows), judging.replicates, judging.seed)
     weights = resamples.weights(test.groups)
-    grid = np.linspace(*block.singles[1].cost_range, CURVE_POINTS)
+    grid = cost_grid(block)
 
     def judged(policy: Policy, fit_s: float = float("nan"), predict_us: float = float("nan")) -> Judged:
         return Judged(
@@ -189,6 +189,12 @@ def run_task(block: Block, task: Task, judging: Judging) -> list[Judged]:
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         return [_failed(task, f"{type(error).__name__}: {error}", judging.replicates)]
     return [judged(policy, fit_s, predict_us)]
+
+
+def cost_grid(block: Block) -> Floats:
+    """[CURVE_POINTS] costs over the block's range, at equal ratios, where its cheapest single costs anything."""
+    low, high = block.singles[1].cost_range
+    return np.geomspace(low, high, CURVE_POINTS) if low > 0 else np.linspace(low, high, CURVE_POINTS)
 
 
 def curve(frontier: Frontier, grid: Floats) -> Floats:

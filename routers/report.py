@@ -85,7 +85,7 @@ def as_text(found: Sequence[Row], table: str) -> str:
     lines = [["", "router", "view", *HEADINGS.values(), "fit s", "us/query"]]
     for row in ranked(found, table):
         mark = "*" if row.is_default else ""
-        lines.append([mark, row.router, row.view, *(_shown(row, name) for name in HEADINGS), *_times(row)])
+        lines.append([mark, row.router, row.view, *(shown(row, name) for name in HEADINGS), *times(row)])
     widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
     return "\n".join(
         "  ".join(
@@ -102,13 +102,31 @@ def as_markdown(found: Sequence[Row], table: str) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "--:|" * (len(heads) - 2)]
     for row in ranked(found, table):
         name = f"**{row.router}**" if row.is_default else row.router
-        lines.append("| " + " | ".join([name, row.view, *(_shown(row, n) for n in HEADINGS), *_times(row)]) + " |")
+        lines.append("| " + " | ".join([name, row.view, *(shown(row, n) for n in HEADINGS), *times(row)]) + " |")
     return "\n".join(lines)
 
 
 def as_json(found: Iterable[Row]) -> list[dict[str, Any]]:
     """The rows as JSON objects; what is not finite is null, and `note` says why."""
     return [_object(row) for row in found]
+
+
+def shown(row: Row, name: str) -> str:
+    """One figure as a cell of a table: mean, and how sure it is."""
+    figure = row.figures[name]
+    if math.isnan(figure.mean):
+        return "-"
+    if math.isinf(figure.mean):
+        return f"inf ({row.reached:.0%} reach)"
+    if name == "nauc" and math.isfinite(figure.low):
+        return f"{figure.mean:.3f} [{figure.low:.3f}..{figure.high:.3f}]"
+    return f"{figure.mean:.3f}" if math.isnan(figure.spread) else f"{figure.mean:.3f} ± {figure.spread:.3f}"
+
+
+def times(row: Row) -> list[str]:
+    """Seconds a fit and microseconds a query, as two cells."""
+    timed = ((row.fit_s, 2), (row.predict_us, 1))
+    return [f"{value:.{digits}f}" if math.isfinite(value) else "-" for value, digits in timed]
 
 
 def notes(row: Row) -> list[str]:
@@ -167,25 +185,6 @@ def _object(row: Row) -> dict[str, Any]:
         "default": row.is_default,
         "note": "; ".join(notes(row)) or None,
     }
-
-
-def _shown(row: Row, name: str) -> str:
-    figure = row.figures[name]
-    if math.isnan(figure.mean):
-        return "-"
-    if math.isinf(figure.mean):
-        return f"inf ({row.reached:.0%} reach)"
-    if name == "nauc" and math.isfinite(figure.low):
-        return f"{figure.mean:.3f} [{figure.low:.3f}..{figure.high:.3f}]"
-    return f"{figure.mean:.3f}" if math.isnan(figure.spread) else f"{figure.mean:.3f} ± {figure.spread:.3f}"
-
-
-def _times(row: Row) -> list[str]:
-    return [f"{value:.{digits}f}" if math.isfinite(value) else "-" for value, digits in _timed(row)]
-
-
-def _timed(row: Row) -> tuple[tuple[float, int], tuple[float, int]]:
-    return (row.fit_s, 2), (row.predict_us, 1)
 
 
 def _or_least(value: float) -> float:

@@ -1,0 +1,75 @@
+"""Runs the tasks of a bench in worker processes, one thread each, and gives the results in the tasks' order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+
+from routers.bench import Block, Judged, Judging, Task, run_task
+
+Told = Callable[[Task, float, int, int], None]
+"""Called after each task with its seconds, how many are done and how many there are."""
+
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+def run_tasks(blocks: Sequence[Block], wanted: Sequence[Task], judging: Judging, jobs: int, tell: Told) -> list[Judged]:
+    """Every task's results. With one job they run in this process."""
+    if jobs == 1 or len(wanted) == 1:
+        return list(_in_turn(blocks, wanted, judging, tell))
+    done: dict[int, list[Judged]] = {}
+    # Processes are spawned: a fork would copy the locks of threads that it leaves behind.
+    context = multiprocessing.get_context("spawn")
+    with _environment(_ONE_THREAD):
+        pool = ProcessPoolExecutor(jobs, context, _start, (tuple(blocks), judging))
+        try:
+            number_of = {pool.submit(_run, task): number for number, task in enumerate(wanted)}
+            for future in as_completed(number_of):
+                number = number_of[future]
+                done[number], seconds = future.result()
+                tell(wanted[number], seconds, len(done), len(wanted))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return [judged for number in range(len(wanted)) for judged in done[number]]
+
+
+def _in_turn(blocks: Sequence[Block], wanted: Sequence[Task], judging: Judging, tell: Told) -> Iterator[Judged]:
+    for number, task in enumerate(wanted, start=1):
+        started = judging.clock()
+        yield from run_task(blocks[task.block], task, judging)
+        tell(task, judging.clock() - started, number, len(wanted))
+
+
+class _Work:
+    """What a worker process keeps between tasks."""
+
+    blocks: Sequence[Block]
+    judging: Judging
+
+
+def _start(blocks: Sequence[Block], judging: Judging) -> None:
+    _Work.blocks, _Work.judging = blocks, judging
+
+
+def _run(task: Task) -> tuple[list[Judged], float]:
+    started = _Work.judging.clock()
+    found = run_task(_Work.blocks[task.block], task, _Work.judging)
+    return found, _Work.judging.clock() - started
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """These variables while it lasts: libraries read them once, when a process begins."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
