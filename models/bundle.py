@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from models.base import EncodeError, Encoder, Views
 from models.preprocess import Fit
+from models.tokenizer import Cleaning
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -25,7 +26,7 @@ MIN_PROBE_COSINE = 0.99
 
 _BUNDLED_FOLDER = Path(__file__).resolve().parent / "bundled"
 BUNDLED = ("fused-lite",)
-"""Names of the bundles that Loupe carries. Bundles that are pulled will be looked up by `bundled`'s side."""
+"""Names of the bundles that Loupe carries. Those that were pulled or exported: `models.pulled`."""
 
 
 class BundleError(EncodeError):
@@ -34,22 +35,37 @@ class BundleError(EncodeError):
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """The text tower: its graph and tokenizer files, where texts are cut, and view name -> dimension."""
+    """The text tower: its graph and tokenizer files, where texts are cut, and view name -> dimension.
+
+    `cleaning` comes before the tokenizer; `outputs` says what the graph calls a view, where it calls it otherwise.
+    The graph is given `input_ids` [1, tokens], never padded, and `attention_mask` where it asks for one.
+    """
 
     graph: str
     tokenizer: str
     max_tokens: int
     dims: Mapping[str, int]
+    cleaning: Cleaning = "none"
+    outputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePart:
-    """The image tower: its graph file, the side and fit of its input, and view name -> dimension."""
+    """The image tower: its graph file, the side and fit of its input, and view name -> dimension.
+
+    The graph is given `pixels`, uint8 [n, side, side, 3]. One that has no normalisation of its own states `mean`
+    and `std` (of channels from 0 to 1) and is given `pixel_values`, float32 [n, 3, side, side]. `per_run` is the
+    most images of one run: 1 where the graph rounds by the range of all that it sees, so that none sees another.
+    """
 
     graph: str
     side: int
     fit: Fit
     dims: Mapping[str, int]
+    mean: Sequence[float] = ()
+    std: Sequence[float] = ()
+    per_run: int = 8
+    outputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +79,10 @@ class Probes:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What `manifest.json` says. `digest` is the sha256 of its bytes, and so stands for all of the bundle."""
+    """What `manifest.json` says. `digest` is the sha256 of its bytes, and so stands for all of the bundle.
+
+    `source` says where the weights came from and what was done to them, in words.
+    """
 
     name: str
     licence: str
@@ -71,6 +90,7 @@ class Manifest:
     text: TextPart
     image: ImagePart
     probes: Probes
+    source: str = ""
     digest: str = ""
 
 
@@ -97,11 +117,15 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `manifest.json`; `files` and `digest` are taken from the folder itself, not from the value."""
-    fields = asdict(manifest)
-    del fields["digest"]
     names = sorted(path.name for path in folder.iterdir() if path.name != MANIFEST)
-    fields["files"] = {name: file_sha256(folder / name) for name in names}
-    text = json.dumps({"format": FORMAT, **fields}, indent=2, ensure_ascii=False)
+    said = {
+        **_said(manifest),
+        "files": {name: file_sha256(folder / name) for name in names},
+        "text": _said(manifest.text),
+        "image": _said(manifest.image),
+    }
+    said.pop("digest", None)
+    text = json.dumps({"format": FORMAT, **said}, indent=2, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -138,24 +162,48 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _parse(fields: Mapping[str, Any], digest: str) -> Manifest:
-    if fields["format"] != FORMAT:
-        raise ValueError(f"format {fields['format']!r}, this version reads {FORMAT}")
+def _said(part: Manifest | TextPart | ImagePart) -> dict[str, Any]:
+    """The fields that say something: not those that a reader would fill in alike."""
+    written = asdict(part)
+    for entry in fields(part):
+        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+        if written[entry.name] == default:
+            del written[entry.name]
+    return written
+
+
+def _parse(said: Mapping[str, Any], digest: str) -> Manifest:
+    if said["format"] != FORMAT:
+        raise ValueError(f"format {said['format']!r}, this version reads {FORMAT}")
     manifest = Manifest(
-        name=str(fields["name"]),
-        licence=str(fields["licence"]),
-        files={str(name): str(value) for name, value in fields["files"].items()},
-        text=TextPart(**fields["text"]),
-        image=ImagePart(**fields["image"]),
+        name=str(said["name"]),
+        licence=str(said["licence"]),
+        files={str(name): str(value) for name, value in said["files"].items()},
+        text=TextPart(**said["text"]),
+        image=ImagePart(**said["image"]),
         probes=Probes(
-            texts=tuple(fields["probes"]["texts"]),
-            images=tuple(fields["probes"]["images"]),
-            vectors=fields["probes"]["vectors"],
+            texts=tuple(said["probes"]["texts"]),
+            images=tuple(said["probes"]["images"]),
+            vectors=said["probes"]["vectors"],
         ),
+        source=str(said.get("source", "")),
         digest=digest,
     )
     _refuse_unlisted(manifest)
+    _refuse_unknown(manifest)
     return manifest
+
+
+def _refuse_unknown(manifest: Manifest) -> None:
+    text, image = manifest.text, manifest.image
+    if text.cleaning not in get_args(Cleaning):
+        raise ValueError(f"cleaning {text.cleaning!r} is not known")
+    if image.fit not in get_args(Fit):
+        raise ValueError(f"fit {image.fit!r} is not known")
+    if not (len(image.mean) == len(image.std) and len(image.mean) in (0, 3)):
+        raise ValueError("mean and std are of three channels, or left out")
+    if image.per_run < 1:
+        raise ValueError("per_run is at least 1")
 
 
 def _refuse_unlisted(manifest: Manifest) -> None:

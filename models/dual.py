@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.base import Views
-from models.bundle import ImagePart, Manifest, TextPart, prove, read_manifest
+from models.bundle import BundleError, ImagePart, Manifest, TextPart, prove, read_manifest
 from models.preprocess import to_pixels
 from models.session import Session
 from models.tokenizer import TextTokenizer
-
-# Larger batches gain nothing on a CPU and only hold memory.
-_IMAGES_PER_RUN = 8
 
 
 class DualEncoder:
@@ -64,16 +62,18 @@ class TextTower:
     """Texts to views, one text a run: batches gain little on a CPU and lose it again on padding."""
 
     def __init__(self, folder: Path, part: TextPart, *, threads: int) -> None:
-        self._dims = part.dims
-        self._tokenizer = TextTokenizer(folder / part.tokenizer, part.max_tokens)
+        self._part = part
+        self._tokenizer = TextTokenizer(folder / part.tokenizer, part.max_tokens, part.cleaning)
         self._session = Session(folder / part.graph, threads=threads)
+        self._wants_mask = "attention_mask" in self._session.inputs
 
     def encode(self, texts: Sequence[str]) -> Views:
-        return _stacked([self._encode_one(text) for text in texts], self._dims)
+        return _stacked([self._encode_one(text) for text in texts], self._part.dims)
 
     def _encode_one(self, text: str) -> Views:
         ids = self._tokenizer.ids(text)[np.newaxis]
-        return self._session.run({"input_ids": ids, "attention_mask": np.ones_like(ids)})
+        feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)} if self._wants_mask else {"input_ids": ids}
+        return _named(self._session.run(feeds), self._part)
 
 
 class ImageTower:
@@ -82,14 +82,31 @@ class ImageTower:
     def __init__(self, folder: Path, part: ImagePart, *, threads: int) -> None:
         self._part = part
         self._session = Session(folder / part.graph, threads=threads)
+        self._mean = 255 * np.array(part.mean, dtype=np.float32)
+        self._std = 255 * np.array(part.std, dtype=np.float32)
 
     def encode(self, images: Sequence[bytes]) -> Views:
         pixels = [to_pixels(image, self._part.side, fit=self._part.fit) for image in images]
-        chunks = [pixels[start : start + _IMAGES_PER_RUN] for start in range(0, len(pixels), _IMAGES_PER_RUN)]
-        return _stacked([self._run(chunk) for chunk in chunks], self._part.dims)
+        most = self._part.per_run
+        chunks = [pixels[start : start + most] for start in range(0, len(pixels), most)]
+        return _stacked([self._run(np.stack(chunk)) for chunk in chunks], self._part.dims)
 
-    def _run(self, pixels: Sequence[NDArray[np.uint8]]) -> Views:
-        return self._session.run({"pixels": np.stack(pixels)})
+    def _run(self, pixels: NDArray[np.uint8]) -> Views:
+        return _named(self._session.run(self._feeds(pixels)), self._part)
+
+    def _feeds(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        if not self._part.mean:  # the graph normalises
+            return {"pixels": pixels}
+        values = (pixels.astype(np.float32) - self._mean) / self._std
+        return {"pixel_values": np.ascontiguousarray(values.transpose(0, 3, 1, 2))}
+
+
+def _named(results: Views, part: TextPart | ImagePart) -> Views:
+    """What the graph gave, by the names of the views. Raises BundleError when one is not there."""
+    try:
+        return {view: results[part.outputs.get(view, view)] for view in part.dims}
+    except KeyError as error:
+        raise BundleError(f"{part.graph} gives no {error}, but {', '.join(results)}") from error
 
 
 def _stacked(parts: Sequence[Views], dims: Mapping[str, int]) -> Views:

@@ -16,8 +16,9 @@ from PIL import Image
 
 from models.base import EncodeError
 
-Fit = Literal["crop", "stretch"]
-"""How a picture becomes square: its centre square, or all of it with the proportions given up."""
+Fit = Literal["crop", "stretch", "clip"]
+"""How a picture becomes square: its centre square, all of it with the proportions given up, or the centre square as
+CLIP's own preprocessing cuts it, which first scales to whole pixels: up to half a pixel apart from `crop`."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 MAX_PIXELS = 64_000_000
@@ -89,11 +90,28 @@ def _plain(image: Image.Image) -> Image.Image:
 
 def _squared(image: Image.Image, side: int, fit: Fit) -> Image.Image:
     width, height = image.size
-    edge = min(width, height)
-    left, top = (width - edge) / 2, (height - edge) / 2
-    box = (0.0, 0.0, width, height) if fit == "stretch" else (left, top, left + edge, top + edge)
+    if fit == "stretch":
+        box = (0.0, 0.0, float(width), float(height))
+    elif fit == "clip":
+        box = _clip_box(width, height, side)
+    else:
+        edge = min(width, height)
+        left, top = (width - edge) / 2, (height - edge) / 2
+        box = (left, top, left + edge, top + edge)
     # The gap lets a cheap box filter do the coarse part of a large reduction.
     return image.resize((side, side), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0)
+
+
+def _clip_box(width: int, height: int, side: int) -> tuple[float, float, float, float]:
+    """Where CLIP's square lies in the picture: its shorter side scaled to `side`, the longer to whole pixels, and
+    the cut at a whole pixel of that (torchvision's Resize and CenterCrop)."""
+    short = min(width, height)
+    scaled = (int(side * width / short), int(side * height / short))
+    (left, right), (top, bottom) = (
+        (round((long - side) / 2.0) * edge / long, (round((long - side) / 2.0) + side) * edge / long)
+        for edge, long in zip((width, height), scaled, strict=True)
+    )
+    return left, top, right, bottom
 
 
 def _upright(square: Image.Image, source: Image.Image) -> Image.Image:

@@ -34,6 +34,12 @@ class Session:
         except Exception as error:  # the runtime's errors share no base but Exception
             raise EncodeError(f"{path.name} cannot be loaded: {error}") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
+        self._inputs = tuple(entry.name for entry in self._session.get_inputs())
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of what `run` must be given."""
+        return self._inputs
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from models import clip_text
 from models.base import EncodeError
+
+Cleaning = Literal["none", "clip"]
+"""What is done to a text before it is tokenised: nothing, or what `models.clip_text.clean` says."""
+_CLEANERS: Mapping[Cleaning, Callable[[str], str]] = {"none": str, "clip": clip_text.clean}
 
 # No tokenizer here makes fewer tokens of so many characters, blank runs aside. What lies beyond would be
 # tokenised only to be cut off, and a prompt may be a megabyte.
@@ -18,7 +25,7 @@ CHARACTERS_PER_TOKEN = 32
 class TextTokenizer:
     """A Hugging Face `tokenizer.json`, cut at `max_tokens` (the closing token is kept), never padded."""
 
-    def __init__(self, path: Path, max_tokens: int) -> None:
+    def __init__(self, path: Path, max_tokens: int, cleaning: Cleaning = "none") -> None:
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises plain Exception for a file that it cannot read
@@ -26,9 +33,10 @@ class TextTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
         self._max_characters = max_tokens * CHARACTERS_PER_TOKEN
+        self._clean = _CLEANERS[cleaning]
 
     def ids(self, text: str) -> NDArray[np.int64]:
         """Token ids of one text: [length], length at most `max_tokens`. Lone surrogates count as `?`."""
-        head = text[: self._max_characters]
-        encoding = self._tokenizer.encode(head.encode("utf-8", "replace").decode())
+        head = text[: self._max_characters].encode("utf-8", "replace").decode()
+        encoding = self._tokenizer.encode(self._clean(head))
         return np.array(encoding.ids, dtype=np.int64)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer
 
-from models import export
 from models.bundle import bundled, prove, read_manifest
 from models.dual import DualEncoder
+from models.export import fused_lite as export
 from models.preprocess import to_pixels
 from models.tokenizer import TextTokenizer
 from tests.export.reference import MiniLM

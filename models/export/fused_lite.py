@@ -1,6 +1,6 @@
-"""Build the bundle `fused-lite` from published packages: the only file here that needs torch.
+"""Build the bundle `fused-lite` from published packages.
 
-    python -m models.export --out models/bundled/fused-lite
+    python -m models.export.fused_lite --out models/bundled/fused-lite
 
 `fused-lite` joins two pretrained towers that were never trained together, in the manner of ConSE (Norouzi et
 al. 2014, arXiv:1312.5650): the image tower's fifty likeliest ImageNet classes mix the text vectors of their
@@ -28,7 +28,6 @@ import torch
 from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image, ImageDraw
 
 from models.bundle import (
     ImagePart,
@@ -41,6 +40,8 @@ from models.bundle import (
     write_manifest,
 )
 from models.dual import DualEncoder, TextTower
+from models.export.packed import BLOCK, packed_matmul
+from models.probes import shapes
 
 NAME = "fused-lite"
 LICENCE = "Apache-2.0 (both towers), MIT (class names); see NOTICE in the folder above"
@@ -51,7 +52,6 @@ TEMPERATURE = 2.0
 CLASSES_MIXED = 50
 OPSET = 17
 HALVED_FROM = 1024
-MATMUL_BLOCK = 128
 PROBE_TEXTS = (
     "What is the total on this receipt?",
     "a photo of a cat",
@@ -162,37 +162,14 @@ def pack_matmuls(model: onnx.ModelProto) -> None:
         if scaled is None or widened is None or widened.input[0] not in weights:
             continue
         values, scales = weights[widened.input[0]], weights[scaled.input[1]]
-        node.CopyFrom(packed_matmul(node, numpy_helper.to_array(values), numpy_helper.to_array(scales), graph))
+        by_column = numpy_helper.to_array(scales).reshape(-1, 1)
+        by_block = np.repeat(by_column, values.dims[0] // BLOCK, axis=1)
+        node.CopyFrom(packed_matmul(node, numpy_helper.to_array(values), by_block, graph))
         for tensor in (values, scales):
             graph.initializer.remove(tensor)
         for unused in (scaled, widened):
             graph.node.remove(unused)
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-
-
-def packed_matmul(
-    node: onnx.NodeProto, values: NDArray[np.int8], scales: NDArray[np.float32], graph: onnx.GraphProto
-) -> onnx.NodeProto:
-    """`MatMulNBits` in the place of a MatMul by int8 `values` [K, N] times `scales` [1, N]."""
-    inner, outer = values.shape
-    blocks = inner // MATMUL_BLOCK
-    unsigned = (values.T.astype(np.int16) + 128).astype(np.uint8).reshape(outer, blocks, MATMUL_BLOCK)
-    repeated = np.repeat(scales.reshape(outer, 1), blocks, axis=1).ravel()
-    names = [f"{node.name}.packed", f"{node.name}.scales"]
-    for name, array in zip(names, (unsigned, repeated), strict=True):
-        graph.initializer.append(numpy_helper.from_array(array, name))
-    return helper.make_node(
-        "MatMulNBits",
-        [node.input[0], *names],
-        list(node.output),
-        name=node.name,
-        domain="com.microsoft",
-        K=inner,
-        N=outer,
-        bits=8,
-        block_size=MATMUL_BLOCK,
-        accuracy_level=4,  # the input in int8
-    )
 
 
 def class_vectors(folder: Path) -> NDArray[np.float32]:
@@ -230,17 +207,6 @@ def halve_weights(source: Path, out: Path) -> None:
     onnx.save(model, out)
 
 
-def draw_probe(out: Path) -> None:
-    """A picture of our own for the bundle to prove itself on: shapes, a ramp and strokes, as PNG."""
-    image = Image.linear_gradient("L").resize((320, 256)).convert("RGB")
-    draw = ImageDraw.Draw(image)
-    draw.ellipse((30, 40, 150, 160), fill=(200, 40, 40), outline="white", width=4)
-    draw.rectangle((180, 60, 290, 200), fill=(40, 90, 200))
-    for step in range(8):
-        draw.line((20 + 36 * step, 240, 40 + 36 * step, 200 - 12 * step), fill=(250, 220, 60), width=5)
-    image.save(out, optimize=True)
-
-
 def build(out: Path) -> float:
     """Write the whole bundle; returns the least cosine of its own probes."""
     out.mkdir(parents=True, exist_ok=True)
@@ -250,7 +216,7 @@ def build(out: Path) -> float:
         plain = Path(scratch) / IMAGE.graph
         export_image_graph(ImageTower(load_classifier(), class_vectors(out)).eval(), plain)
         halve_weights(plain, out / IMAGE.graph)
-    draw_probe(out / PROBES.images[0])
+    shapes().save(out / PROBES.images[0], optimize=True)
     manifest = Manifest(name=NAME, licence=LICENCE, files={}, text=TEXT, image=IMAGE, probes=PROBES)
     probes: dict[str, Any] = {**probe_views(DualEncoder(manifest, out, threads=1), out, PROBES)}
     np.savez(out / PROBES.vectors, **probes)

@@ -1,0 +1,243 @@
+"""Build a bundle from a CLIP of open_clip: two ONNX towers, tokenizer, preprocessing, manifest.
+
+The towers are written out here over open_clip's weights, for two reasons: the text tower takes as many tokens as
+there are (it is causal and pooled at the end token, so that what would come after changes nothing), and the image
+tower takes bytes. A bundle is kept only if both agree with open_clip's own forward.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.functional import linear, normalize
+
+from models.bundle import BundleError, ImagePart, Manifest, Probes, TextPart
+from models.clip_text import clean, clip_tokenizer
+from models.export.torchvision_on_cpu import import_open_clip
+from models.probes import TEXTS, seal
+
+RANDOM = "random"
+"""Instead of pretrained weights: drawn from a seed, for tests and timing."""
+LEAST_COSINE = 0.9995
+OPSET = 17
+_LICENCES = {"openai": "MIT, Copyright (c) 2021 OpenAI", RANDOM: "none: random weights"}
+_UNKNOWN_LICENCE = "see the publisher of these weights"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Which CLIP: open_clip's names of its architecture and weights, and the file of the weights if it is here."""
+
+    model: str
+    pretrained: str
+    weights: Path | None = None
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return f"{self.model}-{self.pretrained}".replace("/", "-")
+
+
+def checkpoint(source: Source) -> tuple[str, str] | None:
+    """URL and sha256 of the weights where open_clip pins them (OpenAI's: the hash is a part of the address)."""
+    url: str = import_open_clip().get_pretrained_url(source.model, source.pretrained) or ""
+    parts = url.split("/")
+    pinned = len(parts) > 1 and len(parts[-2]) == 64
+    return (url, parts[-2]) if pinned else None
+
+
+def load(source: Source) -> torch.nn.Module:
+    """The CLIP in fp32. Raises BundleError for names that open_clip does not know, or weights that do not fit."""
+    open_clip = import_open_clip()
+    if source.model not in open_clip.list_models():
+        raise BundleError(f"open_clip has no model {source.model!r}")
+    known = (RANDOM, *open_clip.list_pretrained_tags_by_model(source.model))
+    if source.pretrained not in known:
+        raise BundleError(f"{source.model} has no weights {source.pretrained!r}; there are {', '.join(known)}")
+    try:
+        with _quiet():
+            clip: torch.nn.Module = _created(source)
+    except (RuntimeError, OSError, ValueError, KeyError, AttributeError) as error:
+        raise BundleError(f"the weights of {source.name} cannot be loaded: {error}") from error
+    return clip.float().eval()
+
+
+def build(source: Source, out: Path) -> Manifest:
+    """Write the bundle. Raises BundleError for an architecture that these towers are not, or that differs in torch."""
+    clip = load(source)
+    image, text, least = _towers(clip)
+    if not least >= LEAST_COSINE:
+        raise BundleError(f"{source.model} is of another architecture: cosine {least:.4f} with open_clip's own forward")
+    out.mkdir(parents=True, exist_ok=True)
+    _export(image, torch.zeros(2, image.side, image.side, 3, dtype=torch.uint8), out / "image.onnx")
+    _export(text, torch.ones(2, 9, dtype=torch.long), out / "text.onnx")
+    clip_tokenizer().save(str(out / "tokenizer.json"))
+    manifest = Manifest(
+        name=source.name,
+        licence=_LICENCES.get(source.pretrained, _UNKNOWN_LICENCE),
+        files={},
+        text=TextPart("text.onnx", "tokenizer.json", text.context, {"text": text.dimension}, cleaning="clip"),
+        image=ImagePart("image.onnx", image.side, "clip", {"image": image.dimension}),
+        probes=Probes((), (), ""),
+        source=_said(source, least),
+    )
+    return seal(out, manifest)
+
+
+class ImageTower(torch.nn.Module):
+    """uint8 pixels [n, side, side, 3] -> `image` [n, dimension] of norm 1."""
+
+    def __init__(self, visual: torch.nn.Module) -> None:
+        super().__init__()
+        self.visual = visual
+        self.side = int(visual.image_size[0])
+        self.dimension = int(visual.proj.shape[1])
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(visual, f"image_{name}"))
+            self.register_buffer(name, 255 * values.view(3, 1, 1))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        visual = self.visual
+        inputs = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        patches = visual.conv1(inputs).flatten(2).transpose(1, 2)
+        first = visual.class_embedding + torch.zeros_like(patches[:, :1])
+        hidden = visual.ln_pre(torch.cat([first, patches], dim=1) + visual.positional_embedding)
+        for block in visual.transformer.resblocks:
+            hidden = _through(block, hidden, None)
+        return normalize(visual.ln_post(hidden[:, 0]) @ visual.proj, dim=-1)
+
+
+class TextTower(torch.nn.Module):
+    """Token ids [n, tokens], tokens of any number up to `context` -> `text` [n, dimension] of norm 1."""
+
+    def __init__(self, clip: torch.nn.Module) -> None:
+        super().__init__()
+        self.clip = clip
+        self.context = int(clip.context_length)
+        self.dimension = int(clip.text_projection.shape[1])
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        clip = self.clip
+        length = ids.shape[1]
+        hidden = clip.token_embedding(ids) + clip.positional_embedding[:length]
+        for block in clip.transformer.resblocks:
+            hidden = _through(block, hidden, clip.attn_mask[:length, :length])
+        hidden = clip.ln_final(hidden)
+        # The end token has the highest id.
+        pooled = hidden[torch.arange(hidden.shape[0]), ids.argmax(dim=-1)]
+        return normalize(pooled @ clip.text_projection, dim=-1)
+
+
+def _through(block: torch.nn.Module, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """One transformer block of open_clip, with shapes that stay open when it is traced."""
+    attention = block.attn
+    inputs = block.ln_1(hidden)
+    query, key, value = (
+        linear(inputs, weight, bias).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+        for weight, bias in zip(attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3), strict=True)
+    )
+    scores = query @ key.transpose(-1, -2) * attention.head_dim**-0.5
+    if mask is not None:
+        scores = scores + mask
+    mixed = (scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)
+    hidden = hidden + block.ls_1(attention.out_proj(mixed))
+    return hidden + block.ls_2(block.mlp(block.ln_2(hidden)))
+
+
+def _created(source: Source) -> Any:
+    open_clip = import_open_clip()
+    if source.pretrained == RANDOM:
+        torch.manual_seed(source.seed)
+        return open_clip.create_model(source.model, force_quick_gelu=True)  # as OpenAI's, for timing
+    if source.pretrained == "openai" and source.weights is not None:
+        return open_clip.load_openai_model(str(source.weights), device="cpu")
+    published: Mapping[str, Any] = open_clip.get_pretrained_cfg(source.model, source.pretrained) or {}
+    return open_clip.create_model(
+        source.model,
+        pretrained=str(source.weights or source.pretrained),
+        # Weights trained with the one activation are quietly wrong with the other.
+        force_quick_gelu=bool(published.get("quick_gelu", False)),
+        require_pretrained=True,
+    )
+
+
+def _towers(clip: torch.nn.Module) -> tuple[ImageTower, TextTower, float]:
+    """The towers, and their least cosine with open_clip's forward."""
+    try:
+        image, text = ImageTower(clip.visual).eval(), TextTower(clip).eval()
+        return image, text, min(_image_agreement(clip, image), _text_agreement(clip, text))
+    except (AttributeError, IndexError, RuntimeError, TypeError) as error:
+        raise BundleError(f"only CLIPs of two plain transformers can be exported: {error}") from error
+
+
+def _image_agreement(clip: Any, tower: ImageTower) -> float:
+    """The least cosine with open_clip's forward, on a ramp and on noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (tower.side, tower.side, 3), dtype=np.uint8)
+    ramp = np.asarray(Image.linear_gradient("L").resize((tower.side, tower.side)).convert("RGB"))
+    pixels = torch.from_numpy(np.stack([noise, ramp]))
+    values = (pixels / 255 - torch.tensor(clip.visual.image_mean)) / torch.tensor(clip.visual.image_std)
+    with torch.no_grad():
+        expected = clip.encode_image(values.permute(0, 3, 1, 2), normalize=True)
+        return float((tower(pixels) * expected).sum(dim=-1).min())
+
+
+def _text_agreement(clip: Any, tower: TextTower) -> float:
+    """The least cosine with open_clip's forward, which always takes `context` tokens."""
+    tokenizer = clip_tokenizer()
+    tokenizer.enable_truncation(tower.context)
+    cosines = []
+    for text in TEXTS:
+        ids = torch.tensor([tokenizer.encode(clean(text)).ids])
+        padded = torch.nn.functional.pad(ids, (0, tower.context - ids.shape[1]))
+        with torch.no_grad():
+            cosines.append(float((tower(ids) * clip.encode_text(padded, normalize=True)).sum()))
+    return min(cosines)
+
+
+def _export(tower: ImageTower | TextTower, example: torch.Tensor, out: Path) -> None:
+    source, view = ("pixels", "image") if isinstance(tower, ImageTower) else ("input_ids", "text")
+    axes = {source: {0: "batch"}, view: {0: "batch"}}
+    if source == "input_ids":
+        axes[source][1] = "tokens"
+    with _quiet():
+        torch.onnx.export(
+            tower,
+            (example,),
+            str(out),
+            input_names=[source],
+            output_names=[view],
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,  # the newer exporter needs onnxscript
+        )
+
+
+def _said(source: Source, least: float) -> str:
+    weights = f"random weights of seed {source.seed}" if source.pretrained == RANDOM else source.pretrained
+    return (
+        f"open_clip {import_open_clip().__version__} {source.model}, {weights}; torch {torch.__version__}; "
+        f"least cosine with open_clip's forward {least:.6f}"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's deprecation and tracing warnings, and without open_clip's notes."""
+    threshold = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(threshold)

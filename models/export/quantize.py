@@ -1,0 +1,182 @@
+"""From an fp32 bundle to one that computes in int8, kept only where it says nearly the same.
+
+Two ways, tried in this order:
+
+* `dynamic` (onnxruntime.quantization): weights by column, what flows by the range of the whole tensor. The faster.
+* `blockwise` (`MatMulNBits`): weights and what flows by blocks of each row. It bears the few very large values that
+  trained transformers carry (Dettmers et al. 2022, arXiv:2208.07339), and rows do not see each other.
+
+Embedding tables are stored as fp16: they are looked up, never multiplied.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from models.base import Views
+from models.bundle import BundleError, Manifest, read_manifest
+from models.dual import DualEncoder
+from models.export.packed import BLOCK, packed_matmul
+from models.probes import TEXTS, draw_pictures, seal
+
+Method = Literal["dynamic", "blockwise"]
+METHODS: tuple[Method, ...] = ("dynamic", "blockwise")
+LEAST_COSINE = 0.99
+_TABLE_FROM = 1_000_000
+"""Values that a table has at least to be worth a cast."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How near an int8 bundle is to its fp32 one: the least cosine of each view, and how it was made.
+
+    `centred` are least cosines after the mean vector is taken off: where all vectors point nearly one way, as those
+    of random weights do, the plain cosine sees little.
+    """
+
+    method: Method
+    least: Mapping[str, float]
+    centred: Mapping[str, float]
+
+    @property
+    def holds(self) -> bool:
+        return all(cosine >= LEAST_COSINE for cosine in self.least.values())
+
+
+def quantize(source: Path, out: Path, images: Sequence[bytes] = ()) -> tuple[Manifest, tuple[Parity, ...]]:
+    """Write the int8 bundle of `source` to `out`; every way that was tried, the last being the one that was kept.
+
+    It is judged on probe texts and pictures, and on `images` where some are given. Raises BundleError when no way
+    keeps every view at a cosine of `LEAST_COSINE`, and writes nothing then.
+    """
+    plain = DualEncoder.load(source)
+    manifest = read_manifest(source)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = [*images, *_drawn(Path(scratch))]
+        expected = _views(plain, files)
+        tried: list[Parity] = []
+        for method in METHODS:
+            folder = Path(scratch) / method
+            changed = _write_towers(source, manifest, folder, method)
+            found = _views(DualEncoder(changed, folder, threads=1), files)
+            tried.append(_parity(method, found, expected))
+            if tried[-1].holds:
+                sealed = seal(folder, replace(changed, source=f"{manifest.source}; int8 by {method}".lstrip("; ")))
+                shutil.copytree(folder, out, dirs_exist_ok=True)
+                return sealed, tuple(tried)
+    said = "; ".join(f"{parity.method} {_listed(parity.least)}" for parity in tried)
+    raise BundleError(f"{manifest.name} does not bear int8: least cosines {said}, needed {LEAST_COSINE}")
+
+
+def _write_towers(source: Path, manifest: Manifest, folder: Path, method: Method) -> Manifest:
+    """Graphs and tokenizer of the new bundle in `folder`; its manifest, still without probes."""
+    folder.mkdir()
+    shutil.copyfile(source / manifest.text.tokenizer, folder / manifest.text.tokenizer)
+    for graph in (manifest.text.graph, manifest.image.graph):
+        if method == "dynamic":
+            _write_dynamic(source / graph, folder / graph)
+        else:
+            _write_blockwise(source / graph, folder / graph)
+    image = replace(manifest.image, per_run=1) if method == "dynamic" else manifest.image
+    return replace(manifest, name=f"{manifest.name}-int8", image=image)
+
+
+def _write_dynamic(source: Path, out: Path) -> None:
+    logging.disable(logging.WARNING)  # it advises a preparation that changes nothing here
+    try:
+        quantize_dynamic(
+            source, out, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"]
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+    model = onnx.load(out)
+    _halve_tables(model.graph)
+    onnx.save(model, out)
+
+
+def _write_blockwise(source: Path, out: Path) -> None:
+    model = onnx.load(source)
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    same = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
+    for node in [node for node in graph.node if node.op_type == "MatMul"]:
+        tensor = weights.get(same.get(node.input[1], node.input[1]))
+        if tensor is None or len(tensor.dims) != 2 or tensor.dims[0] % BLOCK:
+            continue
+        values, scales = _rounded(numpy_helper.to_array(tensor))
+        node.CopyFrom(packed_matmul(node, values, scales, graph))
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    _halve_tables(graph)
+    _drop_unused(graph)
+    onnx.save(model, out)
+
+
+def _rounded(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Weights [K, N] as int8 of the same shape, and the scale of each column's blocks [N, K / BLOCK]."""
+    inner, outer = weights.shape
+    blocks = weights.T.reshape(outer, inner // BLOCK, BLOCK)
+    scales = np.maximum(np.abs(blocks).max(axis=2) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+    values = np.round(blocks / scales[..., np.newaxis]).astype(np.int8)
+    return np.ascontiguousarray(values.reshape(outer, inner).T), scales
+
+
+def _halve_tables(graph: onnx.GraphProto) -> None:
+    """Large fp32 tables that are only looked up: stored as fp16, widened after the look-up."""
+    tables = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+    for node in [node for node in graph.node if node.op_type == "Gather" and node.input[0] in tables]:
+        tensor = tables[node.input[0]]
+        if np.prod(tensor.dims) < _TABLE_FROM:
+            continue
+        halved = f"{node.output[0]}.half"
+        values = numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+        widen = helper.make_node("Cast", [halved], [node.output[0]], to=TensorProto.FLOAT, name=f"{node.name}.widen")
+        node.output[0] = halved
+        graph.node.insert(list(graph.node).index(node) + 1, widen)
+        del tables[tensor.name]
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    """Take out the fp32 weights that no node reads any more, and the names that only passed them on."""
+    used = {name for node in graph.node if node.op_type != "Identity" for name in node.input}
+    used |= {output.name for output in graph.output}
+    for node in [node for node in graph.node if node.op_type == "Identity" and node.output[0] not in used]:
+        graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+
+
+def _drawn(folder: Path) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in draw_pictures(folder)]
+
+
+def _views(encoder: DualEncoder, files: Sequence[bytes]) -> Views:
+    return {**encoder.encode_texts(TEXTS), **encoder.encode_images(files)}
+
+
+def _parity(method: Method, found: Views, expected: Views) -> Parity:
+    centred = {
+        view: _least(found[view] - rows.mean(axis=0), rows - rows.mean(axis=0)) for view, rows in expected.items()
+    }
+    return Parity(method, {view: _least(found[view], rows) for view, rows in expected.items()}, centred)
+
+
+def _least(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    return float((np.sum(a * b, axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))).min())
+
+
+def _listed(cosines: Mapping[str, float]) -> str:
+    return ", ".join(f"{view} {cosine:.4f}" for view, cosine in cosines.items())
