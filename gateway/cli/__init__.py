@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a router on outcome tables",
     "bench": "judge routers on held-out queries of outcome tables: figures, frontier, report",
     "table": "import, export, merge and show outcome tables",
+    "data": "fetch a public outcome table with its images",
     "key": "make an API key and print it with the hash that goes into the configuration",
 }
 
