@@ -8,6 +8,9 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from routers.base import Router, Views
+from routers.best_single import BestSingle
+from routers.headed import Headed
+from routers.kmeans import KMeans, KMeansAdaptive
 from routers.linear_mf import LinearMF
 from routers.table import OutcomeTable
 
@@ -52,4 +55,7 @@ DEFAULT = "linear_mf"
 
 ALGORITHMS: Mapping[str, Algorithm] = {
     LinearMF.algorithm: LinearMF,
+    BestSingle.algorithm: Headed(BestSingle),
+    KMeans.algorithm: Headed(KMeans),
+    KMeansAdaptive.algorithm: Headed(KMeansAdaptive),
 }
