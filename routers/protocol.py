@@ -74,9 +74,10 @@ class Shared:
     def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> Trace:
         return trace(quality, expected_cost, test.score, test.cost_usd)
 
-    def oracle(self, test: OutcomeTable, expected_cost: Floats, /) -> Trace:
-        """Among equal scores the one of the least expected cost."""
-        return trace(np.where(test.mask, test.score, 0.0), expected_cost, test.score, test.cost_usd)
+    def oracle(self, test: OutcomeTable, _expected_cost: Floats, /) -> Trace:
+        """It knows what each reply scores and what it costs: among equal scores the one that costs least."""
+        score, cost = np.nan_to_num(test.score), np.nan_to_num(test.cost_usd)
+        return trace(score, cost, test.score, test.cost_usd)
 
     def chance(self, test: OutcomeTable) -> Trace:
         """A fair draw among each query's observed candidates: one point, in expectation."""
