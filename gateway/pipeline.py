@@ -13,6 +13,7 @@ from gateway.core.breaker import Health, always_well
 from gateway.core.catalog import Candidate, Catalog
 from gateway.core.chat import body_for
 from gateway.core.decision import Assessment, Decision, Preference, decide, fit_to_hold, lagrangian_of
+from gateway.core.hold import Granted, Hold, Refused
 from gateway.core.record import Attempt, RequestRecord
 from gateway.errors import ProviderError, RequestError
 from gateway.forecaster import Declined, Forecaster, Forecasts
@@ -27,7 +28,7 @@ from gateway.refusals import (
 )
 from gateway.relay import Sink, relay_stream, relay_whole
 from gateway.remote_images import RemoteImages
-from gateway.stores.base import BudgetStore, Granted, Hold, Refused, StoreError
+from gateway.stores.base import BudgetStore, StoreError
 from gateway.telemetry.observer import Observer
 from gateway.turn import Turn
 

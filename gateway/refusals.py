@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.core.chat import ChatRequest
 from gateway.core.decision import UNHEALTHY, Decision
+from gateway.core.hold import Refused
 from gateway.core.money import to_usd
 from gateway.core.tenant import Tenant
 from gateway.errors import (
@@ -19,7 +20,6 @@ from gateway.errors import (
     QuotaExceeded,
     RequestError,
 )
-from gateway.stores.base import Refused
 
 NO_RETRY = ("x-should-retry", "false")
 HELD_RETRY_S = 1

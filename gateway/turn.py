@@ -7,12 +7,12 @@ import time
 from gateway.core.budget import Window, window_at
 from gateway.core.chat import ChatRequest
 from gateway.core.decision import Assessment, Decision, Preference
+from gateway.core.hold import Granted
 from gateway.core.meter import Usage
 from gateway.core.money import to_usd
 from gateway.core.record import Attempt, RequestRecord
 from gateway.core.tenant import Tenant
 from gateway.errors import ProviderError, RequestError
-from gateway.stores.base import Granted
 
 Header = tuple[bytes, bytes]
 

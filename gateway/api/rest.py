@@ -12,10 +12,11 @@ from starlette.exceptions import HTTPException
 
 from gateway.api.auth import authenticate
 from gateway.core.budget import window_at
+from gateway.core.hold import Balance
 from gateway.core.money import NANODOLLARS
 from gateway.core.tenant import Tenant, Tenants
 from gateway.errors import NotFound, RequestError
-from gateway.stores.base import Balance, BudgetStore
+from gateway.stores.base import BudgetStore
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 
 CREATED = 1_767_225_600

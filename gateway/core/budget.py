@@ -1,39 +1,117 @@
-"""Budget windows: which stretch of time a tenant's spend counts towards."""
+"""Budget windows: which stretch of time spend, requests or tokens count towards, and up to what."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import Literal, get_args
+from zoneinfo import ZoneInfo
 
 Period = Literal["total", "minute", "hour", "day", "week", "month"]
 PERIODS: tuple[str, ...] = get_args(Period)
+Unit = Literal["usd", "requests", "tokens"]
+UNITS: tuple[str, ...] = get_args(Unit)
+
+ROLLING_S = {"minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800, "month": 2_592_000}
+"""Lengths of rolling windows, in seconds; a rolling month is 30 days."""
+ROLLING_PARTS = 12
+KEPT_S = 32 * 86_400.0
+"""How long a window is remembered after its end, or after its last use where it has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A hard cap on spend for one kind of window, in nanodollars."""
+    """A limit for one kind of window.
+
+    Attributes:
+        limit: nanodollars, requests or tokens, as `unit` says.
+        rolling: the last so many seconds, not a stretch of the calendar.
+        soft: says when it is exceeded, and refuses nothing.
+        zone: IANA name of the time zone whose days, weeks and months are meant; minutes and hours are cut in UTC.
+    """
 
     limit: int
     period: Period = "total"
+    unit: Unit = "usd"
+    rolling: bool = False
+    soft: bool = False
+    zone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One stretch of one tenant's budget. `ends_at` is None for `total`; times are seconds since the epoch, UTC."""
+    """One stretch of one owner's budget. Times are seconds since the epoch, UTC.
+
+    Attributes:
+        key: whose it is, its kind and its start. What comes before the first `/` is the tenant.
+        ends_at: when it starts over; None for `total`. A rolling window lets go of its oldest part then.
+        earlier: keys of the parts before this one that a rolling window still counts.
+        forget_at: when nobody will ask for it any more; None if that never comes.
+    """
 
     key: str
     limit: int
     starts_at: float
     ends_at: float | None
+    unit: Unit = "usd"
+    soft: bool = False
+    earlier: tuple[str, ...] = ()
+    forget_at: float | None = None
 
 
-def window_at(tenant: str, budget: Budget, now: float) -> Window:
-    """The window that `now` (seconds since the epoch) falls into; calendar windows are cut in UTC."""
+def window_at(owner: str, budget: Budget, now: float) -> Window:
+    """The window that `now` (seconds since the epoch) falls into.
+
+    A rolling window is kept in `ROLLING_PARTS` parts and counts as many whole ones before the current: it never
+    counts less than its length, and at most one part more.
+    """
+    name = budget.period if budget.unit == "usd" else f"{budget.unit}/{budget.period}"
     if budget.period == "total":
-        return Window(f"{tenant}/total", budget.limit, 0.0, None)
-    start, end = _calendar(budget.period, datetime.fromtimestamp(now, UTC))
-    return Window(f"{tenant}/{budget.period}/{start:%Y-%m-%dT%H:%M}", budget.limit, start.timestamp(), end.timestamp())
+        return _window(budget, f"{owner}/{name}", (0.0, None))
+    if budget.rolling:
+        return _rolling(budget, f"{owner}/rolling/{name}", now)
+    if budget.zone != "UTC" and budget.period not in ("minute", "hour"):
+        name, zone = f"{name}@{budget.zone}", _zone(budget.zone)
+    else:
+        zone = UTC
+    start, end = _calendar(budget.period, datetime.fromtimestamp(now, zone))
+    stretch = start.timestamp(), end.timestamp()
+    return _window(budget, f"{owner}/{name}/{start:%Y-%m-%dT%H:%M}", stretch, forget_at=stretch[1] + KEPT_S)
+
+
+def session_window(tenant: str, session: str, limit: int, now: float) -> Window:
+    """The window of one session: it never starts over, and is forgotten `KEPT_S` after its last request."""
+    return Window(f"{tenant}/session/{session}", limit, 0.0, None, forget_at=now + KEPT_S)
+
+
+def _rolling(budget: Budget, name: str, now: float) -> Window:
+    part_s = ROLLING_S[budget.period] / ROLLING_PARTS
+    part = int(now // part_s)
+    end = (part + 1) * part_s
+    return _window(
+        budget,
+        f"{name}/{part}",
+        (end - part_s - ROLLING_S[budget.period], end),
+        earlier=tuple(f"{name}/{part - back}" for back in range(1, ROLLING_PARTS + 1)),
+        forget_at=end + ROLLING_S[budget.period] + KEPT_S,
+    )
+
+
+def _window(
+    budget: Budget,
+    key: str,
+    stretch: tuple[float, float | None],
+    *,
+    earlier: tuple[str, ...] = (),
+    forget_at: float | None = None,
+) -> Window:
+    return Window(key, budget.limit, *stretch, budget.unit, budget.soft, earlier, forget_at)
+
+
+@lru_cache(64)
+def _zone(name: str) -> tzinfo:
+    return ZoneInfo(name)
 
 
 def _calendar(period: Period, now: datetime) -> tuple[datetime, datetime]:
@@ -43,7 +121,7 @@ def _calendar(period: Period, now: datetime) -> tuple[datetime, datetime]:
     hour = minute.replace(minute=0)
     if period == "hour":
         return hour, hour + timedelta(hours=1)
-    day = hour.replace(hour=0)
+    day = hour.replace(hour=0, fold=0)  # by the wall clock: a day of 23 or 25 hours ends at midnight all the same
     if period == "day":
         return day, day + timedelta(days=1)
     if period == "week":

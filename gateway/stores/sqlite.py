@@ -16,10 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core.budget import Window
+from gateway.core.hold import Balance, Granted, Hold, Refused
 from gateway.core.record import RequestRecord
-from gateway.stores.base import Balance, Granted, Hold, Refused, StoreError
+from gateway.stores.base import StoreError
 from gateway.stores.outcome_rows import INSERT_OUTCOME, OUTCOMES_SCHEMA, row_of
-from gateway.stores.sqlite_ledger import KEEP_SETTLED_S, LEDGER_SCHEMA, OLD_HOLDS, ROWS_PER_SCAN, SqliteLedger
+from gateway.stores.sqlite_ledger import (
+    KEEP_SETTLED_S,
+    OLD_HOLDS,
+    OLD_WINDOWS,
+    ROWS_PER_SCAN,
+    SqliteLedger,
+    make_tables,
+)
 
 GATHERING_TURNS = 2
 LOCK_RETRY_S = 0.002
@@ -80,14 +88,18 @@ class SqliteStore:
         result: Granted | Refused = await self._ask(lambda: self._ledger.reserve(hold))
         return result
 
-    async def settle(self, hold_id: str, charge: int) -> bool:
+    async def settle(self, hold_id: str, charge: int, tokens: int = 0) -> bool:
         _check_amount(charge)
-        result: bool = await self._ask(lambda: self._ledger.settle(hold_id, charge))
+        _check_amount(tokens)
+        result: bool = await self._ask(lambda: self._ledger.settle(hold_id, charge, tokens))
         return result
+
+    async def renew(self, hold_ids: Sequence[str], lease_s: float) -> None:
+        await self._ask(lambda: self._ledger.renew(hold_ids, lease_s))
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:
         result: list[Balance] = await self._ask(
-            lambda: [Balance(window, *self._ledger.window(window.key)) for window in windows]
+            lambda: [Balance(window, *self._ledger.standing(window)) for window in windows]
         )
         return result
 
@@ -105,7 +117,8 @@ class SqliteStore:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA wal_autocheckpoint = 8000")
-            db.executescript(LEDGER_SCHEMA + OUTCOMES_SCHEMA)
+            make_tables(db)
+            db.executescript(OUTCOMES_SCHEMA)
             db.execute("PRAGMA busy_timeout = 0")
         except sqlite3.Error:
             db.close()
@@ -209,16 +222,18 @@ class SqliteStore:
             for _ in range(CHECKPOINTS_PER_SCAN):
                 await asyncio.to_thread(self._apart, "PRAGMA wal_checkpoint(PASSIVE)")
                 await asyncio.sleep(CHECKPOINT_S)
-            await self.forget_settled()
+            await self.forget()
 
-    async def forget_settled(self) -> None:
-        """Remove holds that were settled `KEEP_SETTLED_S` ago, a few at a time."""
+    async def forget(self) -> None:
+        """Remove holds that were settled `KEEP_SETTLED_S` ago and windows that are over for good, a few at a time."""
+        await self._forget(OLD_HOLDS, self._clock() - KEEP_SETTLED_S, self._ledger.forget)
+        await self._forget(OLD_WINDOWS, self._clock(), self._ledger.forget_windows)
+
+    async def _forget(self, query: str, before: float, forget: Callable[[Sequence[str]], None]) -> None:
         while True:
-            before = self._clock() - KEEP_SETTLED_S
-            old = [row[0] for row in await asyncio.to_thread(self._apart, OLD_HOLDS, before, ROWS_PER_SCAN)]
+            old = [row[0] for row in await asyncio.to_thread(self._apart, query, before, ROWS_PER_SCAN)]
             for start in range(0, len(old), FORGOTTEN_AT_ONCE):
-                few = old[start : start + FORGOTTEN_AT_ONCE]
-                await self._ask(partial(self._ledger.forget, few))
+                await self._ask(partial(forget, old[start : start + FORGOTTEN_AT_ONCE]))
             if len(old) < ROWS_PER_SCAN:
                 return
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 
-from gateway.stores.base import Granted, Hold, Refused
+from gateway.core.budget import Window
+from gateway.core.hold import Granted, Hold, Refused, grant
 
 EXPIRY_SCAN_S = 1.0
 KEEP_SETTLED_S = 86_400.0
@@ -16,17 +17,35 @@ ROWS_PER_SCAN = 5_000
 
 OLD_HOLDS = "SELECT id FROM holds WHERE state != 'held' AND changed_at < ? LIMIT ?"
 """Settled holds from before a time. It reads the whole table: for a thread, and seldom."""
+OLD_WINDOWS = "SELECT key FROM windows WHERE forget_at < ? LIMIT ?"
+"""Windows that nobody will ask for any more; the same holds."""
 
 LEDGER_SCHEMA = """
 CREATE TABLE IF NOT EXISTS windows(
-    key TEXT PRIMARY KEY, spent INTEGER NOT NULL DEFAULT 0, held INTEGER NOT NULL DEFAULT 0
+    key TEXT PRIMARY KEY, spent INTEGER NOT NULL DEFAULT 0, held INTEGER NOT NULL DEFAULT 0, forget_at REAL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS holds(
     id TEXT PRIMARY KEY, windows TEXT NOT NULL, amount INTEGER NOT NULL, charge INTEGER,
-    state TEXT NOT NULL, changed_at REAL NOT NULL, expires_at REAL NOT NULL
+    state TEXT NOT NULL, changed_at REAL NOT NULL, expires_at REAL NOT NULL,
+    tokens INTEGER NOT NULL DEFAULT 0, requests INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS holds_due ON holds(expires_at) WHERE state = 'held';
 """
+LATER_COLUMNS = (
+    ("windows", "forget_at", "REAL"),
+    ("holds", "tokens", "INTEGER NOT NULL DEFAULT 0"),
+    ("holds", "requests", "INTEGER NOT NULL DEFAULT 0"),
+)
+"""Columns that files of earlier versions lack: (table, column, type)."""
+
+
+def make_tables(db: sqlite3.Connection) -> None:
+    """Make what is missing of the ledger's tables."""
+    db.executescript(LEDGER_SCHEMA)
+    for table, column, kind in LATER_COLUMNS:
+        known = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+        if column not in known:
+            db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
 
 class SqliteLedger:
@@ -37,7 +56,8 @@ class SqliteLedger:
         self._clock = clock
         self._last_scan: float | None = None
         self._windows: dict[str, tuple[int, int]] = {}
-        self._changed: set[str] = set()
+        self._changed: dict[str, float | None] = {}
+        """Windows to be written, and when they may be forgotten (None: as it stands)."""
 
     def begin(self) -> None:
         """Open a transaction. Raises sqlite3.OperationalError when another process has one open."""
@@ -49,52 +69,66 @@ class SqliteLedger:
         """Write the windows and commit."""
         if self._changed:
             self._db.executemany(
-                "INSERT INTO windows(key, spent, held) VALUES(?, ?, ?)"
-                " ON CONFLICT(key) DO UPDATE SET spent = excluded.spent, held = excluded.held",
-                [(key, *self._windows[key]) for key in self._changed],
+                "INSERT INTO windows(key, spent, held, forget_at) VALUES(?, ?, ?, ?)"
+                " ON CONFLICT(key) DO UPDATE SET spent = excluded.spent, held = excluded.held,"
+                " forget_at = coalesce(excluded.forget_at, forget_at)",
+                [(key, *self._windows[key], forget_at) for key, forget_at in self._changed.items()],
             )
         self._db.execute("COMMIT")
 
-    def window(self, key: str) -> tuple[int, int]:
+    def standing(self, window: Window) -> tuple[int, int]:
         """What was spent of a window and what is held of it."""
-        known = self._windows.get(key)
-        if known is None:
-            row = self._db.execute("SELECT spent, held FROM windows WHERE key = ?", (key,)).fetchone()
-            known = self._windows[key] = (row[0], row[1]) if row else (0, 0)
-        return known
+        spent, held = self._part(window.key)
+        for key in window.earlier:
+            earlier = self._part(key)
+            spent, held = spent + earlier[0], held + earlier[1]
+        return spent, held
 
     def reserve(self, hold: Hold) -> Granted | Refused:
-        amount, remaining = hold.ceiling, None
-        for window in hold.windows:
-            spent, held = self.window(window.key)
-            left = window.limit - spent - held
-            if left < hold.floor and hold.ceiling > 0:
-                return self._standing(hold) or Refused(window, max(left, 0), held)
-            amount = max(min(amount, left), 0)
-            remaining = left if remaining is None else min(remaining, left)
+        answer = grant(hold, [self.standing(window) for window in hold.windows])
+        if isinstance(answer, Refused):
+            return self._made_before(hold) or answer
         now = self._clock()
         made = self._db.execute(
-            "INSERT INTO holds VALUES(?, ?, ?, NULL, 'held', ?, ?) ON CONFLICT(id) DO NOTHING",
-            (hold.id, "\n".join([w.key for w in hold.windows]), amount, now, now + hold.lease_s),
+            "INSERT INTO holds VALUES(?, ?, ?, NULL, 'held', ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING",
+            (
+                hold.id,
+                "\n".join([_line(window) for window in hold.windows]),
+                answer.amount,
+                now,
+                now + hold.lease_s,
+                hold.tokens,
+                hold.requests,
+            ),
         )
-        if made.rowcount == 0 and (standing := self._standing(hold)):
+        if made.rowcount == 0 and (standing := self._made_before(hold)):
             return standing
         for window in hold.windows:
-            self._add(window.key, 0, amount)
-        return Granted(amount, None if remaining is None else remaining - amount)
+            self._add(window.key, 0, _share(window.unit, answer.amount, hold.tokens, hold.requests))
+            self._changed[window.key] = window.forget_at
+        return answer
 
-    def settle(self, hold_id: str, charge: int, state: str = "settled") -> bool:
+    def settle(self, hold_id: str, charge: int, tokens: int, state: str = "settled") -> bool:
         row = self._db.execute(
             "UPDATE holds SET state = ?, charge = ?, changed_at = ? WHERE id = ? AND state = 'held'"
-            " RETURNING amount, windows",
+            " RETURNING amount, tokens, requests, windows",
             (state, charge, self._clock(), hold_id),
         ).fetchone()
         if row is None:
             return False
-        amount, keys = row
-        for key in keys.split("\n") if keys else ():
-            self._add(key, charge, -amount)
+        amount, held_tokens, requests, lines = row
+        for line in lines.split("\n") if lines else ():
+            unit, key = _parsed(line)
+            self._add(key, _share(unit, charge, tokens, requests), -_share(unit, amount, held_tokens, requests))
         return True
+
+    def renew(self, hold_ids: Sequence[str], lease_s: float) -> None:
+        """Let these holds, where they still stand, live for `lease_s` seconds from now."""
+        until = self._clock() + lease_s
+        self._db.executemany(
+            "UPDATE holds SET expires_at = max(expires_at, ?) WHERE id = ? AND state = 'held'",
+            [(until, hold_id) for hold_id in hold_ids],
+        )
 
     def expire(self) -> None:
         """Charge holds whose holder is gone, in full: nobody knows how much of them was spent. Now and then only."""
@@ -103,21 +137,53 @@ class SqliteLedger:
             return
         self._last_scan = now
         due = self._db.execute(
-            "SELECT id, amount FROM holds WHERE state = 'held' AND expires_at <= ? LIMIT ?", (now, ROWS_PER_SCAN)
+            "SELECT id, amount, tokens FROM holds WHERE state = 'held' AND expires_at <= ? LIMIT ?",
+            (now, ROWS_PER_SCAN),
         ).fetchall()
-        for hold_id, amount in due:
-            self.settle(hold_id, amount, "expired")
+        for hold_id, amount, tokens in due:
+            self.settle(hold_id, amount, tokens, "expired")
 
     def forget(self, hold_ids: Sequence[str]) -> None:
         """Remove settled holds."""
         self._db.executemany("DELETE FROM holds WHERE id = ? AND state != 'held'", [(hold_id,) for hold_id in hold_ids])
 
-    def _add(self, key: str, spent: int, held: int) -> None:
-        before = self.window(key)
-        self._windows[key] = (before[0] + spent, before[1] + held)
-        self._changed.add(key)
+    def forget_windows(self, keys: Sequence[str]) -> None:
+        """Remove windows that nobody will ask for any more; one that something is held of stays."""
+        now = self._clock()
+        self._db.executemany(
+            "DELETE FROM windows WHERE key = ? AND held = 0 AND forget_at < ?", [(key, now) for key in keys]
+        )
 
-    def _standing(self, hold: Hold) -> Granted | None:
+    def _part(self, key: str) -> tuple[int, int]:
+        known = self._windows.get(key)
+        if known is None:
+            row = self._db.execute("SELECT spent, held FROM windows WHERE key = ?", (key,)).fetchone()
+            known = self._windows[key] = (row[0], row[1]) if row else (0, 0)
+        return known
+
+    def _add(self, key: str, spent: int, held: int) -> None:
+        before = self._part(key)
+        self._windows[key] = (before[0] + spent, before[1] + held)
+        self._changed.setdefault(key, None)
+
+    def _made_before(self, hold: Hold) -> Granted | None:
         """The hold that was made under this id before."""
         row = self._db.execute("SELECT amount FROM holds WHERE id = ?", (hold.id,)).fetchone()
         return Granted(row[0], None) if row else None
+
+
+def _line(window: Window) -> str:
+    """How a hold's row names a window: its key, with the unit in front where that is not money."""
+    return window.key if window.unit == "usd" else f"{window.unit}:{window.key}"
+
+
+def _parsed(line: str) -> tuple[str, str]:
+    owner, _, _ = line.partition("/")  # a tenant's name holds no colon
+    unit, mark, _ = owner.partition(":")
+    return (unit, line[len(unit) + 1 :]) if mark else ("usd", line)
+
+
+def _share(unit: str, money: int, tokens: int, requests: int) -> int:
+    if unit == "usd":
+        return money
+    return tokens if unit == "tokens" else requests

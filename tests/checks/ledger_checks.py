@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.core.budget import Budget, Window, window_at
-from gateway.stores.base import Granted, Hold, Refused
+from gateway.core.hold import Granted, Hold, Refused
 from tests.checks.store_checks import OpenStore, Place
 
 LIMIT = 1_000

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import pytest
 
 from gateway.core.budget import Window
-from gateway.stores.base import Balance, BudgetStore, Granted, Hold, Refused, StoreError
+from gateway.core.hold import Balance, Granted, Hold, Refused
+from gateway.stores.base import BudgetStore, StoreError
 
 DAY = Window("acme/day/1", 1_000, 0.0, 86_400.0)
 NEXT_DAY = Window("acme/day/2", 1_000, 86_400.0, 172_800.0)

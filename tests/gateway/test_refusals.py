@@ -11,6 +11,7 @@ from gateway.api.parse import ChatLimits, parse_chat
 from gateway.core.budget import Budget, Window
 from gateway.core.chat import ChatRequest
 from gateway.core.decision import Decision, Preference, decide
+from gateway.core.hold import Refused
 from gateway.core.image_limits import ImageLimits
 from gateway.core.pricing import Price
 from gateway.core.tenant import Tenant
@@ -23,7 +24,6 @@ from gateway.refusals import (
     provider_failed,
     store_unavailable,
 )
-from gateway.stores.base import Refused
 
 from .core.makers import candidate
 

@@ -13,12 +13,12 @@ import pytest
 from gateway.core.bill import Bill
 from gateway.core.budget import Budget
 from gateway.core.decision import Preference, decide
+from gateway.core.hold import Granted
 from gateway.core.meter import Usage
 from gateway.core.pricing import cost
 from gateway.core.tenant import Tenant
 from gateway.errors import ProviderError, RequestError
 from gateway.relay import relay_stream, relay_whole
-from gateway.stores.base import Granted
 from gateway.turn import Header, Turn
 
 from .core.makers import PRICE, candidate

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from gateway.core.budget import Window
+from gateway.core.hold import Granted, Hold
 from gateway.stores import sqlite, sqlite_ledger
-from gateway.stores.base import Granted, Hold, StoreError
+from gateway.stores.base import StoreError
 from tests.checks.store_checks import Clock
 
 from .files import opened, rows
@@ -27,7 +28,7 @@ LEASE_S = 60.0
 HOLDER = """
 import asyncio, sys
 from gateway.core.budget import Window
-from gateway.stores.base import Hold
+from gateway.core.hold import Hold
 from gateway.stores.sqlite import SqliteStore
 
 async def main():
@@ -46,7 +47,7 @@ asyncio.run(main())
 RESERVER = """
 import asyncio, sys
 from gateway.core.budget import Window
-from gateway.stores.base import Granted, Hold
+from gateway.core.hold import Granted, Hold
 from gateway.stores.sqlite import SqliteStore
 
 async def main():
@@ -71,7 +72,8 @@ asyncio.run(main())
 FULL_DISK = """
 import asyncio, json, resource, sys
 from gateway.core.budget import Window
-from gateway.stores.base import Hold, StoreError
+from gateway.core.hold import Hold
+from gateway.stores.base import StoreError
 from gateway.stores.sqlite import SqliteStore
 
 async def main():
@@ -216,7 +218,7 @@ def test_settled_holds_are_forgotten_after_a_day(tmp_path: Path) -> None:
             await store.reserve(Hold(name, (WINDOW,), 10, 10, 10 * 86_400.0))
         await store.settle("a", 5)
         clock.now += sqlite_ledger.KEEP_SETTLED_S + 2
-        await store.forget_settled()
+        await store.forget()
         [balance] = await store.balances([WINDOW])
         assert (balance.spent, balance.held) == (5, 10)
         await store.close()

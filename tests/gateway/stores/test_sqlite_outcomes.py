@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gateway.core.budget import Window
+from gateway.core.hold import Granted, Hold
 from gateway.core.record import RequestRecord
 from gateway.stores import sqlite
-from gateway.stores.base import Granted, Hold
 from gateway.stores.sqlite import SqliteStore
 
 from ..records import record

@@ -1,0 +1,94 @@
+"""Holds: what is set aside before it is spent, and the rule by which windows grant or refuse it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.core.budget import Unit, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What is to be set aside in every window.
+
+    Attributes:
+        ceiling, floor: nanodollars: `ceiling` if there is room, never less than `floor`.
+        lease_s: seconds after which it is charged in full, unless it was settled or renewed.
+        tokens: what windows of tokens set aside: input and output as expected.
+        requests: what windows of requests set aside: one, but none for a second attempt at the same request.
+    """
+
+    id: str
+    windows: tuple[Window, ...]
+    ceiling: int
+    floor: int
+    lease_s: float
+    tokens: int = 0
+    requests: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The hold stands.
+
+    Attributes:
+        amount: nanodollars.
+        remaining: nanodollars that are left in the tightest hard window after it (None: there is none).
+        exceeded: keys of soft windows that are over their limit with it.
+    """
+
+    amount: int
+    remaining: int | None
+    exceeded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It does not fit `window`, which has `remaining` of its unit left; `held` of it may yet come back."""
+
+    window: Window
+    remaining: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Where a window stands, in its unit."""
+
+    window: Window
+    spent: int
+    held: int
+
+
+def grant(hold: Hold, standings: Sequence[tuple[int, int]]) -> Granted | Refused:
+    """What windows that stand at (spent, held) answer to a hold, in the hold's order of windows.
+
+    A hold of nothing is refused by no window of money: what is free is never blocked.
+    """
+    amount, remaining = hold.ceiling, None
+    for window, (spent, held) in zip(hold.windows, standings, strict=True):
+        if window.soft:
+            continue
+        left = window.limit - spent - held
+        if window.unit != "usd":
+            if left < claimed(hold, 0, window.unit):
+                return Refused(window, max(left, 0), held)
+            continue
+        if left < hold.floor and hold.ceiling > 0:
+            return Refused(window, max(left, 0), held)
+        amount = max(min(amount, left), 0)
+        remaining = left if remaining is None else min(remaining, left)
+    exceeded = tuple(
+        window.key
+        for window, (spent, held) in zip(hold.windows, standings, strict=True)
+        if window.soft and window.limit - spent - held < claimed(hold, amount, window.unit)
+    )
+    return Granted(amount, None if remaining is None else remaining - amount, exceeded)
+
+
+def claimed(hold: Hold, amount: int, unit: Unit) -> int:
+    """What a hold takes of a window of this unit when `amount` nanodollars were granted."""
+    if unit == "usd":
+        return amount
+    return hold.tokens if unit == "tokens" else hold.requests
