@@ -12,6 +12,7 @@ from routers.best_single import BestSingle
 from routers.headed import Headed
 from routers.kmeans import KMeans, KMeansAdaptive
 from routers.linear_mf import LinearMF
+from routers.prior import Prior
 from routers.table import OutcomeTable
 
 
@@ -58,4 +59,5 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     BestSingle.algorithm: Headed(BestSingle),
     KMeans.algorithm: Headed(KMeans),
     KMeansAdaptive.algorithm: Headed(KMeansAdaptive),
+    Prior.algorithm: Headed(Prior),
 }

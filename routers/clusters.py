@@ -1,0 +1,125 @@
+"""Clusters of queries on several levels, from coarse to fine, and how much each query belongs to each of them.
+
+Rule: nothing here depends on chance or on the order of rows, so that training again gives the same clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.base import Floats, Views
+from routers.reduced import Reduced
+
+COMPONENTS = 32
+_LLOYD_STEPS = 10
+# Fewer rows than this tell more of themselves than of a cluster.
+_LEAST_ROWS = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clusters:
+    """Centres in a space of leading components of the views.
+
+    Attributes:
+        space: views -> [n, D].
+        centres: [C, D], those of all levels one under the other.
+        sizes: how many centres each level has.
+    """
+
+    space: Reduced
+    centres: Floats
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def fit(cls, views: Views, levels: Sequence[int]) -> Clusters:
+        """At most so many clusters a level. Raises KeyError where there is no view to go by."""
+        space = Reduced.fit(views, components=COMPONENTS)
+        features = space.rows(views)
+        found = [fit_centres(features, count) for count in levels]
+        return cls(space=space, centres=np.concatenate(found), sizes=tuple(len(centres) for centres in found))
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]) -> Clusters:
+        """From what `arrays` gave. Raises KeyError or ValueError where shapes disagree."""
+        space = Reduced.restore(arrays, view_dims)
+        centres, sizes = arrays["centres"], tuple(int(size) for size in arrays["sizes"])
+        shape = (sum(sizes), sum(view.axes.shape[1] for view in space.views))
+        if centres.shape != shape:
+            raise ValueError(f"array 'centres' is {centres.shape}, not {shape}")
+        return cls(space=space, centres=centres, sizes=sizes)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything numeric, by name."""
+        return {**self.space.arrays(), "centres": self.centres, "sizes": np.array(self.sizes, dtype=np.int64)}
+
+    def memberships(self, views: Views, temperature: float) -> Floats:
+        """[n, C]: each level's add up to 1. The lower the temperature, the more the nearest centre has of it.
+
+        Raises KeyError for a missing view, ValueError for a wrong dimension.
+        """
+        return self.softened(self.distances(views), temperature)
+
+    def distances(self, views: Views) -> Floats:
+        """[n, C] squared distances to the centres."""
+        return _distances(self.space.rows(views), self.centres)
+
+    def softened(self, distances: Floats, temperature: float) -> Floats:
+        """Memberships from squared distances, both [n, C]."""
+        shares, start = np.empty_like(distances), 0
+        for size in self.sizes:
+            level = distances[:, start : start + size]
+            weights = np.exp((level.min(axis=1, keepdims=True) - level) / temperature)
+            shares[:, start : start + size] = weights / weights.sum(axis=1, keepdims=True)
+            start += size
+        return shares
+
+
+def fit_centres(features: Floats, count: int) -> Floats:
+    """[at most count, D] centres of k-means (Lloyd), begun from PCA-Part.
+
+    PCA-Part splits the cluster of the largest error along its principal axis, again and again: Su and Dy, "In
+    search of deterministic methods for initializing K-means" (Intelligent Data Analysis, 2007).
+    """
+    count = max(1, min(count, len(features) // _LEAST_ROWS))
+    centres = _split_along_principal_axes(features, count)
+    for _ in range(_LLOYD_STEPS):
+        nearest = np.argmin(_distances(features, centres), axis=1)
+        owned = np.zeros((len(centres), len(features)))
+        owned[nearest, np.arange(len(features))] = 1.0
+        counts, sums = owned.sum(axis=1), owned @ features
+        moved = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
+        if np.allclose(moved, centres, rtol=0, atol=1e-9):
+            break
+        centres = moved
+    return centres
+
+
+def _split_along_principal_axes(features: Floats, count: int) -> Floats:
+    parts = [features]
+    errors = [_error(features)]
+    smallest = 1e-9 * max(errors[0], 1e-300)
+    while len(parts) < count:
+        worst = int(np.argmax(errors))
+        if errors[worst] <= smallest:
+            break  # whatever is left are copies of each other
+        centred = parts[worst] - parts[worst].mean(axis=0)
+        axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
+        above = centred @ axis > 0
+        halves = parts[worst][above], parts[worst][~above]
+        parts[worst : worst + 1] = halves
+        errors[worst : worst + 1] = [_error(half) for half in halves]
+    return np.array([part.mean(axis=0) for part in parts])
+
+
+def _error(part: Floats) -> float:
+    return float(((part - part.mean(axis=0)) ** 2).sum())
+
+
+def _distances(features: Floats, centres: Floats) -> Floats:
+    squares = (features**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1)
+    return np.asarray(np.maximum(squares - 2 * features @ centres.T, 0.0), dtype=np.float64)

@@ -1,0 +1,139 @@
+"""What kind of query it is, and how candidates fare on that kind: means of clusters, shrunk from coarse to fine.
+
+A query's task is what its cluster says. Each level adds to the one above it what its clusters' outcomes ask for
+beyond it: first how hard a cluster is for all candidates alike, then where each one departs from that. Both are
+shrunk by a number of imagined outcomes at zero: James-Stein shrinkage in the form of Efron and Morris, "Data
+Analysis Using Stein's Estimator and its Generalizations" (JASA 1975), one level over another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.base import Floats, Views
+from routers.clusters import Clusters
+from routers.split import Split, grouped_folds
+from routers.table import OutcomeTable
+
+LEVELS = (4, 16, 64, 256)
+_FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Shrinkage:
+    """How soft membership is, and the imagined outcomes: of all candidates together, and of each."""
+
+    temperature: float
+    shared: float
+    own: float
+
+
+GRID = tuple(Shrinkage(*values) for values in product((0.1, 0.4), (10.0, 100.0), (5.0, 25.0, 125.0)))
+"""What cross-validation chooses among, and how many of the levels it uses."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prior:
+    """Implements `routers.headed.Head`.
+
+    Attributes:
+        candidate_means: [K] mean scores.
+        effects: [C, K] what each cluster adds.
+    """
+
+    algorithm: ClassVar[str] = "prior"
+
+    clusters: Clusters
+    shrinkage: Shrinkage
+    candidate_means: Floats
+    effects: Floats
+
+    @property
+    def view_dims(self) -> Mapping[str, int]:
+        return self.clusters.space.view_dims
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {**asdict(self.shrinkage), "levels": len(self.clusters.sizes)}
+
+    def quality(self, views: Views) -> Floats:
+        return self.candidate_means + self.clusters.memberships(views, self.shrinkage.temperature) @ self.effects
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {**self.clusters.arrays(), "candidate_means": self.candidate_means, "effects": self.effects}
+
+    @classmethod
+    def restore(
+        cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
+    ) -> Prior:
+        clusters, means, effects = Clusters.restore(arrays, view_dims), arrays["candidate_means"], arrays["effects"]
+        if means.ndim != 1 or effects.shape != (len(clusters.centres), len(means)):
+            raise ValueError(f"array 'effects' is {effects.shape} for {means.shape} candidates")
+        shrinkage = Shrinkage(settings["temperature"], settings["shared"], settings["own"])
+        return cls(clusters=clusters, shrinkage=shrinkage, candidate_means=means, effects=effects)
+
+    @classmethod
+    def fit(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> Prior:
+        return cls.fit_held_out(table, views, seed=seed)[0]
+
+    @classmethod
+    def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Prior, Floats]:
+        """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
+        held_out = np.empty((len(GRID), len(LEVELS), *table.score.shape))
+        for fold in grouped_folds(table.groups, _FOLDS, seed):
+            for place, per_level in enumerate(_hidden_forecasts(table.score, views, fold)):
+                held_out[place, :, fold.test] = np.moveaxis(per_level, 1, 0)
+        errors = np.nanmean((held_out - table.score) ** 2, axis=(2, 3))
+        best, level = np.unravel_index(int(np.argmin(errors)), errors.shape)
+        shrinkage = GRID[int(best)]
+        clusters = Clusters.fit(views, LEVELS[: int(level) + 1])
+        means, effects = _learn(clusters.memberships(views, shrinkage.temperature), clusters, table.score, shrinkage)
+        return cls(clusters, shrinkage, means, np.concatenate(effects)), held_out[best, level]
+
+
+def _hidden_forecasts(score: Floats, views: Views, fold: Split) -> Iterator[Floats]:
+    """For each of the grid: [levels, test rows, K], by the levels down to each."""
+    known = {name: rows[fold.train] for name, rows in views.items()}
+    clusters = Clusters.fit(known, LEVELS)
+    near = clusters.distances(known)
+    far = clusters.distances({name: rows[fold.test] for name, rows in views.items()})
+    for shrinkage in GRID:
+        members = clusters.softened(near, shrinkage.temperature)
+        means, effects = _learn(members, clusters, score[fold.train], shrinkage)
+        asked = clusters.softened(far, shrinkage.temperature)
+        added = [asked[:, level] @ effect for level, effect in zip(_levels(clusters), effects, strict=True)]
+        yield means + np.cumsum(added, axis=0)
+
+
+def _learn(members: Floats, clusters: Clusters, score: Floats, shrinkage: Shrinkage) -> tuple[Floats, list[Floats]]:
+    """Means [K] and each level's effects [size, K]; `members` [n, C], `score` [n, K], NaN where missing."""
+    observed = ~np.isnan(score)
+    filled = np.where(observed, score, 0.0)
+    overall = filled.sum() / max(observed.sum(), 1)
+    # One imagined outcome each keeps the mean of a candidate of which a fold hides all.
+    means = (filled.sum(axis=0) + overall) / (observed.sum(axis=0) + 1)
+    expected, effects = np.tile(means, (len(score), 1)), []
+    for level in _levels(clusters):
+        residuals = np.where(observed, score - expected, 0.0)
+        effects.append(_effects(members[:, level], residuals, observed, shrinkage))
+        expected += members[:, level] @ effects[-1]
+    return means, effects
+
+
+def _effects(members: Floats, residuals: Floats, observed: NDArray[np.bool_], shrinkage: Shrinkage) -> Floats:
+    """[C, K] from what is left of the scores [n, K] (0 where missing): the shared part and each candidate's own."""
+    sums, counts = members.T @ residuals, members.T @ observed.astype(np.float64)
+    shared = (sums.sum(axis=1) / (counts.sum(axis=1) + shrinkage.shared))[:, None]
+    return np.asarray(shared + (sums - counts * shared) / (counts + shrinkage.own), dtype=np.float64)
+
+
+def _levels(clusters: Clusters) -> Sequence[slice]:
+    """Where each level's centres stand."""
+    ends = np.cumsum(clusters.sizes).tolist()
+    return [slice(end - size, end) for end, size in zip(ends, clusters.sizes, strict=True)]
