@@ -8,7 +8,7 @@ from gateway.core.budget import Window, window_at
 from gateway.core.chat import ChatRequest
 from gateway.core.decision import Assessment, Decision, Preference
 from gateway.core.hold import Granted
-from gateway.core.meter import Usage
+from gateway.core.usage import Usage
 from gateway.core.money import to_usd
 from gateway.core.record import Attempt, RequestRecord
 from gateway.core.tenant import Tenant

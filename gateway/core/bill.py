@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gateway.core.decision import Assessment
-from gateway.core.meter import Usage
-from gateway.core.pricing import cost
+from gateway.core.pricing import cost_with_cache
 from gateway.core.query import Query
+from gateway.core.usage import Usage
 
 
 class Bill:
@@ -28,8 +28,14 @@ class Bill:
         """Nanodollars."""
         if not self._sent:
             return 0
-        price = self._choice.candidate.price
-        amount = cost(price, self.usage.input_tokens, self.usage.output_tokens)
+        usage = self.usage
+        amount = cost_with_cache(
+            self._choice.candidate.price,
+            usage.input_tokens,
+            usage.output_tokens,
+            cached_tokens=usage.cached_tokens,
+            written_tokens=usage.written_tokens,
+        )
         return min(amount, self.granted) if self.metered else amount
 
     def sent(self) -> None:

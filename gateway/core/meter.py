@@ -12,23 +12,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from gateway.core.usage import Usage, usage_of
+
 BYTES_PER_TOKEN = 4
-LARGEST_COUNT = 1_000_000_000
-"""A usage over this is taken for nonsense."""
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 _SPECIAL = tuple(map(re.compile, (rb'"usage"\s*:\s*\{', rb'"finish_reason"\s*:\s*"', rb"\[DONE\]", rb'"error"\s*:')))
 """What makes an event worth parsing. (Apart, because each begins with literal text, which is found fast.)"""
 _decode = json.JSONDecoder().decode
 LARGEST_EVENT = 16 * 1024 * 1024
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens as billed: input, and output over all choices."""
-
-    input_tokens: int
-    output_tokens: int
 
 
 class BrokenReply(ValueError):
@@ -125,7 +117,7 @@ class StreamMeter:
             self.done = True
             return b""
         payload = _parsed(data)
-        usage = _usage(payload)
+        usage = usage_of(payload)
         if usage is not None:
             self.usage = usage
         if isinstance(payload, dict) and payload.get("error"):
@@ -170,7 +162,7 @@ def read_whole(body: bytes, candidate: str) -> WholeReply:
     renamed, times = _MODEL.subn(_member(candidate), body)
     if times != 1 or not isinstance(payload.get("model"), str):  # then it is not plain which one is the reply's own
         renamed = json.dumps({**payload, "model": candidate}).encode()
-    return WholeReply(renamed, _usage(payload), payload)
+    return WholeReply(renamed, usage_of(payload), payload)
 
 
 @lru_cache(4096)
@@ -215,20 +207,6 @@ def _parsed(data: bytes) -> Any:
         return _decode(data.decode())
     except (ValueError, RecursionError):  # a comment, a keep-alive or nonsense: sent on as it is, counts for nothing
         return None
-
-
-def _usage(payload: Any) -> Usage | None:
-    usage = payload.get("usage") if isinstance(payload, dict) else None
-    if not isinstance(usage, dict):
-        return None
-    inputs, outputs = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if (
-        type(inputs) is int
-        and type(outputs) is int
-        and 0 <= min(inputs, outputs) <= max(inputs, outputs) <= LARGEST_COUNT
-    ):
-        return Usage(inputs, outputs)
-    return None
 
 
 def _finished(choice: Any) -> bool:

@@ -14,9 +14,9 @@ from gateway.core.bill import Bill
 from gateway.core.budget import Budget
 from gateway.core.decision import Preference, decide
 from gateway.core.hold import Granted
-from gateway.core.meter import Usage
 from gateway.core.pricing import cost
 from gateway.core.tenant import Tenant
+from gateway.core.usage import Usage
 from gateway.errors import ProviderError, RequestError
 from gateway.relay import relay_stream, relay_whole
 from gateway.turn import Header, Turn

@@ -9,9 +9,9 @@ import pytest
 from gateway.core.budget import Budget
 from gateway.core.decision import CandidateForecast, Preference, decide
 from gateway.core.hold import Granted
-from gateway.core.meter import Usage
 from gateway.core.record import Attempt
 from gateway.core.tenant import Tenant, Tenants
+from gateway.core.usage import Usage
 from gateway.errors import ProviderFailed, QuotaExceeded
 from gateway.turn import Turn
 

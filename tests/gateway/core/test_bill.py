@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from gateway.core.bill import Bill
 from gateway.core.decision import Assessment
-from gateway.core.meter import Usage
 from gateway.core.pricing import Price, cost
 from gateway.core.query import Query
+from gateway.core.usage import Usage
 
 from .makers import candidate
 

@@ -1,0 +1,90 @@
+"""A provider's own count of a reply's tokens, as it stands in the `usage` of an OpenAI-compatible reply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LARGEST_COUNT = 1_000_000_000
+"""A count over this is taken for nonsense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as billed: input, and output over all choices.
+
+    Attributes:
+        cached_tokens: the part of the input that was read from the provider's prompt cache.
+        written_tokens: the part of the input that was written to it, where the provider says so.
+        reasoning_tokens: the part of the output that was thought and not said.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    written_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+def usage_of(payload: Any) -> Usage | None:
+    """The usage of a reply or a chunk; None where there is none, or nonsense.
+
+    OpenAI's convention is taken: cached tokens are part of `prompt_tokens` and reasoning tokens part of
+    `completion_tokens`, and are never added to them. Two others are known by `total_tokens`, which counts everything:
+
+    * Where it exceeds both together by just the tokens of the cache, these stand beside the prompt's, as in
+      Anthropic's own counts, and are input too.
+    * Where it exceeds them otherwise, the rest was thought: Gemini's endpoint leaves thinking out of
+      `completion_tokens`, and bills it as output.
+    """
+    usage = payload.get("usage") if isinstance(payload, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    inputs, outputs = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    if inputs is None or outputs is None:
+        return None
+    total = _count(usage, "total_tokens") or 0
+    if "prompt_tokens_details" not in usage and "completion_tokens_details" not in usage and total <= inputs + outputs:
+        return Usage(inputs, outputs, *_cache_beside(usage))
+    cached, written = _cache(usage)
+    reasoning = _count(_details(usage, "completion_tokens_details"), "reasoning_tokens") or 0
+    beside = total - inputs - outputs
+    if beside > 0 and beside == cached + written:
+        inputs += beside
+    elif beside > 0:
+        reasoning = max(reasoning, beside)
+        outputs += beside
+    outputs = max(outputs, reasoning)  # it can not be less than its part
+    return Usage(inputs, outputs, cached, written, reasoning)
+
+
+def _cache(usage: Mapping[str, Any]) -> tuple[int, int]:
+    """Tokens read from the cache and written to it: OpenAI's `cached_tokens`; OpenRouter's `cache_write_tokens`."""
+    details = _details(usage, "prompt_tokens_details")
+    cached, written = _cache_beside(usage)
+    return (
+        _count(details, "cached_tokens") or cached,
+        _count(details, "cache_write_tokens") or _count(details, "cache_creation_tokens") or written,
+    )
+
+
+def _cache_beside(usage: Mapping[str, Any]) -> tuple[int, int]:
+    """The same under other names: DeepSeek's, and Anthropic's, which LiteLLM and others pass on."""
+    if len(usage) <= 3:  # as most are
+        return 0, 0
+    return (
+        _count(usage, "prompt_cache_hit_tokens") or _count(usage, "cache_read_input_tokens") or 0,
+        _count(usage, "cache_creation_input_tokens") or 0,
+    )
+
+
+def _details(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = usage.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int | None:
+    """A count that makes sense, or None."""
+    found = usage.get(name)
+    return found if type(found) is int and 0 <= found <= LARGEST_COUNT else None

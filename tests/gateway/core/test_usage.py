@@ -1,0 +1,95 @@
+"""The counts of OpenAI-compatible replies, in the conventions that providers have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.usage import LARGEST_COUNT, Usage, usage_of
+
+OPENAI = {
+    "prompt_tokens": 2006,
+    "completion_tokens": 300,
+    "total_tokens": 2306,
+    "prompt_tokens_details": {"cached_tokens": 1920, "audio_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 192, "audio_tokens": 0},
+}
+OPENROUTER = {
+    "prompt_tokens": 194,
+    "completion_tokens": 2,
+    "total_tokens": 196,
+    "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 100},
+    "completion_tokens_details": {"reasoning_tokens": 0},
+    "cost": 0.95,
+}
+DEEPSEEK = {
+    "prompt_tokens": 100,
+    "completion_tokens": 7,
+    "total_tokens": 107,
+    "prompt_cache_hit_tokens": 64,
+    "prompt_cache_miss_tokens": 36,
+}
+ANTHROPIC_BESIDE = {
+    "prompt_tokens": 10,
+    "completion_tokens": 5,
+    "total_tokens": 1_015,
+    "cache_read_input_tokens": 900,
+    "cache_creation_input_tokens": 100,
+}
+LITELLM = {**ANTHROPIC_BESIDE, "prompt_tokens": 1_010}
+GEMINI = {"prompt_tokens": 20, "completion_tokens": 151, "total_tokens": 553}
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (OPENAI, Usage(2006, 300, cached_tokens=1920, reasoning_tokens=192)),
+        (OPENROUTER, Usage(194, 2, written_tokens=100)),
+        (DEEPSEEK, Usage(100, 7, cached_tokens=64)),
+        (LITELLM, Usage(1_010, 5, cached_tokens=900, written_tokens=100)),
+    ],
+)
+def test_details_are_parts_and_not_added(usage: dict[str, Any], expected: Usage) -> None:
+    assert usage_of({"usage": usage}) == expected
+
+
+def test_cache_that_stands_beside_the_prompt_is_input_too() -> None:
+    assert usage_of({"usage": ANTHROPIC_BESIDE}) == Usage(1_010, 5, cached_tokens=900, written_tokens=100)
+
+
+def test_thinking_that_only_the_total_shows_is_output() -> None:
+    assert usage_of({"usage": GEMINI}) == Usage(20, 533, reasoning_tokens=382)
+
+
+def test_output_is_no_less_than_its_reasoning() -> None:
+    """As one proxy reported it: completion_tokens 0, reasoning_tokens 60, and a total that agrees or is left out."""
+    details = {"completion_tokens_details": {"reasoning_tokens": 60}}
+    usage = {"prompt_tokens": 21, "completion_tokens": 0, **details}
+    assert usage_of({"usage": usage}) == Usage(21, 60, reasoning_tokens=60)
+    assert usage_of({"usage": {**usage, "total_tokens": 81}}) == Usage(21, 60, reasoning_tokens=60)
+
+
+@pytest.mark.parametrize("details", [None, [], "x", {}, {"cached_tokens": None}, {"cached_tokens": -1}, {"x": 1}])
+def test_details_that_make_no_sense_are_none(details: Any) -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": details}
+    assert usage_of({"usage": usage}) == Usage(5, 3)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(sorted(OPENAI)), inner, max_size=5),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_any_payload_gives_counts_that_make_sense_or_none(payload: Any) -> None:
+    usage = usage_of({"usage": payload})
+    if usage is not None:
+        assert 0 <= usage.input_tokens <= 2 * LARGEST_COUNT
+        assert 0 <= usage.reasoning_tokens <= usage.output_tokens <= 2 * LARGEST_COUNT
+        assert usage.cached_tokens >= 0
+        assert usage.written_tokens >= 0
