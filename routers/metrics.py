@@ -20,6 +20,9 @@ from routers.base import Floats
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
+# Means of the same numbers over different rows differ by the noise of adding floats: no gap, no gain.
+_NOISE = 1e-12
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frontier:
@@ -94,12 +97,14 @@ class Singles:
     @property
     def best(self) -> int:
         """The candidate of the highest score; the cheaper one of a tie."""
-        return int(np.lexsort((self.costs, -np.nan_to_num(self.scores, nan=-np.inf)))[0])
+        ties = self.scores >= np.nanmax(self.scores) - _NOISE
+        return int(np.argmin(np.where(ties, self.costs, np.inf)))
 
     @property
     def cheapest(self) -> int:
         """The candidate of the lowest cost; the better one of a tie."""
-        return int(np.lexsort((-self.scores, np.nan_to_num(self.costs, nan=np.inf)))[0])
+        ties = self.costs <= np.nanmin(self.costs) * (1 + _NOISE)
+        return int(np.argmax(np.where(ties, self.scores, -np.inf)))
 
     @property
     def cost_range(self) -> tuple[float, float]:
@@ -149,8 +154,8 @@ def nauc(frontier: Frontier, singles: Singles) -> float:
     """
     low, high = singles.cost_range
     anchor = singles.scores[singles.cheapest]
-    if high <= low:
-        return float(max(anchor, _best_within(frontier, high)))
+    if high - low <= _NOISE * high:
+        return float(max(anchor, _best_within(frontier, high * (1 + _NOISE))))
     order = np.argsort(frontier.costs, kind="stable")
     inside = order[frontier.costs[order] <= high]
     costs = np.concatenate(([low], np.maximum(frontier.costs[inside], low), [high]))
@@ -166,7 +171,7 @@ def peak_score(frontier: Frontier) -> float:
 def quality_neutral_cost(frontier: Frontier, singles: Singles) -> float:
     """QNC: the least cost that reaches the best single's score, over that single's cost; inf if none does."""
     target = singles.scores[singles.best]
-    reached = frontier.scores >= target - 1e-12
+    reached = frontier.scores >= target - _NOISE
     if not reached.any():
         return float("inf")
     return float(frontier.costs[reached].min() / singles.costs[singles.best])

@@ -176,7 +176,7 @@ def _kept(points: Frontier) -> tuple[Floats, Floats]:
 
 
 def _own_area(costs: Floats, scores: Floats) -> float:
-    if len(costs) < 2 or not costs[-1] > costs[0]:
+    if len(costs) < 2 or costs[-1] - costs[0] <= _NOISE * costs[-1]:
         return float("nan")
     area = np.sum(np.diff(costs) * (scores[1:] + scores[:-1]) / 2)
     return float(area / (costs[-1] - costs[0]))
