@@ -39,7 +39,7 @@ def read_parquet_file(path: Path) -> pyarrow.Table:
 
 def texts(columns: pyarrow.Table, name: str) -> tuple[str, ...]:
     """A column as text; null, and a column that is not there, are empty."""
-    if name not in columns.column_names:
+    if name not in columns.column_names or columns.column(name).null_count == columns.num_rows:
         return ("",) * int(columns.num_rows)
     return tuple("" if value is None else str(value) for value in columns.column(name).to_pylist())
 

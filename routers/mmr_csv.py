@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from routers.image_names import relative_names
 from routers.table import OutcomeTable, TableError
 from routers.wide_csv import Columns, names_in, numbers_in, read_columns, write_columns, written
 
@@ -78,7 +78,7 @@ def write_mmr_csv(table: OutcomeTable, path: Path | str) -> None:
         ("dataset_idx", table.query_ids),
         ("group", table.groups),
         ("question", table.questions),
-        ("img_path", [_relative(image, path.parent) for image in table.image_paths]),
+        ("img_path", relative_names(table.image_paths, path.parent)),
         *table.details.items(),
     ]
     for column, candidate in enumerate(table.candidates):
@@ -125,7 +125,3 @@ def _listed(folder: Path) -> dict[str, Path]:
         return {path.name: path for path in folder.iterdir()}
     except (OSError, ValueError):  # no such folder, or an id that no path can hold
         return {}
-
-
-def _relative(image: Path | None, folder: Path) -> str:
-    return "" if image is None else Path(os.path.relpath(image, folder)).as_posix()

@@ -11,7 +11,6 @@ both files are of one table. Files that others wrote need no more than query_id,
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 
 from routers.arrow_columns import arrow, coded_names, numbers, read_parquet_file, texts
 from routers.base import Views
+from routers.image_names import relative_names
 from routers.table import FURTHER, OutcomeTable, Rows, TableError
 from routers.whole_file import whole_file
 
@@ -150,12 +150,11 @@ def _cells(table: OutcomeTable) -> pyarrow.Table:
 
 def _queries(table: OutcomeTable, folder: Path, embedded: Embedded | None) -> pyarrow.Table:
     pa = arrow()
-    paths = [None if path is None else Path(os.path.relpath(path, folder)).as_posix() for path in table.image_paths]
     columns = {
         "id": pa.array(table.query_ids, pa.string()),
         "group": pa.array(table.groups, pa.string()),
         "text": pa.array(table.questions, pa.string()),
-        "image_path": pa.array(paths, pa.string()),
+        "image_path": pa.array([name or None for name in relative_names(table.image_paths, folder)], pa.string()),
     }
     for name in _IMAGE_FACTS:
         facts = table.details.get(name, ("",) * len(table))
