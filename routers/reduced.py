@@ -49,12 +49,12 @@ class Reduced:
     views: tuple[ReducedView, ...]
 
     @classmethod
-    def fit(cls, views: Views, names: Sequence[str] = (), components: int = COMPONENTS) -> Reduced:
+    def fit(cls, views: Views, names: Sequence[str] = (), *, components: int = COMPONENTS, wide: int = 0) -> Reduced:
         """Half-whitened components of each view named (else `usual_views`), from training rows.
 
-        Raises KeyError for a missing view.
+        A view no wider than `wide` is left whole. Raises KeyError for a missing view.
         """
-        options = FusionOptions(views=tuple(names) or usual_views(views), wide=0, components=components, products=0)
+        options = FusionOptions(tuple(names) or usual_views(views), wide=wide, components=components, products=0)
         return cls(
             tuple(
                 ReducedView(block.view, block.mean.astype(np.float32), block.axes.astype(np.float32))

@@ -1,0 +1,94 @@
+"""Linear router of MMR-Bench (arXiv 2601.17814): one ridge regression a candidate, each by itself.
+
+Nothing is shared between candidates but the penalty, which grouped cross-validation chooses: what LinearMF
+(`routers.linear_mf`) gains by sharing is the difference between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.base import Floats, Views
+from routers.factors import solve
+from routers.masked import Linear as Map
+from routers.reduced import Reduced, sized
+from routers.ridge import rows_of
+from routers.split import grouped_folds
+from routers.table import OutcomeTable
+
+_FOLDS = 5
+_RIDGES = (640.0, 320.0, 160.0, 80.0, 40.0, 20.0, 10.0, 5.0, 2.5, 1.25)
+# Text embeddings stay whole: their small components tell of the question's kind, and whitening would drown it.
+_WIDE = 512
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Linear:
+    """Implements `routers.headed.Head` and `HoldsOut`.
+
+    Attributes:
+        maps: each view's map, multiplied out to K columns.
+        bias: [K].
+    """
+
+    algorithm: ClassVar[str] = "linear"
+
+    maps: Reduced
+    bias: Floats
+    settings: Mapping[str, Any]
+
+    @property
+    def view_dims(self) -> Mapping[str, int]:
+        return self.maps.view_dims
+
+    def quality(self, views: Views) -> Floats:
+        """[n, K]."""
+        return self.maps.summed(views) + self.bias
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {**self.maps.arrays(), "bias": self.bias}
+
+    @classmethod
+    def fit(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> Linear:
+        return cls.fit_held_out(table, views, seed=seed)[0]
+
+    @classmethod
+    def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Linear, Floats]:
+        """The head, and [n, K] forecasts of rows by fits that did not see their groups."""
+        apart = np.eye(len(table.candidates))  # factors that share nothing
+        held_out = np.full((len(_RIDGES), *table.score.shape), np.nan)
+        for fold in grouped_folds(table.groups, _FOLDS, seed):
+            known = rows_of(views, fold.train)
+            reduced = Reduced.fit(known, wide=_WIDE)
+            hidden = reduced.rows(rows_of(views, fold.test))
+            fits = solve(reduced.rows(known), table.score[fold.train], apart, _RIDGES)
+            for place, fitted in enumerate(fits):
+                held_out[place, fold.test] = fitted.apply(hidden)
+        best = int(np.argmin(np.nanmean((held_out - table.score) ** 2, axis=(1, 2))))
+        reduced = Reduced.fit(views, wide=_WIDE)
+        (fitted,) = solve(reduced.rows(views), table.score, apart, [_RIDGES[best]])
+        return cls(_multiplied_out(reduced, fitted), fitted.bias, {"ridge": _RIDGES[best]}), held_out[best]
+
+    @classmethod
+    def restore(
+        cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
+    ) -> Linear:
+        """Raises KeyError or ValueError where shapes disagree."""
+        maps = Reduced.restore(arrays, view_dims)
+        for view in maps.views:
+            sized(arrays, "bias", (view.axes.shape[1],))
+        return cls(maps, arrays["bias"], settings)
+
+
+def _multiplied_out(reduced: Reduced, fitted: Map) -> Reduced:
+    maps, start = [], 0
+    for view in reduced.views:
+        stop = start + view.axes.shape[1]
+        maps.append(view.then(fitted.weights[start:stop]))
+        start = stop
+    return Reduced(tuple(maps))
