@@ -11,6 +11,7 @@ from routers.base import Router, Views
 from routers.best_single import BestSingle
 from routers.headed import Headed
 from routers.kmeans import KMeans, KMeansAdaptive
+from routers.linear import Linear
 from routers.linear_mf import LinearMF
 from routers.prior import Prior
 from routers.table import OutcomeTable
@@ -57,6 +58,7 @@ DEFAULT = "linear_mf"
 ALGORITHMS: Mapping[str, Algorithm] = {
     LinearMF.algorithm: LinearMF,
     BestSingle.algorithm: Headed(BestSingle),
+    Linear.algorithm: Headed(Linear),
     KMeans.algorithm: Headed(KMeans),
     KMeansAdaptive.algorithm: Headed(KMeansAdaptive),
     Prior.algorithm: Headed(Prior),
