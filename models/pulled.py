@@ -14,11 +14,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 def encoders_folder() -> Path:
     """`$LOUPE_HOME/encoders`; without the variable, `loupe/encoders` in the user's cache folder."""
-    home = os.environ.get(HOME_VARIABLE)
-    if home:
-        return Path(home) / "encoders"
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "loupe" / "encoders"
+    return _home() / "encoders"
+
+
+def downloads_folder() -> Path:
+    """Beside it: where files are kept until a bundle is made of them."""
+    return _home() / "downloads"
 
 
 def pulled_names() -> tuple[str, ...]:
@@ -46,3 +47,10 @@ def locate(name: str) -> Path:
         return pulled_path(name)
     known = ", ".join(dict.fromkeys((*BUNDLED, *pulled_names())))
     raise BundleError(f"there is no bundle {name!r}, neither as a folder nor by name; there is {known}")
+
+
+def _home() -> Path:
+    if home := os.environ.get(HOME_VARIABLE):
+        return Path(home)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "loupe"

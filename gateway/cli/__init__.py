@@ -17,6 +17,7 @@ COMMANDS = {
     "bench": "judge routers on held-out queries of outcome tables: figures, frontier, report",
     "table": "import, export, merge and show outcome tables",
     "data": "fetch a public outcome table with its images",
+    "encoder": "list, check, pull, export and quantise the networks that queries are encoded with",
     "key": "make an API key and print it with the hash that goes into the configuration",
 }
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from models.dual import DualEncoder
 from tests.fakes.encoder import FakeEncoder
 
 MOST_BYTES = 35_000_000
+TEXT = {"graph": "text.onnx", "tokenizer": "tokenizer.json", "max_tokens": 256, "dims": {"text": 384}}
+IMAGE = {"graph": "image.onnx", "side": 224, "fit": "crop", "dims": {"image": 384, "image_features": 1280}}
 
 
 @pytest.fixture
@@ -79,6 +82,11 @@ def test_missing_file_is_refused_by_name(copy: Path) -> None:
         {"text": {}},
         {"probes": None},
         {"image": {"unknown": 1}},
+        {"text": {**TEXT, "cleaning": "thorough"}},
+        {"image": {**IMAGE, "fit": "squint"}},
+        {"image": {**IMAGE, "mean": [0.5, 0.5, 0.5]}},
+        {"image": {**IMAGE, "mean": [0.5], "std": [0.5]}},
+        {"image": {**IMAGE, "per_run": 0}},
     ],
     ids=str,
 )
@@ -95,6 +103,30 @@ def test_manifest_that_is_not_an_object_is_refused(copy: Path, text: str) -> Non
     (copy / "manifest.json").write_text(text)
     with pytest.raises(BundleError, match=r"manifest\.json cannot be read"):
         read_manifest(copy)
+
+
+def test_manifest_that_is_written_again_keeps_its_bytes(copy: Path) -> None:
+    before = (copy / "manifest.json").read_bytes()
+    write_manifest(copy, read_manifest(copy))
+    assert (copy / "manifest.json").read_bytes() == before
+
+
+def test_manifest_keeps_what_is_not_usual(copy: Path) -> None:
+    manifest = read_manifest(copy)
+    image = replace(manifest.image, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3), per_run=1, outputs={"image": "image"})
+    text = replace(manifest.text, cleaning="clip", outputs={"text": "text"})
+    write_manifest(copy, replace(manifest, image=image, text=text, source="drawn"))
+    found = read_manifest(copy)
+    assert (found.text, found.source) == (text, "drawn")
+    assert (tuple(found.image.mean), tuple(found.image.std)) == (image.mean, image.std)
+    assert (found.image.per_run, found.image.outputs) == (1, {"image": "image"})
+
+
+def test_view_that_the_graph_does_not_give_is_named(copy: Path) -> None:
+    manifest = read_manifest(copy)
+    write_manifest(copy, replace(manifest, text=replace(manifest.text, outputs={"text": "sentence"})))
+    with pytest.raises(BundleError, match=r"text\.onnx gives no 'sentence', but text"):
+        DualEncoder.load(copy)
 
 
 def test_bundle_that_computes_something_else_is_refused(copy: Path) -> None:

@@ -107,7 +107,7 @@ def test_first_frame_of_an_animation_counts() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1), (3, 5), (4000, 3000)])
-@pytest.mark.parametrize("fit", ["crop", "stretch"])
+@pytest.mark.parametrize("fit", ["crop", "stretch", "clip"])
 def test_any_size_becomes_the_square(size: tuple[int, int], fit: str) -> None:
     pixels = to_pixels(saved(Image.new("RGB", size, "red"), "PNG"), SIDE, fit=fit)
     assert (pixels == np.array([255, 0, 0], dtype=np.uint8)).all()
@@ -119,6 +119,18 @@ def test_crop_keeps_the_centre_and_stretch_keeps_everything() -> None:
     data = saved(wide, "PNG")
     assert min(brightness(to_pixels(data, SIDE, fit="crop"))[2:]) > 230  # the edge is filtered with what is beyond
     assert brightness(to_pixels(data, SIDE, fit="stretch"))[2:] == (0, 0)
+
+
+@pytest.mark.parametrize("size", [(120, 90), (90, 121), (33, 32), (32, 32), (57, 400), (500, 33)])
+def test_clip_cuts_where_its_own_preprocessing_cuts(size: tuple[int, int]) -> None:
+    width, height = size
+    noise = Image.fromarray(np.random.default_rng(7).integers(0, 256, (height, width, 3), dtype=np.uint8))
+    short = min(size)
+    scaled = noise.resize((int(SIDE * width / short), int(SIDE * height / short)), Image.Resampling.BICUBIC)
+    left, top = round((scaled.width - SIDE) / 2.0), round((scaled.height - SIDE) / 2.0)
+    expected = np.asarray(scaled.crop((left, top, left + SIDE, top + SIDE)))
+    found = to_pixels(saved(noise, "PNG"), SIDE, fit="clip")
+    assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
 
 
 def test_reduced_decoding_stays_close_to_full_decoding() -> None:

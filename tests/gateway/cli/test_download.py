@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def serving(behaviour: Behaviour) -> Iterator[str]:
                 self.send_response(302)
                 self.send_header("Location", behaviour.redirect)
                 self.end_headers()
-            elif self.path != "/file":
+            elif urlsplit(self.path).path != "/file":
                 self.send_error(404)
             else:
                 self.answer()

@@ -1,0 +1,138 @@
+"""`loupe encoder`: list, check, pull, export and quantise the networks that queries are encoded with."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from gateway.cli.encoder_build import export_clip, move, new_folder, quantize_bundle
+from gateway.cli.encoder_pull import pull
+from gateway.errors import ConfigError
+from models.base import EncodeError
+from models.bundle import BUNDLED, bundled, prove, read_manifest
+from models.catalogue import CATALOGUE
+from models.dual import DualEncoder
+from models.pulled import encoders_folder, locate, pulled_names, pulled_path
+
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
+_MOST_PICTURES = 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's words."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", help="what is here, and what can be had")
+    check = actions.add_parser("check", help="prove files, hashes and probes")
+    check.add_argument("names", nargs="*", metavar="NAME", help="a name or a bundle's folder; by default all here")
+    fetch = actions.add_parser("pull", help="fetch an encoder by name and make a bundle of it")
+    fetch.add_argument("name", choices=[listed.name for listed in CATALOGUE])
+    fetch.add_argument("--hub", metavar="URL", help="a mirror, instead of the publisher's own server")
+    fetch.add_argument("--fp32", action="store_true", help="keep fp32 where int8 would be taken")
+    export = actions.add_parser("export", help="make a bundle of a CLIP of open_clip (takes loupe[export])")
+    export.add_argument("--model", required=True, help="open_clip's name of the architecture, such as ViT-B-32")
+    export.add_argument("--pretrained", required=True, help="open_clip's name of the weights, or `random`")
+    export.add_argument("--out", required=True, type=Path, metavar="DIR", help="the bundle's folder")
+    export.add_argument("--int8", action="store_true", help="quantise it; refused where it would say something else")
+    export.add_argument("--weights", type=Path, metavar="FILE", help="the weights, where they are here already")
+    export.add_argument("--seed", type=int, default=0, help="of random weights")
+    quantise = actions.add_parser("quantize", help="make an int8 bundle of an fp32 one (takes loupe[export])")
+    quantise.add_argument("name", help="a name or a bundle's folder")
+    quantise.add_argument("--out", required=True, type=Path, metavar="DIR", help="the new bundle's folder")
+    quantise.add_argument("--images", type=Path, metavar="DIR", help="pictures to judge it on, besides drawn ones")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked. Raises ConfigError for anything that fails."""
+    actions: Mapping[str, Callable[[argparse.Namespace], int]] = {
+        "list": _list,
+        "check": _check,
+        "pull": _pull,
+        "export": _export,
+        "quantize": _quantize,
+    }
+    try:
+        return actions[arguments.action](arguments)
+    except EncodeError as error:
+        raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise ConfigError(f"{error.filename or encoders_folder()}: {error.strerror or error}") from error
+
+
+def _list(_: argparse.Namespace) -> int:
+    for name in BUNDLED:
+        _say_bundle(name, bundled(name), "bundled")
+    for name in pulled_names():
+        _say_bundle(name, pulled_path(name), "pulled")
+    for listed in CATALOGUE:
+        if listed.name not in pulled_names():
+            print(f"{listed.name}\n    not here: loupe encoder pull {listed.name}\n    {listed.summary}")
+            print(f"    licence {listed.licence}\n    sha256 {listed.file.sha256}")
+    print(f"pulled encoders are kept in {encoders_folder()}")
+    return 0
+
+
+def _say_bundle(name: str, folder: Path, kind: str) -> None:
+    try:
+        manifest = read_manifest(folder)
+    except EncodeError as error:
+        print(f"{name}\n    {kind}, and broken: {error}")
+        return
+    size = sum((folder / file).stat().st_size for file in manifest.files)
+    views = {**manifest.text.dims, **manifest.image.dims}
+    print(f"{name}\n    {kind}, {size / 1e6:.1f} MB, views {', '.join(f'{view} {dim}' for view, dim in views.items())}")
+    print(f"    licence {manifest.licence}\n    digest {manifest.digest}")
+    if manifest.source:
+        print(f"    {manifest.source}")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    failed = 0
+    for name in arguments.names or (*BUNDLED, *pulled_names()):
+        try:
+            folder = locate(name)
+            manifest = read_manifest(folder)
+            least = prove(DualEncoder(manifest, folder, threads=1), folder, manifest.probes)
+        except EncodeError as error:
+            failed += 1
+            print(f"{name}: FAILED: {error}")
+        else:
+            probes = len(manifest.probes.texts) + len(manifest.probes.images)
+            print(f"{name}: {len(manifest.files)} files agree with their sha256; {probes} probes, cosine {least:.6f}")
+    return 1 if failed else 0
+
+
+def _pull(arguments: argparse.Namespace) -> int:
+    listed = next(listed for listed in CATALOGUE if listed.name == arguments.name)
+    folder = pull(listed, hub=arguments.hub, int8=not arguments.fp32)
+    _say_bundle(listed.name, folder, "pulled")
+    print(f"to use it: `encoder: {{bundle: {listed.name}}}`, and a router that was trained on it (loupe train)")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    with new_folder(arguments.out) as scratch:
+        plain = scratch / "plain"
+        export_clip((arguments.model, arguments.pretrained), plain, weights=arguments.weights, seed=arguments.seed)
+        if arguments.int8:
+            print(quantize_bundle(plain, scratch / "int8"))
+        move(scratch / "int8" if arguments.int8 else plain, arguments.out)
+    _say_bundle(read_manifest(arguments.out).name, arguments.out, f"written to {arguments.out}")
+    return 0
+
+
+def _quantize(arguments: argparse.Namespace) -> int:
+    with new_folder(arguments.out) as scratch:
+        print(quantize_bundle(locate(arguments.name), scratch / "int8", _pictures(arguments.images)))
+        move(scratch / "int8", arguments.out)
+    _say_bundle(read_manifest(arguments.out).name, arguments.out, f"written to {arguments.out}")
+    return 0
+
+
+def _pictures(folder: Path | None) -> Sequence[bytes]:
+    if folder is None:
+        return ()
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PICTURES)[:_MOST_PICTURES]
+    if not files:
+        raise ConfigError(f"{folder} has no pictures ({', '.join(_PICTURES)})")
+    return [path.read_bytes() for path in files]

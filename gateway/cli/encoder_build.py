@@ -1,0 +1,77 @@
+"""Building bundles: what takes the extra `export` is imported when it is asked for, and named when it is missing."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.cli.download import download
+from gateway.cli.progress import ByteBar
+from gateway.errors import ConfigError
+from models.pulled import downloads_folder
+
+_NEEDED = {"torch": "torch", "open_clip": "open_clip_torch", "onnx": "onnx"}
+"""Module -> package."""
+
+
+def can_build() -> bool:
+    """Whether all of the extra `export` that CLIPs take is installed."""
+    return not _missing(*_NEEDED)
+
+
+def export_clip(names: tuple[str, str], out: Path, *, weights: Path | None = None, seed: int = 0) -> None:
+    """Write the bundle of open_clip's (model, pretrained).
+
+    Weights that open_clip pins by sha256 are fetched and proven; others it fetches itself. Raises ConfigError without
+    the extra, DownloadError, and BundleError as `models.export.clip.build` does.
+    """
+    _refuse_missing(*_NEEDED)
+    clip = importlib.import_module("models.export.clip")
+    source = clip.Source(*names, weights=weights, seed=seed)
+    pinned = None if weights is not None else clip.checkpoint(source)
+    if pinned is not None:
+        url, sha256 = pinned
+        fetched = download(url, downloads_folder() / url.rsplit("/", 1)[-1], sha256=sha256, progress=ByteBar())
+        source = clip.Source(*names, weights=fetched, seed=seed)
+    clip.build(source, out)
+
+
+def quantize_bundle(source: Path, out: Path, images: Sequence[bytes] = ()) -> str:
+    """Write the int8 bundle of an fp32 one; how near it is, in words. Raises ConfigError, and BundleError."""
+    _refuse_missing("onnx")
+    _, tried = importlib.import_module("models.export.quantize").quantize(source, out, images)
+    lines = []
+    for parity in tried:
+        least = ", ".join(f"{view} {cosine:.4f}" for view, cosine in parity.least.items())
+        centred = ", ".join(f"{view} {cosine:.4f}" for view, cosine in parity.centred.items())
+        verdict = "kept" if parity.holds else "refused"
+        lines.append(f"int8 {parity.method}: {verdict}; least cosine with fp32: {least} (mean taken off: {centred})")
+    return "\n".join(lines)
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A scratch folder beside `out`, so that what is finished can be moved there whole. ConfigError: it is taken."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is there already; say another folder, or remove it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".loupe-") as scratch:
+        yield Path(scratch)
+
+
+def move(finished: Path, out: Path) -> None:
+    """Put a finished folder under its name, which may stand for an empty folder."""
+    finished.replace(out)
+
+
+def _missing(*modules: str) -> list[str]:
+    return [_NEEDED[module] for module in modules if importlib.util.find_spec(module) is None]
+
+
+def _refuse_missing(*modules: str) -> None:
+    if missing := _missing(*modules):
+        raise ConfigError(f"this takes {', '.join(missing)}, which is not installed: pip install 'loupe[export]'")

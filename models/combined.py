@@ -1,0 +1,76 @@
+"""A bundle from one ONNX file of a whole CLIP, as Hugging Face's Optimum exports it.
+
+Inputs `input_ids`, `attention_mask`, `pixel_values`; outputs `text_embeds`, `image_embeds` and logits. The file has
+neither tokenizer nor preprocessing: these are CLIP's own, which all CLIPs of this layout share.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from models.bundle import BundleError, ImagePart, Manifest, Probes, TextPart
+from models.clip_text import CONTEXT, clip_tokenizer
+from models.onnx_cut import cut
+from models.probes import seal
+from models.session import Session
+from models.tokenizer import TextTokenizer
+
+SIDE = 224
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+TEXT_OUTPUT, IMAGE_OUTPUT = "text_embeds", "image_embeds"
+_NORM_TOLERANCE = 1e-2
+
+
+def assemble(graph: bytes, out: Path, *, name: str, licence: str, source: str) -> Manifest:
+    """Write the bundle of a combined graph. Raises BundleError when it is not of that layout."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        (out / "text.onnx").write_bytes(cut(graph, (TEXT_OUTPUT,)))
+        (out / "image.onnx").write_bytes(cut(graph, (IMAGE_OUTPUT,)))
+    except ValueError as error:
+        raise BundleError(f"{name} is no CLIP in one ONNX file: {error}") from error
+    clip_tokenizer().save(str(out / "tokenizer.json"))
+    dimension = _dimension(out)
+    manifest = Manifest(
+        name=name,
+        licence=licence,
+        files={},
+        text=TextPart(
+            "text.onnx",
+            "tokenizer.json",
+            CONTEXT,
+            {"text": dimension},
+            cleaning="clip",
+            outputs={"text": TEXT_OUTPUT},
+        ),
+        image=ImagePart(
+            "image.onnx",
+            SIDE,
+            "clip",
+            {"image": dimension},
+            mean=MEAN,
+            std=STD,
+            per_run=1,  # the graph may round by the range of all that it sees
+            outputs={"image": IMAGE_OUTPUT},
+        ),
+        probes=Probes((), (), ""),
+        source=source,
+    )
+    return seal(out, manifest)
+
+
+def _dimension(folder: Path) -> int:
+    """How long the vectors of both graphs are, tried on an empty text and a black picture: of norm 1, and equal."""
+    text = Session(folder / "text.onnx", threads=1)
+    ids = TextTokenizer(folder / "tokenizer.json", CONTEXT).ids("")[np.newaxis]
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    text_row = text.run({name: feeds[name] for name in text.inputs if name in feeds})[TEXT_OUTPUT]
+    pixels = np.zeros((1, 3, SIDE, SIDE), dtype=np.float32)
+    image_row = Session(folder / "image.onnx", threads=1).run({"pixel_values": pixels})[IMAGE_OUTPUT]
+    norms = [float(np.linalg.norm(row)) for row in (text_row, image_row)]
+    if text_row.shape != image_row.shape or any(abs(norm - 1) > _NORM_TOLERANCE for norm in norms):
+        raise BundleError(f"the towers give {text_row.shape} and {image_row.shape} of norms {norms}, not unit vectors")
+    return int(text_row.shape[1])

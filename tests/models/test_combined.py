@@ -1,0 +1,81 @@
+"""A CLIP in one ONNX file becomes a bundle of two towers, or is refused with its reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.bundle import BundleError, read_manifest
+from models.clip_text import clip_tokenizer
+from models.combined import MEAN, STD, assemble
+from models.dual import DualEncoder
+from models.preprocess import to_pixels
+from models.session import Session
+from tests.checks.encoder_checks import IMAGES
+from tests.models.onnx_bytes import FLOAT, INT64, combined_clip, graph, model, node
+
+
+def assembled(folder: Path, data: bytes | None = None) -> DualEncoder:
+    assemble(data or combined_clip(), folder, name="Combined", licence="none", source="drawn")
+    return DualEncoder.load(folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("combined")
+
+
+@pytest.fixture(scope="module")
+def encoder(folder: Path) -> DualEncoder:
+    return assembled(folder)
+
+
+def test_towers_give_what_the_whole_graph_gives(encoder: DualEncoder, tmp_path: Path) -> None:
+    (tmp_path / "whole.onnx").write_bytes(combined_clip())
+    text = "Is this a Photo of Two cats?"
+    ids = np.array([clip_tokenizer().encode(text.lower()).ids], dtype=np.int64)
+    pixels = (to_pixels(IMAGES[0], 224, fit="clip") / 255 - np.array(MEAN)) / np.array(STD)
+    whole = Session(tmp_path / "whole.onnx", threads=1).run(
+        {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "pixel_values": pixels.transpose(2, 0, 1)[np.newaxis].astype(np.float32),
+        }
+    )
+    np.testing.assert_allclose(encoder.encode_texts([text])["text"], whole["text_embeds"], atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_images(IMAGES[:1])["image"], whole["image_embeds"], atol=1e-5)
+
+
+def test_bundle_says_what_it_is_and_proves_itself(encoder: DualEncoder, folder: Path) -> None:
+    assert (encoder.name, encoder.text_dims, encoder.image_dims) == ("Combined", {"text": 6}, {"image": 6})
+    manifest = read_manifest(folder)
+    assert (manifest.source, manifest.text.cleaning, manifest.image.per_run) == ("drawn", "clip", 1)
+    assert len(manifest.probes.texts) >= 4 and len(manifest.probes.images) >= 3
+
+
+def test_one_image_a_run_gives_what_each_gives_alone(encoder: DualEncoder) -> None:
+    alone = np.concatenate([encoder.encode_images([image])["image"] for image in IMAGES])
+    np.testing.assert_array_equal(encoder.encode_images(IMAGES)["image"], alone)
+
+
+def test_file_of_another_layout_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no CLIP in one ONNX file: it is no protobuf"):
+        assembled(tmp_path / "a", b"no onnx")
+    shape: tuple[int, list[int | str]] = (FLOAT, [1])
+    with pytest.raises(BundleError, match="it has no output text_embeds, but y"):
+        assembled(tmp_path / "b", model(graph([node("Neg", ["x"], ["y"])], {}, {"x": shape}, {"y": shape})))
+
+
+def test_towers_that_give_no_unit_vectors_are_refused(tmp_path: Path) -> None:
+    rows: tuple[int, list[int | str]] = (FLOAT, ["n", "m"])
+    weights = {"channels": np.array([1, 2], dtype=np.int64)}
+    nodes = [
+        node("Cast", ["input_ids"], ["text_embeds"], {"to": FLOAT}),
+        node("ReduceSum", ["pixel_values", "channels"], ["image_embeds"], {"keepdims": 0}),
+    ]
+    inputs = {"input_ids": (INT64, ["n", "m"]), "pixel_values": (FLOAT, ["n", 3, 224, 224])}
+    data = model(graph(nodes, weights, inputs, {"text_embeds": rows, "image_embeds": rows}))
+    with pytest.raises(BundleError, match="not unit vectors"):
+        assembled(tmp_path, data)
