@@ -28,7 +28,9 @@ def template(question: str) -> str:
 def joined_groups(
     table: OutcomeTable, *, by: Collection[str] = ("group",), image_hashes: Sequence[str | None] | None = None
 ) -> tuple[str, ...]:
-    """n names: queries that share any key of `by`, be it through others, share a name (their first query's group).
+    """n names: queries that share any key of `by`, be it through others, share a name.
+
+    The name is their first query's group, or its id where `by` leaves groups out.
 
     `image` compares `image_hashes` (n, None without image); without them the table's own `image_sha256` column,
     else its image paths. Raises ValueError for an unknown key, none at all, or hashes of another length.
@@ -46,8 +48,9 @@ def joined_groups(
         for row, shared in enumerate(_shared(table, key, image_hashes)):
             if shared is not None:
                 _join(parents, first.setdefault(shared, row), row)
-    names = _distinct_names(table, [_root(parents, row) for row in range(len(table))])
-    return tuple(names)
+    roots = [_root(parents, row) for row in range(len(table))]
+    names = table.groups if "group" in by else table.query_ids  # distinct among roots, each in its way
+    return tuple(names[root] for root in roots)
 
 
 def _shared(table: OutcomeTable, key: str, image_hashes: Sequence[str | None] | None) -> Sequence[str | None]:
@@ -73,16 +76,3 @@ def _root(parents: NDArray[np.intp], row: int) -> int:
         parents[row] = parents[parents[row]]
         row = int(parents[row])
     return row
-
-
-def _distinct_names(table: OutcomeTable, roots: Sequence[int]) -> list[str]:
-    """A root's own group name, unless another root has it too (then groups were not among the keys): its query id."""
-    groups_of: dict[str, set[int]] = {}
-    for root in roots:
-        groups_of.setdefault(table.groups[root], set()).add(root)
-    return [
-        table.groups[root]
-        if len(groups_of[table.groups[root]]) == 1
-        else f"{table.groups[root]} / {table.query_ids[root]}"
-        for root in roots
-    ]

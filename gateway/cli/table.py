@@ -11,6 +11,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gateway.cli.datasets import embed, load_encoder
 from gateway.cli.image_facts import with_image_facts
 from gateway.cli.prices import read_prices
@@ -33,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     added.add_argument("--out", type=Path, required=True, metavar="DIR")
     added.add_argument("--format", choices=FORMATS, help="of the source; by default what it looks like")
     added.add_argument("--group-by", type=_keys, metavar="KEYS", help=f"join groups by any of {','.join(KEYS)}")
+    added.add_argument("--origin", metavar="NAME", help="where its cells come from, for those that do not say")
     added.add_argument("--encoder", metavar="NAME", help="embed the queries with it, and keep that in the folder")
     added.add_argument("--embeddings", type=Path, metavar="NPZ", help="with --encoder: start from these vectors")
     _add_reading(added)
@@ -82,26 +85,22 @@ def _import(arguments: argparse.Namespace) -> None:
         print(f"loupe table: {missing} image(s) are not there: no hash, no size (--images?)", file=sys.stderr)
     if arguments.group_by:
         table = replace(table, groups=joined_groups(table, by=arguments.group_by))
-    embedded = _embedded(table, arguments)
-    write_table(table, arguments.out, "parquet", embedded)
-    _say_written(arguments.out, table)
+    if arguments.origin is not None:
+        said = np.full(table.score.shape, "") if table.source is None else table.source
+        table = replace(table, source=np.where(table.mask & (said == ""), arguments.origin, said))
+    _write(table, arguments.out, "parquet", _embedded(table, arguments))
 
 
 def _export(arguments: argparse.Namespace) -> None:
     table = _read(arguments, arguments.source, None)
     format = arguments.format or format_for(arguments.out)
-    lost = _lost(table, format)
-    if lost:
-        print(f"loupe table: {arguments.out} has no place for {', '.join(lost)}", file=sys.stderr)
     is_folder = format_of(arguments.source) == "parquet"
-    write_table(table, arguments.out, format, read_embedded(arguments.source) if is_folder else None)
-    _say_written(arguments.out, table)
+    _write(table, arguments.out, format, read_embedded(arguments.source) if is_folder else None)
 
 
 def _merge(arguments: argparse.Namespace) -> None:
     table = merge([_read(arguments, source, None) for source in arguments.sources])
-    write_table(table, arguments.out, arguments.format)
-    _say_written(arguments.out, table)
+    _write(table, arguments.out, arguments.format or format_for(arguments.out))
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -129,6 +128,14 @@ def _embedded(table: OutcomeTable, arguments: argparse.Namespace) -> Embedded | 
         return None
     encoder = load_encoder(arguments.encoder)
     return Embedded(encoder.digest, embed(table, encoder, arguments.embeddings))
+
+
+def _write(table: OutcomeTable, path: Path, format: str, embedded: Embedded | None = None) -> None:
+    write_table(table, path, format, embedded)
+    print(f"wrote {path}: {len(table):,} queries, {len(table.candidates)} candidates, {int(table.mask.sum()):,} cells")
+    lost = _lost(table, format)
+    if lost:
+        print(f"loupe table: {path} has no place for {', '.join(lost)}", file=sys.stderr)
 
 
 def _lost(table: OutcomeTable, format: str) -> list[str]:
@@ -177,10 +184,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _say_written(path: Path, table: OutcomeTable) -> None:
-    print(f"wrote {path}: {len(table):,} queries, {len(table.candidates)} candidates, {int(table.mask.sum()):,} cells")
 
 
 def _say_images(done: int, total: int) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +17,7 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given
 
-from routers.mmr_csv import read_mmr_csv
+from routers.mmr_csv import read_mmr_csv, write_mmr_csv
 from routers.parquet import CELLS, QUERIES, Embedded, is_table_folder, read_embedded, read_parquet, write_parquet
 from routers.table import OutcomeTable, TableError
 from tests.routers.same_table import assert_same_table
@@ -192,6 +195,19 @@ def test_text_that_is_none_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="is no text"):
         write_parquet(replace(table, questions=("\ud800",) * len(table)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_without_pyarrow_the_text_says_how_to_get_it(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        "from gateway.cli import main\n"
+        "sys.exit(main(['table', 'import', 't.csv', '--out', 'out']))"
+    )
+    write_mmr_csv(drawn_table(groups=1)[0], tmp_path / "t.csv")
+    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "loupe table: Parquet needs pyarrow: pip install 'loupe[science]'\n")
 
 
 @pytest.mark.slow

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given
 
 from routers.table import OutcomeTable, TableError, merge
+from tests.routers.same_table import assert_same_table
 from tests.routers.synthetic import drawn_table, full_table
 
 
@@ -179,3 +182,20 @@ def test_merge_says_which_cell_contradicts() -> None:
     with pytest.raises(TableError, match="source of 'candidate-0'"):
         sources = [np.full(table.score.shape, name) for name in ("a", "bb")]
         merge([replace(table, source=source) for source in sources])
+
+
+@given(st.integers(0, 2**31), st.lists(st.integers(0, 2), min_size=24, max_size=24))
+def test_merge_of_any_pieces_is_the_whole(seed: int, pieces: list[int]) -> None:
+    whole = full_table(Path())
+    random = np.random.default_rng(seed)
+    kept = []
+    for piece in range(3):
+        rows = [row for row, mine in enumerate(pieces) if mine == piece]
+        columns = random.permutation(whole.candidates).tolist()
+        cut = random.integers(1, len(columns) + 1)  # a piece may come in two, by columns, which then overlap
+        kept += [whole.take(rows).select(part) for part in (columns[:cut], columns[cut - 1 :]) if part]
+    merged = merge([kept[place] for place in random.permutation(len(kept))])
+    row_of = {query_id: row for row, query_id in enumerate(merged.query_ids)}
+    again = merged.take([row_of[query_id] for query_id in whole.query_ids]).select(whole.candidates)
+    assert_same_table(again, whole)
+    assert again.digest == whole.digest

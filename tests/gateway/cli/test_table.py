@@ -59,6 +59,17 @@ def test_import_joins_groups_by_equal_images(tmp_path: Path) -> None:
     assert read_table(tmp_path / "out").groups == ("a", "a", "c", "d")
 
 
+def test_origin_marks_observed_cells_that_do_not_say(tmp_path: Path) -> None:
+    wanted = full_table(tmp_path)
+    source = np.where(wanted.mask, "feedback", "")
+    source[3:] = ""
+    write_table(replace(wanted, source=source), tmp_path / "t")
+    assert table("import", tmp_path / "t", "--out", tmp_path / "out", "--origin", "a benchmark") == 0
+    found = read_table(tmp_path / "out").arrays()["source"]
+    assert (found[:3] == source[:3]).all()
+    assert (found[3:] == np.where(wanted.mask[3:], "a benchmark", "")).all()
+
+
 def test_stated_sizes_are_left_as_they_are(tmp_path: Path) -> None:
     stated = {"image_width": ("640", "640", "", ""), "image_height": ("480", "480", "", "")}
     write_table(replace(illustrated(tmp_path), details=stated), tmp_path / "t.csv")
