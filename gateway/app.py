@@ -37,9 +37,9 @@ from gateway.stores.sqlite import SqliteStore
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
 from models.base import EncodeError, Encoder
-from models.bundle import bundled as bundled_encoder
 from models.cached import QueryEncoder
 from models.dual import DualEncoder
+from models.pulled import locate
 from routers.artifact import ArtifactError
 from routers.artifact import bundled as bundled_router
 from routers.artifact import load as load_router
@@ -188,7 +188,7 @@ def build(settings: Settings) -> Gateway:
 
 def _encoder(bundle: str) -> Encoder:
     try:
-        return DualEncoder.load(bundled_encoder(bundle), threads=1)  # each batch on one; the batcher runs several
+        return DualEncoder.load(locate(bundle), threads=1)  # each batch on one; the batcher runs several
     except EncodeError as error:
         raise ConfigError(f"encoder.bundle: {error}") from error
 

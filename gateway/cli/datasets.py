@@ -11,8 +11,8 @@ import numpy as np
 from gateway.cli.embed import Embeddings
 from gateway.errors import ConfigError
 from models.base import EncodeError
-from models.bundle import bundled
 from models.dual import DualEncoder
+from models.pulled import locate
 from routers.load import read_table
 from routers.table import OutcomeTable
 
@@ -30,10 +30,9 @@ def read_tables(paths: Sequence[Path], images: Path | None) -> dict[str, Outcome
 
 
 def load_encoder(name: str) -> DualEncoder:
-    """The encoder of a bundled name or a folder. Raises ConfigError."""
-    folder = Path(name)
+    """The encoder of a name, bundled or pulled, or of a bundle's folder. Raises ConfigError."""
     try:
-        return DualEncoder.load(folder if folder.is_dir() else bundled(name))
+        return DualEncoder.load(locate(name))
     except EncodeError as error:
         raise ConfigError(f"encoder {name!r}: {error}") from error
 
