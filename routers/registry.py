@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from routers.base import Router, Views
 from routers.best_single import BestSingle
 from routers.headed import Headed
+from routers.item_response import ItemResponse
 from routers.kmeans import KMeans, KMeansAdaptive
 from routers.linear import Linear
 from routers.linear_mf import LinearMF
@@ -62,4 +63,5 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     KMeans.algorithm: Headed(KMeans),
     KMeansAdaptive.algorithm: Headed(KMeansAdaptive),
     Prior.algorithm: Headed(Prior),
+    ItemResponse.algorithm: Headed(ItemResponse),
 }

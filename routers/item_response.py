@@ -1,0 +1,201 @@
+"""Item response: a candidate has abilities, a query asks for some of them and is hard to some degree.
+
+P(right) = sigmoid(strength[k] + ability[k] . discrimination(query) - difficulty(query)): the multidimensional
+two-parameter logistic model, as IRT-Router takes it to routing (Song et al., arXiv 2506.01048), with what a query
+asks for and how hard it is predicted linearly from its views, so that queries never seen have both. Abilities and
+the maps have Gaussian priors and are found together by maximum a posteriori (L-BFGS), from observed cells only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from importlib import import_module
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.base import Floats, Views
+from routers.reduced import Reduced, sized
+from routers.split import grouped_folds
+from routers.table import OutcomeTable
+
+Objective = Callable[[Floats], tuple[float, Floats]]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResponseOptions:
+    """Hyper-parameters; the penalties are chosen among by grouped cross-validation, from strong to weak.
+
+    Attributes:
+        dimensions: of ability; never more than there are candidates.
+        penalties: precision of the maps' entries beside abilities of precision 1.
+        steps: of L-BFGS for each penalty, each path beginning where the stronger penalty ended.
+    """
+
+    dimensions: int = 4
+    components: int = 64
+    penalties: tuple[float, ...] = (1000.0, 300.0, 100.0, 30.0, 10.0)
+    steps: int = 60
+    folds: int = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Traits:
+    """What is learned.
+
+    Attributes:
+        strength: [K] logit on the average query.
+        ability: [K, r].
+        discrimination: [D, r] features -> what a query asks for.
+        difficulty: [D] features -> how hard it is, in logits.
+    """
+
+    strength: Floats
+    ability: Floats
+    discrimination: Floats
+    difficulty: Floats
+
+    def logits(self, features: Floats) -> Floats:
+        """[n, K] from [n, D]."""
+        asked = features @ self.discrimination
+        return self.strength + asked @ self.ability.T - (features @ self.difficulty)[:, None]
+
+    def flat(self) -> Floats:
+        """All numbers in a row."""
+        return np.concatenate([getattr(self, part.name).ravel() for part in fields(self)])
+
+    def shaped(self, numbers: Floats) -> Traits:
+        """Traits of this shape from such a row."""
+        parts, start = {}, 0
+        for part in fields(self):
+            like = getattr(self, part.name)
+            parts[part.name] = numbers[start : start + like.size].reshape(like.shape)
+            start += like.size
+        return Traits(**parts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemResponse:
+    """Implements `routers.headed.Head`."""
+
+    algorithm: ClassVar[str] = "item_response"
+
+    space: Reduced
+    traits: Traits
+    settings: Mapping[str, Any]
+
+    @property
+    def view_dims(self) -> Mapping[str, int]:
+        return self.space.view_dims
+
+    def quality(self, views: Views) -> Floats:
+        return _sigmoid(self.traits.logits(self.space.rows(views)))
+
+    def difficulty(self, views: Views) -> Floats:
+        """[n] logits that a query takes from every candidate alike; 0 for the average query."""
+        return np.asarray(self.space.rows(views) @ self.traits.difficulty, dtype=np.float64)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {**self.space.arrays(), **{part.name: getattr(self.traits, part.name) for part in fields(Traits)}}
+
+    @classmethod
+    def restore(
+        cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
+    ) -> ItemResponse:
+        space = Reduced.restore(arrays, view_dims)
+        width = sum(view.axes.shape[1] for view in space.views)
+        candidates, dimensions = arrays["ability"].shape
+        shapes = {
+            "strength": (candidates,),
+            "ability": (candidates, dimensions),
+            "discrimination": (width, dimensions),
+            "difficulty": (width,),
+        }
+        traits = Traits(**{name: sized(arrays, name, shape) for name, shape in shapes.items()})
+        return cls(space=space, traits=traits, settings=settings)
+
+    @classmethod
+    def fit(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> ItemResponse:
+        return cls.fit_held_out(table, views, seed=seed)[0]
+
+    @classmethod
+    def fit_held_out(
+        cls, table: OutcomeTable, views: Views, *, seed: int = 0, options: ItemResponseOptions | None = None
+    ) -> tuple[ItemResponse, Floats]:
+        """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
+        options = options or ItemResponseOptions()
+        held_out = np.empty((len(options.penalties), *table.score.shape))
+        for fold in grouped_folds(table.groups, options.folds, seed):
+            known = {name: rows[fold.train] for name, rows in views.items()}
+            space = Reduced.fit(known, components=options.components)
+            hidden = space.rows({name: rows[fold.test] for name, rows in views.items()})
+            path = _path(space.rows(known), table.score[fold.train], options)
+            for place, traits in enumerate(path):
+                held_out[place, fold.test] = _sigmoid(traits.logits(hidden))
+        best = int(np.argmin(np.nanmean((held_out - table.score) ** 2, axis=(1, 2))))
+        space = Reduced.fit(views, components=options.components)
+        path = _path(space.rows(views), table.score, replace(options, penalties=options.penalties[: best + 1]))
+        settings = asdict(options) | {"chosen_penalty": options.penalties[best]}
+        return cls(space=space, traits=list(path)[-1], settings=settings), held_out[best]
+
+
+def _path(features: Floats, score: Floats, options: ItemResponseOptions) -> Iterator[Traits]:
+    """The traits of each penalty in turn."""
+    minimize = import_module("scipy.optimize").minimize  # heavy, and needed for training alone
+    traits = _start(features.shape[1], score, options.dimensions)
+    for penalty in options.penalties:
+        found = minimize(
+            objective(features, score, traits, penalty),
+            traits.flat(),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": options.steps},
+        )
+        traits = traits.shaped(found.x)
+        yield traits
+
+
+def objective(features: Floats, score: Floats, shape: Traits, penalty: float) -> Objective:
+    """Negative log posterior of traits in a row (`Traits.flat`, of this shape), and its gradient."""
+    observed = ~np.isnan(score)
+    filled = np.where(observed, score, 0.0)
+
+    def value_and_slope(numbers: Floats) -> tuple[float, Floats]:
+        traits = shape.shaped(numbers)
+        logits = traits.logits(features)
+        losses = np.logaddexp(0.0, logits) - filled * logits
+        maps = (traits.discrimination**2).sum() + (traits.difficulty**2).sum()
+        value = losses[observed].sum() + penalty / 2 * maps + (traits.ability**2).sum() / 2
+        miss = np.where(observed, _sigmoid(logits) - filled, 0.0)
+        asked = features @ traits.discrimination
+        slope = Traits(
+            strength=miss.sum(axis=0),
+            ability=miss.T @ asked + traits.ability,
+            discrimination=features.T @ (miss @ traits.ability) + penalty * traits.discrimination,
+            difficulty=penalty * traits.difficulty - features.T @ miss.sum(axis=1),
+        )
+        return float(value), slope.flat()
+
+    return value_and_slope
+
+
+def _start(width: int, score: Floats, dimensions: int) -> Traits:
+    """Strengths of the mean scores, and abilities along which candidates' outcomes vary together."""
+    observed = ~np.isnan(score)
+    counts = observed.sum(axis=0)
+    means = (np.where(observed, score, 0.0).sum(axis=0) + 0.5) / (counts + 1)
+    residuals = np.where(observed, score - means, 0.0)
+    axes = np.linalg.eigh(residuals.T @ residuals)[1][:, ::-1]
+    dimensions = min(dimensions, len(means))
+    return Traits(
+        strength=np.log(means / (1 - means)),
+        ability=axes[:, :dimensions] * np.sqrt(len(means) / dimensions),
+        discrimination=np.zeros((width, dimensions)),
+        difficulty=np.zeros(width),
+    )
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    return np.asarray(0.5 + 0.5 * np.tanh(logits / 2), dtype=np.float64)
