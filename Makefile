@@ -50,7 +50,8 @@ $(VENV)/.demo: $(NEEDS) | $(BIN)/python
 	$(PIP) install --quiet --constraint deploy/constraints.txt --editable ".[demo]"
 	@touch $@ $(VENV)/.runtime
 
-$(VENV)/.test: $(NEEDS) | $(BIN)/python
+$(VENV)/.test: $(NEEDS) deploy/system-packages.sh | $(BIN)/python
+	@sh deploy/system-packages.sh $(PYTHON) redis-server
 	$(PIP) install --quiet --constraint deploy/constraints.txt --editable ".[test]"
 	@touch $@ $(VENV)/.runtime $(VENV)/.demo
 

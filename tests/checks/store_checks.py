@@ -306,5 +306,80 @@ async def check_a_closed_store_answers_with_an_error(place: Place) -> None:
             await store.balances((DAY,))
 
 
+async def check_windows_of_tokens_and_requests_count_their_own(place: Place) -> None:
+    store = await place.open()
+    tokens, requests = Window("acme/t", 100, 0.0, 60.0, "tokens"), Window("acme/r", 2, 0.0, 60.0, "requests")
+    windows = (DAY, tokens, requests)
+    first = Hold("first", windows, 300, 300, LEASE_S, tokens=60)
+    assert await store.reserve(first) == Granted(300, 700)
+    assert await stands(store, *windows) == [(0, 300), (0, 60), (0, 1)]
+    assert await store.reserve(replace(first, id="many tokens", tokens=41)) == Refused(tokens, 40, 60)
+    assert await store.settle("first", 200, 30) is True
+    assert await stands(store, *windows) == [(200, 0), (30, 0), (1, 0)]
+    again = replace(first, id="second try", requests=0)
+    assert await store.reserve(again) == Granted(300, 500)
+    assert await store.reserve(replace(first, id="second", tokens=1)) == Granted(300, 200)
+    assert await store.reserve(replace(first, id="third", tokens=1, ceiling=0, floor=0)) == Refused(requests, 0, 1)
+    await store.close()
+
+
+async def check_a_lease_that_ends_is_charged_its_tokens_and_requests_too(place: Place) -> None:
+    store = await place.open()
+    tokens, requests = Window("acme/t", 100, 0.0, 60.0, "tokens"), Window("acme/r", 2, 0.0, 60.0, "requests")
+    await store.reserve(Hold("gone", (tokens, requests), 300, 300, LEASE_S, tokens=60))
+    place.clock.now += LEASE_S + 2
+    assert await stands(store, tokens, requests) == [(60, 0), (1, 0)]
+    await store.close()
+
+
+async def check_a_soft_window_counts_and_refuses_nothing(place: Place) -> None:
+    store = await place.open()
+    soft = replace(DAY, key="acme/soft", limit=400, soft=True)
+    assert await store.reserve(hold("fits", 300, None, soft, MONTH)) == Granted(300, 4_700)
+    assert await store.reserve(hold("over", 300, None, soft, MONTH)) == Granted(300, 4_400, ("acme/soft",))
+    assert await stands(store, soft) == [(0, 600)]
+    await store.settle("over", 300)
+    assert await stands(store, soft) == [(300, 300)]
+    await store.close()
+
+
+async def check_a_rolling_window_counts_its_earlier_parts(place: Place) -> None:
+    store = await place.open()
+    part = Window("acme/rolling/7", 1_000, 0.0, 60.0, earlier=("acme/rolling/6", "acme/rolling/5"))
+    earlier = Window("acme/rolling/6", 1_000, 0.0, 60.0, earlier=("acme/rolling/5", "acme/rolling/4"))
+    await store.reserve(hold("held", 300, None, earlier))
+    await store.reserve(hold("spent", 300, None, earlier))
+    await store.settle("spent", 100)
+    assert await store.reserve(hold("over", 700, None, part)) == Refused(part, 600, 300)
+    assert await store.reserve(hold("fits", 600, None, part)) == Granted(600, 0)
+    assert await stands(store, part, earlier) == [(100, 900), (100, 300)]
+    later = Window("acme/rolling/9", 1_000, 0.0, 60.0, earlier=("acme/rolling/8", "acme/rolling/7"))
+    assert await stands(store, later) == [(0, 600)]
+    await store.close()
+
+
+async def check_a_renewed_lease_lives_on(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("long", 300))
+    await store.reserve(hold("gone", 100))
+    place.clock.now += LEASE_S - 1
+    await store.renew(["long", "never was"], LEASE_S)
+    place.clock.now += LEASE_S - 1
+    assert await stands(store) == [(100, 300)]
+    assert await store.settle("long", 50) is True
+    await store.renew(["long", "gone"], LEASE_S)
+    assert await stands(store) == [(150, 0)]
+    await store.close()
+
+
+async def check_renewing_never_shortens_a_lease(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(hold("h", 300))
+    await store.renew(["h"], 1.0)
+    place.clock.now += LEASE_S - 1
+    assert await stands(store) == [(0, 300)]
+    await store.close()
+
+
 Check = Callable[[Place], Coroutine[Any, Any, None]]
 STORE_CHECKS: tuple[Check, ...] = tuple(check for name, check in sorted(globals().items()) if name.startswith("check_"))

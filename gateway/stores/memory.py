@@ -1,0 +1,100 @@
+"""A ledger in this process's memory: for tests and for local leases. It is gone when the process is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from gateway.core.budget import Window
+from gateway.core.hold import Balance, Granted, Hold, Refused, claimed, grant
+from gateway.stores.base import StoreError
+
+LARGEST_AMOUNT = 10**18
+
+
+@dataclass(slots=True)
+class _Standing:
+    hold: Hold
+    amount: int
+    expires_at: float
+    settled: bool = False
+
+
+@dataclass(slots=True)
+class Memory:
+    """What several stores may share: windows by key as [spent, held], and holds by id."""
+
+    windows: dict[str, list[int]] = field(default_factory=dict)
+    holds: dict[str, _Standing] = field(default_factory=dict)
+
+
+class MemoryStore:
+    """Implements `BudgetStore`. `clock` gives seconds since the epoch. Nothing in it waits, so it is atomic."""
+
+    def __init__(self, clock: Callable[[], float], memory: Memory | None = None) -> None:
+        self._clock = clock
+        self._memory = memory or Memory()
+        self._closed = False
+
+    async def open(self) -> None:
+        """There is nothing to open."""
+
+    async def close(self) -> None:
+        self._closed = True
+
+    async def reserve(self, hold: Hold) -> Granted | Refused:
+        self._ready(hold.ceiling)
+        standing = self._memory.holds.get(hold.id)
+        if standing is not None:
+            return Granted(standing.amount, None)
+        answer = grant(hold, [self._stands(window) for window in hold.windows])
+        if isinstance(answer, Granted):
+            self._memory.holds[hold.id] = _Standing(hold, answer.amount, self._clock() + hold.lease_s)
+            for window in hold.windows:
+                self._part(window.key)[1] += claimed(hold, answer.amount, window.unit)
+        return answer
+
+    async def settle(self, hold_id: str, charge: int, tokens: int = 0) -> bool:
+        self._ready(charge)
+        return self._settle(hold_id, charge, tokens)
+
+    async def renew(self, hold_ids: Sequence[str], lease_s: float) -> None:
+        self._ready(0)
+        for hold_id in hold_ids:
+            standing = self._memory.holds.get(hold_id)
+            if standing is not None:
+                standing.expires_at = max(standing.expires_at, self._clock() + lease_s)
+
+    async def balances(self, windows: Sequence[Window]) -> list[Balance]:
+        self._ready(0)
+        return [Balance(window, *self._stands(window)) for window in windows]
+
+    def _ready(self, amount: int) -> None:
+        if self._closed:
+            raise StoreError("the store is closed")
+        if not 0 <= amount <= LARGEST_AMOUNT:
+            raise StoreError(f"{amount} nanodollars are no amount that can be kept")
+        now = self._clock()
+        due = [name for name, s in self._memory.holds.items() if not s.settled and s.expires_at <= now]
+        for name in due:
+            standing = self._memory.holds[name]
+            self._settle(name, standing.amount, standing.hold.tokens)
+
+    def _settle(self, hold_id: str, charge: int, tokens: int) -> bool:
+        standing = self._memory.holds.get(hold_id)
+        if standing is None or standing.settled:
+            return False
+        standing.settled = True
+        hold = standing.hold
+        for window in hold.windows:
+            part = self._part(window.key)
+            part[0] += {"usd": charge, "tokens": tokens, "requests": hold.requests}[window.unit]
+            part[1] -= claimed(hold, standing.amount, window.unit)
+        return True
+
+    def _stands(self, window: Window) -> tuple[int, int]:
+        parts = [self._part(key) for key in (window.key, *window.earlier)]
+        return sum(part[0] for part in parts), sum(part[1] for part in parts)
+
+    def _part(self, key: str) -> list[int]:
+        return self._memory.windows.setdefault(key, [0, 0])

@@ -1,0 +1,250 @@
+"""The ledger in Redis: several machines share it. Every operation is one script, one round trip (`redis_ledger.lua`).
+
+Redis may be slow, gone or stopped at any moment. An operation that does not answer within `limit_s` fails with
+StoreError; a reservation whose answer was lost is undone, and a settlement is repeated until it is known to be done.
+After a few failures in a row the store fails at once, and asks again every `rest_s`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from gateway.core.breaker import Breaker
+from gateway.core.budget import Window
+from gateway.core.hold import Balance, Granted, Hold, Refused
+from gateway.stores.base import StoreError
+
+KEPT_MS = 86_400_000
+"""How long a settled hold is remembered, so that settling it again does nothing."""
+LARGEST_AMOUNT = 2**53
+"""Nanodollars; Lua's numbers are doubles."""
+REPEAT_S = 0.25
+LARGEST_BACKLOG = 100_000
+"""Settlements that may wait for Redis to come back; past it the leases must charge."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisOptions:
+    """Where Redis is (`redis://` or `rediss://`), and how long it may take. Times in seconds."""
+
+    url: str
+    limit_s: float = 0.05
+    rest_s: float = 0.5
+    failures: int = 3
+    connections: int = 32
+    prefix: str = "loupe"
+
+
+class RedisStore:
+    """Implements `BudgetStore`. `clock` gives seconds since the epoch; machines that share a Redis share the time."""
+
+    def __init__(self, options: RedisOptions, clock: Callable[[], float]) -> None:
+        self._options = options
+        self._clock = clock
+        self._breaker = Breaker(options.failures, options.rest_s)
+        self._script = files("gateway.stores").joinpath("redis_ledger.lua").read_text(encoding="utf-8")
+        self._digest = ""
+        self._reserving: dict[str, asyncio.Task[Granted | Refused]] = {}
+        self._settling: set[asyncio.Task[bool]] = set()
+        self._backlog: dict[str, tuple[int, int]] = {}
+        """Settlements that Redis has not confirmed: hold -> (charge, tokens)."""
+        self._repeating: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def unsettled(self) -> int:
+        """Settlements that Redis has not confirmed."""
+        return len(self._backlog)
+
+    async def open(self) -> None:
+        """Raises StoreError when Redis does not answer: a service must not start without its ledger."""
+        options = self._options
+        pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+            options.url,
+            max_connections=options.connections,
+            timeout=options.limit_s,
+            socket_timeout=None,  # the limit is ours: an answer that comes late must not be taken for the next one's
+            socket_connect_timeout=options.limit_s,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._redis = Redis(connection_pool=pool)
+        try:
+            async with asyncio.timeout(max(options.limit_s, 2.0)):
+                self._digest = await self._redis.script_load(self._script)
+        except (RedisError, OSError, TimeoutError) as error:
+            await self._redis.aclose()
+            raise StoreError(f"Redis does not answer: {error or type(error).__name__}") from error
+
+    async def close(self) -> None:
+        """Finish what is under way, try once more to settle what is not, and disconnect."""
+        if self._closed:
+            return
+        await self._finish()
+        if self._repeating is not None:
+            self._repeating.cancel()
+            await asyncio.gather(self._repeating, return_exceptions=True)
+        await self._settle_backlog()
+        self._closed = True
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
+
+    async def reserve(self, hold: Hold) -> Granted | Refused:
+        _check_amount(hold.ceiling)
+        task = asyncio.ensure_future(self._reserve(hold))
+        self._reserving[hold.id] = task  # a caller that is cancelled must not leave it half done
+        task.add_done_callback(lambda done: self._reserved(hold.id, done))
+        return await asyncio.shield(task)
+
+    async def settle(self, hold_id: str, charge: int, tokens: int = 0) -> bool:
+        _check_amount(charge)
+        task = asyncio.ensure_future(self._settle_after_reserving(hold_id, charge, tokens))
+        self._settling.add(task)
+        task.add_done_callback(self._settled)
+        return await asyncio.shield(task)
+
+    async def renew(self, hold_ids: Sequence[str], lease_s: float) -> None:
+        by_tenant: dict[str, list[str]] = {}
+        for hold_id in hold_ids:
+            by_tenant.setdefault(_tenant(hold_id), []).append(hold_id)
+        until = self._clock() + lease_s
+        for tenant, ids in by_tenant.items():
+            await self._run([self._key(tenant, "h", hold_id) for hold_id in ids], ["renew", until])
+
+    async def balances(self, windows: Sequence[Window]) -> list[Balance]:
+        await self._finish()
+        found: list[Balance] = []
+        for window in windows:
+            parts = self._parts(window)
+            keys = [self._key(_tenant(window.key), "due"), *parts]
+            answer = await self._run(keys, ["stand", self._clock(), KEPT_MS, len(parts)])
+            found.append(Balance(window, int(answer[1]), int(answer[2])))
+        if not windows:  # who asks for nothing asks whether anybody is there
+            await self._within_limit(self._redis.ping)
+        return found
+
+    async def _reserve(self, hold: Hold) -> Granted | Refused:
+        tenant = _tenant(hold.windows[0].key if hold.windows else hold.id)
+        keys = [self._key(_tenant(hold.id), "h", hold.id), self._key(tenant, "due")]
+        now = self._clock()
+        values: list[Any] = ["reserve", now, hold.lease_s, KEPT_MS]
+        values += [hold.ceiling, hold.floor, hold.tokens, hold.requests]
+        for window in hold.windows:
+            parts = self._parts(window)
+            keys += parts
+            kept_ms = "" if window.forget_at is None else max(int((window.forget_at - now) * 1000), 1)
+            values += [window.unit, window.limit, int(window.soft), len(parts), kept_ms]
+        try:
+            answer = await self._run(keys, values)
+        except _NoAnswer:
+            self._repeat(hold.id, 0, 0)  # it may have been granted, or may yet be
+            raise
+        if answer[0] == b"refused":
+            return Refused(hold.windows[int(answer[1])], int(answer[2]), int(answer[3]))
+        if answer[0] == b"made":
+            return Granted(int(answer[1]), None)
+        remaining = int(answer[2]) if answer[2] else None
+        return Granted(int(answer[1]), remaining, tuple(hold.windows[int(n)].key for n in answer[3:]))
+
+    def _reserved(self, hold_id: str, task: asyncio.Task[Granted | Refused]) -> None:
+        self._reserving.pop(hold_id, None)
+        if not task.cancelled():
+            task.exception()  # whoever asked may be gone
+
+    async def _settle_after_reserving(self, hold_id: str, charge: int, tokens: int) -> bool:
+        under_way = self._reserving.get(hold_id)
+        if under_way is not None:
+            await asyncio.gather(under_way, return_exceptions=True)
+        values = ["settle", charge, tokens, KEPT_MS, 0, self._clock()]
+        try:
+            answer = await self._run([self._key(_tenant(hold_id), "h", hold_id)], values)
+        except StoreError:
+            self._repeat(hold_id, charge, tokens)
+            raise
+        return bool(answer[1])
+
+    def _settled(self, task: asyncio.Task[bool]) -> None:
+        self._settling.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    async def _finish(self) -> None:
+        """Let what was asked for come to its end."""
+        while under_way := [*self._reserving.values(), *self._settling]:
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+    def _repeat(self, hold_id: str, charge: int, tokens: int) -> None:
+        if len(self._backlog) < LARGEST_BACKLOG:
+            self._backlog.setdefault(hold_id, (charge, tokens))
+        if self._repeating is None or self._repeating.done():
+            self._repeating = asyncio.ensure_future(self._repeat_for_ever())
+
+    async def _repeat_for_ever(self) -> None:
+        while self._backlog:
+            await asyncio.sleep(REPEAT_S)
+            await self._settle_backlog()
+
+    async def _settle_backlog(self) -> None:
+        for hold_id, (charge, tokens) in list(self._backlog.items()):
+            values = ["settle", charge, tokens, KEPT_MS, 1, self._clock()]
+            try:
+                await self._run([self._key(_tenant(hold_id), "h", hold_id)], values)
+            except StoreError:
+                return
+            self._backlog.pop(hold_id, None)
+
+    async def _run(self, keys: Sequence[str], values: Sequence[Any]) -> list[Any]:
+        async def evaluate() -> Any:
+            try:
+                return await self._redis.evalsha(self._digest, len(keys), *keys, *values)
+            except NoScriptError:  # Redis was restarted
+                return await self._redis.eval(self._script, len(keys), *keys, *values)
+
+        answer: list[Any] = await self._within_limit(evaluate)
+        return answer
+
+    async def _within_limit(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        now = time.monotonic()
+        if self._closed:
+            raise StoreError("the store is closed")
+        if not self._breaker.allows(now):
+            raise StoreError("Redis does not answer")
+        self._breaker.begin(now)
+        try:
+            async with asyncio.timeout(self._options.limit_s):
+                answer = await ask()
+        except (RedisError, OSError, TimeoutError) as error:
+            self._breaker.failed(time.monotonic())
+            raise _NoAnswer(f"Redis does not answer: {error or type(error).__name__}") from error
+        self._breaker.succeeded()
+        return answer
+
+    def _parts(self, window: Window) -> list[str]:
+        tenant = _tenant(window.key)
+        return [self._key(tenant, "w", key) for key in (window.key, *window.earlier)]
+
+    def _key(self, tenant: str, kind: str, name: str = "") -> str:
+        return f"{self._options.prefix}:{{{tenant}}}:{kind}" + (f":{name}" if name else "")
+
+
+class _NoAnswer(StoreError):
+    """It is not known whether the operation was carried out."""
+
+
+def _tenant(name: str) -> str:
+    """Whose window or hold it is: what stands before the first `/`."""
+    return name.partition("/")[0]
+
+
+def _check_amount(nanodollars: int) -> None:
+    if not 0 <= nanodollars <= LARGEST_AMOUNT:
+        raise StoreError(f"{nanodollars} nanodollars are no amount that can be kept")
