@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from routers.bootstrap import FIGURES, Resamples, rejudge
 from routers.judging import Judgement, Policy, baselines, judge, of_candidates, routed
 from routers.metrics import Frontier, Singles, single_points
 from routers.protocol import Measure
-from routers.registry import ALGORITHMS
+from routers.registry import ALGORITHMS, Algorithm
 from routers.split import Rows, Split, grouped_splits
 from routers.table import OutcomeTable, TableError, merge
 
@@ -112,9 +112,10 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """How blocks are judged; `clock` tells seconds."""
+    """How blocks are judged, and by which algorithms; `clock` tells seconds."""
 
     measure: Measure
+    algorithms: Mapping[str, Algorithm] = field(default_factory=lambda: ALGORITHMS)
     replicates: int = 200
     seed: int = 20261
     clock: Callable[[], float] = time.perf_counter
@@ -217,7 +218,7 @@ def _fit(
     block: Block, task: Task, sides: tuple[OutcomeTable, OutcomeTable], judging: Judging
 ) -> tuple[Policy, float, float]:
     known, test = sides
-    split, data, algorithm = block.splits[task.split], block.data, ALGORITHMS[task.router]
+    split, data, algorithm = block.splits[task.split], block.data, judging.algorithms[task.router]
     seen = restricted({name: rows[split.train] for name, rows in data.views.items()}, data.image_views, task.view)
     asked = restricted({name: rows[split.test] for name, rows in data.views.items()}, data.image_views, task.view)
     if block.text_only:
