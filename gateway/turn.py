@@ -8,10 +8,10 @@ from gateway.core.budget import Window, window_at
 from gateway.core.chat import ChatRequest
 from gateway.core.decision import Assessment, Decision, Preference
 from gateway.core.hold import Granted
-from gateway.core.usage import Usage
 from gateway.core.money import to_usd
 from gateway.core.record import Attempt, RequestRecord
 from gateway.core.tenant import Tenant
+from gateway.core.usage import Usage
 from gateway.errors import ProviderError, RequestError
 
 Header = tuple[bytes, bytes]
@@ -114,4 +114,8 @@ class Turn:
             first_byte_s=self.first_byte_s,
             total_s=total,
             overhead_s=max(total - self.waited_s, 0.0),
+            prices=choice.candidate.prices if choice else "",
+            estimated_cost=choice.estimated_cost if choice else 0,
+            estimated_input_tokens=choice.input_tokens if choice else 0,
+            estimated_output_tokens=choice.output_tokens if choice else 0,
         )

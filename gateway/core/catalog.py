@@ -27,6 +27,8 @@ class Candidate:
         context_tokens: input and output together.
         max_output_tokens: the provider's own limit for one reply.
         typical_output_tokens: (mean, 90% quantile) where no forecast is to be had.
+        reasoning_tokens: (mean, 90% quantile) of what it thinks before a reply, beside what is forecast.
+        prices: where its price is from: a list and its version, or what was set.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Candidate:
     calls_tools: bool = True
     limit_parameter: str = "max_tokens"
     typical_output_tokens: tuple[int, int] = (256, 512)
+    reasoning_tokens: tuple[int, int] = (0, 0)
+    prices: str = ""
 
 
 class Catalog:

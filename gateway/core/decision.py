@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Literal, NamedTuple
 
 from gateway.core.catalog import Candidate
-from gateway.core.pricing import affordable_output_tokens, cost
+from gateway.core.pricing import affordable_output_tokens, cost, cost_at_most
 from gateway.core.query import Query
 from gateway.core.text_tokens import ceiling_text_tokens, expected_text_tokens
 
@@ -52,6 +53,9 @@ class Assessment(NamedTuple):
         expected_cost: nanodollars, for all `choices` replies.
         needed_output_tokens: the forecast 90% quantile of one reply, as far as the limits allow it.
         dropped: why it can not serve, or None.
+        output_tokens: expected, of all `choices` replies together, within the limit.
+        estimated_cost: what these tokens cost at list price; `expected_cost` is that times the candidate's calibration.
+        writes_cache: whether input may be written to the provider's prompt cache, which some charge more for.
     """
 
     candidate: Candidate
@@ -64,25 +68,37 @@ class Assessment(NamedTuple):
     needed_output_tokens: int
     score: float
     dropped: str | None = None
+    output_tokens: int = 0
+    estimated_cost: int = 0
+    writes_cache: bool = False
 
     @property
     def ceiling(self) -> int:
         """Nanodollars: it can not cost more. This is what is reserved."""
-        return cost(self.candidate.price, self.input_ceiling, self.output_limit * self.choices)
+        return self._at_most(self.output_limit * self.choices)
 
     @property
     def floor(self) -> int:
         """Nanodollars: with less than this a reply would be cut before its forecast 90% quantile."""
-        return cost(self.candidate.price, self.input_ceiling, self.needed_output_tokens * self.choices)
+        return self._at_most(self.needed_output_tokens * self.choices)
+
+    def _at_most(self, output_tokens: int) -> int:
+        most = cost_at_most if self.writes_cache else cost
+        return most(self.candidate.price, self.input_ceiling, output_tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """What the request and its tenant ask of the decision."""
+    """What the request and its tenant ask of the decision.
+
+    `factors` are what candidates were billed over what was estimated: expected costs are multiplied by them, ceilings
+    never are.
+    """
 
     lagrangian: float
     cap: int | None = None
     on_infeasible: OnInfeasible = "refuse"
+    factors: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +164,7 @@ def fit_to_hold(row: Assessment, query: Query, granted: int) -> int:
     """Output tokens a reply may take when `granted` nanodollars (floor <= granted <= ceiling) were reserved."""
     if granted >= row.ceiling:
         return row.output_limit
-    affordable = affordable_output_tokens(row.candidate.price, row.input_ceiling, granted)
+    affordable = affordable_output_tokens(row.candidate.price, row.input_ceiling, granted, may_write=row.writes_cache)
     if affordable is None:
         return row.output_limit
     return min(row.output_limit, affordable // query.choices)
@@ -157,7 +173,18 @@ def fit_to_hold(row: Assessment, query: Query, granted: int) -> int:
 class _Weighing:
     """What all candidates' assessments of one query share. Written for speed: it runs for each of them each time."""
 
-    __slots__ = ("_cap", "_ceiling_text", "_choices", "_expected_text", "_images", "_limit", "_per_cost", "_uses_tools")
+    __slots__ = (
+        "_cap",
+        "_ceiling_text",
+        "_choices",
+        "_expected_text",
+        "_factors",
+        "_images",
+        "_limit",
+        "_per_cost",
+        "_uses_tools",
+        "_writes_cache",
+    )
 
     def __init__(self, query: Query, preference: Preference, reference_cost: int) -> None:
         self._cap = preference.cap
@@ -165,6 +192,8 @@ class _Weighing:
         self._images = query.images
         self._limit = query.max_output_tokens
         self._uses_tools = query.uses_tools
+        self._writes_cache = query.writes_cache
+        self._factors = preference.factors
         self._per_cost = preference.lagrangian / reference_cost if reference_cost else 0.0
         self._expected_text = expected_text_tokens(query.prompt_bytes) + EXPECTED_TOKENS_PER_MESSAGE * query.messages
         self._ceiling_text = (
@@ -191,6 +220,8 @@ class _Weighing:
             quality = 0.0
         else:
             replied, needed, quality = forecast.expected_tokens, forecast.high_tokens, forecast.quality
+        replied += candidate.reasoning_tokens[0]
+        needed += candidate.reasoning_tokens[1]
         if needed > limit:
             needed = limit
         if needed < 1:
@@ -206,15 +237,31 @@ class _Weighing:
         elif not healthy:
             dropped = UNHEALTHY
         elif cap is not None:
-            affordable = affordable_output_tokens(price, input_ceiling, cap)
+            affordable = affordable_output_tokens(price, input_ceiling, cap, may_write=self._writes_cache)
             if affordable is not None and affordable < limit * choices:
                 limit = affordable // choices
                 if limit < needed:
                     dropped = OVER_CAP
         if limit < 0:
             limit = 0
-        expected = cost(price, expected_input, (replied if replied < limit else limit) * choices)
+        output = (replied if replied < limit else limit) * choices
+        estimated = cost(price, expected_input, output)
+        expected = estimated
+        if self._factors is not None and (factor := self._factors.get(candidate.name, 1.0)) != 1.0:
+            expected = min(ceil(estimated * factor), cost(price, input_ceiling, limit * choices))
         score = quality - self._per_cost * expected
         return Assessment(
-            candidate, forecast, expected_input, input_ceiling, limit, expected, choices, needed, score, dropped
+            candidate,
+            forecast,
+            expected_input,
+            input_ceiling,
+            limit,
+            expected,
+            choices,
+            needed,
+            score,
+            dropped,
+            output,
+            estimated,
+            self._writes_cache,
         )

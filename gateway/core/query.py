@@ -26,6 +26,7 @@ class Query(NamedTuple):
         images: every image of the conversation, in order.
         choices: `n`.
         max_output_tokens: the client's own limit, or None.
+        writes_cache: whether it asks for the provider's prompt cache (`cache_control`), which some charge for.
     """
 
     text: str
@@ -35,3 +36,4 @@ class Query(NamedTuple):
     choices: int = 1
     max_output_tokens: int | None = None
     uses_tools: bool = False
+    writes_cache: bool = False

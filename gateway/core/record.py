@@ -23,6 +23,9 @@ class RequestRecord(NamedTuple):
         metered: whether the tokens are Loupe's own count, because the provider sent no usage.
         overhead_s: time that Loupe itself added: everything but waiting for the provider and the client.
         propensity: with what probability the decision took this candidate (1 without exploration).
+        prices: by which prices the candidate was estimated and charged: a list and its version, or what was set.
+        estimated_cost: the estimate before it was calibrated; `expected_cost` is after. Made of
+            `estimated_input_tokens` and `estimated_output_tokens` (of all replies).
     """
 
     request_id: str
@@ -53,3 +56,7 @@ class RequestRecord(NamedTuple):
     first_byte_s: float | None
     total_s: float
     overhead_s: float
+    prices: str = ""
+    estimated_cost: int = 0
+    estimated_input_tokens: int = 0
+    estimated_output_tokens: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
@@ -37,6 +38,10 @@ _COLUMNS = {
     "first_byte_ms": "REAL",
     "total_ms": "REAL NOT NULL",
     "overhead_ms": "REAL NOT NULL",
+    "prices": "TEXT NOT NULL DEFAULT ''",
+    "estimated_cost_nanousd": "INTEGER NOT NULL DEFAULT 0",
+    "estimated_input_tokens": "INTEGER NOT NULL DEFAULT 0",
+    "estimated_output_tokens": "INTEGER NOT NULL DEFAULT 0",
 }
 OUTCOMES_SCHEMA = (
     "CREATE TABLE IF NOT EXISTS outcomes("
@@ -44,6 +49,11 @@ OUTCOMES_SCHEMA = (
     + ") WITHOUT ROWID;"
 )
 INSERT_OUTCOME = f"INSERT OR IGNORE INTO outcomes VALUES({', '.join('?' * len(_COLUMNS))})"
+
+
+def columns_to_add(present: Collection[str]) -> list[str]:
+    """What brings an older file's table up to this one: columns are only ever added, at the end, with a default."""
+    return [f"ALTER TABLE outcomes ADD COLUMN {name} {kind}" for name, kind in _COLUMNS.items() if name not in present]
 
 
 def row_of(record: RequestRecord) -> tuple[Any, ...]:
@@ -77,6 +87,10 @@ def row_of(record: RequestRecord) -> tuple[Any, ...]:
         None if record.first_byte_s is None else record.first_byte_s * 1e3,
         record.total_s * 1e3,
         record.overhead_s * 1e3,
+        record.prices,
+        record.estimated_cost,
+        record.estimated_input_tokens,
+        record.estimated_output_tokens,
     )
 
 

@@ -19,7 +19,7 @@ from gateway.core.budget import Window
 from gateway.core.hold import Balance, Granted, Hold, Refused
 from gateway.core.record import RequestRecord
 from gateway.stores.base import StoreError
-from gateway.stores.outcome_rows import INSERT_OUTCOME, OUTCOMES_SCHEMA, row_of
+from gateway.stores.outcome_rows import INSERT_OUTCOME, OUTCOMES_SCHEMA, columns_to_add, row_of
 from gateway.stores.sqlite_ledger import (
     KEEP_SETTLED_S,
     OLD_HOLDS,
@@ -119,6 +119,7 @@ class SqliteStore:
             db.execute("PRAGMA wal_autocheckpoint = 8000")
             make_tables(db)
             db.executescript(OUTCOMES_SCHEMA)
+            _add_columns(db)
             db.execute("PRAGMA busy_timeout = 0")
         except sqlite3.Error:
             db.close()
@@ -247,6 +248,14 @@ class SqliteStore:
                 db.close()
         except sqlite3.Error:  # the next one will do
             return []
+
+
+def _add_columns(db: sqlite3.Connection) -> None:
+    """Bring the outcomes of an older file up to date; several processes may open it at once."""
+    db.execute("BEGIN IMMEDIATE")
+    for change in columns_to_add([row[1] for row in db.execute("PRAGMA table_info(outcomes)")]):
+        db.execute(change)
+    db.execute("COMMIT")
 
 
 def _check_amount(nanodollars: int) -> None:

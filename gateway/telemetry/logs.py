@@ -85,6 +85,7 @@ def line(record: RequestRecord) -> dict[str, Any]:
         "expected_cost_usd": record.expected_cost / NANODOLLARS,
         "held_usd": record.held / NANODOLLARS,
         "cap_usd": None if record.cap is None else record.cap / NANODOLLARS,
+        "prices": record.prices,
         "quality": record.forecast_quality,
         "attempts": [[a.candidate, a.failure] for a in record.attempts],
         "encode_ms": round(record.encode_s * 1e3, 3),

@@ -35,6 +35,10 @@ PLAIN = RequestRecord(
     first_byte_s=0.1,
     total_s=0.5,
     overhead_s=0.01,
+    prices="genai-prices 0.2.3",
+    estimated_cost=1_250_000,
+    estimated_input_tokens=100,
+    estimated_output_tokens=25,
 )
 
 

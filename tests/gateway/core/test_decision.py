@@ -277,3 +277,46 @@ def fits(case: Case, one: Candidate, cap: int | None) -> bool:
         return True
     affordable = affordable_output_tokens(price, inputs, cap)
     return affordable is None or affordable >= needed * query.choices
+
+
+def test_a_factor_ranks_and_never_lowers_a_ceiling() -> None:
+    """Billed a third of what was estimated, the dear one becomes the cheap one; its ceiling stays."""
+    cheap, dear = candidate("cheap", Price(10**9, 0)), candidate("dear", Price(2 * 10**9, 0))
+    forecasts = {name: CandidateForecast(0.5, 0.1, 100, 200) for name in ("cheap", "dear")}
+    case = Case(Query("", 4_000, 1), (cheap, dear), forecasts, 10**6, frozenset())
+    plain = {row.candidate.name: row for row in case.decide(lagrangian=1.0).choices}
+    first, second = case.decide(lagrangian=1.0, factors={"dear": 1 / 3}).choices
+    assert (first.candidate.name, second.candidate.name) == ("dear", "cheap")
+    assert first.estimated_cost == plain["dear"].expected_cost
+    assert first.expected_cost == -(-first.estimated_cost // 3)
+    assert (first.ceiling, first.floor) == (plain["dear"].ceiling, plain["dear"].floor)
+    assert second == plain["cheap"]
+
+
+@given(cases(), CAPS, st.floats(0.25, 4))
+def test_with_any_factor_no_cost_is_expected_over_the_ceiling(case: Case, cap: int | None, factor: float) -> None:
+    factors = dict.fromkeys((c.name for c in case.candidates), factor)
+    plain = {row.candidate.name: row for row in case.decide(cap=cap).choices}
+    for row in case.decide(cap=cap, factors=factors).choices:
+        assert row.expected_cost <= row.ceiling
+        assert row.ceiling == plain.pop(row.candidate.name).ceiling
+    assert not plain
+
+
+def test_thinking_is_expected_and_needed_beside_the_reply() -> None:
+    thinks = candidate("a", reasoning_tokens=(300, 700), max_output_tokens=10_000)
+    row = (
+        Case(Query("", 10, 1), (thinks,), {"a": CandidateForecast(1, 0, 100, 200)}, 1, frozenset()).decide().choices[0]
+    )
+    assert (row.output_tokens, row.needed_output_tokens) == (400, 900)
+    assert row.estimated_cost == cost(thinks.price, row.input_tokens, 400)
+
+
+def test_input_that_may_be_written_to_the_cache_is_held_at_that_price() -> None:
+    price = Price(1_000_000_000, 0, cache_write_per_million=1_250_000_000)
+    plain, writes = (
+        Case(Query("", 1_000, 1, writes_cache=flag), (candidate("a", price),), None, 1, frozenset()).decide().choices[0]
+        for flag in (False, True)
+    )
+    assert 4 * writes.ceiling == 5 * plain.ceiling
+    assert writes.estimated_cost == plain.estimated_cost

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import closing
 from pathlib import Path
+from sqlite3 import connect
 from typing import Any
 
 import pytest
@@ -99,3 +101,18 @@ def test_outcomes_past_a_full_queue_are_only_counted(tmp_path: Path) -> None:
     extra = 3
     store = keep(path, *[record()] * (sqlite.LARGEST_OUTCOME_QUEUE + extra))
     assert store.outcomes_lost == extra
+
+
+def test_a_file_of_an_older_version_gains_the_columns_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "loupe.sqlite"
+    keep(path, record())
+    added = ("prices", "estimated_cost_nanousd", "estimated_input_tokens", "estimated_output_tokens")
+    with closing(connect(path)) as db:
+        for name in added:
+            db.execute(f"ALTER TABLE outcomes DROP COLUMN {name}")
+        db.commit()
+    keep(path, record(request_id="req_2", prices="list 1", estimated_cost=5))
+    assert rows(path, "SELECT request_id, prices, estimated_cost_nanousd FROM outcomes ORDER BY request_id") == [
+        ("req_1", "", 0),
+        ("req_2", "list 1", 5),
+    ]

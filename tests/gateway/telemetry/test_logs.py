@@ -24,7 +24,7 @@ def test_a_record_is_a_line_of_json(tmp_path: Path) -> None:
     log.observe(record(request_id="req_2", cap=None, first_byte_s=None, error_code="broke_off"))
     log.close()
     first, second = (json.loads(text) for text in path.read_text(encoding="utf-8").splitlines())
-    assert first["request_id"] == "req_1"
+    assert (first["request_id"], first["prices"]) == ("req_1", "genai-prices 0.2.3")
     assert (first["cost_usd"], first["expected_cost_usd"], first["held_usd"]) == (0.001234567, 0.0015, 0.009)
     assert (first["cap_usd"], first["first_byte_ms"], first["encode_ms"]) == (0.002, 100.0, 4.0)
     assert (second["cap_usd"], second["first_byte_ms"], second["error_code"]) == (None, None, "broke_off")
