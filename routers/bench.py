@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from routers.base import Floats, Views
+from routers.base import Floats, Forecast, Views
 from routers.bootstrap import FIGURES, Resamples, rejudge
 from routers.judging import Judgement, Policy, baselines, judge, of_candidates, routed
 from routers.metrics import Frontier, Singles, single_points
@@ -101,6 +101,7 @@ class Judged:
     """
 
     task: Task
+    protocol: str
     policy: str
     judgement: Judgement
     replicates: Floats
@@ -112,9 +113,9 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """How blocks are judged, and by which algorithms; `clock` tells seconds."""
+    """How blocks are judged (one fit serves all measures), and by which algorithms; `clock` tells seconds."""
 
-    measure: Measure
+    measures: tuple[Measure, ...]
     algorithms: Mapping[str, Algorithm] = field(default_factory=lambda: ALGORITHMS)
     replicates: int = 200
     seed: int = 20261
@@ -165,31 +166,34 @@ def tasks(blocks: Sequence[Block], routers: Sequence[str], views: Sequence[str])
 
 
 def run_task(block: Block, task: Task, judging: Judging) -> list[Judged]:
-    """Fit, forecast, judge; one result, or one a baseline. A router that fails is a result that says why."""
+    """Fit, forecast, judge: a result a policy and measure. A router that fails is a result that says why."""
     split = block.splits[task.split]
     known, test = block.sides(split)
     resamples = Resamples.draw(_groups(block.data.table, block.judged_rows), judging.replicates, judging.seed)
     weights = resamples.weights(test.groups)
     grid = cost_grid(block)
 
-    def judged(policy: Policy, fit_s: float = float("nan"), predict_us: float = float("nan")) -> Judged:
+    def judged(policy: Policy, measure: Measure, seconds: tuple[float, float]) -> Judged:
         return Judged(
             task=task,
+            protocol=measure.name,
             policy=policy.name,
-            judgement=judge(policy, test, judging.measure),
-            replicates=rejudge(policy, test, judging.measure, weights),
+            judgement=judge(policy, test, measure),
+            replicates=rejudge(policy, test, measure, weights),
             curve=curve(policy.decided.frontier(), grid),
-            fit_s=fit_s,
-            predict_us=predict_us,
+            fit_s=seconds[0],
+            predict_us=seconds[1] / len(test) * 1e6,
         )
 
     if task.router == BASELINE_TASK:
-        return [judged(policy) for policy in baselines(known, test, judging.measure)]
+        nothing = (float("nan"), float("nan"))
+        return [judged(p, measure, nothing) for measure in judging.measures for p in baselines(known, test, measure)]
     try:
-        policy, fit_s, predict_us = _fit(block, task, (known, test), judging)
+        forecast, seconds = _fit(block, task, (known, test), judging)
+        policies = [(routed(task.router, forecast, (known, test), m), m) for m in judging.measures]
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        return [_failed(task, f"{type(error).__name__}: {error}", judging.replicates)]
-    return [judged(policy, fit_s, predict_us)]
+        return [_failed(task, f"{type(error).__name__}: {error}", judging, m) for m in judging.measures]
+    return [judged(policy, measure, seconds) for policy, measure in policies]
 
 
 def cost_grid(block: Block) -> Floats:
@@ -216,7 +220,8 @@ def restricted(data: Views, image_views: frozenset[str], view: str) -> dict[str,
 
 def _fit(
     block: Block, task: Task, sides: tuple[OutcomeTable, OutcomeTable], judging: Judging
-) -> tuple[Policy, float, float]:
+) -> tuple[Forecast, tuple[float, float]]:
+    """The forecast of the test rows, and the seconds that fitting and forecasting took."""
     known, test = sides
     split, data, algorithm = block.splits[task.split], block.data, judging.algorithms[task.router]
     seen = restricted({name: rows[split.train] for name, rows in data.views.items()}, data.image_views, task.view)
@@ -229,17 +234,17 @@ def _fit(
     forecast = router.forecast(asked)
     done = judging.clock()
     columns = np.array([router.candidates.index(name) for name in test.candidates], dtype=np.intp)
-    policy = routed(task.router, of_candidates(forecast, columns), sides, judging.measure)
-    return policy, fitted - started, (done - fitted) / len(test) * 1e6
+    return of_candidates(forecast, columns), (fitted - started, done - fitted)
 
 
-def _failed(task: Task, problem: str, replicates: int) -> Judged:
+def _failed(task: Task, problem: str, judging: Judging, measure: Measure) -> Judged:
     nothing = float("nan")
     return Judged(
         task=task,
+        protocol=measure.name,
         policy=task.router,
         judgement=Judgement(nothing, nothing, nothing, nothing),
-        replicates=np.full((replicates, len(FIGURES)), np.nan),
+        replicates=np.full((judging.replicates, len(FIGURES)), np.nan),
         curve=np.full(CURVE_POINTS, np.nan),
         problem=problem,
     )

@@ -49,6 +49,7 @@ class Row:
         problem: why a figure is missing; empty where none is.
     """
 
+    protocol: str
     table: str
     learned_from: tuple[str, ...]
     router: str
@@ -67,15 +68,16 @@ class Row:
 
 
 def rows(blocks: Sequence[Block], found: Iterable[Judged]) -> list[Row]:
-    """One row per block, policy and view, in the order in which they come."""
-    gathered: dict[tuple[int, str, str], list[Judged]] = {}
+    """One row per block, policy, view and protocol, in the order in which they come."""
+    gathered: dict[tuple[int, str, str, str], list[Judged]] = {}
     for judged in found:
-        gathered.setdefault((judged.task.block, judged.policy, judged.task.view), []).append(judged)
-    return [_row(blocks[block], list(of_seeds)) for (block, _, _), of_seeds in gathered.items()]
+        key = (judged.task.block, judged.policy, judged.task.view, judged.protocol)
+        gathered.setdefault(key, []).append(judged)
+    return [_row(blocks[key[0]], of_seeds) for key, of_seeds in gathered.items()]
 
 
 def ranked(found: Sequence[Row], table: str) -> list[Row]:
-    """The rows of one table, the highest nAUC first; those without one last."""
+    """The rows of one table (of one protocol), the highest nAUC first; those without one last."""
     own = [row for row in found if row.table == table]
     return sorted(own, key=lambda row: -_or_least(row.figures["nauc"].mean))
 
@@ -153,6 +155,7 @@ def _row(block: Block, of_seeds: Sequence[Judged]) -> Row:
         over_seeds = np.mean([judged.replicates[:, place] for judged in of_seeds], axis=0)
         figures[name] = Figure(mean, spread, *interval(over_seeds))
     return Row(
+        protocol=first.protocol,
         table=block.name,
         learned_from=block.learned_from,
         router=first.policy,

@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{error.filename}: {error.strerror or error}") from error
     facts = _facts(arguments, asked, given)
     print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
-    judging = Judging(MEASURES[arguments.protocol], replicates=arguments.replicates)
+    judging = Judging((MEASURES[arguments.protocol],), replicates=arguments.replicates)
     wanted = tasks(blocks, asked.routers, asked.views)
     try:
         found = rows(blocks, run_tasks(blocks, wanted, judging, arguments.jobs, _teller(blocks)))

@@ -31,7 +31,7 @@ from routers.registry import ALGORITHMS
 from routers.table import OutcomeTable, TableError
 from tests.routers.synthetic import Drawn, drawn_table
 
-JUDGING = Judging(Shared(), replicates=5)
+JUDGING = Judging((Shared(),), replicates=5)
 IMAGES = frozenset({"image", "image_features"})
 
 
@@ -189,8 +189,10 @@ def test_the_grid_spans_the_singles() -> None:
 
 def test_missing_cells_are_judged_by_the_shared_protocol_and_whole_rows_by_the_papers() -> None:
     block: Block = within(Part("a", missing=0.1, groups=40).drawn(), 0.5, (0,))
-    for measure in (Shared(), Paper()):
-        for router in (BASELINE_TASK, "linear_mf"):
-            for judged in run_task(block, Task(0, router, "both", 0), replace(JUDGING, measure=measure)):
-                assert judged.problem == ""
-                assert np.isfinite(judged.judgement.peak_score)
+    judging = replace(JUDGING, measures=(Shared(), Paper()))
+    for router, policies in ((BASELINE_TASK, 3), ("linear_mf", 1)):
+        found = run_task(block, Task(0, router, "both", 0), judging)
+        assert [judged.protocol for judged in found] == ["shared"] * policies + ["paper"] * policies
+        for judged in found:
+            assert judged.problem == ""
+            assert np.isfinite(judged.judgement.peak_score)

@@ -29,7 +29,7 @@ def block() -> Block:
 
 @pytest.fixture(scope="module")
 def found(block: Block) -> list[Row]:
-    judging = Judging(Shared(), replicates=20)
+    judging = Judging((Shared(),), replicates=20)
     wanted = tasks([block], ["linear_mf"], ["both", "text"])
     return rows([block], [judged for task in wanted for judged in run_task(block, task, judging)])
 
@@ -37,6 +37,7 @@ def found(block: Block) -> list[Row]:
 def judged(policy: str, seed: int, nauc: float, **more: float) -> Judged:
     return Judged(
         task=Task(0, policy, "both", seed),
+        protocol="shared",
         policy=policy,
         judgement=Judgement(**({"nauc": nauc, "peak_score": 0.5, "qnc": 1.0, "accuracy": 0.5} | more)),
         replicates=np.full((10, len(FIGURES)), nauc) + np.arange(10)[:, None] / 100,
@@ -98,6 +99,7 @@ def test_a_problem_is_told(block: Block) -> None:
     nothing = float("nan")
     failed = Judged(
         Task(0, "a", "both", 0),
+        "shared",
         "a",
         Judgement(nothing, nothing, nothing, nothing),
         np.full((10, len(FIGURES)), nothing),
