@@ -192,7 +192,10 @@ def _header(columns: pyarrow.Table, file: str) -> Mapping[str, Any]:
     written = (columns.schema.metadata or {}).get(_METADATA)
     if written is None:
         return {}
-    header: dict[str, Any] = json.loads(written)
+    try:
+        header: dict[str, Any] = json.loads(written)
+    except ValueError as error:
+        raise TableError(f"{file}: its metadata is not what we wrote: {error}") from error
     if header.get("format") != FORMAT:
         raise TableError(f"{file} is of format {header.get('format')!r}; this version reads {FORMAT}")
     return header

@@ -79,6 +79,16 @@ def test_merge_joins_the_cells_of_one_query() -> None:
     assert (whole.score == table.select(["candidate-0", "candidate-2"]).score).all()
 
 
+def test_merge_keeps_what_the_later_table_did_not_observe() -> None:
+    table, _ = drawn_table()
+    odd = np.arange(table.score.size).reshape(table.score.shape) % 2 == 1
+    halves = [
+        replace(table, **{name: np.where(odd == side, values, np.nan) for name, values in table.numbers()})
+        for side in (True, False)
+    ]
+    assert merge(halves).digest == merge(halves[::-1]).digest == table.digest
+
+
 def test_merge_refuses_contradictions() -> None:
     table, _ = drawn_table()
     with pytest.raises(TableError, match="two different values"):
