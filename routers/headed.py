@@ -132,7 +132,7 @@ class Headed:
     def fit(self, table: OutcomeTable, views: Views, *, encoder_digest: str = "", seed: int = 0) -> HeadedRouter:
         """Learn from a table and its queries' views. Raises TableError for a table that cannot teach."""
         refuse_unteachable(table)
-        head, held_out = self._fit_head(table, views, seed)
+        head, held_out = fit_head(self.head, table, views, seed)
         return HeadedRouter(
             algorithm=self.algorithm,
             candidates=table.candidates,
@@ -163,11 +163,12 @@ class Headed:
             settings=settings,
         )
 
-    def _fit_head(self, table: OutcomeTable, views: Views, seed: int) -> tuple[Head, Floats]:
-        if isinstance(self.head, HoldsOut):
-            return self.head.fit_held_out(table, views, seed=seed)
-        head = self.head.fit(table, views, seed=seed)
-        return head, held_out_quality(self.head, table, views, seed)
+
+def fit_head(head: type[Head], table: OutcomeTable, views: Views, seed: int) -> tuple[Head, Floats]:
+    """The fitted head and its held-out forecasts [n, K]: its own way if it has one, else by fitting it per fold."""
+    if isinstance(head, HoldsOut):
+        return head.fit_held_out(table, views, seed=seed)
+    return head.fit(table, views, seed=seed), held_out_quality(head, table, views, seed)
 
 
 def held_out_quality(head: type[Head], table: OutcomeTable, views: Views, seed: int) -> Floats:

@@ -9,13 +9,18 @@ from numpy.typing import NDArray
 
 from routers.base import Router, Views
 from routers.best_single import BestSingle
+from routers.ensemble import Ensemble
 from routers.headed import Headed
 from routers.item_response import ItemResponse
 from routers.kmeans import KMeans, KMeansAdaptive
+from routers.knn import Knn
 from routers.linear import Linear
 from routers.linear_mf import LinearMF
+from routers.masked_mf import MaskedMF
 from routers.prior import Prior
+from routers.shrunken_knn import ShrunkenKnn
 from routers.table import OutcomeTable
+from routers.trees import Trees
 
 
 class TrainedRouter(Router, Protocol):
@@ -64,4 +69,9 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     KMeansAdaptive.algorithm: Headed(KMeansAdaptive),
     Prior.algorithm: Headed(Prior),
     ItemResponse.algorithm: Headed(ItemResponse),
+    MaskedMF.algorithm: Headed(MaskedMF),
+    Knn.algorithm: Headed(Knn),
+    ShrunkenKnn.algorithm: Headed(ShrunkenKnn),
+    Trees.algorithm: Headed(Trees),
+    Ensemble.algorithm: Headed(Ensemble),
 }

@@ -1,0 +1,96 @@
+"""kNN: the mean score of the nearest training queries, the simplest router of MMR-Bench (arXiv 2601.17814).
+
+Nearness is the cosine of the views' principal components; how many neighbours count is chosen by grouped
+cross-validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.base import Floats, Views
+from routers.memory import Memory, Vectors
+from routers.ridge import rows_of
+from routers.split import grouped_folds
+from routers.table import OutcomeTable
+
+NEIGHBOURS = (5, 10, 20, 40, 80, 160)
+"""What cross-validation chooses among."""
+_FOLDS = 5
+_CHUNK = 512  # queries whose neighbours are gathered together
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Knn:
+    """Implements `routers.headed.Head`."""
+
+    algorithm: ClassVar[str] = "knn"
+
+    memory: Memory
+    neighbours: int
+
+    @property
+    def view_dims(self) -> Mapping[str, int]:
+        return self.memory.space.view_dims
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"chosen_neighbours": self.neighbours}
+
+    def quality(self, views: Views) -> Floats:
+        return _means_of_nearest(self.memory, views, (self.neighbours,))[0]
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        return self.memory.arrays()
+
+    @classmethod
+    def fit(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> Knn:
+        return cls.fit_held_out(table, views, seed=seed)[0]
+
+    @classmethod
+    def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Knn, Floats]:
+        """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
+        held_out = np.empty((len(NEIGHBOURS), *table.score.shape))
+        for fold in grouped_folds(table.groups, _FOLDS, seed):
+            memory = Memory.fit(table.score[fold.train], rows_of(views, fold.train))
+            held_out[:, fold.test] = _means_of_nearest(memory, rows_of(views, fold.test), NEIGHBOURS)
+        best = int(np.argmin(np.nanmean((held_out - table.score) ** 2, axis=(1, 2))))
+        return cls(Memory.fit(table.score, views), NEIGHBOURS[best]), held_out[best]
+
+    @classmethod
+    def restore(
+        cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
+    ) -> Knn:
+        neighbours = int(settings["chosen_neighbours"])
+        if neighbours < 1:
+            raise ValueError(f"{neighbours} neighbours")
+        return cls(Memory.restore(arrays, view_dims), neighbours)
+
+
+def _means_of_nearest(memory: Memory, views: Views, counts: tuple[int, ...]) -> Floats:
+    """[counts, n, K]; a candidate that none of the neighbours observed stands at its mean."""
+    rows, points = _unit(memory.rows(views)), _unit(memory.points)
+    most = min(max(counts), len(points))
+    found = np.empty((len(counts), len(rows), len(memory.means)))
+    for start in range(0, len(rows), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        cosines = rows[chunk] @ points.T
+        nearest = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
+        if len(counts) > 1:
+            order = np.argsort(-np.take_along_axis(cosines, nearest, axis=1), axis=1, kind="stable")
+            nearest = np.take_along_axis(nearest, order, axis=1)
+        for place, count in enumerate(counts):
+            taken = nearest[:, :count]
+            sums, seen = memory.residuals[taken].sum(axis=1), memory.seen[taken].sum(axis=1)
+            found[place, chunk] = memory.means + sums / np.maximum(seen, 1.0)
+    return found
+
+
+def _unit(rows: Vectors) -> Vectors:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
