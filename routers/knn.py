@@ -43,7 +43,8 @@ class Knn:
         return {"chosen_neighbours": self.neighbours}
 
     def quality(self, views: Views) -> Floats:
-        return _means_of_nearest(self.memory, views, (self.neighbours,))[0]
+        (quality,) = _means_of_nearest(self.memory, views, (self.neighbours,))
+        return np.asarray(quality, dtype=np.float64)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         return self.memory.arrays()
