@@ -1,0 +1,154 @@
+"""Masked matrix factorisation with candidate factors that are learned, beside LinearMF whose factors are given.
+
+Model: score[i, k] = bias[k] + latent(features[i]) . factors[k], over observed cells only. Alternating least squares
+in the manner of Zhou et al., "Large-Scale Parallel Collaborative Filtering for the Netflix Prize" (AAIM 2008): the
+map into the latent space with the factors held, then each candidate's factors with the map held. Factors are held
+to a root of the candidates' covariance (`routers.factors`), where they begin: with few observations they stay
+there, and candidates that share no query, whose covariance nobody saw, come to be alike by what they are good at
+where the latent space is too narrow to keep them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.base import Floats, Views
+from routers.factors import candidate_factors, solve
+from routers.masked import Linear
+from routers.reduced import Reduced, sized
+from routers.split import grouped_folds
+from routers.table import OutcomeTable
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedMFOptions:
+    """Hyper-parameters; ridge and hold are chosen among by grouped cross-validation.
+
+    Attributes:
+        rank: of the latent space; never more than there are candidates.
+        ridges: on the map, from strong to weak; each begins with the factors that the one before ended with.
+        holds: how many observations' worth the factors are held to where they begin.
+        sweeps: of both steps for each ridge.
+    """
+
+    rank: int = 16
+    components: int = 64
+    ridges: tuple[float, ...] = (320.0, 80.0, 40.0, 20.0, 10.0, 5.0, 2.5)
+    holds: tuple[float, ...] = (10.0, 100.0)
+    sweeps: int = 2
+    folds: int = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Factored:
+    """score = bias + features @ latent @ factors.T; bias [K], latent [D, r], factors [K, r]."""
+
+    bias: Floats
+    latent: Floats
+    factors: Floats
+
+    def apply(self, features: Floats) -> Floats:
+        """[n, K] from [n, D]."""
+        return self.bias + features @ self.latent @ self.factors.T
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskedMF:
+    """Implements `routers.headed.Head`."""
+
+    algorithm: ClassVar[str] = "masked_mf"
+
+    space: Reduced
+    factored: Factored
+    settings: Mapping[str, Any]
+
+    @property
+    def view_dims(self) -> Mapping[str, int]:
+        return self.space.view_dims
+
+    def quality(self, views: Views) -> Floats:
+        return self.factored.apply(self.space.rows(views))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        found = self.factored
+        return {**self.space.arrays(), "bias": found.bias, "latent": found.latent, "factors": found.factors}
+
+    @classmethod
+    def restore(
+        cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
+    ) -> MaskedMF:
+        space = Reduced.restore(arrays, view_dims)
+        width = sum(view.axes.shape[1] for view in space.views)
+        candidates, rank = arrays["factors"].shape
+        factored = Factored(
+            bias=sized(arrays, "bias", (candidates,)),
+            latent=sized(arrays, "latent", (width, rank)),
+            factors=arrays["factors"],
+        )
+        return cls(space=space, factored=factored, settings=settings)
+
+    @classmethod
+    def fit(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> MaskedMF:
+        return cls.fit_held_out(table, views, seed=seed)[0]
+
+    @classmethod
+    def fit_held_out(
+        cls, table: OutcomeTable, views: Views, *, seed: int = 0, options: MaskedMFOptions | None = None
+    ) -> tuple[MaskedMF, Floats]:
+        """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
+        options = options or MaskedMFOptions()
+        held_out = np.empty((len(options.holds), len(options.ridges), *table.score.shape))
+        for fold in grouped_folds(table.groups, options.folds, seed):
+            known = {name: rows[fold.train] for name, rows in views.items()}
+            space = Reduced.fit(known, components=options.components)
+            features = space.rows(known)
+            hidden = space.rows({name: rows[fold.test] for name, rows in views.items()})
+            for place, hold in enumerate(options.holds):
+                for step, found in enumerate(alternate(features, table.score[fold.train], hold, options)):
+                    held_out[place, step, fold.test] = found.apply(hidden)
+        errors = np.nanmean((held_out - table.score) ** 2, axis=(2, 3))
+        place, step = (int(number) for number in np.unravel_index(int(np.argmin(errors)), errors.shape))
+        space = Reduced.fit(views, components=options.components)
+        shortened = replace(options, ridges=options.ridges[: step + 1])
+        *_, found = alternate(space.rows(views), table.score, options.holds[place], shortened)
+        settings = asdict(options) | {"chosen_ridge": options.ridges[step], "chosen_hold": options.holds[place]}
+        return cls(space=space, factored=found, settings=settings), held_out[place, step]
+
+
+def alternate(features: Floats, score: Floats, hold: float, options: MaskedMFOptions) -> Iterator[Factored]:
+    """The factorisation of each ridge in turn; `features` [n, D], `score` [n, K] with NaN where missing."""
+    start = candidate_factors(score, min(options.rank, score.shape[1]))
+    factors = start
+    for ridge in options.ridges:
+        for _ in range(options.sweeps):
+            linear = next(solve(features, score, factors, [ridge]))
+            factors = _refit_factors(features @ _latent_map(linear, factors), score, start, hold)
+        linear = next(solve(features, score, factors, [ridge]))
+        yield Factored(bias=linear.bias, latent=_latent_map(linear, factors), factors=factors)
+
+
+def _latent_map(linear: Linear, factors: Floats) -> Floats:
+    """[D, r] of weights that are a product with the factors."""
+    return np.asarray(linear.weights @ factors @ np.linalg.pinv(factors.T @ factors), dtype=np.float64)
+
+
+def _refit_factors(latents: Floats, score: Floats, start: Floats, hold: float) -> Floats:
+    """[K, r] by ridge regression of each candidate's scores on the latents, held to `start`; mean variance 1."""
+    factors = start.copy()
+    # The hold is in observations, so it scales with what one observation's latents weigh.
+    weight = hold * max(float((latents**2).sum(axis=1).mean()) / latents.shape[1], 1e-12)
+    for column in range(len(start)):
+        seen = ~np.isnan(score[:, column])
+        if not seen.any():
+            continue
+        centred = latents[seen] - latents[seen].mean(axis=0)
+        rest = score[seen, column] - score[seen, column].mean() - centred @ start[column]
+        normal = centred.T @ centred + weight * np.eye(latents.shape[1])
+        factors[column] += np.linalg.solve(normal, centred.T @ rest)
+    scale = np.sqrt(len(factors) / max(float((factors**2).sum()), 1e-12))
+    return np.asarray(factors * scale, dtype=np.float64)
