@@ -17,12 +17,11 @@ from gateway.api.chat import ChatRoutes
 from gateway.api.parse import ChatLimits
 from gateway.api.rest import RestRoutes
 from gateway.api.sink import Receive, Send
+from gateway.candidates import candidate_of
 from gateway.core.budget import Budget
-from gateway.core.catalog import Candidate, Catalog
+from gateway.core.catalog import Catalog
 from gateway.core.image_limits import ImageLimits
-from gateway.core.image_tokens import image_token_formula
 from gateway.core.money import NANODOLLARS
-from gateway.core.pricing import Price
 from gateway.core.tenant import Tenant, Tenants
 from gateway.errors import ConfigError, LoupeError
 from gateway.forecaster import Forecaster
@@ -31,7 +30,7 @@ from gateway.providers.base import Provider
 from gateway.providers.images import FetchPolicy, ImageFetcher, LookUp, look_up
 from gateway.providers.openai import Endpoint, OpenAIProvider
 from gateway.remote_images import RemoteImages
-from gateway.settings import CandidateSettings, EncoderSettings, ProviderSettings, Settings, TenantSettings, secret_from
+from gateway.settings import EncoderSettings, ProviderSettings, Settings, TenantSettings, secret_from
 from gateway.stores.base import StoreError
 from gateway.stores.sqlite import SqliteStore
 from gateway.telemetry.logs import RequestLog
@@ -62,7 +61,7 @@ class Gateway:
         look_up: LookUp = look_up,
     ) -> None:
         self._settings = settings
-        self._catalog = Catalog(tuple(map(_candidate, settings.candidates)))
+        self._catalog = Catalog(tuple(candidate_of(section, settings) for section in settings.candidates))
         self._tenants = _tenants(settings.tenants, [candidate.name for candidate in self._catalog])
         self._endpoints = {name: _endpoint(name, section) for name, section in settings.providers.items()}
         self._encoder = encoder
@@ -205,22 +204,6 @@ def _router(name: str) -> Router:
         return load_router(path)
     except (ArtifactError, OSError) as error:
         raise ConfigError(f"router.artifact: {error}") from error
-
-
-def _candidate(section: CandidateSettings) -> Candidate:
-    return Candidate(
-        name=section.name,
-        provider=section.provider,
-        provider_model=section.provider_model or section.name,
-        price=Price(_nanodollars(section.input_usd_per_mtok), _nanodollars(section.output_usd_per_mtok)),
-        image_tokens=image_token_formula(section.image_tokens),
-        forecast_as=section.forecast_as or section.name,
-        context_tokens=section.context_tokens,
-        max_output_tokens=section.max_output_tokens,
-        sees_images=section.sees_images,
-        calls_tools=section.calls_tools,
-        limit_parameter=section.limit_parameter,
-    )
 
 
 def _tenants(sections: tuple[TenantSettings, ...], catalog: list[str]) -> Tenants:

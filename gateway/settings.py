@@ -81,15 +81,33 @@ class CandidateSettings(Section):
     provider: str
     provider_model: str | None = None
     forecast_as: str | None = None
-    input_usd_per_mtok: Usd
-    output_usd_per_mtok: Usd
+    input_usd_per_mtok: Usd | None = None
+    output_usd_per_mtok: Usd | None = None
+    cached_input_usd_per_mtok: Usd | None = None
+    cache_write_usd_per_mtok: Usd | None = None
+    price_as: str | None = Field(None, pattern=r"^[^/\s]+/\S+$")
+    """`provider/model` of the bundled price list, where it is not the provider's address and `provider_model`."""
     image_tokens: str = "openai_tiles"
     """The family whose formula counts its image tokens (`gateway/core/image_tokens.py`), or `flat:N`."""
     context_tokens: int = Field(128_000, ge=1)
     max_output_tokens: int = Field(4_096, ge=1)
     sees_images: bool = True
     calls_tools: bool = True
-    limit_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    reasons: bool = False
+    reasoning_tokens: int = Field(0, ge=0, le=1_000_000)
+    """Tokens that it thinks before a reply, on average, beside what is forecast."""
+    limit_parameter: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """`max_completion_tokens` for one that reasons, else `max_tokens`, when it is not set."""
+
+    @model_validator(mode="after")
+    def _prices_fit_together(self) -> Self:
+        if (self.input_usd_per_mtok is None) != (self.output_usd_per_mtok is None):
+            raise ValueError("input_usd_per_mtok and output_usd_per_mtok are set together or left out together")
+        if self.price_as is not None and self.input_usd_per_mtok is not None:
+            raise ValueError("price_as has no use beside input_usd_per_mtok and output_usd_per_mtok")
+        if self.reasoning_tokens and not self.reasons:
+            raise ValueError("reasoning_tokens are of a candidate that `reasons`")
+        return self
 
 
 class KeySettings(Section):

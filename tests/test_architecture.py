@@ -51,6 +51,8 @@ RULES: dict[str, Rule] = {
     ),
     **{name: Rule((*EDGE, *BASES, *PATH_MODULES), ("anyio",)) for name in PATH_MODULES},
     "gateway.errors": Rule(),
+    "gateway.prices": Rule(EDGE, ("genai_prices",)),
+    "gateway.candidates": Rule((*EDGE, "gateway.prices", "gateway.settings")),
     "gateway.settings": Rule(EDGE, ("pydantic", "pydantic_core", "yaml")),
     "gateway.replay": Rule(("gateway.errors",), ("msgspec", "numpy", "PIL", "uvicorn")),
     "gateway.demo": Rule(("gateway.replay", *EDGE), ("PIL", "openai", "uvicorn", "numpy", "httpx", "aiohttp", "yaml")),

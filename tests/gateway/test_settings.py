@@ -199,3 +199,23 @@ def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch, va
         monkeypatch.setenv("LOUPE_TEST_KEY", value)
     with pytest.raises(ConfigError, match="LOUPE_TEST_KEY is not set"):
         secret_from("LOUPE_TEST_KEY")
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "shown"),
+    [
+        ("candidates.0.output_usd_per_mtok", None, "together"),
+        ("candidates.0.price_as", "openai/gpt-4o", "no use"),
+        ("candidates.0.price_as", "gpt-4o", "pattern"),
+        ("candidates.0.reasoning_tokens", 100, "reasons"),
+        ("candidates.0.cached_input_usd_per_mtok", -1, "-1"),
+    ],
+)
+def test_prices_that_do_not_fit_together_are_refused(tmp_path: Path, where: str, value: Any, shown: str) -> None:
+    with pytest.raises(ConfigError, match=shown):
+        load_settings(write(tmp_path, changed(where, value)))
+
+
+def test_a_candidate_may_leave_its_price_to_the_list(tmp_path: Path) -> None:
+    changes = changed("candidates.0", {"name": "gpt-4o", "provider": "pool"})
+    assert load_settings(write(tmp_path, changes)).candidates[0].input_usd_per_mtok is None

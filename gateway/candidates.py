@@ -1,0 +1,49 @@
+"""Candidates from their sections of the configuration: prices, formulas and what follows from what is left out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from gateway.core.catalog import Candidate
+from gateway.core.image_tokens import image_token_formula
+from gateway.core.pricing import Price
+from gateway.prices import Asked, price_of
+from gateway.settings import CandidateSettings, Settings
+
+LONGEST_OVER_MEAN = 230
+"""Percent: the 90% quantile of an exponential distribution over its mean, taken for lengths of reasoning."""
+
+
+def candidate_of(section: CandidateSettings, settings: Settings) -> Candidate:
+    """Raises ConfigError for a price or an image-token formula that is not known."""
+    price, prices = _price(section, settings.providers[section.provider].base_url)
+    return Candidate(
+        name=section.name,
+        provider=section.provider,
+        provider_model=section.provider_model or section.name,
+        price=price,
+        prices=prices,
+        image_tokens=image_token_formula(section.image_tokens),
+        forecast_as=section.forecast_as or section.name,
+        context_tokens=section.context_tokens,
+        max_output_tokens=section.max_output_tokens,
+        sees_images=section.sees_images,
+        calls_tools=section.calls_tools,
+        reasoning_tokens=(section.reasoning_tokens, section.reasoning_tokens * LONGEST_OVER_MEAN // 100),
+        limit_parameter=section.limit_parameter or ("max_completion_tokens" if section.reasons else "max_tokens"),
+    )
+
+
+def _price(section: CandidateSettings, base_url: str) -> tuple[Price, str]:
+    asked = Asked(
+        candidate=section.name,
+        model=section.provider_model or section.name,
+        provider=section.provider,
+        base_url=base_url,
+        price_as=section.price_as,
+        input_usd=section.input_usd_per_mtok,
+        output_usd=section.output_usd_per_mtok,
+        cached_input_usd=section.cached_input_usd_per_mtok,
+        cache_write_usd=section.cache_write_usd_per_mtok,
+    )
+    return price_of(asked, datetime.now(UTC))

@@ -1,0 +1,48 @@
+"""Candidates from their sections: what is left out follows from what is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.candidates import candidate_of
+from gateway.core.catalog import Candidate
+from gateway.errors import ConfigError
+from gateway.settings import Settings
+
+
+def made(**section: Any) -> Candidate:
+    settings = Settings.model_validate(
+        {
+            "providers": {"openai": {"base_url": "https://api.openai.com/v1"}},
+            "candidates": [{"name": "fast", "provider": "openai", **section}],
+            "tenants": [{"name": "acme", "keys": [{"env": "KEY"}]}],
+        }
+    )
+    return candidate_of(settings.candidates[0], settings)
+
+
+def test_a_candidate_without_a_price_has_the_lists() -> None:
+    found = made(provider_model="gpt-4o")
+    assert (found.price.input_per_million, found.price.output_per_million) == (2_500_000_000, 10_000_000_000)
+    assert found.prices.startswith("genai-prices ")
+
+
+def test_a_candidate_that_the_list_does_not_know_is_refused() -> None:
+    with pytest.raises(ConfigError, match="candidate fast: genai-prices has no 'fast' of openai"):
+        made()
+
+
+def test_a_candidate_that_reasons_is_sent_the_limit_that_bounds_its_reasoning() -> None:
+    prices = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 4}
+    plain, reasons = made(**prices), made(**prices, reasons=True, reasoning_tokens=1_000)
+    assert (plain.limit_parameter, plain.reasoning_tokens) == ("max_tokens", (0, 0))
+    assert (reasons.limit_parameter, reasons.reasoning_tokens) == ("max_completion_tokens", (1_000, 2_300))
+    assert made(**prices, reasons=True, limit_parameter="max_tokens").limit_parameter == "max_tokens"
+
+
+def test_amounts_in_usd_are_read_to_the_nanodollar() -> None:
+    price = made(input_usd_per_mtok=0.1, output_usd_per_mtok=0.7, cached_input_usd_per_mtok=0.003).price
+    assert (price.input_per_million, price.output_per_million) == (100_000_000, 700_000_000)
+    assert price.cached_input_per_million == 3_000_000
