@@ -151,9 +151,10 @@ def _dataset(name: str, views: Mapping[str, bool], arrays: Arrays) -> Dataset:
 
 def _decoded(arrays: Arrays, view: str, places: NDArray[np.int32]) -> NDArray[np.float32]:
     codes, scale = arrays[f"views/{view}/codes"], arrays[f"views/{view}/scale"]
-    rows = codes[places].astype(np.float32) * scale
-    rows[places < 0] = 0.0
-    return np.asarray(rows, dtype=np.float32)
+    rows = np.zeros((len(places), len(scale)), dtype=np.float32)
+    present = places >= 0
+    rows[present] = codes[places[present]] * scale
+    return rows
 
 
 def _read(path: Path) -> bytes:

@@ -91,7 +91,7 @@ def _draw(figure: Figure, found: Sequence[Row], block: Block) -> None:
             row.curve,
             where="post",
             color=PALETTE[place],
-            linestyle=_DASHES[place],
+            linestyle="-" if row.is_default else _DASHES[place],
             linewidth=width,
             label=_label(row),
             zorder=4 if row.is_default else 3,

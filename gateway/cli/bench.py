@@ -48,8 +48,13 @@ class Given:
     """The data sets to judge on, and what is to be said of them."""
 
     datasets: tuple[Dataset, ...]
-    encoder: str
+    encoder_name: str
+    encoder_digest: str
     note: str = ""
+
+    @property
+    def encoder(self) -> str:
+        return f"{self.encoder_name} {self.encoder_digest[:12]}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     judging = Judging((MEASURES[arguments.protocol],), replicates=arguments.replicates)
     wanted = tasks(blocks, asked.routers, asked.views)
     try:
-        found = rows(blocks, run_tasks(blocks, wanted, judging, arguments.jobs, _teller(blocks)))
+        found = rows(blocks, run_tasks(blocks, wanted, judging, arguments.jobs, teller(blocks)))
     except BrokenProcessPool as error:
         raise ConfigError(f"a worker process ended early, out of memory perhaps; try --jobs 1: {error}") from error
     facts |= {"took": f"{time.monotonic() - started:.0f} s"}
@@ -138,14 +143,14 @@ def _refuse_unusable(arguments: argparse.Namespace) -> Asked:
         raise ConfigError("--plots draws with matplotlib: pip install 'loupe[science]'")
     routers = arguments.routers or ("all" if named else ",".join(UNASKED))
     return Asked(
-        routers=_routers(routers),
+        routers=choose_routers(routers),
         views=_chosen("--views", arguments.views, VIEWS),
         seeds=tuple(range(arguments.seed, arguments.seed + count)),
     )
 
 
-def _routers(words: str) -> tuple[str, ...]:
-    """Baselines are judged in any case, so naming one is no mistake and adds nothing."""
+def choose_routers(words: str) -> tuple[str, ...]:
+    """`all`, or names by commas; baselines are judged in any case, so naming one adds nothing. ConfigError."""
     known = [name for name in ALGORITHMS if name not in BASELINES]
     if words == "all":
         return tuple(known)
@@ -164,7 +169,7 @@ def _chosen(word: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
 def _given(arguments: argparse.Namespace) -> Given:
     if not arguments.table:
         offline = load_offline()
-        return Given(offline.datasets, f"{offline.encoder_name} {offline.encoder_digest[:12]}", _BUNDLED_NOTE)
+        return Given(offline.datasets, offline.encoder_name, offline.encoder_digest, _BUNDLED_NOTE)
     return read_given([*arguments.table, *([arguments.test] if arguments.test else [])], arguments)
 
 
@@ -179,7 +184,7 @@ def read_given(paths: Sequence[Path], arguments: argparse.Namespace) -> Given:
     for name, part in parts.items():
         places = rows_of(part, whole)
         datasets.append(Dataset(name, part, {view: values[places] for view, values in views.items()}, image_views))
-    return Given(tuple(datasets), f"{encoder.name} {encoder.digest[:12]}")
+    return Given(tuple(datasets), encoder.name, encoder.digest)
 
 
 def _blocks(datasets: Sequence[Dataset], arguments: argparse.Namespace, seeds: Sequence[int]) -> list[Block]:
@@ -206,12 +211,13 @@ def _facts(arguments: argparse.Namespace, asked: Asked, given: Given) -> dict[st
         "views": ", ".join(asked.views) + ("; test rows without images" if arguments.text_only else ""),
         "judged": f"{arguments.protocol} protocol, learned from {learned}, the tables' own costs",
         "seeds": ", ".join(map(str, asked.seeds)),
-        "versions": ", ".join(f"{name} {found}" for name, found in _versions().items()),
+        "versions": ", ".join(f"{name} {found}" for name, found in package_versions().items()),
     }
     return facts | ({"note": given.note} if given.note else {})
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """What the figures hang on, by name."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -221,7 +227,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _teller(blocks: Sequence[Block]) -> Callable[[Task, float, int, int], None]:
+def teller(blocks: Sequence[Block]) -> Callable[[Task, float, int, int], None]:
     """Tells of each task on standard error: on a terminal one line that is drawn over."""
 
     def tell(task: Task, seconds: float, done: int, total: int) -> None:
@@ -270,7 +276,7 @@ def as_object(
         "protocol": arguments.protocol,
         "tables": [block.name for block in blocks],
         "command": facts["command"],
-        "versions": _versions(),
+        "versions": package_versions(),
         "seeds": [split.seed for split in blocks[0].splits],
         "train": arguments.train,
         "text_only": arguments.text_only,
