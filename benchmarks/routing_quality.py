@@ -32,7 +32,7 @@ from routers.registry import ALGORITHMS, DEFAULT
 from routers.report import Row, as_json, as_markdown, rows
 from routers.table import TableError
 
-SIDE = (DEFAULT, "linear_mf", "linear", "knn", "kmeans", "kmeans_adaptive", "trees")
+SIDE = (DEFAULT, "linear_mf", "linear", "knn", "kmeans", "kmeans_adaptive", "shrunken_knn", "extra_trees")
 """The routers of the tables beside the main one, where the registry has them."""
 
 

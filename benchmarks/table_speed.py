@@ -36,7 +36,7 @@ from routers.protocol import Measure, Shared
 from routers.registry import ALGORITHMS
 from routers.table import OutcomeTable
 
-CLASSICAL = ("linear", "linear_mf", "knn", "kmeans", "kmeans_adaptive", "prior", "trees")
+CLASSICAL = ("linear", "linear_mf", "knn", "kmeans", "kmeans_adaptive", "prior", "shrunken_knn", "extra_trees")
 """Those without a network: neighbours, clusters, linear maps and trees. Baselines are judged with them."""
 
 SWEEP_GOAL_S, FITS_GOAL_S = 0.1, 60.0

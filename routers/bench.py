@@ -96,7 +96,8 @@ class Judged:
     Attributes:
         replicates: [R, figures] of the bootstrap.
         curve: [CURVE_POINTS] the best score that each cost of the block's grid buys, NaN below its cheapest point.
-        fit_s: seconds of fitting; predict_us: microseconds a query when all test rows are forecast at once.
+        fit_s: processor seconds of fitting.
+        predict_us: processor microseconds a query when all test rows are forecast at once.
         problem: why there is no judgement; empty where there is one.
     """
 
@@ -113,13 +114,16 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """How blocks are judged (one fit serves all measures), and by which algorithms; `clock` tells seconds."""
+    """How blocks are judged (one fit serves all measures), and by which algorithms.
+
+    `clock` tells seconds: of the processor, so that what else runs on the machine does not count.
+    """
 
     measures: tuple[Measure, ...]
     algorithms: Mapping[str, Algorithm] = field(default_factory=lambda: ALGORITHMS)
     replicates: int = 200
     seed: int = 20261
-    clock: Callable[[], float] = time.perf_counter
+    clock: Callable[[], float] = time.process_time
 
 
 def within(data: Dataset, train: float, seeds: Sequence[int], *, text_only: bool = False) -> Block:

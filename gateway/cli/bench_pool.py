@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -38,9 +39,9 @@ def run_tasks(blocks: Sequence[Block], wanted: Sequence[Task], judging: Judging,
 
 def _in_turn(blocks: Sequence[Block], wanted: Sequence[Task], judging: Judging, tell: Told) -> Iterator[Judged]:
     for number, task in enumerate(wanted, start=1):
-        started = judging.clock()
+        started = time.monotonic()
         yield from run_task(blocks[task.block], task, judging)
-        tell(task, judging.clock() - started, number, len(wanted))
+        tell(task, time.monotonic() - started, number, len(wanted))
 
 
 class _Work:
@@ -55,9 +56,9 @@ def _start(blocks: Sequence[Block], judging: Judging) -> None:
 
 
 def _run(task: Task) -> tuple[list[Judged], float]:
-    started = _Work.judging.clock()
+    started = time.monotonic()
     found = run_task(_Work.blocks[task.block], task, _Work.judging)
-    return found, _Work.judging.clock() - started
+    return found, time.monotonic() - started
 
 
 @contextmanager
