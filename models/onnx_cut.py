@@ -15,7 +15,7 @@ _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_VALUE_INFO = 1, 5, 11, 12, 13
 _NODE_INPUT, _NODE_OUTPUT, _NODE_ATTRIBUTE = 1, 2, 5
 _ATTRIBUTE_GRAPHS = (6, 11)
-_TENSOR_NAME, _TENSOR_LOCATION = 8, 14
+_TENSOR_NAME, _TENSOR_EXTERNAL = 8, 13
 _VALUE_NAME = 1
 
 
@@ -59,7 +59,7 @@ def _cut_graph(graph: memoryview, outputs: set[str]) -> bytes:
 
 def _is_kept(field: _Field, needed: set[str], outputs: set[str]) -> bool:
     if field.number == _GRAPH_INITIALIZER:
-        if any(part.number == _TENSOR_LOCATION for part in _fields(field.content)):
+        if any(part.number == _TENSOR_EXTERNAL for part in _fields(field.content)):
             raise ValueError("its weights are in other files")
         return _name(field, _TENSOR_NAME) in needed
     if field.number == _GRAPH_INPUT:

@@ -16,7 +16,7 @@ from models.dual import DualEncoder
 from models.pulled import encoders_folder, locate, pulled_names, pulled_path
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
-_MOST_PICTURES = 64
+_MOST_PICTURES = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

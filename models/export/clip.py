@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def load(source: Source) -> torch.nn.Module:
     try:
         with _quiet():
             clip: torch.nn.Module = _created(source)
-    except (RuntimeError, OSError, ValueError, KeyError, AttributeError) as error:
+    except (RuntimeError, OSError, ValueError, KeyError, AttributeError, UnpicklingError) as error:
         raise BundleError(f"the weights of {source.name} cannot be loaded: {error}") from error
     return clip.float().eval()
 

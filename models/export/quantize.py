@@ -43,23 +43,22 @@ class Parity:
     """How near an int8 bundle is to its fp32 one: the least cosine of each view, and how it was made.
 
     `centred` are least cosines after the mean vector is taken off: where all vectors point nearly one way, as those
-    of random weights do, the plain cosine sees little.
+    of random weights do, the plain cosine sees little. `holds`: none of the former is under what was asked for.
     """
 
     method: Method
     least: Mapping[str, float]
     centred: Mapping[str, float]
-
-    @property
-    def holds(self) -> bool:
-        return all(cosine >= LEAST_COSINE for cosine in self.least.values())
+    holds: bool
 
 
-def quantize(source: Path, out: Path, images: Sequence[bytes] = ()) -> tuple[Manifest, tuple[Parity, ...]]:
+def quantize(
+    source: Path, out: Path, images: Sequence[bytes] = (), *, least: float = LEAST_COSINE
+) -> tuple[Manifest, tuple[Parity, ...]]:
     """Write the int8 bundle of `source` to `out`; every way that was tried, the last being the one that was kept.
 
     It is judged on probe texts and pictures, and on `images` where some are given. Raises BundleError when no way
-    keeps every view at a cosine of `LEAST_COSINE`, and writes nothing then.
+    keeps every view at a cosine of `least`, and writes nothing then.
     """
     plain = DualEncoder.load(source)
     manifest = read_manifest(source)
@@ -71,13 +70,13 @@ def quantize(source: Path, out: Path, images: Sequence[bytes] = ()) -> tuple[Man
             folder = Path(scratch) / method
             changed = _write_towers(source, manifest, folder, method)
             found = _views(DualEncoder(changed, folder, threads=1), files)
-            tried.append(_parity(method, found, expected))
+            tried.append(_parity(method, found, expected, least))
             if tried[-1].holds:
                 sealed = seal(folder, replace(changed, source=f"{manifest.source}; int8 by {method}".lstrip("; ")))
                 shutil.copytree(folder, out, dirs_exist_ok=True)
                 return sealed, tuple(tried)
     said = "; ".join(f"{parity.method} {_listed(parity.least)}" for parity in tried)
-    raise BundleError(f"{manifest.name} does not bear int8: least cosines {said}, needed {LEAST_COSINE}")
+    raise BundleError(f"{manifest.name} does not bear int8: least cosines {said}, needed {least}")
 
 
 def _write_towers(source: Path, manifest: Manifest, folder: Path, method: Method) -> Manifest:
@@ -167,11 +166,12 @@ def _views(encoder: DualEncoder, files: Sequence[bytes]) -> Views:
     return {**encoder.encode_texts(TEXTS), **encoder.encode_images(files)}
 
 
-def _parity(method: Method, found: Views, expected: Views) -> Parity:
-    centred = {
-        view: _least(found[view] - rows.mean(axis=0), rows - rows.mean(axis=0)) for view, rows in expected.items()
-    }
-    return Parity(method, {view: _least(found[view], rows) for view, rows in expected.items()}, centred)
+def _parity(method: Method, found: Views, expected: Views, needed: float) -> Parity:
+    least, centred = {}, {}
+    for view, rows in expected.items():
+        mean = rows.mean(axis=0)
+        least[view], centred[view] = _least(found[view], rows), _least(found[view] - mean, rows - mean)
+    return Parity(method, least, centred, holds=min(least.values()) >= needed)
 
 
 def _least(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

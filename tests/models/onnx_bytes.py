@@ -96,7 +96,7 @@ def _attribute(name: str, value: int | list[int] | bytes) -> bytes:
 
 def _tensor(name: str, array: np.ndarray) -> bytes:
     dims = b"".join(_number(1, size) for size in array.shape)
-    return dims + _number(2, _TYPES[array.dtype]) + _text(8, name) + _message(9, array.tobytes())
+    return dims + _number(2, _TYPES[array.dtype]) + _text(8, name) + _message(9, array.tobytes()) + _number(14, 0)
 
 
 def _value(name: str, kind: int, shape: Sequence[int | str]) -> bytes:

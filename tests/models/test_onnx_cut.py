@@ -74,6 +74,14 @@ def test_file_that_is_no_onnx_model_is_refused() -> None:
             cut(data, ["text_embeds"])
 
 
+def test_weights_in_other_files_are_refused() -> None:
+    name = b"\x42\x04bias"  # a tensor's field 8
+    elsewhere = b"\x6a\x00"  # its field 13, empty
+    outside = model(b"\x2a" + bytes([len(name + elsewhere)]) + name + elsewhere + b"\x62\x03\x0a\x01y")
+    with pytest.raises(ValueError, match="its weights are in other files"):
+        cut(outside, ["y"])
+
+
 def test_truncated_model_is_refused_wherever_it_is_cut() -> None:
     for end in range(0, len(WHOLE) - 12, 37):  # the last message says the version alone
         with pytest.raises(ValueError, match="it "):
