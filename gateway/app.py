@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,21 @@ from gateway.api.parse import ChatLimits
 from gateway.api.rest import RestRoutes
 from gateway.api.sink import Receive, Send
 from gateway.candidates import candidate_of
-from gateway.core.budget import Budget
 from gateway.core.catalog import Catalog
 from gateway.core.image_limits import ImageLimits
 from gateway.core.money import NANODOLLARS
 from gateway.core.tenant import Tenant, Tenants
 from gateway.errors import ConfigError, LoupeError
 from gateway.forecaster import Forecaster
-from gateway.pipeline import Limits, Pipeline
+from gateway.holds import Holds
+from gateway.pipeline import Pipeline
 from gateway.providers.base import Provider
 from gateway.providers.images import FetchPolicy, ImageFetcher, LookUp, look_up
 from gateway.providers.openai import Endpoint, OpenAIProvider
 from gateway.remote_images import RemoteImages
 from gateway.settings import EncoderSettings, ProviderSettings, Settings, TenantSettings, secret_from
-from gateway.stores.base import StoreError
+from gateway.stores.base import BudgetStore, StoreError
+from gateway.stores.redis import RedisOptions, RedisStore
 from gateway.stores.sqlite import SqliteStore
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
@@ -44,7 +46,6 @@ from routers.artifact import bundled as bundled_router
 from routers.artifact import load as load_router
 from routers.base import Router
 
-LEASE_MARGIN_S = 60.0
 MEBIBYTE = 1024 * 1024
 _log = logging.getLogger("loupe")
 
@@ -108,9 +109,13 @@ class Gateway:
             log = RequestLog(settings.log.path)
             log.open()
             stack.callback(log.close)
-            store = SqliteStore(settings.store.path, time.time)
-            await store.open()
-            stack.push_async_callback(store.close)
+            outcomes = SqliteStore(settings.store.path, time.time)
+            await outcomes.open()
+            stack.push_async_callback(outcomes.close)
+            store = await self._open_ledger(outcomes, stack)
+            holds = Holds(store, settings.store.lease_s, self._report)
+            stack.push_async_callback(holds.drain)
+            stack.callback(asyncio.ensure_future(holds.renew_for_ever()).cancel)
             providers: dict[str, Provider] = {n: OpenAIProvider(e) for n, e in self._endpoints.items()}
             for provider in providers.values():
                 stack.push_async_callback(provider.close)
@@ -121,14 +126,13 @@ class Gateway:
                 policies=settings.policies,
                 forecaster=self._forecaster(encode, router),
                 providers=providers,
-                store=store,
+                holds=holds,
                 images=RemoteImages(fetcher),
-                observers=(self._metrics, log, store),
-                limits=Limits(settings.max_attempts, _lease_s(settings.providers)),
+                observers=(self._metrics, log, outcomes),
+                max_attempts=settings.max_attempts,
                 report=self._report,
             )
-            stack.push_async_callback(pipeline.drain)
-            self._watch(encode, store, log)
+            self._watch(encode, outcomes, log)
             self._rest.store = store
             self._chat = ChatRoutes(
                 pipeline,
@@ -147,6 +151,18 @@ class Gateway:
             forecast_limit_s=self._settings.router.timeout_ms / 1e3,
             report=self._report,
         )
+
+    async def _open_ledger(self, embedded: SqliteStore, stack: AsyncExitStack) -> BudgetStore:
+        """Where budgets are kept. Raises ConfigError or StoreError."""
+        section = self._settings.store
+        if section.kind == "sqlite":
+            return embedded
+        options = RedisOptions(secret_from(section.redis_url_env), limit_s=section.redis_limit_ms / 1e3)
+        store = RedisStore(options, time.time)
+        await store.open()
+        stack.push_async_callback(store.close)
+        self._metrics.watch("loupe_unsettled", "Settlements that Redis has not confirmed", lambda: store.unsettled)
+        return store
 
     def _load_networks(self) -> tuple[Encoder, Router]:
         """The encoder and the router trained for it. Raises ConfigError when they do not fit."""
@@ -209,17 +225,21 @@ def _router(name: str) -> Router:
 def _tenants(sections: tuple[TenantSettings, ...], catalog: list[str]) -> Tenants:
     by_key: dict[str, Tenant] = {}
     for section in sections:
-        budget = section.budget
-        tenant = Tenant(
-            name=section.name,
-            candidates=section.candidates or tuple(catalog),
-            quality_weight=section.quality_weight,
-            on_infeasible=section.on_infeasible,
-            budget=Budget(_nanodollars(budget.usd), budget.period) if budget else None,
-        )
+        budgets = (*((section.budget,) if section.budget else ()), *section.budgets)
         for key in section.keys:
-            if by_key.setdefault(key.hash(), tenant) is not tenant:
-                raise ConfigError(f"tenant {section.name}: one of its keys is another tenant's too")
+            hashed = key.hash()
+            if hashed in by_key:
+                raise ConfigError(f"tenant {section.name}: one of its keys stands twice, here or at another tenant")
+            by_key[hashed] = Tenant(
+                name=section.name,
+                candidates=key.candidates or section.candidates or tuple(catalog),
+                quality_weight=section.quality_weight,
+                on_infeasible=section.on_infeasible,
+                budgets=tuple(budget.budget() for budget in budgets),
+                key=key.name or hashed[:12],
+                key_budgets=tuple(budget.budget() for budget in key.budgets),
+                expires_at=key.expires.timestamp() if key.expires else None,
+            )
     return Tenants(by_key)
 
 
@@ -250,11 +270,6 @@ def _fetch_policy(settings: Settings) -> FetchPolicy:
 
 def _image_limits(settings: Settings) -> ImageLimits:
     return ImageLimits(int(settings.images.max_mb * MEBIBYTE), settings.images.max_pixels)
-
-
-def _lease_s(providers: Mapping[str, ProviderSettings]) -> float:
-    """A hold must outlive the longest exchange, or it would be charged while its holder is well."""
-    return max(p.connect_s + p.first_byte_s + p.total_s for p in providers.values()) + LEASE_MARGIN_S
 
 
 def _nanodollars(usd: float) -> int:

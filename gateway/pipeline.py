@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from gateway.core.bill import Bill
@@ -13,10 +12,11 @@ from gateway.core.breaker import Health, always_well
 from gateway.core.catalog import Candidate, Catalog
 from gateway.core.chat import body_for
 from gateway.core.decision import Assessment, Decision, Preference, decide, fit_to_hold, lagrangian_of
-from gateway.core.hold import Granted, Hold, Refused
+from gateway.core.hold import Refused
 from gateway.core.record import Attempt, RequestRecord
 from gateway.errors import ProviderError, RequestError
 from gateway.forecaster import Declined, Forecaster, Forecasts
+from gateway.holds import Holds
 from gateway.providers.base import Provider
 from gateway.refusals import (
     infeasible,
@@ -24,23 +24,13 @@ from gateway.refusals import (
     no_such_model,
     over_quota,
     provider_failed,
-    store_unavailable,
 )
 from gateway.relay import Sink, relay_stream, relay_whole
 from gateway.remote_images import RemoteImages
-from gateway.stores.base import BudgetStore, StoreError
 from gateway.telemetry.observer import Observer
 from gateway.turn import Turn
 
 AUTO = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How often a request is tried, and how long a hold outlives a crashed holder (seconds)."""
-
-    max_attempts: int
-    lease_s: float
 
 
 class Pipeline:
@@ -53,25 +43,24 @@ class Pipeline:
         policies: Mapping[str, float],
         forecaster: Forecaster,
         providers: Mapping[str, Provider],
-        store: BudgetStore,
+        holds: Holds,
         images: RemoteImages,
         observers: Sequence[Observer],
-        limits: Limits,
+        max_attempts: int,
         report: Callable[[str, BaseException], None],
     ) -> None:
         self._catalog = catalog
         self._policies = policies
         self._forecaster = forecaster
         self._providers = providers
-        self._store = store
+        self._holds = holds
         self._images = images
         self._observers = observers
-        self._limits = limits
+        self._max_attempts = max_attempts
         self._report = report
         self._health = Health(candidate.name for candidate in catalog)
         self._orders: dict[tuple[str, ...], Sequence[Candidate]] = {}
         """Each tenant's candidates; as many as there are tenants."""
-        self._settling: set[asyncio.Task[Any]] = set()
 
     async def serve(self, turn: Turn, sink: Sink) -> None:
         """Answer a request through the sink: a reply or a refusal, then settle and record, whatever happens."""
@@ -100,18 +89,13 @@ class Pipeline:
         """Decide without sending: the dry run. Raises RequestError only for a request that can not be read."""
         return await self._decide(turn)
 
-    async def drain(self) -> None:
-        """Wait until every settlement under way is done."""
-        while self._settling:
-            await asyncio.gather(*self._settling, return_exceptions=True)
-
     async def _serve(self, turn: Turn, sink: Sink) -> None:
         decision = await self._decide(turn)
         if not decision.choices:
             raise infeasible(decision, turn.request)
         refused: Refused | None = None
         for choice in decision.choices:
-            if len(turn.attempts) >= self._limits.max_attempts:
+            if len(turn.attempts) >= self._max_attempts:
                 break
             try:
                 refused = await self._attempt(turn, choice, sink) or refused
@@ -125,7 +109,7 @@ class Pipeline:
         if turn.failures:
             raise provider_failed(turn.failures)
         if refused is not None:
-            raise over_quota(refused, turn.tenant, time.time())
+            raise over_quota(refused, time.time())
         raise infeasible(decision, turn.request)
 
     async def _decide(self, turn: Turn) -> Decision:
@@ -200,8 +184,7 @@ class Pipeline:
         floor = min(choice.floor, choice.ceiling)
         if ceiling < floor:
             return None
-        hold_id = f"{turn.request_id}.{turn.holds}"
-        turn.holds += 1
+        hold = turn.hold(choice, (ceiling, floor), self._holds.lease_s)
         bill = Bill(choice, request.query)
         settled = False
 
@@ -210,10 +193,10 @@ class Pipeline:
             if not settled:
                 settled = True
                 turn.cost += bill.charge
-                await self._settle(hold_id, bill.charge)
+                await self._holds.settle(hold.id, bill.charge, bill.tokens)
 
         try:
-            granted = await self._reserve(Hold(hold_id, turn.windows, ceiling, floor, self._limits.lease_s))
+            granted = await self._holds.reserve(hold)
             if isinstance(granted, Refused):
                 settled = True
                 return granted
@@ -258,29 +241,6 @@ class Pipeline:
             await relay(turn, exchange, bill, settle, sink)
         finally:
             exchange.close()
-
-    async def _reserve(self, hold: Hold) -> Granted | Refused:
-        try:
-            return await self._store.reserve(hold)
-        except StoreError as error:
-            raise store_unavailable() from error
-
-    async def _settle(self, hold_id: str, charge: int) -> None:
-        """Settle to the end even when the request is cancelled meanwhile: asking twice settles once."""
-        try:
-            await self._settle_once(hold_id, charge)
-        except asyncio.CancelledError:
-            again = asyncio.ensure_future(self._settle_once(hold_id, charge))
-            self._settling.add(again)
-            again.add_done_callback(self._settling.discard)
-            await asyncio.shield(again)
-            raise
-
-    async def _settle_once(self, hold_id: str, charge: int) -> None:
-        try:
-            await self._store.settle(hold_id, charge)
-        except StoreError as error:  # the hold stands until its lease ends, and is then charged in full
-            self._report("settle", error)
 
     def _record(self, turn: Turn) -> None:
         record: RequestRecord = turn.record(self._forecaster.router_digest)

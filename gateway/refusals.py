@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,6 @@ from gateway.core.chat import ChatRequest
 from gateway.core.decision import UNHEALTHY, Decision
 from gateway.core.hold import Refused
 from gateway.core.money import to_usd
-from gateway.core.tenant import Tenant
 from gateway.errors import (
     BudgetInfeasible,
     InvalidRequest,
@@ -63,19 +63,26 @@ def infeasible(decision: Decision, request: ChatRequest) -> RequestError:
     )
 
 
-def over_quota(refused: Refused, tenant: Tenant, now: float) -> QuotaExceeded:
+def over_quota(refused: Refused, now: float) -> QuotaExceeded:
     """429: what is left of the window does not cover this request."""
     window = refused.window
-    headers = [NO_RETRY]
+    tenant, _, kind = window.key.partition("/")
+    wait = window.ends_at - now if window.ends_at is not None else None
     if refused.held > 0:
-        headers.append(("retry-after", str(HELD_RETRY_S)))
-    elif window.ends_at is not None:
-        headers.append(("retry-after", str(max(1, round(window.ends_at - now)))))
+        wait = HELD_RETRY_S if wait is None else min(wait, HELD_RETRY_S)
+    headers = () if wait is None else (("retry-after", str(max(1, math.ceil(wait)))),)
+    if window.unit != "usd":
+        return QuotaExceeded(
+            f"tenant {tenant}: {refused.remaining} of {window.limit} {window.unit} are left ({kind}), "
+            "this request needs more",
+            code="rate_limit_exceeded",
+            headers=headers,
+        )
     held = f", {to_usd(refused.held)} USD is held by requests in flight" if refused.held else ""
     return QuotaExceeded(
-        f"tenant {tenant.name}: {to_usd(refused.remaining)} USD of the budget of {to_usd(window.limit)} USD "
-        f"({tenant.budget.period if tenant.budget else 'total'}) is left, this request needs more{held}",
-        headers=tuple(headers),
+        f"tenant {tenant}: {to_usd(refused.remaining)} USD of the budget of {to_usd(window.limit)} USD "
+        f"({kind}) is left, this request needs more{held}",
+        headers=(NO_RETRY, *headers),
     )
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from gateway.core.budget import Period
+from gateway.core.budget import Budget, Period, Unit
+from gateway.core.money import from_usd
 from gateway.errors import ConfigError
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
@@ -32,7 +35,17 @@ class ServerSettings(Section):
 
 
 class StoreSettings(Section):
+    kind: Literal["sqlite", "redis"] = "sqlite"
+    """Where budgets are kept. Outcomes are kept in SQLite either way."""
     path: Path = Path("loupe.sqlite")
+    lease_s: float = Field(60, ge=1, le=3_600)
+    """A hold lives so long without a sign of life from its process; then it is charged in full."""
+    redis_url_env: str = "LOUPE_REDIS_URL"
+    redis_limit_ms: float = Field(50, gt=0, le=10_000)
+    when_gone: Literal["closed", "lease"] = "closed"
+    """Without Redis: refuse (503), or go on within what was set aside for that beforehand."""
+    local_lease_usd: float = Field(0.10, gt=0, le=1_000)
+    """With `lease`: what each process sets aside of each tenant's budget."""
 
 
 class LogSettings(Section):
@@ -110,7 +123,44 @@ class CandidateSettings(Section):
         return self
 
 
+class BudgetSettings(Section):
+    """One window: `usd`, `requests` or `tokens` over a period."""
+
+    usd: Usd | None = None
+    requests: int | None = Field(None, ge=0, le=10**12)
+    tokens: int | None = Field(None, ge=0, le=10**15)
+    period: Period = "total"
+    rolling: bool = False
+    soft: bool = False
+    zone: str = "UTC"
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if sum(limit is not None for limit in (self.usd, self.requests, self.tokens)) != 1:
+            raise ValueError("a budget takes one of `usd`, `requests` and `tokens`")
+        if self.rolling and self.period == "total":
+            raise ValueError("a total can not roll: it has no length")
+        try:
+            ZoneInfo(self.zone)
+        except (ValueError, OSError, ZoneInfoNotFoundError):
+            raise ValueError(f"zone {self.zone!r} is no IANA time zone that is known here") from None
+        return self
+
+    def budget(self) -> Budget:
+        """The limit in its unit: nanodollars for `usd`."""
+        unit: Unit = "usd" if self.usd is not None else "requests" if self.requests is not None else "tokens"
+        limit = from_usd(format(self.usd, "f")) if self.usd is not None else self.requests or self.tokens or 0
+        return Budget(limit, self.period, unit, self.rolling, self.soft, self.zone)
+
+
 class KeySettings(Section):
+    name: Name | None = None
+    """Names the key's own windows; the first digits of its hash when it is not set."""
+    expires: datetime | None = None
+    budgets: tuple[BudgetSettings, ...] = ()
+    """Of this key alone, beside its tenant's."""
+    candidates: tuple[str, ...] | None = Field(None, min_length=1)
+    """Fewer than its tenant's."""
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     env: str | None = None
 
@@ -127,15 +177,12 @@ class KeySettings(Section):
         return hash_key(secret_from(self.env or ""))
 
 
-class BudgetSettings(Section):
-    usd: Usd
-    period: Period = "total"
-
-
 class TenantSettings(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     keys: tuple[KeySettings, ...] = Field(min_length=1)
     budget: BudgetSettings | None = None
+    """Short for a single one of `budgets`."""
+    budgets: tuple[BudgetSettings, ...] = ()
     candidates: tuple[str, ...] | None = Field(None, min_length=1)
     """Allow-list, and the order when routing declines; the catalog's order when it is not set."""
     quality_weight: float = Field(0.8, ge=0, le=1)
@@ -169,6 +216,10 @@ class Settings(Section):
             for name in tenant.candidates or ():
                 if name not in names:
                     raise ValueError(f"tenant {tenant.name}: there is no candidate {name!r}")
+            _unique(f"tenant {tenant.name}: keys", [key.name for key in tenant.keys if key.name])
+            for name in [name for key in tenant.keys for name in key.candidates or ()]:
+                if name not in (tenant.candidates or names):
+                    raise ValueError(f"tenant {tenant.name}: a key may use {name!r}, which the tenant may not")
         for policy, weight in self.policies.items():
             if policy in names or policy == "auto":
                 raise ValueError(f"policy {policy!r} has a name that is taken")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from gateway.core.budget import Window, window_at
+from gateway.core.budget import Window, session_window
 from gateway.core.chat import ChatRequest
 from gateway.core.decision import Assessment, Decision, Preference
-from gateway.core.hold import Granted
+from gateway.core.hold import Granted, Hold
 from gateway.core.money import to_usd
 from gateway.core.record import Attempt, RequestRecord
 from gateway.core.tenant import Tenant
@@ -26,15 +26,17 @@ class Turn:
         self.request = request
         self.began = began
         self.started_at = time.time()
-        self.windows: tuple[Window, ...] = (
-            (window_at(tenant.name, tenant.budget, self.started_at),) if tenant.budget else ()
-        )
+        self.windows: tuple[Window, ...] = tenant.windows(self.started_at)
+        if request.session is not None:
+            session, limit = request.session
+            self.windows += (session_window(tenant.name, session, limit, self.started_at),)
         self.reason = "unrouted"
         self.preference: Preference | None = None
         self.decision: Decision | None = None
         self.choice: Assessment | None = None
         self.held = 0
         self.remaining: int | None = None
+        self.exceeded: tuple[str, ...] = ()
         self.cost_before = 0
         self.holds = 0
         self.attempts: list[Attempt] = []
@@ -51,7 +53,23 @@ class Turn:
 
     def chosen(self, choice: Assessment, granted: Granted) -> None:
         self.choice, self.held, self.remaining = choice, granted.amount, granted.remaining
+        self.exceeded = tuple([key.partition("/")[2] for key in granted.exceeded])
         self.cost_before = self.cost
+
+    def hold(self, choice: Assessment, bounds: tuple[int, int], lease_s: float) -> Hold:
+        """What the next attempt sets aside, between `bounds` (ceiling, floor). A request counts as one, however often
+        it is tried.
+        """
+        self.holds += 1
+        return Hold(
+            id=f"{self.tenant.name}/{self.request_id}.{self.holds - 1}",
+            windows=self.windows,
+            ceiling=bounds[0],
+            floor=bounds[1],
+            lease_s=lease_s,
+            tokens=choice.expected_tokens,
+            requests=1 if self.holds == 1 else 0,
+        )
 
     def first_byte(self) -> None:
         self.first_byte_s = time.perf_counter() - self.began
@@ -74,6 +92,8 @@ class Turn:
         if self.remaining is not None:
             left = self.remaining + (0 if exact_cost is None else self.held - (exact_cost - self.cost_before))
             found.append((b"x-budget-remaining", to_usd(max(left, 0)).encode()))
+        if self.exceeded:
+            found.append((b"x-budget-exceeded", ",".join(self.exceeded).encode()))
         return found
 
     def route_reason(self) -> str:
@@ -108,6 +128,7 @@ class Turn:
             lagrangian=self.preference.lagrangian if self.preference else None,
             cap=self.request.cap,
             attempts=tuple(self.attempts),
+            exceeded=self.exceeded,
             dropped=tuple((row.candidate.name, row.dropped or "") for row in decision.dropped) if decision else (),
             router_digest=router_digest,
             encode_s=self.encode_s,

@@ -21,7 +21,7 @@ EVERYTHING = "*"
 
 BASES = ("gateway.stores.base", "gateway.providers.base", "gateway.telemetry.observer", "routers.base", "models.base")
 PATH_MODULES = tuple(
-    f"gateway.{name}" for name in ("pipeline", "relay", "turn", "refusals", "forecaster", "remote_images")
+    f"gateway.{name}" for name in ("pipeline", "relay", "turn", "holds", "refusals", "forecaster", "remote_images")
 )
 
 

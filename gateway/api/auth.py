@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping
 
 from gateway.core.tenant import Tenant, Tenants
@@ -17,4 +18,6 @@ def authenticate(headers: Mapping[bytes, bytes], tenants: Tenants) -> Tenant:
     tenant = tenants.find(hashlib.sha256(key.strip()).hexdigest())
     if tenant is None:
         raise NotAuthenticated("the API key is not known")
+    if tenant.expires_at is not None and time.time() >= tenant.expires_at:
+        raise NotAuthenticated("the API key has expired", code="expired_api_key")
     return tenant

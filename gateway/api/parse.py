@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from gateway.api.decode import TEXT, decode, shown
 from gateway.api.messages import ImageUrl, Message, read_messages
-from gateway.api.preferences import budget_cap, candidate_names, quality_weight
+from gateway.api.preferences import budget_cap, candidate_names, quality_weight, session_cap
 from gateway.core.chat import ChatRequest, InlineImage, RemoteImage, inline_image
 from gateway.core.data_url import check_data_url, is_data_url
 from gateway.core.image_limits import ImageLimits
@@ -90,6 +90,7 @@ def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) 
         cap=budget_cap(headers),
         quality_weight=quality_weight(headers),
         allowed=candidate_names(headers),
+        session=session_cap(headers),
     )
 
 

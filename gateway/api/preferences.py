@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 
@@ -14,13 +15,20 @@ Headers = Mapping[bytes, bytes]
 
 def budget_cap(headers: Headers) -> int | None:
     """The most that this request may cost, in nanodollars. Raises InvalidRequest for anything but an amount."""
-    text = _text(headers, "x-budget")
-    if text is None:
+    return _amount(headers, "X-Budget")
+
+
+def session_cap(headers: Headers) -> tuple[str, int] | None:
+    """The session that the request belongs to, as a hash of its id, and what all of it may cost, in nanodollars.
+
+    Raises InvalidRequest for one without the other, or for what is no amount.
+    """
+    session, limit = _text(headers, "x-session-id"), _amount(headers, "X-Session-Budget")
+    if limit is None:  # an id alone is no cap: clients send it for their own purposes
         return None
-    try:
-        return from_usd(text)
-    except ValueError as error:
-        raise InvalidRequest(f"X-Budget: {error}", param="X-Budget", code="invalid_budget") from None
+    if not session:
+        raise InvalidRequest("X-Session-Budget without X-Session-Id: say which session", param="X-Session-Id")
+    return hashlib.sha256(session.encode("latin-1")).hexdigest()[:32], limit
 
 
 def quality_weight(headers: Headers) -> float | None:
@@ -50,6 +58,16 @@ def candidate_names(headers: Headers) -> tuple[str, ...] | None:
     if not names:
         raise InvalidRequest(f"X-Candidates: {text[:40]!r} names no candidate", param="X-Candidates")
     return names
+
+
+def _amount(headers: Headers, name: str) -> int | None:
+    text = _text(headers, name.lower())
+    if text is None:
+        return None
+    try:
+        return from_usd(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{name}: {error}", param=name, code="invalid_budget") from None
 
 
 def _text(headers: Headers, name: str) -> str | None:

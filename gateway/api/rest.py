@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gateway.api.auth import authenticate
-from gateway.core.budget import window_at
+from gateway.core.budget import Budget
 from gateway.core.hold import Balance
 from gateway.core.money import NANODOLLARS
 from gateway.core.tenant import Tenant, Tenants
@@ -59,9 +59,15 @@ class RestRoutes:
     async def usage(self, request: Request) -> dict[str, Any]:
         """Where the tenant's budget stands. Amounts in USD."""
         tenant = self._tenant(request)
-        windows = [window_at(tenant.name, tenant.budget, time.time())] if tenant.budget else []
-        balances = await self.store.balances(windows) if self.store else []
-        return {"object": "usage", "tenant": tenant.name, "windows": [_balance(tenant, b) for b in balances]}
+        now = time.time()
+        budgets = (*tenant.budgets, *tenant.key_budgets)
+        balances = await self.store.balances(tenant.windows(now)) if self.store else []
+        return {
+            "object": "usage",
+            "tenant": tenant.name,
+            "key": tenant.key,
+            "windows": [_balance(*pair) for pair in zip(budgets, balances, strict=True)],
+        }
 
     async def healthz(self) -> dict[str, str]:
         return {"status": "ok"}
@@ -94,14 +100,21 @@ def _model(name: str, kind: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": CREATED, "owned_by": kind}
 
 
-def _balance(tenant: Tenant, balance: Balance) -> dict[str, Any]:
+def _balance(budget: Budget, balance: Balance) -> dict[str, Any]:
+    """A window: in USD (`limit_usd`, ...), or in its own unit (`limit`, ...)."""
     window = balance.window
+    mark, unit = ("_usd", NANODOLLARS) if budget.unit == "usd" else ("", 1)
     return {
-        "period": tenant.budget.period if tenant.budget else None,
-        "limit_usd": window.limit / NANODOLLARS,
-        "spent_usd": balance.spent / NANODOLLARS,
-        "held_usd": balance.held / NANODOLLARS,
-        "remaining_usd": max(window.limit - balance.spent - balance.held, 0) / NANODOLLARS,
+        "name": window.key.partition("/")[2],
+        "unit": budget.unit,
+        "period": budget.period,
+        "rolling": budget.rolling,
+        "soft": budget.soft,
+        "limit" + mark: window.limit / unit,
+        "spent" + mark: balance.spent / unit,
+        "held" + mark: balance.held / unit,
+        "remaining" + mark: max(window.limit - balance.spent - balance.held, 0) / unit,
+        "starts_at": window.starts_at,
         "resets_at": window.ends_at,
     }
 

@@ -38,6 +38,11 @@ class Bill:
         )
         return min(amount, self.granted) if self.metered else amount
 
+    @property
+    def tokens(self) -> int:
+        """Input and output, as far as there was any."""
+        return self.usage.input_tokens + self.usage.output_tokens if self._sent else 0
+
     def sent(self) -> None:
         """The request is on its way: from here its input may be billed."""
         self._sent = True

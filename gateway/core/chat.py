@@ -67,6 +67,7 @@ class ChatRequest(NamedTuple):
         remote: images that must be fetched before the query is complete.
         cap: `X-Budget` in nanodollars.
         allowed: `X-Candidates`.
+        session: `X-Session-Id` (hashed) and `X-Session-Budget` in nanodollars.
     """
 
     model: str
@@ -79,6 +80,7 @@ class ChatRequest(NamedTuple):
     cap: int | None
     quality_weight: float | None
     allowed: tuple[str, ...] | None
+    session: tuple[str, int] | None = None
 
 
 def inline_image(payload: Raw, width: int, height: int, detail: str) -> tuple[InlineImage, QueryImage]:

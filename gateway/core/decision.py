@@ -78,6 +78,12 @@ class Assessment(NamedTuple):
         return self._at_most(self.output_limit * self.choices)
 
     @property
+    def expected_tokens(self) -> int:
+        """Input and output, for all replies."""
+        replied = self.forecast.expected_tokens if self.forecast else self.candidate.typical_output_tokens[0]
+        return self.input_tokens + min(replied, self.output_limit) * self.choices
+
+    @property
     def floor(self) -> int:
         """Nanodollars: with less than this a reply would be cut before its forecast 90% quantile."""
         return self._at_most(self.needed_output_tokens * self.choices)

@@ -22,6 +22,7 @@ class RequestRecord(NamedTuple):
         error_code: the code of the error the client saw, or None.
         metered: whether the tokens are Loupe's own count, because the provider sent no usage.
         overhead_s: time that Loupe itself added: everything but waiting for the provider and the client.
+        exceeded: soft windows that are over their limit with it.
         propensity: with what probability the decision took this candidate (1 without exploration).
         prices: by which prices the candidate was estimated and charged: a list and its version, or what was set.
         estimated_cost: the estimate before it was calibrated; `expected_cost` is after. Made of
@@ -60,3 +61,4 @@ class RequestRecord(NamedTuple):
     estimated_cost: int = 0
     estimated_input_tokens: int = 0
     estimated_output_tokens: int = 0
+    exceeded: tuple[str, ...] = ()

@@ -27,6 +27,7 @@ COUNTERS: Mapping[str, tuple[str, Labels]] = {
     "loupe_spend_usd": ("Settled spend in USD", ("tenant", "candidate")),
     "loupe_input_tokens": ("Input tokens as billed", ("tenant", "candidate")),
     "loupe_output_tokens": ("Output tokens as billed", ("tenant", "candidate")),
+    "loupe_soft_exceeded": ("Requests over a soft budget", ("tenant",)),
     "loupe_declines": ("Requests that routing declined", ("reason",)),
     "loupe_failed_attempts": ("Attempts that failed", ("candidate", "reason")),
     "loupe_metered_replies": ("Replies without usage, metered by Loupe", ("candidate",)),
@@ -54,6 +55,7 @@ CODES = frozenset(
         "insufficient_quota",
         "internal_error",
         "invalid_api_key",
+        "expired_api_key",
         "invalid_budget",
         "invalid_image",
         "invalid_image_url",
@@ -65,6 +67,7 @@ CODES = frozenset(
         "no_capable_candidate",
         "provider_failed",
         "provider_rate_limited",
+        "rate_limit_exceeded",
         "store_unavailable",
         "too_many_images",
         "total_timeout",
@@ -109,6 +112,8 @@ class Metrics(Collector):
             counts["loupe_spend_usd"][who] += record.cost
             counts["loupe_input_tokens"][who] += record.input_tokens
             counts["loupe_output_tokens"][who] += record.output_tokens
+        if record.exceeded:
+            counts["loupe_soft_exceeded"][(record.tenant,)] += 1
         if record.error_code is not None:
             counts["loupe_refusals"][(record.tenant, _known(record.error_code))] += 1
         if record.reason.startswith("declined:"):

@@ -32,7 +32,7 @@ class Ledger:
         """The holds, or those of one request in the order they were taken."""
         found = self._rows(
             "SELECT id, amount, charge, state, changed_at, expires_at FROM holds WHERE id LIKE ? ORDER BY id",
-            f"{request_id}%",
+            f"%{request_id}%",
         )
         return [Entry(*row) for row in found]
 

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from gateway.api.parse import ChatLimits, parse_chat
-from gateway.core.budget import Budget, Window
+from gateway.core.budget import Window
 from gateway.core.chat import ChatRequest
 from gateway.core.decision import Decision, Preference, decide
 from gateway.core.hold import Refused
 from gateway.core.image_limits import ImageLimits
 from gateway.core.pricing import Price
-from gateway.core.tenant import Tenant
 from gateway.errors import ProviderError, RequestError
 from gateway.refusals import (
     infeasible,
@@ -26,8 +25,6 @@ from gateway.refusals import (
 )
 
 from .core.makers import candidate
-
-TENANT = Tenant("acme", ("a", "b"), 0.8, budget=Budget(5_000_000, "day"))
 
 
 def a_request(budget: bytes | None = None) -> ChatRequest:
@@ -78,23 +75,32 @@ def test_candidates_that_rest_are_not_the_requests_fault() -> None:
 
 
 def test_a_spent_window_says_when_it_ends() -> None:
-    window = Window("acme/day/x", 5_000_000, 0.0, 1_100.4)
-    error = over_quota(Refused(window, 1_000_000, 0), TENANT, 1_000.0)
+    window = Window("acme/day/x", 5_000_000, 0.0, 1_100.0)
+    error = over_quota(Refused(window, 1_000_000, 0), 1_000.0)
     assert (error.status, error.code, error.type) == (429, "insufficient_quota", "insufficient_quota")
     assert header(error, "retry-after") == "100"
     assert header(error, "x-should-retry") == "false"
-    assert "0.001 USD of the budget of 0.005 USD (day)" in error.message
+    assert "0.001 USD of the budget of 0.005 USD (day/x)" in error.message
 
 
 def test_a_window_that_is_held_may_be_tried_soon() -> None:
-    error = over_quota(Refused(Window("w", 5_000_000, 0.0, None), 0, 2_000_000), TENANT, 0.0)
+    error = over_quota(Refused(Window("acme/day", 5_000_000, 0.0, None), 0, 2_000_000), 0.0)
     assert header(error, "retry-after") == "1"
     assert "0.002 USD is held" in error.message
 
 
 def test_a_total_that_is_spent_never_comes_back() -> None:
-    error = over_quota(Refused(Window("w", 5_000_000, 0.0, None), 0, 0), TENANT, 0.0)
+    error = over_quota(Refused(Window("acme/day", 5_000_000, 0.0, None), 0, 0), 0.0)
     assert header(error, "retry-after") is None
+
+
+def test_a_rate_limit_says_what_is_left_and_may_be_tried_again() -> None:
+    for unit in ("requests", "tokens"):
+        error = over_quota(Refused(Window(f"acme/{unit}/minute/1", 60, 0.0, 60.0, unit), 3, 0), 12.5)
+        assert (error.status, error.code) == (429, "rate_limit_exceeded")
+        assert header(error, "retry-after") == "48"
+        assert header(error, "x-should-retry") is None
+        assert f"3 of 60 {unit}" in error.message
 
 
 def test_names_that_are_not_there_are_said_shortened() -> None:

@@ -20,7 +20,7 @@ from .requests import a_request
 
 
 def a_turn(budget: Budget | None = None) -> Turn:
-    return Turn("req_1", Tenant("acme", ("a",), 0.8, budget=budget), a_request(budget=b"1"), 0.0)
+    return Turn("req_1", Tenant("acme", ("a",), 0.8, budgets=(budget,) if budget else ()), a_request(budget=b"1"), 0.0)
 
 
 def decided(turn: Turn, remaining: int | None = 700) -> Turn:

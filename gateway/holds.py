@@ -1,0 +1,69 @@
+"""The holds of the requests under way: made, kept alive, and settled to the end, whatever becomes of the request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from gateway.core.hold import Granted, Hold, Refused
+from gateway.refusals import store_unavailable
+from gateway.stores.base import BudgetStore, StoreError
+
+
+class Holds:
+    """One instance a process. A hold's lease is short, so that a crashed process is noticed soon; it is renewed while
+    its request lives. `report` takes what a request must not fail of.
+    """
+
+    def __init__(self, store: BudgetStore, lease_s: float, report: Callable[[str, BaseException], None]) -> None:
+        self._store = store
+        self.lease_s = lease_s
+        self._report = report
+        self._live: set[str] = set()
+        self._settling: set[asyncio.Task[Any]] = set()
+
+    async def reserve(self, hold: Hold) -> Granted | Refused:
+        """Raises RequestError (503) when the store can not say."""
+        self._live.add(hold.id)
+        try:
+            answer = await self._store.reserve(hold)
+        except StoreError as error:
+            self._live.discard(hold.id)
+            raise store_unavailable() from error
+        if isinstance(answer, Refused):
+            self._live.discard(hold.id)
+        return answer
+
+    async def settle(self, hold_id: str, charge: int, tokens: int) -> None:
+        """Settle to the end even when the request is cancelled meanwhile: asking twice settles once."""
+        self._live.discard(hold_id)
+        try:
+            await self._settle_once(hold_id, charge, tokens)
+        except asyncio.CancelledError:
+            again = asyncio.ensure_future(self._settle_once(hold_id, charge, tokens))
+            self._settling.add(again)
+            again.add_done_callback(self._settling.discard)
+            await asyncio.shield(again)
+            raise
+
+    async def renew_for_ever(self) -> None:
+        """Three times a lease, renew those that stand."""
+        while True:
+            await asyncio.sleep(self.lease_s / 3)
+            if self._live:
+                try:
+                    await self._store.renew(list(self._live), self.lease_s)
+                except StoreError as error:
+                    self._report("renew", error)
+
+    async def drain(self) -> None:
+        """Wait until every settlement under way is done."""
+        while self._settling:
+            await asyncio.gather(*self._settling, return_exceptions=True)
+
+    async def _settle_once(self, hold_id: str, charge: int, tokens: int) -> None:
+        try:
+            await self._store.settle(hold_id, charge, tokens)
+        except StoreError as error:  # the hold stands until its lease ends, and is then charged in full
+            self._report("settle", error)
