@@ -89,12 +89,10 @@ def published() -> Any:
 
 
 @pytest.fixture(scope="module")
-def preprocess(published: Any) -> Callable[[Image.Image], torch.Tensor]:
+def preprocess(published: Any) -> Any:
+    """open_clip's own, a picture to a tensor."""
     transform = import_open_clip().transform
-    configured: Callable[[Image.Image], torch.Tensor] = transform.image_transform_v2(
-        transform.PreprocessCfg(**published.visual.preprocess_cfg), is_train=False
-    )
-    return configured
+    return transform.image_transform_v2(transform.PreprocessCfg(**published.visual.preprocess_cfg), is_train=False)
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +117,7 @@ def expected_texts(published: Any, questions: list[str]) -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def expected_images(
-    published: Any, preprocess: Callable[[Image.Image], torch.Tensor], files: list[bytes]
-) -> NDArray[np.float32]:
+def expected_images(published: Any, preprocess: Any, files: list[bytes]) -> NDArray[np.float32]:
     inputs = torch.stack([preprocess(Image.open(BytesIO(file))) for file in files])
     with torch.no_grad():
         return np.asarray(published.encode_image(inputs, normalize=True).numpy())
@@ -189,9 +185,7 @@ def test_merges_are_those_of_open_clip() -> None:
     assert MERGES.is_file()
 
 
-def test_preprocessing_is_that_of_open_clip_to_one_level(
-    preprocess: Callable[[Image.Image], torch.Tensor], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_preprocessing_is_that_of_open_clip_to_one_level(preprocess: Any, capsys: pytest.CaptureFixture[str]) -> None:
     named = {"as stored (at most 384 px)": shared_images(IMAGES), "at 1024 px": shared_images(IMAGES)[:20]}
     greatest = {}
     for name, paths in named.items():
@@ -272,9 +266,9 @@ def their_ids(text: str) -> list[int]:
     return list(ids[: marked + 1])
 
 
-def their_pixels(data: bytes, preprocess: Callable[[Image.Image], torch.Tensor]) -> NDArray[np.float32]:
+def their_pixels(data: bytes, preprocess: Any) -> NDArray[np.float32]:
     """open_clip's values before normalisation, from 0 to 255."""
-    *geometry, normalise = preprocess.transforms  # type: ignore[attr-defined]
+    *geometry, normalise = preprocess.transforms
     image: Any = Image.open(BytesIO(data))
     for step in geometry:
         image = step(image)

@@ -1,0 +1,64 @@
+"""Rows of the encoder benchmark, and the section of the page that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+BEGIN, END = "<!-- encoder: begin -->", "<!-- encoder: end -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that was timed: the median over the rounds, their least and greatest, and the unit."""
+
+    part: str
+    subject: str
+    what: str
+    unit: str
+    median: float
+    least: float
+    greatest: float
+
+
+def row(names: tuple[str, str, str], unit: str, values: Sequence[float]) -> Row:
+    """The row of (part, subject, what) from one value a round."""
+    return Row(*names, unit, median(values), min(values), max(values))
+
+
+def markdown(facts: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """How it was run, and a table of each part."""
+    lines = [f"* {name}: {value}" for name, value in facts.items()]
+    for part in dict.fromkeys(row.part for row in rows):
+        lines += ["", f"**{part}**", "", *_table([row for row in rows if row.part == part])]
+    return "\n".join([*lines, "", "Median over the rounds [least..greatest]."]) + "\n"
+
+
+def write_section(path: Path, table: str) -> None:
+    """Renew what stands between the page's two marks. A page without them is added to; a missing one is made."""
+    page = path.read_text(encoding="utf-8") if path.exists() else ""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        before, after = f"{page.rstrip()}\n\n" if page else "", "\n"
+    path.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    """Subjects down, what was timed across."""
+    columns = list(dict.fromkeys((row.what, row.unit) for row in rows))
+    cells = {(row.subject, row.what): row for row in rows}
+    heads = " | ".join(f"{what}, {unit}" for what, unit in columns)
+    lines = [f"| | {heads} |", "|---|" + "--:|" * len(columns)]
+    for subject in dict.fromkeys(row.subject for row in rows):
+        found = [cells.get((subject, what)) for what, _ in columns]
+        lines.append(f"| {subject} | " + " | ".join("" if cell is None else _shown(cell) for cell in found) + " |")
+    return lines
+
+
+def _shown(cell: Row) -> str:
+    digits = 0 if cell.median >= 100 else 1 if cell.median >= 10 else 2
+    return f"{cell.median:,.{digits}f} [{cell.least:,.{digits}f}..{cell.greatest:,.{digits}f}]"
