@@ -7,11 +7,23 @@ from datetime import UTC, datetime
 from gateway.core.catalog import Candidate
 from gateway.core.image_tokens import image_token_formula
 from gateway.core.pricing import Price
+from gateway.core.text_tokens import DEFAULT_TOKENIZER, tokenizer_named
 from gateway.prices import Asked, price_of
 from gateway.settings import CandidateSettings, Settings
 
 LONGEST_OVER_MEAN = 230
 """Percent: the 90% quantile of an exponential distribution over its mean, taken for lengths of reasoning."""
+
+USUAL_TOKENIZERS = {
+    "anthropic_patches_large": "anthropic_2026",
+    "anthropic": "anthropic",
+    "gemini": "gemini",
+    "qwen": "qwen",
+    "internvl": "qwen",
+    "llama": "llama3",
+    "pixtral": "mistral_tekken",
+}
+"""By what the name of the image formula begins with; the rest has OpenAI's."""
 
 
 def candidate_of(section: CandidateSettings, settings: Settings) -> Candidate:
@@ -29,6 +41,7 @@ def candidate_of(section: CandidateSettings, settings: Settings) -> Candidate:
         max_output_tokens=section.max_output_tokens,
         sees_images=section.sees_images,
         calls_tools=section.calls_tools,
+        tokenizer=tokenizer_named(section.tokenizer or _usual_tokenizer(section.image_tokens)),
         reasoning_tokens=(section.reasoning_tokens, section.reasoning_tokens * LONGEST_OVER_MEAN // 100),
         limit_parameter=section.limit_parameter or ("max_completion_tokens" if section.reasons else "max_tokens"),
     )
@@ -47,3 +60,9 @@ def _price(section: CandidateSettings, base_url: str) -> tuple[Price, str]:
         cache_write_usd=section.cache_write_usd_per_mtok,
     )
     return price_of(asked, datetime.now(UTC))
+
+
+def _usual_tokenizer(image_tokens: str) -> str:
+    return next(
+        (name for family, name in USUAL_TOKENIZERS.items() if image_tokens.startswith(family)), DEFAULT_TOKENIZER.name
+    )

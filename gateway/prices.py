@@ -75,7 +75,7 @@ def _override(price: Price, asked: Asked) -> Price:
     if asked.input_usd is not None and asked.output_usd is not None:
         price = Price(_per_million(asked.input_usd), _per_million(asked.output_usd))
     tiers = tuple(Tier(tier.above_input_tokens, _with_cache(tier.price, asked)) for tier in price.tiers)
-    return replace(_with_cache(price, asked), tiers=tiers)
+    return replace(_with_cache(replace(price, tiers=()), asked), tiers=tiers)
 
 
 def _with_cache(price: Price, asked: Asked) -> Price:

@@ -37,12 +37,16 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(slots=True)
 class Message:
-    """One message. `other_bytes` is the length of all that is neither its text nor its images."""
+    """One message. `others` is all that is neither its text nor its images, as it stands in the body.
+
+    `may_write_cache` is whether it may ask for the provider's prompt cache (`cache_control`).
+    """
 
     role: str
     text: str = ""
     parts: list[Part] = field(default_factory=list)
-    other_bytes: int = 0
+    others: list[Raw] = field(default_factory=list)
+    may_write_cache: bool = False
 
 
 class _LoosePart(msgspec.Struct):
@@ -81,6 +85,9 @@ def read_messages(raw: Raw) -> list[Message]:
     found = [_read(index, members) for index, members in enumerate(decode(_MESSAGES, raw, "messages"))]
     if b"image_url" in data or b"\\u" in data:
         _refuse_doubled_members(data)
+    if b"cache_control" in data or b"\\u" in data:  # an escape may spell it
+        for message in found:
+            message.may_write_cache = True
     return found
 
 
@@ -127,7 +134,7 @@ def _read(index: int, members: dict[str, Raw]) -> Message:
     if role is None:
         raise InvalidRequest(f"{where}.role is missing", param=f"{where}.role", code="missing_required_parameter")
     message = Message(role)
-    message.other_bytes = sum(len(memoryview(v)) for k, v in members.items() if k not in ("role", "content"))
+    message.others = [value for name, value in members.items() if name not in ("role", "content")]
     content = members.get("content", Raw(b"null"))
     kind = bytes(memoryview(content)[:1])
     if kind == b'"':
@@ -155,7 +162,7 @@ def _read_part(message: Message, where: str, raw: Raw) -> None:
             raise InvalidRequest(f"{where}.text is missing", param=f"{where}.text")
         read.text = part.text
     else:  # audio, files, what is yet to come: sent on as it is, and priced as text, which it can not exceed
-        message.other_bytes += len(memoryview(raw))
+        message.others.append(raw)
     message.parts.append(read)
 
 

@@ -16,6 +16,7 @@ from gateway.core.chat import ChatRequest, InlineImage, RemoteImage, inline_imag
 from gateway.core.data_url import check_data_url, is_data_url
 from gateway.core.image_limits import ImageLimits
 from gateway.core.query import Query, QueryImage
+from gateway.core.text_tokens import shape_of
 from gateway.errors import ImageRefused, InvalidRequest
 
 LARGEST_CHOICES = 128
@@ -43,7 +44,8 @@ class ChatLimits:
 class _Seen:
     """What has been read of the messages so far. Images stand with the index of their message."""
 
-    prompt_bytes: int = 0
+    pieces: list[str | memoryview] = field(default_factory=list)
+    may_write_cache: bool = False
     user_text: str = ""
     priced: list[QueryImage] = field(default_factory=list)
     inline: list[tuple[int, InlineImage]] = field(default_factory=list)
@@ -66,22 +68,24 @@ def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) 
     seen = _Seen()
     for index, message in enumerate(messages):
         _read_message(seen, index, message, limits)
-    prompt_bytes = seen.prompt_bytes
     for name in PROMPT_MEMBERS:
         if name in fields:
-            prompt_bytes += len(memoryview(fields[name]))
+            seen.pieces.append(memoryview(fields[name]))
+    shape = shape_of(seen.pieces)
     last = _last_with_images(seen) if seen.inline or seen.remote else -1
     return ChatRequest(
         model=model,
         fields={name: memoryview(value) for name, value in fields.items()},
         query=Query(
             text=seen.user_text,
-            prompt_bytes=prompt_bytes,
+            prompt_bytes=shape.most_bytes,
             messages=len(messages),
             images=tuple(seen.priced),
             choices=_whole_number(fields, "n", LARGEST_CHOICES) or 1,
             max_output_tokens=_output_limit(fields),
             uses_tools=_holds_any(fields, "tools") or _holds_any(fields, "functions"),
+            writes_cache=seen.may_write_cache or _may_write_cache(fields),
+            shape=shape,
         ),
         images=tuple([image for index, image in seen.inline if index == last]),
         remote=tuple([RemoteImage(url, detail, m, p, m == last) for m, p, url, detail in seen.remote]),
@@ -112,10 +116,12 @@ def _read_message(seen: _Seen, index: int, message: Message, limits: ChatLimits)
     if message.parts:
         texts = [part.text for part in message.parts if part.text is not None]
         text = "\n".join(texts)
-        seen.prompt_bytes += sum(map(_utf8_length, texts))
+        seen.pieces += texts
     else:
-        seen.prompt_bytes += _utf8_length(text)
-    seen.prompt_bytes += message.other_bytes
+        seen.pieces.append(text)
+    if message.others:
+        seen.pieces += map(memoryview, message.others)
+    seen.may_write_cache |= message.may_write_cache
     for number, part in enumerate(message.parts):
         if part.image_url is not None:
             _read_image(seen, index, number, part.image_url, limits)
@@ -153,10 +159,6 @@ def _unescaped(url: Raw, where: str) -> memoryview:
     return raw[1:-1]
 
 
-def _utf8_length(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
-
-
 def _utf8(url: memoryview) -> str:
     return bytes(url).decode("utf-8", "replace")
 
@@ -176,6 +178,13 @@ def _whole_number(fields: dict[str, Raw], name: str, largest: int) -> int | None
 def _holds_any(fields: dict[str, Raw], name: str) -> bool:
     """Whether a list is there and not empty; clients write null and [] for none."""
     return name in fields and bytes(memoryview(fields[name])[:5]) not in (b"null", b"[]")
+
+
+def _may_write_cache(fields: dict[str, Raw]) -> bool:
+    """Whether the request, or one of its tools, may ask for the provider's prompt cache."""
+    if "cache_control" in fields:
+        return True
+    return "tools" in fields and any(word in bytes(memoryview(fields["tools"])) for word in (b"cache_control", b"\\u"))
 
 
 def _member(fields: dict[str, Raw], name: str, decoder: msgspec.json.Decoder[Any]) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from gateway.core.pricing import Price, cost
+from gateway.core.text_tokens import DEFAULT_TOKENIZER, Tokenizer
 
 TYPICAL_INPUT_TOKENS = 1_000
 TYPICAL_OUTPUT_TOKENS = 500
@@ -28,6 +29,7 @@ class Candidate:
         max_output_tokens: the provider's own limit for one reply.
         typical_output_tokens: (mean, 90% quantile) where no forecast is to be had.
         reasoning_tokens: (mean, 90% quantile) of what it thinks before a reply, beside what is forecast.
+        tokenizer: how it cuts text.
         prices: where its price is from: a list and its version, or what was set.
     """
 
@@ -45,6 +47,7 @@ class Candidate:
     typical_output_tokens: tuple[int, int] = (256, 512)
     reasoning_tokens: tuple[int, int] = (0, 0)
     prices: str = ""
+    tokenizer: Tokenizer = DEFAULT_TOKENIZER
 
 
 class Catalog:

@@ -14,11 +14,13 @@ from typing import Literal, NamedTuple
 from gateway.core.catalog import Candidate
 from gateway.core.pricing import affordable_output_tokens, cost, cost_at_most
 from gateway.core.query import Query
-from gateway.core.text_tokens import ceiling_text_tokens, expected_text_tokens
+from gateway.core.text_tokens import Tokenizer, ceiling_text_tokens, expected_text_tokens
 
 EXPECTED_TOKENS_PER_MESSAGE = 4
 CEILING_TOKENS_PER_MESSAGE = 16
 CEILING_TOKENS_PER_REQUEST = 64
+CEILING_TOKENS_OF_TOOLS = 1_024
+"""What a provider may write before tools by itself: 159 to 530 tokens for Claude 3 (Anthropic, "Tool use", pricing)."""
 LARGEST_LAMBDA = 1e9
 """A nanodollar outweighs any quality, where a typical request costs the dearest candidate a dollar or less."""
 
@@ -181,13 +183,13 @@ class _Weighing:
 
     __slots__ = (
         "_cap",
-        "_ceiling_text",
         "_choices",
-        "_expected_text",
         "_factors",
         "_images",
         "_limit",
         "_per_cost",
+        "_query",
+        "_text",
         "_uses_tools",
         "_writes_cache",
     )
@@ -201,20 +203,16 @@ class _Weighing:
         self._writes_cache = query.writes_cache
         self._factors = preference.factors
         self._per_cost = preference.lagrangian / reference_cost if reference_cost else 0.0
-        self._expected_text = expected_text_tokens(query.prompt_bytes) + EXPECTED_TOKENS_PER_MESSAGE * query.messages
-        self._ceiling_text = (
-            ceiling_text_tokens(query.prompt_bytes)
-            + CEILING_TOKENS_PER_MESSAGE * query.messages
-            + CEILING_TOKENS_PER_REQUEST
-        )
+        self._query = query
+        self._text: dict[str, tuple[int, int]] = {}
 
     def assess(self, candidate: Candidate, forecast: CandidateForecast | None, healthy: bool) -> Assessment:
         images = 0
         for image in self._images:
             images += candidate.image_tokens(image.width, image.height, image.detail)
         price, choices, cap = candidate.price, self._choices, self._cap
-        input_ceiling = self._ceiling_text + images
-        expected_input = self._expected_text + images
+        text = self._text.get(candidate.tokenizer.name) or self._text_of(candidate.tokenizer)
+        expected_input, input_ceiling = text[0] + images, text[1] + images
         room = candidate.context_tokens - expected_input
         limit = candidate.max_output_tokens
         if limit > room:
@@ -271,3 +269,16 @@ class _Weighing:
             estimated,
             self._writes_cache,
         )
+
+    def _text_of(self, tokenizer: Tokenizer) -> tuple[int, int]:
+        """Expected and most tokens of the text by this tokenizer: once for all candidates that share it."""
+        query, tools = self._query, self._uses_tools
+        if query.shape is None:
+            expected, most = expected_text_tokens(query.prompt_bytes), ceiling_text_tokens(query.prompt_bytes)
+        else:
+            expected, most = tokenizer.expected(query.shape), tokenizer.ceiling(query.shape)
+        expected += EXPECTED_TOKENS_PER_MESSAGE * query.messages + (tokenizer.tools_prompt if tools else 0)
+        most += CEILING_TOKENS_PER_MESSAGE * query.messages + CEILING_TOKENS_PER_REQUEST
+        most += CEILING_TOKENS_OF_TOOLS if tools else 0
+        self._text[tokenizer.name] = expected, most
+        return expected, most

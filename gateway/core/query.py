@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from gateway.core.text_tokens import TextShape
+
 
 @dataclass(frozen=True, slots=True)
 class QueryImage:
@@ -21,12 +23,14 @@ class Query(NamedTuple):
 
     Attributes:
         text: what is encoded: the last user turn's text.
-        prompt_bytes: UTF-8 bytes of everything that becomes text tokens (messages, tools, schemas).
+        prompt_bytes: UTF-8 bytes of everything that becomes text tokens (messages, tools, schemas), normalised to NFC
+            where that is longer.
         messages: how many messages there are; each adds a few tokens of its own.
         images: every image of the conversation, in order.
         choices: `n`.
         max_output_tokens: the client's own limit, or None.
         writes_cache: whether it asks for the provider's prompt cache (`cache_control`), which some charge for.
+        shape: what characters the text tokens are made of, where it is known.
     """
 
     text: str
@@ -37,3 +41,4 @@ class Query(NamedTuple):
     max_output_tokens: int | None = None
     uses_tools: bool = False
     writes_cache: bool = False
+    shape: TextShape | None = None

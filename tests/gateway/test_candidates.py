@@ -46,3 +46,20 @@ def test_amounts_in_usd_are_read_to_the_nanodollar() -> None:
     price = made(input_usd_per_mtok=0.1, output_usd_per_mtok=0.7, cached_input_usd_per_mtok=0.003).price
     assert (price.input_per_million, price.output_per_million) == (100_000_000, 700_000_000)
     assert price.cached_input_per_million == 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("image_tokens", "tokenizer"),
+    [
+        ("openai_tiles_mini", "openai_o200k"),
+        ("anthropic_patches_large", "anthropic_2026"),
+        ("anthropic_area", "anthropic"),
+        ("gemini_tiles", "gemini"),
+        ("internvl_tiles", "qwen"),
+        ("flat:576", "openai_o200k"),
+    ],
+)
+def test_a_tokenizer_that_is_not_set_follows_from_the_family(image_tokens: str, tokenizer: str) -> None:
+    section = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1, "image_tokens": image_tokens}
+    assert made(**section).tokenizer.name == tokenizer
+    assert made(**section, tokenizer="llama3").tokenizer.name == "llama3"

@@ -80,6 +80,17 @@ def test_every_byte_of_the_prompt_is_counted() -> None:
     audio = len('{"type": "input_audio", "input_audio": {"data": "AAAA"}}')
     expected = 2 * len(words.encode()) + len('"bob"') + audio + len(json.dumps(tools)) + len(json.dumps(schema))
     assert request.query.prompt_bytes == expected
+    assert request.query.shape is not None
+    assert (request.query.shape.han, request.query.shape.four) == (2, 2)
+
+
+def test_asking_for_the_prompt_cache_is_seen_wherever_it_stands() -> None:
+    cached = {**text("hi"), "cache_control": {"type": "ephemeral"}}
+    tool = {"type": "function", "function": {"name": "f"}, "cache_control": {"type": "ephemeral"}}
+    assert parsed(user([cached])).query.writes_cache
+    assert parsed(user("hi"), tools=[tool]).query.writes_cache
+    assert parsed(user("hi"), cache_control={"type": "ephemeral"}).query.writes_cache
+    assert not parsed(user([text("cache_control")]), tools=[{"type": "function"}]).query.writes_cache
 
 
 @pytest.mark.parametrize(

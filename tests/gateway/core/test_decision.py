@@ -22,6 +22,7 @@ from gateway.core.decision import (
 )
 from gateway.core.pricing import Price, affordable_output_tokens, cost
 from gateway.core.query import Query
+from gateway.core.text_tokens import TOKENIZERS, shape_of
 
 from .cases import CAPS, IMAGE, Case, cases
 from .makers import candidate
@@ -273,6 +274,7 @@ def fits(case: Case, one: Candidate, cap: int | None) -> bool:
     high = forecast.output_tokens_high if forecast else 512
     needed = max(1, min(most, round(high)))
     inputs = query.prompt_bytes + (query.prompt_bytes > 0) + 16 * query.messages + 64 + images
+    inputs += 1_024 * query.uses_tools
     if cap is None:
         return True
     affordable = affordable_output_tokens(price, inputs, cap)
@@ -320,3 +322,16 @@ def test_input_that_may_be_written_to_the_cache_is_held_at_that_price() -> None:
     )
     assert 4 * writes.ceiling == 5 * plain.ceiling
     assert writes.estimated_cost == plain.estimated_cost
+
+
+def test_text_is_counted_by_each_candidates_own_tokenizer() -> None:
+    """The same Chinese text; and Claude is told of tools in words of its own, which are billed."""
+    text = "请看这张图表,说明第三季度的收入比第二季度增加了多少。" * 10
+    query = Query("", len(text.encode()), 1, shape=shape_of([text]))
+    pool = tuple(candidate(name, tokenizer=TOKENIZERS[name]) for name in ("openai_cl100k", "qwen", "anthropic"))
+    gpt, qwen, claude = Case(query, pool, None, 1, frozenset()).decide().choices
+    assert qwen.input_tokens < gpt.input_tokens < claude.input_tokens
+    assert qwen.input_ceiling == gpt.input_ceiling < claude.input_ceiling
+    with_tools = Case(query._replace(uses_tools=True), pool, None, 1, frozenset()).decide().choices
+    assert [row.input_tokens for row in with_tools] == [gpt.input_tokens, qwen.input_tokens, claude.input_tokens + 346]
+    assert with_tools[0].input_ceiling == gpt.input_ceiling + 1_024
