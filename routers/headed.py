@@ -148,10 +148,14 @@ class Headed:
         candidates, dims, settings = tuple(header["candidates"]), header["view_dims"], header["hyper_parameters"]
         of_head = {name.removeprefix(_HEAD): array for name, array in arrays.items() if name.startswith(_HEAD)}
         width = len(candidates)
+        head = self.head.restore(settings, of_head, dims)
+        known = head.quality({name: np.zeros((0, dimension), dtype=np.float32) for name, dimension in dims.items()})
+        if known.shape[1] != width:
+            raise ValueError(f"the head knows {known.shape[1]} candidates, not {width}")
         return HeadedRouter(
             algorithm=self.algorithm,
             candidates=candidates,
-            head=self.head.restore(settings, of_head, dims),
+            head=head,
             calibration=Calibration.restore(arrays, width),
             beside=Beside(
                 composed=Composed.restore(arrays, dims, width + LEVERAGE_AXES),

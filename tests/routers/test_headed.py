@@ -119,3 +119,15 @@ def test_table_that_cannot_teach_is_refused(tmp_path: Path) -> None:
         Headed(Sloped).fit(replace(table, output_tokens=np.full_like(table.score, np.nan)), views)
     with pytest.raises(TableError, match="one group"):
         Headed(Sloped).fit(replace(table, groups=("g",) * len(table)), views)
+
+
+def test_head_of_other_candidates_is_refused() -> None:
+    router = fitted()
+    header = {
+        "candidates": ["a", "b"],
+        "view_dims": dict(router.view_dims),
+        "hyper_parameters": {},
+        "encoder": {"digest": ""},
+    }
+    with pytest.raises(ValueError, match="knows 4 candidates, not 2"):
+        Headed(Sloped).restore(header, router.arrays(), "")
