@@ -1,0 +1,115 @@
+"""What pacing is told and what it tells: its settings, where a window stands, and the pace it is given."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from gateway.core.decision import LARGEST_LAMBDA
+
+Saturation = Literal["", "ample", "short"]
+"""`ample`: the plan pays for the best quality throughout. `short`: not even the cheapest choices fit it."""
+
+
+class Standing(NamedTuple):
+    """Where one window stands in the ledger (nanodollars, seconds since the epoch).
+
+    Its name stays the same from one period to the next. `ends_at` is None for a budget without end, which cannot be
+    paced. A rolling window spans the time up to now (`starts_at` is now less its length) and is paced at its limit
+    over its length.
+    """
+
+    name: str
+    limit: int
+    spent: int
+    held: int
+    starts_at: float
+    ends_at: float | None
+    is_rolling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PacingSettings:
+    """How a tenant's spend is paced.
+
+    Attributes:
+        learns_shape: plan by the learned hour-of-week shape of traffic; evenly over time otherwise.
+        burst: spend may run ahead of the plan by at most this share of the window's limit.
+        least: the lambda when money is ample: what a tenant thinks quality is worth in any case.
+        start: the lambda before the first solve.
+        processes: how many gateway processes spend from the same windows, as a first guess; it is then learned.
+        resolve_s: seconds between two solves; sooner after `resolve_requests`, never under `resolve_least_s`.
+        least_rows: recent requests below which lambda stays as it started.
+        rows: recent requests that are solved on; `kept_rows` of them outlive a restart.
+        row_gap_s: least time between two of them, so that a burst neither fills them all nor costs much.
+        feedback_requests: over how many requests the feedback factor forgets.
+        feedback_range: it stays within this many times its start, up and down.
+    """
+
+    learns_shape: bool = True
+    burst: float = 0.05
+    least: float = 0.0
+    start: float = 1.0
+    processes: int = 1
+    resolve_s: float = 2.0
+    resolve_requests: int = 64
+    resolve_least_s: float = 0.25
+    least_rows: int = 8
+    rows: int = 256
+    kept_rows: int = 64
+    row_gap_s: float = 0.05
+    feedback_requests: float = 500.0
+    feedback_range: float = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What pacing makes of one window: for `/v1/usage`, metrics and `X-Route-Reason`. Nanodollars, seconds.
+
+    Attributes:
+        lagrangian: the lambda that this window asks for.
+        plan_to_date: what was meant to be spent by now; None for a window without end.
+        burn_per_hour: recent spend.
+        exhausted_at: when the money is gone if spend goes on like this and traffic as planned; None if it lasts.
+        expected_requests: arrivals at this process until the end.
+        feedback: planned over actual spend: below 1, requests cost more than forecast.
+        is_frozen: whether refusals kept the feedback as it was.
+        is_capped: whether the burst cap, not the plan, set lambda.
+    """
+
+    window: str
+    lagrangian: float
+    limit: int
+    spent: int
+    plan_to_date: int | None
+    burn_per_hour: float
+    exhausted_at: float | None
+    expected_requests: float = 0.0
+    feedback: float = 1.0
+    saturated: Saturation = ""
+    is_frozen: bool = False
+    is_capped: bool = False
+
+    @property
+    def label(self) -> str:
+        """For `X-Route-Reason`: `pace=0.42@tenant/day`, with what stands out of the ordinary."""
+        marks = (self.saturated, "burst" if self.is_capped else "", "frozen" if self.is_frozen else "")
+        return ":".join([f"pace={self.lagrangian:.4g}@{self.window}", *filter(None, marks)])
+
+
+def scale_of(quality_weight: float) -> float:
+    """What a request's quality weight makes of the paced lambda: times (1 - w) / w.
+
+    0.5 is neutral; 1 is 0 (only quality counts); 0 is infinite (only price counts, whatever the pace).
+    """
+    if quality_weight <= 0:
+        return math.inf
+    return (1 - quality_weight) / quality_weight
+
+
+def scaled(lagrangian: float, scale: float) -> float:
+    """The lambda of a request; a scale of infinity is the largest lambda even where the paced one is 0."""
+    if math.isinf(scale):
+        return LARGEST_LAMBDA
+    return min(lagrangian * scale, LARGEST_LAMBDA)

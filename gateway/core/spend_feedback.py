@@ -1,0 +1,94 @@
+"""How a window's spend compares with what was expected of it: the factor that corrects pacing, and the burn rate.
+
+The factor compares what the ledger says was spent with what the choices made were expected to cost. It does not
+depend on lambda or on the plan, so it cannot wind up while lambda stands at an end of its range; while the ledger
+refuses requests it is not learned from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.core.pace import Standing
+from gateway.core.spend_plan import HOUR_S
+
+BURN_S = 3600.0
+"""The burn rate is of about this long."""
+BURN_LEAST_S = 60.0
+
+SURE_REQUESTS = 20.0
+"""So many requests weigh as much as the first guess."""
+
+
+@dataclass(slots=True)
+class Interval:
+    """What came between two solves: requests that arrived, and those that ended with what they cost (nanodollars)."""
+
+    arrived: int = 0
+    finished: int = 0
+    expected: int = 0
+    charged: int = 0
+    has_refusals: bool = False
+
+
+class SpendFeedback:
+    """Watches one window. `first` is the ratio to begin with: how many processes spend from it."""
+
+    __slots__ = ("_burn_s", "_burnt", "_expected", "_first", "_forget", "_range", "_requests", "_seen", "_spent")
+
+    def __init__(self, first: float, forget_requests: float, largest_change: float) -> None:
+        self._first, self._forget, self._range = first, forget_requests, largest_change
+        self._spent = self._expected = self._requests = 0.0
+        self._burnt = self._burn_s = 0.0
+        self._seen: tuple[float, int] | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Actual over expected spend."""
+        if self._expected <= 0:
+            return self._first
+        guess = SURE_REQUESTS * self._expected / self._requests
+        ratio = (self._spent + guess * self._first) / (self._expected + guess)
+        return min(max(ratio, self._first / self._range), self._first * self._range)
+
+    @property
+    def burn_per_hour(self) -> float:
+        """Nanodollars an hour, of late."""
+        return self._burnt / max(self._burn_s, BURN_LEAST_S) * HOUR_S
+
+    def note(self, standing: Standing, interval: Interval, seconds: float) -> None:
+        """Take what was spent since the last call, `seconds` ago."""
+        spent = self._spent_since(standing, interval)
+        if spent is None:
+            return
+        kept = math.exp(-seconds / BURN_S)
+        self._burnt = self._burnt * kept + spent
+        self._burn_s = self._burn_s * kept + seconds
+        if interval.has_refusals:
+            return
+        kept = math.exp(-interval.finished / self._forget)
+        self._spent = self._spent * kept + spent
+        self._expected = self._expected * kept + interval.expected
+        self._requests = self._requests * kept + interval.finished
+
+    def state(self) -> list[float]:
+        """The sums, fit for JSON."""
+        return [self._spent, self._expected, self._requests]
+
+    def restore(self, state: Sequence[float]) -> None:
+        """Take the sums of a `state()`. Raises TypeError or ValueError where they are none."""
+        spent, expected, requests = map(float, state)
+        if not (spent >= 0 and expected >= 0 and requests >= 0 and (expected == 0 or requests > 0)):
+            raise ValueError(f"no sums of spend: {state!r}")
+        self._spent, self._expected, self._requests = spent, expected, requests
+
+    def _spent_since(self, standing: Standing, interval: Interval) -> float | None:
+        """None where it cannot be told: at first sight, and when a new period began meanwhile."""
+        if standing.is_rolling:  # its spend falls as old requests leave it
+            return interval.charged * self._first
+        before, self._seen = self._seen, (standing.starts_at, standing.spent)
+        if before is None or before[0] != standing.starts_at:
+            return None
+        return max(standing.spent - before[1], 0)
