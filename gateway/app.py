@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ from gateway.providers.openai import Endpoint, OpenAIProvider
 from gateway.remote_images import RemoteImages
 from gateway.settings import EncoderSettings, ProviderSettings, Settings, TenantSettings, secret_from
 from gateway.stores.base import BudgetStore, StoreError
+from gateway.stores.leased import LeasedStore, LeaseOptions
 from gateway.stores.redis import RedisOptions, RedisStore
 from gateway.stores.sqlite import SqliteStore
 from gateway.telemetry.logs import RequestLog
@@ -48,6 +50,7 @@ from routers.base import Router
 
 MEBIBYTE = 1024 * 1024
 _log = logging.getLogger("loupe")
+STORE_ERRORS_EVERY_S = 60.0
 
 
 class Gateway:
@@ -72,6 +75,7 @@ class Gateway:
         self._rest = RestRoutes(self._tenants, settings.policies, self._metrics)
         self._rest_app = self._rest.mount()
         self._chat: ChatRoutes | None = None
+        self._store_errors_said: dict[str, float] = {}
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and self._chat is not None:
@@ -158,11 +162,22 @@ class Gateway:
         if section.kind == "sqlite":
             return embedded
         options = RedisOptions(secret_from(section.redis_url_env), limit_s=section.redis_limit_ms / 1e3)
-        store = RedisStore(options, time.time)
+        store = RedisStore(options, time.time, _log.warning)
         await store.open()
         stack.push_async_callback(store.close)
         self._metrics.watch("loupe_unsettled", "Settlements that Redis has not confirmed", lambda: store.unsettled)
-        return store
+        if section.when_gone == "closed":
+            return store
+        lease = LeaseOptions(_nanodollars(section.local_lease_usd), uuid.uuid4().hex)
+        leased = LeasedStore(store, time.time, lease, _log.warning)
+        await leased.open()
+        stack.push_async_callback(leased.close)
+        self._metrics.watch(
+            "loupe_local_leases_usd",
+            "What this process sets aside of all budgets, to go on without the ledger",
+            lambda: leased.set_aside / NANODOLLARS,
+        )
+        return leased
 
     def _load_networks(self) -> tuple[Encoder, Router]:
         """The encoder and the router trained for it. Raises ConfigError when they do not fit."""
@@ -187,9 +202,16 @@ class Gateway:
     def _report(self, where: str, error: BaseException) -> None:
         """An error inside Loupe that must not fail a request: counted, and logged with its trace.
 
-        An input that cannot be encoded is the client's doing: any number of them may come, so it is one line.
+        An input that cannot be encoded is the client's doing: any number of them may come, so it is one line. A store
+        that is out of order is so for every request: it is said now and then.
         """
         self._metrics.internal_error(where)
+        if isinstance(error, StoreError):
+            now = time.monotonic()
+            if now - self._store_errors_said.get(where, -STORE_ERRORS_EVERY_S) >= STORE_ERRORS_EVERY_S:
+                self._store_errors_said[where] = now
+                _log.warning("%s: %s", where, error)
+            return
         if isinstance(error, EncodeError):
             _log.warning("%s: %s", where, error)
             return

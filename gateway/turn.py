@@ -37,6 +37,7 @@ class Turn:
         self.held = 0
         self.remaining: int | None = None
         self.exceeded: tuple[str, ...] = ()
+        self.enforced_locally = False
         self.cost_before = 0
         self.holds = 0
         self.attempts: list[Attempt] = []
@@ -54,6 +55,7 @@ class Turn:
     def chosen(self, choice: Assessment, granted: Granted) -> None:
         self.choice, self.held, self.remaining = choice, granted.amount, granted.remaining
         self.exceeded = tuple([key.partition("/")[2] for key in granted.exceeded])
+        self.enforced_locally = granted.local
         self.cost_before = self.cost
 
     def hold(self, choice: Assessment, bounds: tuple[int, int], lease_s: float) -> Hold:
@@ -92,6 +94,8 @@ class Turn:
         if self.remaining is not None:
             left = self.remaining + (0 if exact_cost is None else self.held - (exact_cost - self.cost_before))
             found.append((b"x-budget-remaining", to_usd(max(left, 0)).encode()))
+        if self.enforced_locally:
+            found.append((b"x-budget-enforcement", b"local"))
         if self.exceeded:
             found.append((b"x-budget-exceeded", ",".join(self.exceeded).encode()))
         return found

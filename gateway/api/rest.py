@@ -16,7 +16,8 @@ from gateway.core.hold import Balance
 from gateway.core.money import NANODOLLARS
 from gateway.core.tenant import Tenant, Tenants
 from gateway.errors import NotFound, RequestError
-from gateway.stores.base import BudgetStore
+from gateway.refusals import store_unavailable
+from gateway.stores.base import BudgetStore, StoreError
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 
 CREATED = 1_767_225_600
@@ -42,6 +43,7 @@ class RestRoutes:
         app.add_api_route("/metrics", self.metrics, methods=["GET"])
         app.add_exception_handler(HTTPException, _http_error)
         app.add_exception_handler(RequestError, _request_error)
+        app.add_exception_handler(StoreError, _store_error)
         return app
 
     async def models(self, request: Request) -> dict[str, Any]:
@@ -123,6 +125,10 @@ async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
     return _shaped(error.status_code, str(error.detail), "invalid_request_error", code, None, error.headers)
+
+
+async def _store_error(request: Request, _: Exception) -> Response:
+    return await _request_error(request, store_unavailable())
 
 
 async def _request_error(_: Request, error: Exception) -> Response:

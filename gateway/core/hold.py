@@ -36,11 +36,13 @@ class Granted:
         amount: nanodollars.
         remaining: nanodollars that are left in the tightest hard window after it (None: there is none).
         exceeded: keys of soft windows that are over their limit with it.
+        local: whether it was granted without the ledger, out of what was set aside before.
     """
 
     amount: int
     remaining: int | None
     exceeded: tuple[str, ...] = ()
+    local: bool = False
 
 
 @dataclass(frozen=True, slots=True)

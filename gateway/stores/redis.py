@@ -46,10 +46,16 @@ class RedisOptions:
 
 
 class RedisStore:
-    """Implements `BudgetStore`. `clock` gives seconds since the epoch; machines that share a Redis share the time."""
+    """Implements `BudgetStore`. `clock` gives seconds since the epoch; machines that share a Redis share the time.
+    `announce` is told once when Redis goes and once when it is back.
+    """
 
-    def __init__(self, options: RedisOptions, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, options: RedisOptions, clock: Callable[[], float], announce: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._options = options
+        self._announce = announce
+        self._gone = False
         self._clock = clock
         self._breaker = Breaker(options.failures, options.rest_s)
         self._script = files("gateway.stores").joinpath("redis_ledger.lua").read_text(encoding="utf-8")
@@ -223,9 +229,16 @@ class RedisStore:
             async with asyncio.timeout(self._options.limit_s):
                 answer = await ask()
         except (RedisError, OSError, TimeoutError) as error:
-            self._breaker.failed(time.monotonic())
-            raise _NoAnswer(f"Redis does not answer: {error or type(error).__name__}") from error
+            now = time.monotonic()
+            self._breaker.failed(now)
+            if not self._gone and not self._breaker.allows(now):
+                self._gone = True
+                self._announce(f"Redis does not answer: {str(error) or type(error).__name__}")
+            raise _NoAnswer(f"Redis does not answer: {str(error) or type(error).__name__}") from error
         self._breaker.succeeded()
+        if self._gone:
+            self._gone = False
+            self._announce("Redis answers again")
         return answer
 
     def _parts(self, window: Window) -> list[str]:

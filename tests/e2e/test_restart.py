@@ -22,8 +22,8 @@ from .site import Site, charge, settings_for
 pytestmark = pytest.mark.slow
 
 LIMITS = {"connect_s": 1, "first_byte_s": 2, "idle_s": 2, "total_s": 3}
-LEASE_S = 1 + 2 + 3 + 60
-"""What a provider may take in all, and the margin on top."""
+LEASE_S = 60
+"""`store.lease_s` as it is when nothing is said."""
 
 
 @pytest.fixture

@@ -1,0 +1,202 @@
+"""Serving on while the ledger is away, within what was set aside for that beforehand.
+
+Each process holds a little of every budget that it sees used: a hold like any other, made while the ledger answered.
+While it does not, requests are granted out of that, and once it is back what was spent of it is settled. So nothing is
+ever overspent: what it costs is that so much of a budget is out of reach of the others (`set_aside` says how much), and
+that a process that dies is charged its lease in full. Rates (requests, tokens) and soft budgets rest meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from gateway.core.budget import Window
+from gateway.core.hold import Balance, Granted, Hold, Refused
+from gateway.stores.base import BudgetStore, StoreError
+
+TEND_S = 1.0
+LEASE_S = 3_600.0
+UNUSED_S = 600.0
+"""A budget that nobody used for so long is given its lease back."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseOptions:
+    """`amount`: nanodollars of each budget. `name` tells this process from all others, for ever."""
+
+    amount: int
+    name: str
+    tend_s: float = TEND_S
+
+
+@dataclass(slots=True)
+class _Lease:
+    hold: Hold
+    amount: int
+    used_at: float
+    spent: int = 0
+    local: dict[str, int] = field(default_factory=dict)
+    """Holds granted out of it -> their amounts."""
+
+    @property
+    def left(self) -> int:
+        return self.amount - self.spent - sum(self.local.values())
+
+
+class LeasedStore:
+    """Implements `BudgetStore` over another one. `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        inner: BudgetStore,
+        clock: Callable[[], float],
+        options: LeaseOptions,
+        announce: Callable[[str], None],
+    ) -> None:
+        self._inner = inner
+        self._clock = clock
+        self._options = options
+        self._announce = announce
+        self._leases: dict[tuple[str, ...], _Lease] = {}
+        self._wanted: dict[tuple[str, ...], Hold] = {}
+        self._made = 0
+        self._away = False
+        self._tending: asyncio.Task[None] | None = None
+
+    @property
+    def set_aside(self) -> int:
+        """Nanodollars of all budgets that this process holds for itself."""
+        return sum(lease.amount for lease in self._leases.values())
+
+    async def open(self) -> None:
+        self._tending = asyncio.ensure_future(self._tend_for_ever())
+
+    async def close(self) -> None:
+        """Give back what is left of the leases."""
+        if self._tending is not None:
+            self._tending.cancel()
+            await asyncio.gather(self._tending, return_exceptions=True)
+        for windows in list(self._leases):
+            await self._give_back(windows)
+
+    async def reserve(self, hold: Hold) -> Granted | Refused:
+        try:
+            answer = await self._inner.reserve(hold)
+        except StoreError as error:
+            return self._reserve_locally(hold, error)
+        self._returned()
+        windows = _money(hold.windows)
+        if windows and isinstance(answer, Granted):
+            key = _names(windows)
+            if key in self._leases:
+                self._leases[key].used_at = self._clock()
+            else:
+                self._wanted[key] = replace(hold, windows=windows)
+        return answer
+
+    async def settle(self, hold_id: str, charge: int, tokens: int = 0) -> bool:
+        for lease in self._leases.values():
+            if hold_id in lease.local:
+                del lease.local[hold_id]
+                lease.spent += charge
+                lease.used_at = self._clock()
+                return True
+        return await self._inner.settle(hold_id, charge, tokens)
+
+    async def renew(self, hold_ids: Sequence[str], lease_s: float) -> None:
+        local = {hold_id for lease in self._leases.values() for hold_id in lease.local}
+        await self._inner.renew([hold_id for hold_id in hold_ids if hold_id not in local], lease_s)
+
+    async def balances(self, windows: Sequence[Window]) -> list[Balance]:
+        """Where the windows stand. Raises StoreError while the ledger is away; asked for none, there are leases."""
+        try:
+            return await self._inner.balances(windows)
+        except StoreError:
+            if not windows and self._leases:
+                return []
+            raise
+
+    async def tend(self) -> None:
+        """Take leases that are wanted, settle what was spent, renew what stands: as far as the ledger answers."""
+        try:
+            await self._inner.balances(())
+        except StoreError:
+            return
+        self._returned()
+        for key, hold in list(self._wanted.items()):
+            self._wanted.pop(key, None)
+            await self._take(key, hold.windows)
+        for key, lease in list(self._leases.items()):
+            await self._tend_one(key, lease)
+
+    async def _tend_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._options.tend_s)
+            try:
+                await self.tend()
+            except StoreError:
+                continue  # it went away again; there is another time
+
+    async def _tend_one(self, key: tuple[str, ...], lease: _Lease) -> None:
+        now = self._clock()
+        over = any(window.ends_at is not None and window.ends_at <= now for window in lease.hold.windows)
+        unused = now - lease.used_at > UNUSED_S
+        if lease.local:  # requests that were granted out of it are under way
+            await self._inner.renew([lease.hold.id], LEASE_S)
+        elif lease.spent or over or unused:
+            await self._give_back(key)
+            if not (over or unused):
+                await self._take(key, lease.hold.windows)
+        else:
+            await self._inner.renew([lease.hold.id], LEASE_S)
+
+    async def _take(self, key: tuple[str, ...], windows: tuple[Window, ...]) -> None:
+        self._made += 1
+        tenant = windows[0].key.partition("/")[0]
+        name = f"{tenant}/lease.{self._options.name}.{self._made}"
+        hold = Hold(name, windows, self._options.amount, 1, LEASE_S, requests=0)
+        answer = await self._inner.reserve(hold)
+        if isinstance(answer, Granted):
+            self._leases[key] = _Lease(hold, answer.amount, self._clock())
+
+    async def _give_back(self, key: tuple[str, ...]) -> None:
+        lease = self._leases.pop(key)
+        spent = lease.spent + sum(lease.local.values())  # at the end of the process: what is under way, in full
+        if not await self._inner.settle(lease.hold.id, spent):
+            self._announce(
+                f"a local lease of {lease.amount} nanodollars ended while the ledger was away, charged whole"
+            )
+
+    def _reserve_locally(self, hold: Hold, error: StoreError) -> Granted:
+        windows = _money(hold.windows)
+        if not windows:
+            self._left(error)
+            return Granted(hold.ceiling, None, local=True)
+        lease = self._leases.get(_names(windows))
+        if lease is None or (lease.left < hold.floor and hold.ceiling > 0):
+            raise error
+        self._left(error)
+        amount = min(hold.ceiling, lease.left)
+        lease.local[hold.id] = amount
+        lease.used_at = self._clock()
+        return Granted(amount, lease.left, local=True)
+
+    def _left(self, error: StoreError) -> None:
+        if not self._away:
+            self._away = True
+            self._announce(f"budgets are enforced locally, within {self.set_aside} nanodollars: {error}")
+
+    def _returned(self) -> None:
+        if self._away:
+            self._away = False
+            self._announce("budgets are enforced by the ledger again")
+
+
+def _money(windows: Sequence[Window]) -> tuple[Window, ...]:
+    return tuple(window for window in windows if window.unit == "usd" and not window.soft)
+
+
+def _names(windows: Sequence[Window]) -> tuple[str, ...]:
+    return tuple(window.key for window in windows)

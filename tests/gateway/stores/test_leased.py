@@ -1,0 +1,235 @@
+"""Going on without the ledger: within the lease, never beyond it, and settled to the nanodollar afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from gateway.core.budget import Window
+from gateway.core.hold import Granted, Refused
+from gateway.stores.base import StoreError
+from gateway.stores.leased import LEASE_S, UNUSED_S, LeasedStore, LeaseOptions
+from gateway.stores.memory import Memory, MemoryStore
+from tests.checks.store_checks import DAY, MONTH, NEXT_DAY, STORE_CHECKS, Check, Clock, hold, stands
+
+LEASE = 200
+
+
+class Flighty(MemoryStore):
+    """A ledger that can be away."""
+
+    away = False
+
+    def _ready(self, amount: int) -> None:
+        if self.away:
+            raise StoreError("away")
+        super()._ready(amount)
+
+
+class Place:
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.memory = Memory()
+        self.inner = Flighty(self.clock, self.memory)
+        self.said: list[str] = []
+        self.opened = 0
+
+    async def open(self) -> LeasedStore:
+        self.opened += 1
+        options = LeaseOptions(LEASE, f"process{self.opened}")
+        return Whole(Closing(self.clock, self.memory, self.inner), self.clock, options, self.said.append)
+
+    async def ready(self) -> LeasedStore:
+        """A store with a lease on the day's budget."""
+        store = await self.open()
+        await store.reserve(hold("first", 300))
+        await store.settle("first", 100)
+        await store.tend()
+        return store
+
+
+class Whole(LeasedStore):
+    """Closes the ledger with itself."""
+
+    async def close(self) -> None:
+        await super().close()
+        if isinstance(self._inner, MemoryStore):
+            await self._inner.close()
+
+
+class Closing(MemoryStore):
+    """The same ledger, for one store that closes it."""
+
+    def __init__(self, clock: Clock, memory: Memory, inner: Flighty) -> None:
+        super().__init__(clock, memory)
+        self._inner = inner
+
+    def _ready(self, amount: int) -> None:
+        if self._inner.away:
+            raise StoreError("away")
+        super()._ready(amount)
+
+
+def lease_of(place: Place) -> int:
+    return sum(s.amount for name, s in place.memory.holds.items() if "/lease." in name and not s.settled)
+
+
+def test_what_is_set_aside_is_a_hold_like_any_other() -> None:
+    async def case() -> None:
+        place = Place()
+        store = await place.ready()
+        assert store.set_aside == LEASE == lease_of(place)
+        assert await stands(place.inner) == [(100, LEASE)]
+        assert await store.reserve(hold("rest", 1_000)) == Refused(DAY, 700, LEASE)
+        await store.close()
+        assert await stands(place.inner) == [(100, 0)]
+
+    asyncio.run(case())
+
+
+def test_requests_are_granted_out_of_the_lease_and_no_further() -> None:
+    async def case() -> None:
+        place = Place()
+        store = await place.ready()
+        place.inner.away = True
+        assert await store.reserve(hold("a", 150)) == Granted(150, 50, local=True)
+        assert await store.reserve(hold("b", 150, 10)) == Granted(50, 0, local=True)
+        with pytest.raises(StoreError):
+            await store.reserve(hold("c", 1))
+        assert await store.settle("a", 60) is True
+        assert await store.reserve(hold("d", 90)) == Granted(90, 0, local=True)
+        for name, charge in (("b", 50), ("d", 80)):
+            await store.settle(name, charge)
+        place.inner.away = False
+        await store.tend()
+        assert await stands(place.inner) == [(100 + 60 + 50 + 80, LEASE)]
+        await store.close()
+        assert await stands(place.inner) == [(290, 0)]
+        assert [line.partition(":")[0] for line in place.said] == [
+            "budgets are enforced locally, within 200 nanodollars",
+            "budgets are enforced by the ledger again",
+        ]
+
+    asyncio.run(case())
+
+
+def test_a_budget_without_a_lease_is_closed() -> None:
+    async def case() -> None:
+        place = Place()
+        store = await place.ready()
+        place.inner.away = True
+        for windows in ((NEXT_DAY,), (DAY, MONTH)):
+            with pytest.raises(StoreError):
+                await store.reserve(hold("h", 1, None, *windows))
+        assert place.said == []
+
+    asyncio.run(case())
+
+
+def test_what_counts_no_money_goes_on() -> None:
+    async def case() -> None:
+        place = Place()
+        store = await place.ready()
+        place.inner.away = True
+        rate = Window("acme/r", 0, 0.0, 60.0, "requests")
+        soft = replace(DAY, key="acme/soft", limit=0, soft=True)
+        assert await store.reserve(hold("h", 5, None, rate, soft)) == Granted(5, None, local=True)
+        assert await store.reserve(hold("free", 0, 0, DAY, rate)) == Granted(0, LEASE, local=True)
+
+    asyncio.run(case())
+
+
+def test_a_request_under_way_keeps_its_lease_until_it_is_settled() -> None:
+    async def case() -> None:
+        place = Place()
+        store = await place.ready()
+        place.inner.away = True
+        await store.reserve(hold("long", 150))
+        place.inner.away = False
+        await store.tend()
+        place.clock.now += LEASE_S - 1
+        await store.tend()
+        place.clock.now += LEASE_S - 1
+        await store.renew(["long"], 60)
+        assert await stands(place.inner) == [(100, LEASE)]
+        assert await store.settle("long", 120) is True
+        await store.tend()
+        assert await stands(place.inner) == [(220, LEASE)]
+
+    asyncio.run(case())
+
+
+def test_a_lease_that_ran_out_is_charged_whole_and_said() -> None:
+    async def case() -> None:
+        place = Place()
+        store = await place.ready()
+        place.inner.away = True
+        await store.reserve(hold("a", 50))
+        await store.settle("a", 50)
+        place.clock.now += LEASE_S + 1
+        place.inner.away = False
+        await store.tend()
+        spent = (await stands(place.inner))[0][0]
+        assert spent == 100 + LEASE
+        assert any("charged whole" in line for line in place.said)
+
+    asyncio.run(case())
+
+
+def test_a_lease_of_a_budget_that_nobody_uses_is_given_back() -> None:
+    async def case() -> None:
+        place = Place()
+        store = await place.ready()
+        place.clock.now += UNUSED_S + 1
+        await store.tend()
+        assert store.set_aside == 0
+        assert await stands(place.inner) == [(100, 0)]
+
+    asyncio.run(case())
+
+
+def test_two_processes_never_spend_more_than_the_budget() -> None:
+    async def case() -> None:
+        place = Place()
+        stores = [await place.ready(), await place.open()]
+        await stores[1].reserve(hold("second", 300))
+        await stores[1].settle("second", 300)
+        await stores[1].tend()
+        place.inner.away = True
+        granted = 0
+        for number, store in enumerate(stores * 20):
+            try:
+                answer = await store.reserve(hold(f"h{number}", 60, 1))
+            except StoreError:
+                continue
+            assert isinstance(answer, Granted)
+            granted += answer.amount
+            await store.settle(f"h{number}", answer.amount)
+        assert granted == 2 * LEASE
+        place.inner.away = False
+        for store in stores:
+            await store.close()
+        assert await stands(place.inner) == [(100 + 300 + granted, 0)]
+
+    asyncio.run(case())
+
+
+def test_who_asks_whether_it_is_ready_is_told_so_while_there_is_a_lease() -> None:
+    async def case() -> None:
+        place = Place()
+        bare, leased = await place.open(), await place.ready()
+        place.inner.away = True
+        with pytest.raises(StoreError):
+            await bare.balances(())
+        assert await leased.balances(()) == []
+        with pytest.raises(StoreError):
+            await leased.balances((DAY,))
+
+    asyncio.run(case())
+
+
+@pytest.mark.parametrize("check", STORE_CHECKS, ids=lambda check: check.__name__)
+def test_while_the_ledger_answers_it_obeys_as_any_store(check: Check) -> None:
+    asyncio.run(check(Place()))
