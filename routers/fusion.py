@@ -104,10 +104,7 @@ def _fit_block(name: str, rows: Floats, options: FusionOptions, *, crosses: bool
         return Block(name, np.zeros(rows.shape[1]), np.zeros((rows.shape[1], 0)), np.zeros((rows.shape[1], 0)))
     mean = present.mean(axis=0)
     centred = present - mean
-    spread, axes = np.linalg.eigh(centred.T @ centred / len(present))
-    spread, axes = np.sqrt(np.maximum(spread[::-1], 0.0)), axes[:, ::-1]
-    kept = spread > 1e-6 * max(spread[0], 1e-12)
-    spread, axes = spread[kept], axes[:, kept]
+    spread, axes = _principal(centred)
     width = min(options.products, len(spread)) if crosses else 0
     crossing = axes[:, :width] / spread[:width]
     if rows.shape[1] > options.wide:
@@ -115,6 +112,19 @@ def _fit_block(name: str, rows: Floats, options: FusionOptions, *, crosses: bool
     else:
         axes = np.eye(rows.shape[1])
     return Block(name, mean, axes / _root_mean_square(centred @ axes), crossing)
+
+
+def _principal(centred: Floats) -> tuple[Floats, Floats]:
+    """Standard deviations, falling, and axes of rows [n, D]; from the smaller of the two Gram matrices."""
+    rows, width = centred.shape
+    if rows < width:
+        values, turned = np.linalg.eigh(centred @ centred.T / rows)
+        axes = centred.T @ (turned / np.sqrt(rows * np.maximum(values, 1e-300)))
+    else:
+        values, axes = np.linalg.eigh(centred.T @ centred / rows)
+    spread, axes = np.sqrt(np.maximum(values[::-1], 0.0)), axes[:, ::-1]
+    kept = spread > 1e-6 * max(spread[0], 1e-12)
+    return spread[kept], axes[:, kept]
 
 
 def _centre(rows: Vectors, mean: Floats) -> Floats:
