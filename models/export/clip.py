@@ -113,9 +113,11 @@ class ImageTower(torch.nn.Module):
         patches = visual.conv1(inputs).flatten(2).transpose(1, 2)
         first = visual.class_embedding + torch.zeros_like(patches[:, :1])
         hidden = visual.ln_pre(torch.cat([first, patches], dim=1) + visual.positional_embedding)
-        for block in visual.transformer.resblocks:
-            hidden = _through(block, hidden, None)
-        return normalize(visual.ln_post(hidden[:, 0]) @ visual.proj, dim=-1)
+        *blocks, last = visual.transformer.resblocks
+        for block in blocks:
+            hidden = _through(block, hidden, hidden, None)
+        pooled = _through(last, hidden[:, :1], hidden, None)
+        return normalize(visual.ln_post(pooled[:, 0]) @ visual.proj, dim=-1)
 
 
 class TextTower(torch.nn.Module):
@@ -131,28 +133,37 @@ class TextTower(torch.nn.Module):
         clip = self.clip
         length = ids.shape[1]
         hidden = clip.token_embedding(ids) + clip.positional_embedding[:length]
-        for block in clip.transformer.resblocks:
-            hidden = _through(block, hidden, clip.attn_mask[:length, :length])
-        hidden = clip.ln_final(hidden)
-        # The end token has the highest id.
-        pooled = hidden[torch.arange(hidden.shape[0]), ids.argmax(dim=-1)]
-        return normalize(pooled @ clip.text_projection, dim=-1)
+        mask = clip.attn_mask[:length, :length]
+        *blocks, last = clip.transformer.resblocks
+        for block in blocks:
+            hidden = _through(block, hidden, hidden, mask)
+        end = ids.argmax(dim=-1)  # the end token has the highest id
+        marked = hidden[torch.arange(hidden.shape[0]), end].unsqueeze(1)
+        pooled = _through(last, marked, hidden, mask[end][:, None, None])
+        return normalize(clip.ln_final(pooled[:, 0]) @ clip.text_projection, dim=-1)
 
 
-def _through(block: torch.nn.Module, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """One transformer block of open_clip, with shapes that stay open when it is traced."""
+def _through(
+    block: torch.nn.Module, rows: torch.Tensor, hidden: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """What one transformer block of open_clip makes of `rows`, which attend to all of `hidden`.
+
+    In the last block only the row that is pooled is wanted, which saves most of it. Shapes stay open when it is traced.
+    """
     attention = block.attn
-    inputs = block.ln_1(hidden)
+    weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
+    asking = block.ln_1(rows)
+    asked = asking if rows is hidden else block.ln_1(hidden)
     query, key, value = (
         linear(inputs, weight, bias).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
-        for weight, bias in zip(attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3), strict=True)
+        for inputs, weight, bias in zip((asking, asked, asked), weights, biases, strict=True)
     )
     scores = query @ key.transpose(-1, -2) * attention.head_dim**-0.5
     if mask is not None:
         scores = scores + mask
     mixed = (scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)
-    hidden = hidden + block.ls_1(attention.out_proj(mixed))
-    return hidden + block.ls_2(block.mlp(block.ln_2(hidden)))
+    rows = rows + block.ls_1(attention.out_proj(mixed))
+    return rows + block.ls_2(block.mlp(block.ln_2(rows)))
 
 
 def _created(source: Source) -> Any:
