@@ -8,54 +8,32 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from benchmarks.image_cases import DIFFERENT, PUBLISHED, ImageCase
 from gateway.core.image_tokens import IMAGE_TOKENS, flat, image_token_formula
 from gateway.errors import ConfigError
 
 SIDES = st.integers(1, 20_000)
 DETAILS = st.sampled_from(["auto", "low", "high"])
 
-OPENAI = "OpenAI, Images and vision, calculating costs"
-FORUM_SIZES = "OpenAI community thread 1281361 (billed)"
-FORUM_MODELS = "OpenAI community thread 1262691 (billed)"
-CLAUDE = "Anthropic, Vision, evaluate image size"
-GEMINI = "Google, Image understanding, token calculation"
-QWEN = "transformers smart_resize, shipped limits"
-INTERNVL = "InternVL model card, dynamic_preprocess"
-
-CASES = [
-    ("openai_tiles", (1024, 1024, "high"), 765, OPENAI),
-    ("openai_tiles", (2048, 4096, "high"), 1105, OPENAI),
-    ("openai_tiles", (4096, 8192, "low"), 85, OPENAI),
-    ("openai_tiles", (128, 64, "high"), 255, FORUM_MODELS),
-    ("openai_tiles", (2049, 513, "high"), 1445, FORUM_SIZES),
-    ("openai_tiles", (2050, 513, "high"), 765, FORUM_SIZES),
-    ("openai_tiles", (1800, 2400, "auto"), 765, FORUM_SIZES),
-    ("openai_tiles_mini", (128, 64, "low"), 2833, FORUM_MODELS),
-    ("openai_tiles_mini", (128, 64, "high"), 8500, FORUM_MODELS),
-    ("openai_patches_mini", (1800, 2400, "high"), 2489, "2,488.3 billed for 1536 patches, rounded up"),
-    ("openai_patches_mini", (4000, 1474, "high"), 2489, FORUM_SIZES),
-    ("openai_patches_nano", (1024, 1024, "high"), 2520, "1024 patches (OpenAI's example) x 2.46"),
-    ("anthropic_area", (200, 200, "auto"), 54, CLAUDE),
-    ("anthropic_area", (1000, 1000, "auto"), 1334, CLAUDE),
-    ("anthropic_area", (1092, 1092, "auto"), 1590, CLAUDE),
-    ("anthropic_area", (4000, 3000, "auto"), 1600, "the stated cap"),
-    ("anthropic_patches", (200, 200, "auto"), 64, "ceil(200/28) squared"),
-    ("anthropic_patches", (1000, 1000, "auto"), 1296, "ceil(1000/28) squared"),
-    ("gemini_tiles", (384, 384, "auto"), 258, GEMINI),
-    ("gemini_tiles", (960, 540, "auto"), 1548, GEMINI),
-    ("gemini_tiles", (3840, 2160, "auto"), 3870, "15 tiles of 768: Vertex AI's bounds on the unit"),
-    ("qwen_patches", (224, 224, "auto"), 66, QWEN),
-    ("qwen_patches", (1024, 768, "auto"), 37 * 27 + 2, QWEN),
-    ("qwen_patches", (1, 1, "auto"), 6, QWEN + ": four tokens at least"),
-    ("internvl_tiles", (448, 448, "auto"), 256, INTERNVL),
-    ("internvl_tiles", (896, 448, "auto"), 768, INTERNVL),
-    ("internvl_tiles", (1024, 768, "auto"), 256 * 13, INTERNVL + ": 4x3 and the thumbnail"),
-]
+OF_THE_OPEN = ("gemini_tiles", "gemini_crop_units")
+"""Their pages give no bound on tiles."""
+MOST = 48_169
+FLOORED = ("qwen_patches", "qwen3_patches", "openai_patches_gpt52", "openai_patches_gpt54")
+"""At their limit both sides are floored to whole patches: a larger image may take a few tokens less."""
 
 
-@pytest.mark.parametrize(("family", "size", "tokens", "source"), CASES)
-def test_formula_gives_the_published_count(family: str, size: tuple[int, int, str], tokens: int, source: str) -> None:
-    assert IMAGE_TOKENS[family](*size) == tokens, source
+@pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: f"{case.family}-{case.width}x{case.height}-{case.detail}")
+def test_formula_gives_the_published_count(case: ImageCase) -> None:
+    assert IMAGE_TOKENS[case.family](case.width, case.height, case.detail) == case.tokens, case.source
+
+
+@pytest.mark.parametrize(("case", "why"), DIFFERENT)
+def test_where_sources_conflict_the_larger_count_is_held(case: ImageCase, why: str) -> None:
+    assert IMAGE_TOKENS[case.family](case.width, case.height, case.detail) > case.tokens, why
+
+
+def test_every_family_has_a_published_case() -> None:
+    assert {case.family for case in PUBLISHED} == set(IMAGE_TOKENS)
 
 
 @pytest.mark.parametrize("family", IMAGE_TOKENS)
@@ -64,21 +42,24 @@ def test_every_image_takes_at_least_one_token_and_a_bounded_number(
     family: str, width: int, height: int, detail: str
 ) -> None:
     tokens = IMAGE_TOKENS[family](width, height, detail)
-    most = 258 * math.ceil(width / 256) * math.ceil(height / 256) if family == "gemini_tiles" else 48_169
-    assert 1 <= tokens <= most
+    if family not in OF_THE_OPEN:
+        assert tokens <= MOST
+    elif family == "gemini_tiles":
+        assert tokens <= 258 * math.ceil(width / 256) * math.ceil(height / 256)
+    assert tokens >= 1
 
 
-@pytest.mark.parametrize("family", [name for name in IMAGE_TOKENS if name != "gemini_tiles"])
+@pytest.mark.parametrize("family", [name for name in IMAGE_TOKENS if name not in OF_THE_OPEN])
 def test_a_huge_image_is_counted_as_the_provider_scales_it(family: str) -> None:
     for width, height in ((2**31, 2**31), (2**31, 1), (1, 2**31)):
         assert 1 <= IMAGE_TOKENS[family](width, height, "high") <= 48_169
 
 
 @given(side=st.integers(1, 4_000), more=st.integers(0, 4_000))
-@pytest.mark.parametrize("family", [name for name in IMAGE_TOKENS if name not in ("internvl_tiles", "gemini_tiles")])
+@pytest.mark.parametrize("family", [name for name in IMAGE_TOKENS if name not in (*OF_THE_OPEN, "internvl_tiles")])
 def test_a_larger_square_takes_no_fewer_tokens(family: str, side: int, more: int) -> None:
     formula = IMAGE_TOKENS[family]
-    allowance = 260 if family == "qwen_patches" else 0  # at its limit it floors both sides to 28 pixels
+    allowance = 260 if family in FLOORED else 0
     assert formula(side, side, "high") <= formula(side + more, side + more, "high") + allowance
 
 
@@ -121,3 +102,56 @@ def _smart_resize_tokens(height: int, width: int) -> int:
         grow = math.sqrt(least / (height * width))
         rows, columns = math.ceil(height * grow / factor) * factor, math.ceil(width * grow / factor) * factor
     return rows * columns // factor**2
+
+
+@pytest.mark.parametrize(
+    ("size", "standard", "large"),
+    [
+        ((1920, 1080), 1560, 2691),
+        ((2560, 1440), 1560, 4784),
+        ((4032, 3024), 1564, 4740),
+        ((4000, 3000), 1564, 4740),
+        ((2048, 1227), 1530, 3256),
+    ],
+)
+def test_claude_scales_by_the_published_search(size: tuple[int, int], standard: int, large: int) -> None:
+    """Worked out with the reference implementation of Anthropic's page on coordinates."""
+    for width, height in (size, size[::-1]):
+        assert IMAGE_TOKENS["anthropic_patches"](width, height, "auto") == standard
+        assert IMAGE_TOKENS["anthropic_patches_large"](width, height, "auto") == large
+
+
+@given(width=st.integers(1, 3_000), height=st.integers(1, 3_000))
+def test_no_larger_size_of_the_ratio_would_fit_claude(width: int, height: int) -> None:
+    """The search finds what trying every length of the longer side finds."""
+    longer, shorter = max(width, height), min(width, height)
+    sizes = [(side, max(1, round(shorter * side / longer))) for side in range(1, min(longer, 1568) + 1)]
+    counts = [math.ceil(a / 28) * math.ceil(b / 28) for a, b in sizes]
+    assert IMAGE_TOKENS["anthropic_patches"](width, height, "auto") == [n for n in counts if n <= 1568][-1]
+
+
+@pytest.mark.parametrize(
+    ("size", "gpt52", "gpt54"),
+    [((1920, 1080), 2448, 2448), ((2560, 1440), 2765, 2765), ((4032, 3024), 3687, 2942), ((2048, 1227), 2996, 2996)],
+)
+def test_openais_patches_have_a_budget_for_each_model(size: tuple[int, int], gpt52: int, gpt54: int) -> None:
+    assert IMAGE_TOKENS["openai_patches_gpt52"](*size, "high") == gpt52
+    assert IMAGE_TOKENS["openai_patches_gpt54"](*size, "high") == gpt54
+    assert image_token_formula("openai_patches:2500:120")(*size, "high") == gpt54
+
+
+def test_openais_example_of_shrinking_is_followed() -> None:
+    """1800x2400 within 1536 patches becomes 33 x 44 = 1452: "Images and vision", calculating costs."""
+    assert image_token_formula("openai_patches:1536:100")(1800, 2400, "high") == 1452
+
+
+@given(width=SIDES, height=SIDES, budget=st.integers(1, 10_000))
+def test_openais_patches_stay_within_their_budget(width: int, height: int, budget: int) -> None:
+    assert 1 <= image_token_formula(f"openai_patches:{budget}:100")(width, height, "high") <= budget
+
+
+@pytest.mark.parametrize(
+    ("size", "tiles"), [((560, 560), 1), ((300, 200), 1), ((1120, 560), 2), ((560, 2240), 4), ((1024, 768), 4)]
+)
+def test_llama_takes_the_canvas_that_scales_least(size: tuple[int, int], tiles: int) -> None:
+    assert IMAGE_TOKENS["llama_tiles"](*size, "auto") == 1601 * tiles
