@@ -3,7 +3,8 @@
 Inverse-gap weighting (Foster & Rakhlin, "Beyond UCB: Optimal and Efficient Contextual Bandits with Regression
 Oracles", ICML 2020; after Abe & Long 1999) over a safe set: a candidate whose score lies a gap below the best is
 drawn with probability 1 / (mu + gamma * gap), the best with what is left. mu is the size of the safe set or more,
-so the best is always drawn most often. Outcomes drawn so tell what another policy would have earned, weighed by their propensities.
+so the best is always drawn most often. Weighed by their propensities, outcomes tell what another policy would have
+earned.
 
 Rule: nothing is drawn here. The uniform number comes in as an argument and is logged with the propensities, so that
 a decision can be replayed.
