@@ -27,6 +27,7 @@ from benchmarks.encoder_report import Row, markdown, write_section
 from benchmarks.encoder_routed import routed
 from benchmarks.encoder_timing import encoding, preprocessing
 from benchmarks.overhead_report import environment
+from benchmarks.processes import DidNotStart
 from models.bundle import BUNDLED
 from models.pulled import locate, pulled_names
 
@@ -35,7 +36,7 @@ ROUNDS, QUICK_ROUNDS = 7, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, and write the results if asked; 1 when a request of the last part was not routed."""
+    """Measure, print, and write the results if asked; 1 when the last part did not route all."""
     arguments = _arguments(argv)
     facts = {
         "command": shlex.join(["python", "-m", "benchmarks.encoder", *(sys.argv[1:] if argv is None else argv)]),
@@ -50,8 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows += encoding(folders, arguments.rounds, SEED)
         failed: list[str] = []
         if not arguments.no_serve:
-            served, failed = routed(Path(scratch), arguments.rounds, SEED)
-            rows += served
+            try:
+                served, failed = routed(Path(scratch), arguments.rounds, SEED)
+                rows += served
+            except DidNotStart as error:  # what was measured so far is kept
+                failed = [str(error)]
     _report(facts, rows, arguments)
     for line in failed:
         print(line, file=sys.stderr)
