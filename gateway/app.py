@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ from gateway.api.sink import Receive, Send
 from gateway.candidates import candidate_of
 from gateway.core.catalog import Catalog
 from gateway.core.image_limits import ImageLimits
+from gateway.core.key_hash import KeyHash
 from gateway.core.money import NANODOLLARS
 from gateway.core.tenant import Tenant, Tenants
 from gateway.errors import ConfigError, LoupeError
@@ -245,11 +247,13 @@ def _router(name: str) -> Router:
 
 
 def _tenants(sections: tuple[TenantSettings, ...], catalog: list[str]) -> Tenants:
-    by_key: dict[str, Tenant] = {}
+    key_hash = KeyHash(secrets.token_bytes(32))
+    by_key: dict[bytes, Tenant] = {}
     for section in sections:
         budgets = (*((section.budget,) if section.budget else ()), *section.budgets)
         for key in section.keys:
-            hashed = key.hash()
+            known = key.hash()
+            hashed = key_hash.over(bytes.fromhex(known))
             if hashed in by_key:
                 raise ConfigError(f"tenant {section.name}: one of its keys stands twice, here or at another tenant")
             by_key[hashed] = Tenant(
@@ -258,11 +262,11 @@ def _tenants(sections: tuple[TenantSettings, ...], catalog: list[str]) -> Tenant
                 quality_weight=section.quality_weight,
                 on_infeasible=section.on_infeasible,
                 budgets=tuple(budget.budget() for budget in budgets),
-                key=key.name or hashed[:12],
+                key=key.name or known[:12],
                 key_budgets=tuple(budget.budget() for budget in key.budgets),
                 expires_at=key.expires.timestamp() if key.expires else None,
             )
-    return Tenants(by_key)
+    return Tenants(key_hash, by_key)
 
 
 def _endpoint(name: str, section: ProviderSettings) -> Endpoint:

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationError, model_validator
 
-from gateway.core.budget import Budget, Period, Unit
-from gateway.core.money import from_usd
 from gateway.errors import ConfigError
+from gateway.terms import KeyTerms, Name, Section, TenantBody, Usd, faults
 
-Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Usd = Annotated[float, Field(ge=0, le=1_000_000)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ServerSettings(Section):
@@ -32,6 +21,10 @@ class ServerSettings(Section):
     port: int = Field(8080, ge=0, le=65535)
     max_body_mb: float = Field(32, gt=0, le=512)
     shutdown_s: Seconds = 30
+    admin_key_env: str = Field("LOUPE_ADMIN_KEY", min_length=1)
+    """The variable that holds the key to /admin; without it /admin is closed."""
+    key_secret_env: str = Field("LOUPE_KEY_SECRET", min_length=1)
+    """The variable that holds the secret under which keys are hashed; without it the store keeps one."""
 
 
 class StoreSettings(Section):
@@ -81,7 +74,7 @@ class ProviderSettings(Section):
     kind: Literal["openai"] = "openai"
     base_url: str = Field(pattern=r"^https?://")
     api_key_env: str | None = None
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = Field(default_factory=dict)
     connect_s: Seconds = 5
     first_byte_s: Seconds = 60
     idle_s: Seconds = 60
@@ -125,51 +118,18 @@ class CandidateSettings(Section):
         return self
 
 
-class BudgetSettings(Section):
-    """One window: `usd`, `requests` or `tokens` over a period."""
+class KeySettings(KeyTerms):
+    """A key of the configuration. Without a name the first digits of its hash are its name."""
 
-    usd: Usd | None = None
-    requests: int | None = Field(None, ge=0, le=10**12)
-    tokens: int | None = Field(None, ge=0, le=10**15)
-    period: Period = "total"
-    rolling: bool = False
-    soft: bool = False
-    zone: str = "UTC"
-
-    @model_validator(mode="after")
-    def _one_limit(self) -> Self:
-        if sum(limit is not None for limit in (self.usd, self.requests, self.tokens)) != 1:
-            raise ValueError("a budget takes one of `usd`, `requests` and `tokens`")
-        if self.rolling and self.period == "total":
-            raise ValueError("a total can not roll: it has no length")
-        try:
-            ZoneInfo(self.zone)
-        except (ValueError, OSError, ZoneInfoNotFoundError):
-            raise ValueError(f"zone {self.zone!r} is no IANA time zone that is known here") from None
-        return self
-
-    def budget(self) -> Budget:
-        """The limit in its unit: nanodollars for `usd`."""
-        unit: Unit = "usd" if self.usd is not None else "requests" if self.requests is not None else "tokens"
-        limit = from_usd(format(self.usd, "f")) if self.usd is not None else self.requests or self.tokens or 0
-        return Budget(limit, self.period, unit, self.rolling, self.soft, self.zone)
-
-
-class KeySettings(Section):
-    name: Name | None = None
-    """Names the key's own windows; the first digits of its hash when it is not set."""
-    expires: datetime | None = None
-    budgets: tuple[BudgetSettings, ...] = ()
-    """Of this key alone, beside its tenant's."""
-    candidates: tuple[str, ...] | None = Field(None, min_length=1)
-    """Fewer than its tenant's."""
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     env: str | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
         if (self.sha256 is None) == (self.env is None):
-            raise ValueError("a key takes either `sha256` (see `loupe key`) or `env` (a variable that holds the key)")
+            raise ValueError(
+                "a key takes either `sha256` (see `loupe keys make`) or `env` (a variable that holds the key)"
+            )
         return self
 
     def hash(self) -> str:
@@ -179,16 +139,8 @@ class KeySettings(Section):
         return hash_key(secret_from(self.env or ""))
 
 
-class TenantSettings(Section):
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    keys: tuple[KeySettings, ...] = Field(min_length=1)
-    budget: BudgetSettings | None = None
-    """Short for a single one of `budgets`."""
-    budgets: tuple[BudgetSettings, ...] = ()
-    candidates: tuple[str, ...] | None = Field(None, min_length=1)
-    """Allow-list, and the order when routing declines; the catalog's order when it is not set."""
-    quality_weight: float = Field(0.8, ge=0, le=1)
-    on_infeasible: Literal["refuse", "cheapest"] = "refuse"
+class TenantSettings(TenantBody):
+    keys: tuple[KeySettings, ...] = ()
 
 
 class Settings(Section):
@@ -198,12 +150,14 @@ class Settings(Section):
     images: ImageSettings = ImageSettings()
     encoder: EncoderSettings = EncoderSettings()
     router: RouterSettings = RouterSettings()
-    policies: dict[Name, float] = {}
+    policies: dict[Name, float] = Field(default_factory=dict)
     """Further model names that route, each with its own quality weight (0 to 1)."""
     max_attempts: int = Field(3, ge=1, le=16)
     providers: dict[Name, ProviderSettings]
     candidates: tuple[CandidateSettings, ...] = Field(min_length=1)
-    tenants: tuple[TenantSettings, ...] = Field(min_length=1)
+    tenants: tuple[TenantSettings, ...] = ()
+    tenants_from: Literal["store", "yaml"] = "store"
+    """`store`: of `tenants` only what is new or was changed is read in, at start and reload. `yaml`: all of it."""
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Self:
@@ -245,7 +199,7 @@ def load_settings(path: Path) -> Settings:
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        lines = _faults(error.errors(include_url=False))
+        lines = faults(error)
         raise ConfigError("\n  ".join([f"{path}: {len(lines)} fault(s)", *lines])) from None
 
 
@@ -260,22 +214,6 @@ def secret_from(variable: str) -> str:
 def hash_key(key: str) -> str:
     """Hex sha256 of an API key: keys are long and random, so a plain hash can not be searched."""
     return hashlib.sha256(key.encode()).hexdigest()
-
-
-def _faults(found: list[ErrorDetails]) -> list[str]:
-    """A line a fault. A list is not called too short when only its items are at fault."""
-    around = {fault["loc"][:end] for fault in found for end in range(1, len(fault["loc"]))}
-    return [_fault(fault) for fault in found if fault["type"] != "too_short" or fault["loc"] not in around]
-
-
-def _fault(fault: ErrorDetails) -> str:
-    location, value = fault["loc"], fault["input"]
-    where = re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, location)))
-    text = f"{where or 'file'}: {fault['msg'].removeprefix('Value error, ')}"
-    may_be_secret = fault["type"] == "extra_forbidden" or {"headers", "keys"} & set(location)
-    if may_be_secret or not isinstance(value, str | int | float):
-        return text
-    return f"{text}, got {value!r:.80}"
 
 
 def _unique(what: str, names: list[str]) -> None:

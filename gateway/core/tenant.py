@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.core.budget import Budget, Window, window_at
+from gateway.core.key_hash import KeyHash
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,26 @@ class Tenant:
 
 
 class Tenants:
-    """Tenants by the hex sha256 of their keys."""
+    """The tenants by the keyed hash of their keys: a table in memory that is replaced whole when it changes."""
 
-    def __init__(self, by_key_hash: Mapping[str, Tenant]) -> None:
-        self._by_key_hash = dict(by_key_hash)
+    def __init__(self, key_hash: KeyHash, by_hash: Mapping[bytes, Tenant]) -> None:
+        self._key_hash = key_hash
+        self._by_hash = by_hash
+        self._used: set[bytes] = set()
 
-    def find(self, key_hash: str) -> Tenant | None:
-        return self._by_key_hash.get(key_hash)
+    def find(self, key: bytes) -> Tenant | None:
+        """The tenant of a key as it was sent; its use is noted."""
+        hashed = self._key_hash.of(key)
+        tenant = self._by_hash.get(hashed)
+        if tenant is not None:
+            self._used.add(hashed)
+        return tenant
 
-    def names(self) -> list[str]:
-        return sorted({tenant.name for tenant in self._by_key_hash.values()})
+    def replace(self, by_hash: Mapping[bytes, Tenant]) -> None:
+        """From here on these are known, and no others."""
+        self._by_hash = by_hash
+
+    def take_used(self) -> set[bytes]:
+        """Hashes of the keys that were used since this was asked last."""
+        used, self._used = self._used, set()
+        return used

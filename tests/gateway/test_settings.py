@@ -94,9 +94,7 @@ def test_the_shipped_file_is_good_and_names_every_key() -> None:
         ("candidates.0.output_usd_per_mtok", "cheap", "candidates[0].output_usd_per_mtok", "cheap"),
         ("candidates.0.limit_parameter", "limit", "candidates[0].limit_parameter", "limit"),
         ("candidates.0.context_tokens", 0, "candidates[0].context_tokens", "0"),
-        ("tenants", [], "tenants", "at least 1"),
         ("tenants.0.name", "a/b", "tenants[0].name", "a/b"),
-        ("tenants.0.keys", [], "tenants[0].keys", "at least 1"),
         ("tenants.0.keys.0", {}, "tenants[0].keys[0]", "either"),
         ("tenants.0.keys.0", {"sha256": HASH, "env": "X"}, "tenants[0].keys[0]", "either"),
         ("tenants.0.quality_weight", 1.1, "tenants[0].quality_weight", "1.1"),
@@ -124,7 +122,7 @@ def test_each_fault_names_its_key_and_value(tmp_path: Path, where: str, value: A
     assert shown in lines[0]
 
 
-@pytest.mark.parametrize("name", sorted(GOOD))
+@pytest.mark.parametrize("name", ["candidates", "providers"])
 def test_what_has_no_default_must_be_there(tmp_path: Path, name: str) -> None:
     less = {key: value for key, value in GOOD.items() if key != name}
     with pytest.raises(ConfigError, match=rf"{name}: Field required"):

@@ -5,29 +5,57 @@ from __future__ import annotations
 import pytest
 
 from gateway.api.auth import authenticate
+from gateway.core.key_hash import KeyHash
 from gateway.core.tenant import Tenant, Tenants
 from gateway.errors import NotAuthenticated
-from gateway.settings import hash_key
 
 ACME = Tenant("acme", ("a",), 0.8)
-TENANTS = Tenants({hash_key("sk-good"): ACME})
+KEY_HASH = KeyHash(b"a secret of this server")
+GOOD = KEY_HASH.of(b"sk-good")
+
+
+@pytest.fixture
+def tenants() -> Tenants:
+    return Tenants(KEY_HASH, {GOOD: ACME})
 
 
 @pytest.mark.parametrize("header", [b"Bearer sk-good", b"bearer sk-good", b"Bearer  sk-good "])
-def test_a_known_key_is_its_tenant(header: bytes) -> None:
-    assert authenticate({b"authorization": header}, TENANTS) is ACME
+def test_a_known_key_is_its_tenant(header: bytes, tenants: Tenants) -> None:
+    assert authenticate({b"authorization": header}, tenants) is ACME
 
 
 @pytest.mark.parametrize(
     "header", [None, b"", b"Bearer", b"Bearer ", b"sk-good", b"Basic sk-good", b"Bearer sk-bad", b"Bearer \xff\xfe"]
 )
-def test_anything_else_is_refused_and_not_shown(header: bytes | None) -> None:
+def test_anything_else_is_refused_and_not_shown(header: bytes | None, tenants: Tenants) -> None:
     with pytest.raises(NotAuthenticated) as refusal:
-        authenticate({} if header is None else {b"authorization": header}, TENANTS)
+        authenticate({} if header is None else {b"authorization": header}, tenants)
     assert (refusal.value.status, refusal.value.code) == (401, "invalid_api_key")
     assert "sk-" not in refusal.value.message
+    assert tenants.take_used() == set()
 
 
-def test_the_hash_is_no_key() -> None:
+def test_the_hash_is_no_key(tenants: Tenants) -> None:
+    for form in (GOOD, GOOD.hex().encode()):
+        with pytest.raises(NotAuthenticated):
+            authenticate({b"authorization": b"Bearer " + form}, tenants)
+
+
+def test_the_use_of_a_key_is_noted_once(tenants: Tenants) -> None:
+    for _ in range(3):
+        authenticate({b"authorization": b"Bearer sk-good"}, tenants)
+    assert tenants.take_used() == {GOOD}
+    assert tenants.take_used() == set()
+
+
+def test_a_key_that_is_taken_off_is_not_known_any_more(tenants: Tenants) -> None:
+    tenants.replace({})
     with pytest.raises(NotAuthenticated):
-        authenticate({b"authorization": b"Bearer " + hash_key("sk-good").encode()}, TENANTS)
+        authenticate({b"authorization": b"Bearer sk-good"}, tenants)
+
+
+def test_an_expired_key_says_so() -> None:
+    expired = Tenants(KEY_HASH, {GOOD: Tenant("acme", ("a",), 0.8, expires_at=1.0)})
+    with pytest.raises(NotAuthenticated) as refusal:
+        authenticate({b"authorization": b"Bearer sk-good"}, expired)
+    assert refusal.value.code == "expired_api_key"

@@ -1,0 +1,156 @@
+"""All tenants and keys as one value, and the changes that may be made to it: pure, so that any store can keep it.
+
+A change takes a roster and gives another, or raises a RequestError and nothing has happened. Keys that were revoked
+stay in it, so that lists can show them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from gateway.core.budget import Budget
+from gateway.errors import InvalidRequest, NotFound
+
+Origin = Literal["made", "yaml"]
+
+
+@dataclass(frozen=True, slots=True)
+class TenantTerms:
+    """What a tenant may do. `candidates`: None for all there are. Times are seconds since the epoch."""
+
+    name: str
+    budgets: tuple[Budget, ...] = ()
+    candidates: tuple[str, ...] | None = None
+    quality_weight: float = 0.8
+    on_infeasible: Literal["refuse", "cheapest"] = "refuse"
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key without the key: `hash` is the hex of its keyed hash.
+
+    Attributes:
+        name: names its windows. A key and the one that it was rotated from have the same.
+        candidates: fewer than its tenant's; None for the same.
+        origin: where it came from: the configuration, or a command.
+        last_used_at: to within a minute; None while it was never used.
+    """
+
+    id: str
+    tenant: str
+    name: str
+    hash: str
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    last_used_at: float | None = None
+    budgets: tuple[Budget, ...] = ()
+    candidates: tuple[str, ...] | None = None
+    origin: Origin = "made"
+
+    def stands(self, now: float) -> bool:
+        """Whether requests may still be made with it."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Tenants by name, keys by id.
+
+    `read` remembers what the configuration said of a tenant (`acme`) or a key (`acme/key/laptop`) when it was read in
+    last, as a digest: only what has changed there since is read in again.
+    """
+
+    tenants: Mapping[str, TenantTerms] = field(default_factory=dict)
+    keys: Mapping[str, ApiKey] = field(default_factory=dict)
+    read: Mapping[str, str] = field(default_factory=dict)
+
+    def tenant(self, name: str) -> TenantTerms:
+        """Raises NotFound."""
+        found = self.tenants.get(name)
+        if found is None:
+            raise NotFound(f"there is no tenant {name!r:.80}", param="tenant", code="tenant_not_found")
+        return found
+
+    def key(self, key_id: str) -> ApiKey:
+        """Raises NotFound."""
+        found = self.keys.get(key_id)
+        if found is None:
+            raise NotFound(f"there is no key {key_id!r:.80}", param="id", code="key_not_found")
+        return found
+
+    def keys_of(self, tenant: str) -> Iterator[ApiKey]:
+        """In the order they were made."""
+        return (key for key in self.keys.values() if key.tenant == tenant)
+
+
+def add_tenant(roster: Roster, terms: TenantTerms) -> Roster:
+    """Raises InvalidRequest (409) when the name is taken."""
+    if terms.name in roster.tenants:
+        raise _taken(f"there is a tenant {terms.name!r} already", "name")
+    return put_tenant(roster, terms)
+
+
+def put_tenant(roster: Roster, terms: TenantTerms) -> Roster:
+    """The tenant has these terms, whether or not it was there. What it spent goes on counting."""
+    return replace(roster, tenants={**roster.tenants, terms.name: terms})
+
+
+def remove_tenant(roster: Roster, name: str, now: float) -> Roster:
+    """Take a tenant off and revoke its keys. Raises NotFound."""
+    roster.tenant(name)
+    kept = {other: terms for other, terms in roster.tenants.items() if other != name}
+    keys = {k.id: _revoked(k, now) if k.tenant == name else k for k in roster.keys.values()}
+    return replace(roster, tenants=kept, keys=keys)
+
+
+def add_key(roster: Roster, key: ApiKey, now: float) -> Roster:
+    """Raises NotFound for its tenant, InvalidRequest for candidates that the tenant may not use, and (409) when the
+    tenant has a standing key of that name or the key itself is known.
+    """
+    if any(other.name == key.name and other.stands(now) for other in roster.keys_of(key.tenant)):
+        raise _taken(f"tenant {key.tenant} has a key {key.name!r} already", "name")
+    return put_key(roster, key)
+
+
+def put_key(roster: Roster, key: ApiKey) -> Roster:
+    """Add a key or change the one of its id. Raises as `add_key` does, names apart."""
+    terms = roster.tenant(key.tenant)
+    for name in key.candidates or ():
+        if terms.candidates is not None and name not in terms.candidates:
+            what = f"a key may use {name!r}, which its tenant {terms.name} may not"
+            raise InvalidRequest(what, param="candidates", code="candidate_not_allowed")
+    for other in roster.keys.values():
+        if other.hash == key.hash and other.id != key.id:
+            raise _taken(f"one key for two: {key.tenant}/{key.name} and {other.tenant}/{other.name}", "key")
+    return replace(roster, keys={**roster.keys, key.id: key})
+
+
+def revoke_key(roster: Roster, key_id: str, now: float) -> Roster:
+    """Twice is as good as once. Raises NotFound."""
+    key = roster.key(key_id)
+    return replace(roster, keys={**roster.keys, key_id: _revoked(key, now)})
+
+
+def rotate_key(roster: Roster, key_id: str, successor: ApiKey, old_ends_at: float) -> Roster:
+    """Let `successor` take the place of a key, which ends at `old_ends_at` (or earlier, when it would have anyway).
+
+    Raises NotFound, or InvalidRequest (409) for a key that was revoked.
+    """
+    old = roster.key(key_id)
+    if old.revoked_at is not None:
+        raise _taken(f"the key {key_id} was revoked: make another one", "id")
+    ends = old_ends_at if old.expires_at is None else min(old_ends_at, old.expires_at)
+    kept = replace(roster, keys={**roster.keys, key_id: replace(old, expires_at=ends)})
+    return put_key(kept, successor)
+
+
+def _revoked(key: ApiKey, now: float) -> ApiKey:
+    return key if key.revoked_at is not None else replace(key, revoked_at=now)
+
+
+def _taken(message: str, param: str) -> InvalidRequest:
+    return InvalidRequest(message, param=param, status=409, code="already_exists")

@@ -1,0 +1,168 @@
+"""What tenants and keys may spend and use, as people write it: in the configuration, to /admin, on the command line."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from gateway.core.budget import Budget, Period, Unit
+from gateway.core.money import NANODOLLARS, from_usd
+from gateway.core.roster import ApiKey, TenantTerms
+
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
+TenantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Usd = Annotated[float, Field(ge=0, le=1_000_000)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BudgetSettings(Section):
+    """One window: `usd`, `requests` or `tokens` over a period."""
+
+    usd: Usd | None = None
+    requests: int | None = Field(None, ge=0, le=10**12)
+    tokens: int | None = Field(None, ge=0, le=10**15)
+    period: Period = "total"
+    rolling: bool = False
+    soft: bool = False
+    zone: str = "UTC"
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if sum(limit is not None for limit in (self.usd, self.requests, self.tokens)) != 1:
+            raise ValueError("a budget takes one of `usd`, `requests` and `tokens`")
+        if self.rolling and self.period == "total":
+            raise ValueError("a total can not roll: it has no length")
+        try:
+            ZoneInfo(self.zone)
+        except (ValueError, OSError, ZoneInfoNotFoundError):
+            raise ValueError(f"zone {self.zone!r} is no IANA time zone that is known here") from None
+        return self
+
+    def budget(self) -> Budget:
+        """The limit in its unit: nanodollars for `usd`."""
+        unit: Unit = "usd" if self.usd is not None else "requests" if self.requests is not None else "tokens"
+        limit = from_usd(format(self.usd, "f")) if self.usd is not None else self.requests or self.tokens or 0
+        return Budget(limit, self.period, unit, self.rolling, self.soft, self.zone)
+
+
+class KeyTerms(Section):
+    """What one key may do."""
+
+    name: Name | None = None
+    """Names the key's own windows."""
+    expires: datetime | None = None
+    budgets: tuple[BudgetSettings, ...] = ()
+    """Of this key alone, beside its tenant's."""
+    candidates: tuple[str, ...] | None = Field(None, min_length=1)
+    """Fewer than its tenant's."""
+
+    @field_validator("expires")
+    @classmethod
+    def _in_utc(cls, expires: datetime | None) -> datetime | None:
+        """A time without a zone is UTC, wherever the server stands."""
+        return expires.replace(tzinfo=UTC) if expires is not None and expires.tzinfo is None else expires
+
+    def expires_at(self) -> float | None:
+        """Seconds since the epoch."""
+        return None if self.expires is None else self.expires.timestamp()
+
+
+class TenantBody(Section):
+    """What one tenant may do."""
+
+    name: TenantName
+    budget: BudgetSettings | None = None
+    """Short for a single one of `budgets`."""
+    budgets: tuple[BudgetSettings, ...] = ()
+    candidates: tuple[str, ...] | None = Field(None, min_length=1)
+    """Allow-list, and the order when routing declines; the catalog's order when it is not set."""
+    quality_weight: float = Field(0.8, ge=0, le=1)
+    on_infeasible: Literal["refuse", "cheapest"] = "refuse"
+
+    def terms(self, created_at: float = 0.0) -> TenantTerms:
+        budgets = (*((self.budget,) if self.budget else ()), *self.budgets)
+        return TenantTerms(
+            self.name,
+            tuple(budget.budget() for budget in budgets),
+            self.candidates,
+            self.quality_weight,
+            self.on_infeasible,
+            created_at,
+        )
+
+
+def budget_as_written(budget: Budget) -> dict[str, Any]:
+    """A budget as `BudgetSettings` reads it."""
+    limit = budget.limit / NANODOLLARS if budget.unit == "usd" else budget.limit
+    return {
+        budget.unit: limit,
+        "period": budget.period,
+        "rolling": budget.rolling,
+        "soft": budget.soft,
+        "zone": budget.zone,
+    }
+
+
+def tenant_as_written(terms: TenantTerms) -> dict[str, Any]:
+    """A tenant as `TenantBody` reads it, and when it was made."""
+    return {
+        "name": terms.name,
+        "budgets": [budget_as_written(budget) for budget in terms.budgets],
+        "candidates": None if terms.candidates is None else list(terms.candidates),
+        "quality_weight": terms.quality_weight,
+        "on_infeasible": terms.on_infeasible,
+        "created_at": _time(terms.created_at),
+    }
+
+
+def key_as_written(key: ApiKey, now: float) -> dict[str, Any]:
+    """All that is known of a key, neither the key nor its hash among it."""
+    state = "revoked" if key.revoked_at is not None else "active" if key.stands(now) else "expired"
+    return {
+        "id": key.id,
+        "tenant": key.tenant,
+        "name": key.name,
+        "state": state,
+        "expires": _time(key.expires_at),
+        "budgets": [budget_as_written(budget) for budget in key.budgets],
+        "candidates": None if key.candidates is None else list(key.candidates),
+        "from": {"yaml": "configuration", "made": "command"}[key.origin],
+        "created_at": _time(key.created_at),
+        "revoked_at": _time(key.revoked_at),
+        "last_used_at": _time(key.last_used_at),
+    }
+
+
+def faults(error: ValidationError, whole: str = "file") -> list[str]:
+    """A line a fault, with the key at fault (or `whole`) and its value. A list is not called too short when its items
+    are at fault.
+    """
+    found = error.errors(include_url=False)
+    around = {fault["loc"][:end] for fault in found for end in range(1, len(fault["loc"]))}
+    return [_fault(fault, whole) for fault in found if fault["type"] != "too_short" or fault["loc"] not in around]
+
+
+def where(fault: ErrorDetails) -> str:
+    """The key at fault: `candidates[0].name`."""
+    return re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, fault["loc"])))
+
+
+def _fault(fault: ErrorDetails, whole: str) -> str:
+    location, value = fault["loc"], fault["input"]
+    text = f"{where(fault) or whole}: {fault['msg'].removeprefix('Value error, ')}"
+    may_be_secret = fault["type"] == "extra_forbidden" or {"headers", "keys"} & set(location)
+    if may_be_secret or not isinstance(value, str | int | float):
+        return text
+    return f"{text}, got {value!r:.80}"
+
+
+def _time(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
