@@ -33,8 +33,8 @@ from routers.table import TableError, merge
 MEASURES: Mapping[str, Measure] = {"shared": Shared(), "paper": Paper()}
 PACKAGES = ("loupe", "numpy", "scikit-learn")
 
-UNASKED = ("linear_mf",)
-"""What is judged when neither tables nor routers are named: each fits within seconds."""
+UNASKED = tuple(dict.fromkeys((DEFAULT, "linear_mf", "kmeans", "shrunken_knn", "extra_trees")))
+"""What is judged when neither tables nor routers are named: what Loupe ships, and the quick one of each kind."""
 UNASKED_SEEDS, SEEDS = 3, 5
 
 _BUNDLED_NOTE = (
@@ -107,7 +107,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"a worker process ended early, out of memory perhaps; try --jobs 1: {error}") from error
     facts |= {"took": f"{time.monotonic() - started:.0f} s"}
     _print_report(found, blocks, facts["took"])
-    _write(arguments, (found, blocks), facts)
+    try:
+        _write(arguments, (found, blocks), facts)
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror or error}") from error
     return 1 if any(row.problem for row in found) else 0
 
 
@@ -136,9 +139,12 @@ def _refuse_unusable(arguments: argparse.Namespace) -> Asked:
         raise ConfigError("--test needs a --table to learn from")
     if arguments.test is not None and arguments.leave_out is not None:
         raise ConfigError("--test and --leave-out both name the table to be judged on; give one")
-    for word, folder in (("--json", arguments.json and arguments.json.parent), ("--plots", arguments.plots)):
-        if folder is not None and (folder.exists() or word == "--json") and not folder.is_dir():
-            raise ConfigError(f"{word}: there is no folder {folder}")
+    if arguments.json is not None and not arguments.json.parent.is_dir():
+        raise ConfigError(f"--json: there is no folder {arguments.json.parent}")
+    if arguments.json is not None and arguments.json.is_dir():
+        raise ConfigError(f"--json: {arguments.json} is a folder")
+    if arguments.plots is not None and arguments.plots.exists() and not arguments.plots.is_dir():
+        raise ConfigError(f"--plots: {arguments.plots} is no folder")
     if arguments.plots is not None and find_spec("matplotlib") is None:
         raise ConfigError("--plots draws with matplotlib: pip install 'loupe[science]'")
     routers = arguments.routers or ("all" if named else ",".join(UNASKED))

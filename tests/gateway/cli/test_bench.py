@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
+from gateway.cli.bench import UNASKED
 from routers.mmr_csv import write_mmr_csv
-from routers.registry import ALGORITHMS
+from routers.registry import ALGORITHMS, DEFAULT
 from tests.routers.synthetic import drawn_table
 
 
@@ -128,7 +129,8 @@ def test_without_arguments_it_judges_what_loupe_carries(tmp_path: Path, capsys: 
         (["--table", "drawn.csv", "--test", "drawn.csv", "--leave-out", "drawn"], "give one"),
         (["--leave-out", "tea"], "--leave-out tea: the tables are DynaMath, BlindTest"),
         (["--json", "nowhere/out.json"], "--json: there is no folder nowhere"),
-        (["--plots", "drawn.csv"], "--plots: there is no folder drawn.csv"),
+        (["--json", "."], "--json: . is a folder"),
+        (["--plots", "drawn.csv"], "--plots: drawn.csv is no folder"),
         (["--table", "bare.csv"], "bare"),
     ],
 )
@@ -143,6 +145,11 @@ def test_what_cannot_be_judged_is_refused_in_one_line(
     assert says in printed.err
     assert printed.err.count("\n") == 1
     assert printed.out == ""
+
+
+def test_what_is_judged_unasked_is_there_and_holds_what_is_shipped() -> None:
+    assert set(UNASKED) <= set(ALGORITHMS)
+    assert UNASKED[0] == DEFAULT
 
 
 def test_help_names_every_router(capsys: pytest.CaptureFixture[str]) -> None:
