@@ -39,6 +39,7 @@ from gateway.stores.base import BudgetStore, StoreError
 from gateway.stores.leased import LeasedStore, LeaseOptions
 from gateway.stores.redis import RedisOptions, RedisStore
 from gateway.stores.sqlite import SqliteStore
+from gateway.telemetry.estimates import watched_calibration
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
 from models.base import EncodeError, Encoder
@@ -127,6 +128,7 @@ class Gateway:
                 stack.push_async_callback(provider.close)
             fetcher = ImageFetcher(_fetch_policy(settings), look_up=self._look_up)
             stack.push_async_callback(fetcher.close)
+            calibration = watched_calibration((candidate.name for candidate in self._catalog), self._metrics)
             pipeline = Pipeline(
                 catalog=self._catalog,
                 policies=settings.policies,
@@ -134,7 +136,8 @@ class Gateway:
                 providers=providers,
                 holds=holds,
                 images=RemoteImages(fetcher),
-                observers=(self._metrics, log, outcomes),
+                observers=(self._metrics, log, outcomes, calibration),
+                factors=calibration.factors,
                 max_attempts=settings.max_attempts,
                 report=self._report,
             )

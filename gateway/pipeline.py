@@ -48,6 +48,7 @@ class Pipeline:
         observers: Sequence[Observer],
         max_attempts: int,
         report: Callable[[str, BaseException], None],
+        factors: Mapping[str, float] | None = None,
     ) -> None:
         self._catalog = catalog
         self._policies = policies
@@ -58,6 +59,7 @@ class Pipeline:
         self._observers = observers
         self._max_attempts = max_attempts
         self._report = report
+        self._factors = factors
         self._health = Health(candidate.name for candidate in catalog)
         self._orders: dict[tuple[str, ...], Sequence[Candidate]] = {}
         """Each tenant's candidates; as many as there are tenants."""
@@ -121,7 +123,10 @@ class Pipeline:
         else:
             turn.reason = "pinned"
         turn.preference = Preference(
-            lagrangian_of(weight), turn.request.cap, turn.tenant.on_infeasible if routed else "refuse"
+            lagrangian_of(weight),
+            turn.request.cap,
+            turn.tenant.on_infeasible if routed else "refuse",
+            self._factors or None,
         )
         turn.decision = decide(
             turn.request.query,

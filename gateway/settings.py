@@ -25,6 +25,8 @@ class ServerSettings(Section):
     """The variable that holds the key to /admin; without it /admin is closed."""
     key_secret_env: str = Field("LOUPE_KEY_SECRET", min_length=1)
     """The variable that holds the secret under which keys are hashed; without it the store keeps one."""
+    workers: int = Field(1, ge=1, le=256)
+    """Processes that share the port and the store."""
 
 
 class StoreSettings(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import socket
 import sys
 from pathlib import Path
 
@@ -12,24 +13,41 @@ import uvicorn
 
 from gateway.api.protocol import OnePieceProtocol
 from gateway.app import build
-from gateway.settings import load_settings
+from gateway.cli.workers import Workers
+from gateway.errors import ConfigError
+from gateway.settings import Settings, load_settings
+
+_log = logging.getLogger("loupe")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="see deploy/gateway.yaml")
     parser.add_argument("--host", help="instead of server.host")
     parser.add_argument("--port", type=int, help="instead of server.port")
+    parser.add_argument("--workers", type=int, help="instead of server.workers")
+    parser.add_argument("--descriptor", type=int, help=argparse.SUPPRESS)  # the socket that a worker inherits
 
 
 def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config)
-    _tune_interpreter()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    host = arguments.host or settings.server.host
+    port = settings.server.port if arguments.port is None else arguments.port
+    workers = settings.server.workers if arguments.workers is None else arguments.workers
+    if workers < 1:
+        raise ConfigError(f"--workers: {workers} is not 1 or more")
+    if workers > 1 and arguments.descriptor is None:
+        return _serve_by_workers(arguments.config, _listen(host, port), workers, settings.server.shutdown_s)
+    return _serve(settings, host, port, arguments.descriptor)
+
+
+def _serve(settings: Settings, host: str, port: int, descriptor: int | None) -> int:
+    _tune_interpreter()
     server = uvicorn.Server(
         uvicorn.Config(
             build(settings),
-            host=arguments.host or settings.server.host,
-            port=settings.server.port if arguments.port is None else arguments.port,
+            host=host,
+            port=port,
             http=OnePieceProtocol,
             ws="none",
             access_log=False,
@@ -39,8 +57,26 @@ def run(arguments: argparse.Namespace) -> int:
             proxy_headers=False,
         )
     )
-    server.run()
+    server.run(sockets=None if descriptor is None else [socket.socket(fileno=descriptor)])
     return 0 if server.started else 1
+
+
+def _serve_by_workers(config: Path, listener: socket.socket, count: int, shutdown_s: float) -> int:
+    def command(descriptor: int) -> list[str]:
+        return [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--descriptor", str(descriptor)]
+
+    _log.info("%d workers serve http://%s:%d", count, *listener.getsockname()[:2])
+    with listener:
+        return Workers(command, listener, count).run(shutdown_s)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Raises ConfigError when the address can not be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(f"server: {host}:{port} can not be listened on: {error.strerror}") from None
 
 
 def _tune_interpreter() -> None:

@@ -97,12 +97,17 @@ class Metrics(Collector):
         self._counts: dict[str, dict[Labels, float]] = {name: defaultdict(float) for name in COUNTERS}
         self._histograms = {name: Histogram() for name in HISTOGRAMS}
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self._gauges_each: dict[str, tuple[str, Callable[[], Mapping[str, float]]]] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
         """A gauge (or a total kept elsewhere) that is read when metrics are asked for."""
         self._gauges[name] = (text, read)
+
+    def watch_each(self, name: str, text: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """As `watch`, a gauge for each candidate."""
+        self._gauges_each[name] = (text, read)
 
     def observe(self, record: RequestRecord) -> None:
         counts, candidate = self._counts, record.candidate or "none"
@@ -156,6 +161,11 @@ class Metrics(Collector):
             yield HistogramMetricFamily(name, text, _cumulative(histogram.counts), histogram.sum)
         for name, (text, read) in self._gauges.items():
             yield GaugeMetricFamily(name, text, read())
+        for name, (text, read_each) in self._gauges_each.items():
+            gauge = GaugeMetricFamily(name, text, labels=("candidate",))
+            for candidate, value in read_each().items():
+                gauge.add_metric((candidate,), value)
+            yield gauge
 
 
 def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:

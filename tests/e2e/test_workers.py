@@ -1,0 +1,105 @@
+"""`loupe serve --workers`: real processes on one port, killed, started anew, ended together."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .scripted_provider import ScriptedProvider
+from .site import Site, settings_for
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_S = 90.0
+
+
+@contextmanager
+def workers(folder: Path, raw: dict[str, object], count: int) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    config, log = folder / "gateway.yaml", folder / "out.log"
+    config.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--port", "0"]
+    with log.open("wb") as out:
+        process = subprocess.Popen([*command, "--workers", str(count)], stdout=out, stderr=out)
+    try:
+        yield process, log
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+def until(done: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < deadline, log.read_text()[-3_000:]
+        time.sleep(0.1)
+
+
+def pids(log: Path) -> list[int]:
+    """The worker processes that were started, in order."""
+    return [int(pid) for pid in re.findall(r"worker \d+ is process (\d+)", log.read_text())]
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def raw_settings(folder: Path, provider: str) -> dict[str, object]:
+    raw = settings_for(folder, provider)
+    raw["router"] = {"timeout_ms": 10_000}
+    return raw
+
+
+def test_workers_share_the_port_and_the_ledger_and_are_replaced_when_killed(
+    tmp_path: Path, shared_provider: ScriptedProvider
+) -> None:
+    shared_provider.forget()
+    with workers(tmp_path, raw_settings(tmp_path, shared_provider.url), 2) as (process, log):
+        until(lambda: log.read_text().count("Application startup complete") >= 2, log)
+        found = re.search(r"serve http://127\.0\.0\.1:(\d+)", log.read_text())
+        assert found is not None
+        site = Site("127.0.0.1", int(found.group(1)), tmp_path)
+        ask = {"model": "small", "messages": [{"role": "user", "content": "hi"}]}
+        answers = [site.chat(ask) for _ in range(10)]
+        assert [answer.status for answer in answers] == [200] * 10
+        assert site.usage()["spent"] == sum(round(float(a.headers["x-route-cost"]) * 1e9) for a in answers)
+
+        first = pids(log)
+        os.kill(first[0], signal.SIGKILL)
+        until(lambda: log.read_text().count("Application startup complete") >= 3, log)
+        assert len(pids(log)) == 3
+        assert site.chat(ask).status == 200
+
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+        assert not any(alive(pid) for pid in pids(log))
+
+
+def test_workers_that_can_not_start_are_not_started_for_ever(tmp_path: Path) -> None:
+    raw = raw_settings(tmp_path, "http://127.0.0.1:9")
+    raw["router"] = {"artifact": str(tmp_path / "none")}
+    with workers(tmp_path, raw, 2) as (process, log):
+        assert process.wait(PATIENCE_S) == 1
+        assert "router.artifact" in log.read_text()
+        assert len(pids(log)) == 2
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    raw = raw_settings(tmp_path, "http://127.0.0.1:9")
+    raw["server"] = {"host": "192.0.2.1"}
+    with workers(tmp_path, raw, 2) as (process, log):
+        assert process.wait(PATIENCE_S) == 1
+        assert "can not be listened on" in log.read_text()
