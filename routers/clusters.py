@@ -53,6 +53,12 @@ class Clusters:
             raise ValueError(f"array 'centres' is {centres.shape}, not {shape}")
         return cls(space=space, centres=centres, sizes=sizes)
 
+    def level(self, place: int) -> Clusters:
+        """The clusters of one level alone."""
+        end = sum(self.sizes[: place + 1])
+        centres = self.centres[end - self.sizes[place] : end]
+        return Clusters(space=self.space, centres=centres, sizes=(self.sizes[place],))
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything numeric, by name."""
         return {**self.space.arrays(), "centres": self.centres, "sizes": np.array(self.sizes, dtype=np.int64)}

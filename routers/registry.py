@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from routers.base import Router, Views
 from routers.best_single import BestSingle
+from routers.cluster_profile import ClusterProfile
 from routers.ensemble import Ensemble
 from routers.headed import Headed
 from routers.item_response import ItemResponse
@@ -70,6 +71,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     Prior.algorithm: Headed(Prior),
     ItemResponse.algorithm: Headed(ItemResponse),
     MaskedMF.algorithm: Headed(MaskedMF),
+    ClusterProfile.algorithm: ClusterProfile,
     Knn.algorithm: Headed(Knn),
     ShrunkenKnn.algorithm: Headed(ShrunkenKnn),
     Trees.algorithm: Headed(Trees),
