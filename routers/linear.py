@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 from routers.base import Floats, Views
 from routers.factors import solve
 from routers.masked import Linear as Map
-from routers.reduced import Reduced, sized
+from routers.reduced import WHOLE, Reduced, sized
 from routers.ridge import rows_of
 from routers.split import grouped_folds
 from routers.table import OutcomeTable
 
 _FOLDS = 5
 _RIDGES = (640.0, 320.0, 160.0, 80.0, 40.0, 20.0, 10.0, 5.0, 2.5, 1.25)
-# Text embeddings stay whole: their small components tell of the question's kind, and whitening would drown it.
-_WIDE = 512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,13 +62,13 @@ class Linear:
         held_out = np.full((len(_RIDGES), *table.score.shape), np.nan)
         for fold in grouped_folds(table.groups, _FOLDS, seed):
             known = rows_of(views, fold.train)
-            reduced = Reduced.fit(known, wide=_WIDE)
+            reduced = Reduced.fit(known, wide=WHOLE)
             hidden = reduced.rows(rows_of(views, fold.test))
             fits = solve(reduced.rows(known), table.score[fold.train], apart, _RIDGES)
             for place, fitted in enumerate(fits):
                 held_out[place, fold.test] = fitted.apply(hidden)
         best = int(np.argmin(np.nanmean((held_out - table.score) ** 2, axis=(1, 2))))
-        reduced = Reduced.fit(views, wide=_WIDE)
+        reduced = Reduced.fit(views, wide=WHOLE)
         (fitted,) = solve(reduced.rows(views), table.score, apart, [_RIDGES[best]])
         return cls(_multiplied_out(reduced, fitted), fitted.bias, {"ridge": _RIDGES[best]}), held_out[best]
 

@@ -18,6 +18,9 @@ from routers.fusion import Fusion, FusionOptions
 
 COMPONENTS = 64
 """Principal components that are kept of a view."""
+WHOLE = 512
+"""A `wide` that leaves text embeddings whole: their kind is told by directions that whitening would drown."""
+_TOKEN_LENGTH = 8.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,8 +70,8 @@ class Reduced:
         return {view.name: len(view.mean) for view in self.views}
 
     def tokens(self, views: Views) -> tuple[Floats, ...]:
-        """Each view's [n, width], scaled so that the mean squared entry is 1: what networks learn from."""
-        return tuple(view.apply(views) * np.sqrt(view.axes.shape[1]) for view in self.views)
+        """Each view's [n, width], of a length that suits networks: entries near 1 at 64 components."""
+        return tuple(view.apply(views) * _TOKEN_LENGTH for view in self.views)
 
     def rows(self, views: Views) -> Floats:
         """[n, sum of widths], side by side."""

@@ -16,11 +16,21 @@ def test_every_view_weighs_the_same() -> None:
         assert (view.apply(scaled) ** 2).sum(axis=1).mean() == pytest.approx(1.0, rel=1e-4)
 
 
-def test_tokens_have_entries_of_mean_square_one() -> None:
+def test_tokens_are_the_rows_of_each_view_at_one_length() -> None:
     _, views = drawn_table()
-    for token in Reduced.fit(views, components=5).tokens(views):
-        assert token.shape[1] == 5
-        assert (token**2).mean() == pytest.approx(1.0, rel=1e-4)
+    reduced = Reduced.fit(views, components=5)
+    for token in reduced.tokens(views):
+        assert token.shape == (len(views["text"]), 5)
+    np.testing.assert_allclose(np.concatenate(reduced.tokens(views), axis=1), 8 * reduced.rows(views))
+
+
+def test_view_that_is_not_wide_is_left_whole() -> None:
+    _, views = drawn_table()
+    text, image = Reduced.fit(views, components=5, wide=12).views
+    assert (text.axes.shape[1], image.axes.shape[1]) == (12, 5)
+    centred = views["text"] - views["text"].mean(axis=0)
+    directions = text.apply(views) / np.linalg.norm(text.apply(views), axis=1, keepdims=True)
+    np.testing.assert_allclose(directions, centred / np.linalg.norm(centred, axis=1, keepdims=True), atol=1e-4)
 
 
 def test_absent_row_stands_at_the_training_mean() -> None:

@@ -1,0 +1,25 @@
+"""Cross-modal attention of MMR-Bench (arXiv 2601.17814): text and image as tokens that attend to each other.
+
+Smaller than the published one (one block of width 32 against two of 512), since a routing table has hundreds of
+queries and not millions; trained like the other networks here (see `routers.committee`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from routers.attention import Attention
+from routers.committee import Schooling
+from routers.network_head import NetworkHead
+
+
+class CrossAttention(NetworkHead):
+    """Implements `routers.headed.Head`."""
+
+    __slots__ = ()
+    algorithm: ClassVar[str] = "cross_attention"
+    schooling: ClassVar[Schooling] = Schooling(rate=1e-3, epochs=25)
+
+    @classmethod
+    def architecture(cls, inputs: tuple[int, ...], outputs: int) -> Attention:
+        return Attention(inputs, outputs)

@@ -1,0 +1,74 @@
+"""What the families of networks share: reduced views in, a committee of the family's architecture, forecasts out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
+
+from numpy.typing import NDArray
+
+from routers.base import Floats, Views
+from routers.committee import Committee, Schooling, school
+from routers.network import Network
+from routers.reduced import WHOLE, Reduced
+from routers.table import OutcomeTable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkHead(ABC):
+    """Implements `routers.headed.Head` and `HoldsOut`; a family names itself, its architecture and its schooling."""
+
+    algorithm: ClassVar[str]
+    schooling: ClassVar[Schooling]
+
+    reduced: Reduced
+    committee: Committee
+    settings: Mapping[str, Any]
+
+    @classmethod
+    @abstractmethod
+    def architecture(cls, inputs: tuple[int, ...], outputs: int) -> Network:
+        """The network for views of these widths and so many candidates."""
+
+    @property
+    def view_dims(self) -> Mapping[str, int]:
+        return self.reduced.view_dims
+
+    def quality(self, views: Views) -> Floats:
+        """[n, K], 0 to 1."""
+        return self.committee.quality(self.reduced.tokens(views))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {**self.reduced.arrays(), **self.committee.parameters}
+
+    @classmethod
+    def fit(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> Self:
+        return cls.fit_held_out(table, views, seed=seed)[0]
+
+    @classmethod
+    def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Self, Floats]:
+        """The head, and [n, K] forecasts of rows by the members that did not see their groups."""
+        # Fitted on every row: it is learned from queries alone, so it has seen nobody's outcomes.
+        reduced = Reduced.fit(views, wide=WHOLE)
+        tokens = reduced.tokens(views)
+        network = cls.architecture(_widths(reduced), len(table.candidates))
+        schooled = school(network, tokens, table, cls.schooling, seed=seed)
+        settings = {**asdict(cls.schooling), **schooled.chosen, "seed": seed}
+        return cls(reduced, schooled.committee, settings), schooled.held_out
+
+    @classmethod
+    def restore(
+        cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
+    ) -> Self:
+        """Raises KeyError or ValueError where shapes disagree."""
+        reduced, bias = Reduced.restore(arrays, view_dims), arrays["out_bias"]
+        if bias.ndim != 2:
+            raise ValueError(f"array 'out_bias' is {bias.shape}, not [members, K]")
+        network = cls.architecture(_widths(reduced), bias.shape[1])
+        return cls(reduced, Committee.restore(network, arrays), settings)
+
+
+def _widths(reduced: Reduced) -> tuple[int, ...]:
+    return tuple(view.axes.shape[1] for view in reduced.views)

@@ -1,0 +1,34 @@
+"""One hidden layer on fused views: better than the means on groups it did not see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from routers.linear import Linear
+from routers.metrics import log_loss
+from routers.mlp import MLP
+from routers.split import grouped_splits
+from tests.routers.synthetic import drawn_table
+
+
+def test_held_out_forecast_is_better_than_the_means() -> None:
+    table, views = drawn_table(groups=150, missing=0.1)
+    (split,) = grouped_splits(table.groups, 0.6, [0])
+    known, hidden = table.take(split.train), table.take(split.test)
+    head = MLP.fit(known, {name: rows[split.train] for name, rows in views.items()})
+    quality = head.quality({name: rows[split.test] for name, rows in views.items()})
+    means = np.tile(np.nanmean(known.score, axis=0), (len(hidden), 1))
+    assert log_loss(quality, hidden.score) < 0.95 * log_loss(means, hidden.score)
+
+
+def test_what_no_line_can_tell_is_learned() -> None:
+    table, views = drawn_table(groups=200)
+    random = np.random.default_rng(4)
+    text = np.repeat(random.standard_normal((200, 2)), 4, axis=0).astype(np.float32)
+    score = np.repeat((text[:, :1] * text[:, 1:] > 0).astype(np.float64), 4, axis=1)  # exclusive or
+    told = dict.fromkeys(views, text)
+    crossed, straight = replace(table, score=score), Linear.fit(replace(table, score=score), told)
+    assert log_loss(np.clip(straight.quality(told), 0.02, 0.98), score) > 0.65
+    assert log_loss(MLP.fit(crossed, told).quality(told), score) < 0.45
