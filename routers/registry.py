@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from routers.base import Router, Views
 from routers.best_single import BestSingle
 from routers.cluster_profile import ClusterProfile
+from routers.cross_attention import CrossAttention
 from routers.ensemble import Ensemble
 from routers.headed import Headed
 from routers.item_response import ItemResponse
@@ -18,6 +19,8 @@ from routers.knn import Knn
 from routers.linear import Linear
 from routers.linear_mf import LinearMF
 from routers.masked_mf import MaskedMF
+from routers.mlp import MLP
+from routers.mlp_mf import MLPMF
 from routers.prior import Prior
 from routers.shrunken_knn import ShrunkenKnn
 from routers.table import OutcomeTable
@@ -68,6 +71,9 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     Linear.algorithm: Headed(Linear),
     KMeans.algorithm: Headed(KMeans),
     KMeansAdaptive.algorithm: Headed(KMeansAdaptive),
+    MLP.algorithm: Headed(MLP),
+    MLPMF.algorithm: Headed(MLPMF),
+    CrossAttention.algorithm: Headed(CrossAttention),
     Prior.algorithm: Headed(Prior),
     ItemResponse.algorithm: Headed(ItemResponse),
     MaskedMF.algorithm: Headed(MaskedMF),
