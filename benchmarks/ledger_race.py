@@ -1,0 +1,222 @@
+"""Many clients race for a budget that pays for exactly so many requests: none more may be answered, and none fewer.
+
+Real processes throughout: worker processes of the gateway on one port, one ledger, a canned provider, clients over
+HTTP. Every request costs exactly what is held for it (input is free, the output limit is what the provider bills), so a
+refusal before the budget is spent is a false one, whatever is in flight.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.canned_provider import COMPLETION_TOKENS
+from benchmarks.processes import free_port
+
+ROOT = Path(__file__).resolve().parents[1]
+KEY = "sk-race"
+USD_PER_MTOK = 10.0
+COST = round(USD_PER_MTOK * 1e9) * COMPLETION_TOKENS // 1_000_000
+"""Nanodollars of every request."""
+BODY = json.dumps(
+    {"model": "canned", "max_tokens": COMPLETION_TOKENS, "messages": [{"role": "user", "content": "How many?"}]}
+).encode()
+PATIENCE_S = 120.0
+
+
+def main() -> int:
+    arguments = _arguments()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        provider = stack.enter_context(_provider(Path(folder)))
+        url = stack.enter_context(_redis(Path(folder))) if arguments.store == "redis" else ""
+        port = stack.enter_context(_gateway(Path(folder), arguments, provider, url))
+        statuses, seconds = asyncio.run(_race(port, arguments.clients, arguments.requests))
+        window = _settled_window(port)
+        sent = sum(json.loads(_get(provider, "/counts")).values())
+    spent, held, limit = (round(window[f"{name}_usd"] * 1e9) for name in ("spent", "held", "limit"))
+    answered, refused = statuses[200], statuses[429]
+    payable = min(arguments.payable, arguments.requests)
+    result = {
+        "command": " ".join(["python -m benchmarks.ledger_race", *sys.argv[1:]]),
+        "versions": {"python": platform.python_version(), "machine": platform.machine()},
+        "seeds": [],
+        "store": arguments.store,
+        "workers": arguments.workers,
+        "clients": arguments.clients,
+        "requests": arguments.requests,
+        "payable": payable,
+        "answered": answered,
+        "refused": refused,
+        "errors": sum(statuses.values()) - answered - refused,
+        "overspend_usd": max(spent - limit, 0) / 1e9,
+        "false_refusals": max(payable - answered, 0),
+        "holds_after_usd": held / 1e9,
+        "spent_usd": spent / 1e9,
+        "sent_to_the_provider": sent,
+        "requests_per_second": round(arguments.requests / seconds, 1),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    print(json.dumps(result, indent=2))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    right = spent == answered * COST == sent * COST and answered == payable and held == 0 and not result["errors"]
+    print("the laws hold" if right else "THE LAWS DO NOT HOLD")
+    return 0 if right else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ledger_race", description=__doc__)
+    parser.add_argument("--store", choices=("sqlite", "redis"), default="sqlite")
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--payable", type=int, default=4_000, help="how many of them the budget pays for")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+async def _race(port: int, clients: int, requests: int) -> tuple[Counter[int], float]:
+    """Statuses of all replies (0 for none), and the seconds that it took."""
+    statuses: Counter[int] = Counter()
+    left = iter(range(requests))
+    began = time.monotonic()
+    async with asyncio.timeout(600):
+        await asyncio.gather(*(_client(port, left, statuses) for _ in range(clients)))
+    return statuses, time.monotonic() - began
+
+
+async def _client(port: int, left: Iterator[int], statuses: Counter[int]) -> None:
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n"
+    request = head.encode() + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in left:
+        try:
+            writer.write(request)
+            reply = await reader.readuntil(b"\r\n\r\n")
+            length = int(reply.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+            await reader.readexactly(length)
+            statuses[int(reply[9:12])] += 1
+        except (OSError, asyncio.IncompleteReadError, ValueError):
+            statuses[0] += 1
+            writer.close()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.close()
+    await writer.wait_closed()
+
+
+def _settled_window(port: int) -> dict[str, Any]:
+    """The tenant's window once nothing is held; as it stands after a while if something stays."""
+    deadline = time.monotonic() + 10
+    while True:
+        [window] = json.loads(_get(port, "/v1/usage"))["windows"]
+        if not window["held_usd"] or time.monotonic() > deadline:
+            return dict(window)
+        time.sleep(0.1)
+
+
+def _get(port: int, path: str) -> bytes:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"authorization": f"Bearer {KEY}"})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        found: bytes = reply.read()
+    return found
+
+
+@contextmanager
+def _provider(folder: Path) -> Iterator[int]:
+    log = folder / "provider.log"
+    with _process([sys.executable, "-m", "benchmarks.canned_provider"], log) as process:
+        _wait(lambda: "\n" in log.read_text(), process, log)
+        yield int(log.read_text().partition("\n")[0])
+
+
+@contextmanager
+def _redis(folder: Path) -> Iterator[str]:
+    program = shutil.which("redis-server")
+    if program is None:
+        raise SystemExit("redis-server is not installed")
+    port, log = free_port(), folder / "redis.log"
+    words = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "yes"]
+    with _process([program, *words], log) as process:
+        _wait(lambda: _listens(port), process, log)
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@contextmanager
+def _gateway(folder: Path, arguments: argparse.Namespace, provider: int, redis_url: str) -> Iterator[int]:
+    port, log = free_port(), folder / "gateway.log"
+    tenant = {
+        "name": "race",
+        "keys": [{"sha256": hashlib.sha256(KEY.encode()).hexdigest()}],
+        "budget": {"usd": arguments.payable * COST / 1e9},
+    }
+    config = {
+        "server": {"port": port, "workers": arguments.workers},
+        "store": {"kind": arguments.store, "path": str(folder / "loupe.sqlite"), "redis_limit_ms": 5_000},
+        "log": {"path": str(folder / "requests.jsonl")},
+        "providers": {"canned": {"base_url": f"http://127.0.0.1:{provider}/v1"}},
+        "candidates": [
+            {"name": "canned", "provider": "canned", "input_usd_per_mtok": 0, "output_usd_per_mtok": USD_PER_MTOK}
+        ],
+        "tenants": [tenant],
+    }
+    path = folder / "gateway.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    command = [sys.executable, "-m", "gateway", "serve", "--config", str(path)]
+    with _process(command, log, LOUPE_REDIS_URL=redis_url) as process:
+        started = "Application startup complete"
+        _wait(lambda: log.read_text().count(started) >= arguments.workers, process, log)
+        yield port
+
+
+@contextmanager
+def _process(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env={**os.environ, **environment})
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(ready: Any, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"{process.args!r} did not start:\n{log.read_text()[-2_000:]}")
+        time.sleep(0.05)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
