@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
 
 from gateway.core.catalog import Candidate, Catalog
 from gateway.core.decision import CandidateForecast, Decision, Preference, decide
-from gateway.core.pricing import Price
+from gateway.core.pricing import Price, Tier
 from gateway.core.query import Query, QueryImage
 
 from .makers import candidate
 
-PRICES = st.builds(Price, st.integers(0, 20_000_000_000), st.integers(0, 80_000_000_000)) | st.just(Price(0, 0))
+PLAIN_PRICES = st.builds(Price, st.integers(0, 20_000_000_000), st.integers(0, 80_000_000_000))
+
+
+def _with_a_tier(price: Price, above: int, dearer: int) -> Price:
+    more = Price(price.input_per_million * dearer, price.output_per_million * dearer)
+    return replace(price, tiers=(Tier(above, more),))
+
+
+PRICES = (
+    PLAIN_PRICES
+    | st.just(Price(0, 0))
+    | st.builds(_with_a_tier, PLAIN_PRICES, st.integers(0, 6_000), st.integers(1, 3))
+)
 IMAGE = QueryImage(100, 100, "auto", b"")
 
 
