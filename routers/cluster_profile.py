@@ -164,15 +164,17 @@ class ClusterProfile:
         (level, temperature, discount), token_held_out = _choose(table, views, logs, seed)
         clusters = Clusters.fit(views, (COUNTS[level],))
         members = clusters.memberships(views, temperature)
-        score, token = (ProfilePrior.fit(members, outcomes).tempered(discount) for outcomes in (table.score, logs))
-        expected = score, token
+        score, token = ProfilePrior.fit(members, table.score), ProfilePrior.fit(members, logs)
         return cls(
             candidates=table.candidates,
             clusters=clusters,
             temperature=temperature,
             discount=discount,
-            known=_known(expected, members, (table.score, logs), token_held_out),
-            expected=expected,
+            known=_known(
+                (score.tempered(discount), token.tempered(discount)), members, (table.score, logs), token_held_out
+            ),
+            # Calibration queries are few and lie apart: they repeat each other less than a table's rows do.
+            expected=(score.tempered(discount**0.5), token.tempered(discount**0.5)),
             encoder_digest=encoder_digest,
         )
 
