@@ -8,40 +8,41 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import secrets
+import signal
+import threading
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from gateway.api.chat import ChatRoutes
-from gateway.api.parse import ChatLimits
+from gateway.api.admin import AdminRoutes, AdminState
 from gateway.api.rest import RestRoutes
 from gateway.api.sink import Receive, Send
-from gateway.candidates import candidate_of
-from gateway.core.catalog import Catalog
-from gateway.core.image_limits import ImageLimits
 from gateway.core.key_hash import KeyHash
 from gateway.core.money import NANODOLLARS
-from gateway.core.tenant import Tenant, Tenants
+from gateway.core.tenant import Tenants
+from gateway.declared import declared_in
+from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, LoupeError
 from gateway.forecaster import Forecaster
 from gateway.holds import Holds
-from gateway.pipeline import Pipeline
-from gateway.providers.base import Provider
-from gateway.providers.images import FetchPolicy, ImageFetcher, LookUp, look_up
-from gateway.providers.openai import Endpoint, OpenAIProvider
-from gateway.remote_images import RemoteImages
-from gateway.settings import EncoderSettings, ProviderSettings, Settings, TenantSettings, secret_from
+from gateway.live_tenants import LiveTenants
+from gateway.providers.images import LookUp, look_up
+from gateway.reload import Reloads, Tenure
+from gateway.settings import EncoderSettings, Settings, key_secret, secret_from
 from gateway.stores.base import BudgetStore, StoreError
 from gateway.stores.leased import LeasedStore, LeaseOptions
 from gateway.stores.redis import RedisOptions, RedisStore
 from gateway.stores.sqlite import SqliteStore
+from gateway.stores.sqlite_tenants import SqliteTenants
 from gateway.telemetry.estimates import watched_calibration
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
+from gateway.tenancy import Tenancy
 from models.base import EncodeError, Encoder
 from models.cached import QueryEncoder
 from models.dual import DualEncoder
@@ -51,7 +52,6 @@ from routers.artifact import bundled as bundled_router
 from routers.artifact import load as load_router
 from routers.base import Router
 
-MEBIBYTE = 1024 * 1024
 _log = logging.getLogger("loupe")
 STORE_ERRORS_EVERY_S = 60.0
 
@@ -66,26 +66,34 @@ class Gateway:
         encoder: Encoder | None = None,
         router: Router | None = None,
         look_up: LookUp = look_up,
+        config: Path | None = None,
     ) -> None:
         self._settings = settings
-        self._catalog = Catalog(tuple(candidate_of(section, settings) for section in settings.candidates))
-        self._tenants = _tenants(settings.tenants, [candidate.name for candidate in self._catalog])
-        self._endpoints = {name: _endpoint(name, section) for name, section in settings.providers.items()}
+        self._config = config
+        self._plan = Plan.of(settings)
+        declared_in(settings, KeyHash(secrets.token_bytes(32)))  # its keys are there, each of them once
         self._encoder = encoder
         self._router = router
         self._look_up = look_up
         self._metrics = Metrics()
-        self._rest = RestRoutes(self._tenants, settings.policies, self._metrics)
+        self._rest = RestRoutes(settings.policies, self._metrics)
         self._rest_app = self._rest.mount()
-        self._chat: ChatRoutes | None = None
+        variable = settings.server.admin_key_env
+        self._admin = AdminRoutes(os.environ.get(variable), variable)
+        self._admin.mount(self._rest_app)
+        self._edition: Edition | None = None
         self._store_errors_said: dict[str, float] = {}
 
+    @property
+    def shutdown_s(self) -> float:
+        return self._settings.server.shutdown_s
+
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and self._chat is not None:
+        if scope["type"] == "http" and scope["method"] == "POST" and self._edition is not None:
             if scope["path"] == "/v1/chat/completions":
-                return await self._chat.completions(scope, receive, send)
+                return await self._edition.completions(scope, receive, send)
             if scope["path"] == "/v1/route":
-                return await self._chat.route(scope, receive, send)
+                return await self._edition.route(scope, receive, send)
         if scope["type"] == "lifespan":
             return await self._live(receive, send)
         await self._rest_app(scope, receive, send)
@@ -123,34 +131,51 @@ class Gateway:
             holds = Holds(store, settings.store.lease_s, self._report)
             stack.push_async_callback(holds.drain)
             stack.callback(asyncio.ensure_future(holds.renew_for_ever()).cancel)
-            providers: dict[str, Provider] = {n: OpenAIProvider(e) for n, e in self._endpoints.items()}
-            for provider in providers.values():
-                stack.push_async_callback(provider.close)
-            fetcher = ImageFetcher(_fetch_policy(settings), look_up=self._look_up)
-            stack.push_async_callback(fetcher.close)
-            calibration = watched_calibration((candidate.name for candidate in self._catalog), self._metrics)
-            pipeline = Pipeline(
-                catalog=self._catalog,
-                policies=settings.policies,
+            calibration = watched_calibration(self._plan.candidates, self._metrics)
+            tenure, tenants = self._open_tenants(stack)
+            lasting = Lasting(
                 forecaster=self._forecaster(encode, router),
-                providers=providers,
                 holds=holds,
-                images=RemoteImages(fetcher),
+                tenants=tenants,
+                metrics=self._metrics,
                 observers=(self._metrics, log, outcomes, calibration),
                 factors=calibration.factors,
-                max_attempts=settings.max_attempts,
                 report=self._report,
+                look_up=self._look_up,
             )
             self._watch(encode, outcomes, log)
-            self._rest.store = store
-            self._chat = ChatRoutes(
-                pipeline,
-                self._tenants,
-                ChatLimits(_image_limits(settings), settings.images.max_per_request),
-                int(settings.server.max_body_mb * MEBIBYTE),
-                self._metrics,
-            )
+            self._rest.store, self._rest.tenants = store, tenants
+            editions = Editions(lasting)
+            stack.push_async_callback(editions.close)
+
+            def taken(edition: Edition) -> None:
+                calibration.follow(edition.plan.candidates)
+                self._rest.policies = edition.plan.settings.policies
+                self._edition = edition
+
+            reloads = Reloads(self._config, editions, tenure, taken=taken)
+            await reloads.begin(self._plan)
+            tenure.live.open(reloads.hear)
+            stack.callback(tenure.live.close)
+            stack.push_async_callback(reloads.close)
+            _on_hang_up(reloads.ask, stack)
+            self._admin.state = AdminState(tenure.tenancy, tenure.live.refresh, store, reloads.reload)
             yield
+
+    def _open_tenants(self, stack: AsyncExitStack) -> tuple[Tenure, Tenants]:
+        """The store of tenants and keys, and what keeps this process to it. Raises ConfigError or StoreError."""
+        section = self._settings.server
+        store = SqliteTenants(self._settings.store.path)
+        store.open()
+        stack.callback(store.close)
+        secret, is_kept = store.secret(key_secret(section.key_secret_env))
+        if is_kept:
+            what = "%s is not set: keys are hashed with a secret that is kept in the store's file, beside the hashes"
+            _log.warning(what, section.key_secret_env)
+        key_hash = KeyHash(secret)
+        tenants = Tenants(key_hash, {})
+        live = LiveTenants(store, tenants, report=self._report)
+        return Tenure(store, key_hash, Tenancy(store, key_hash, time.time, self._plan.candidates), live), tenants
 
     def _forecaster(self, encode: QueryEncoder, router: Router) -> Forecaster:
         return Forecaster(
@@ -223,9 +248,19 @@ class Gateway:
         _log.error("%s: %s", where, type(error).__name__, exc_info=error)
 
 
-def build(settings: Settings) -> Gateway:
-    """A gateway on these settings. Raises ConfigError for keys and secrets that are not there."""
-    return Gateway(settings)
+def build(settings: Settings, config: Path | None = None) -> Gateway:
+    """A gateway on these settings, which it reads from `config` again when it is told to. Raises ConfigError for keys
+    and secrets that are not there.
+    """
+    return Gateway(settings, config=config)
+
+
+def _on_hang_up(act: Callable[[], None], stack: AsyncExitStack) -> None:
+    """SIGHUP means: act. Only the main thread is told of signals; elsewhere nothing is done."""
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGHUP"):
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, act)
+        stack.callback(loop.remove_signal_handler, signal.SIGHUP)
 
 
 def _encoder(bundle: str) -> Encoder:
@@ -247,58 +282,6 @@ def _router(name: str) -> Router:
         return load_router(path)
     except (ArtifactError, OSError) as error:
         raise ConfigError(f"router.artifact: {error}") from error
-
-
-def _tenants(sections: tuple[TenantSettings, ...], catalog: list[str]) -> Tenants:
-    key_hash = KeyHash(secrets.token_bytes(32))
-    by_key: dict[bytes, Tenant] = {}
-    for section in sections:
-        budgets = (*((section.budget,) if section.budget else ()), *section.budgets)
-        for key in section.keys:
-            known = key.hash()
-            hashed = key_hash.over(bytes.fromhex(known))
-            if hashed in by_key:
-                raise ConfigError(f"tenant {section.name}: one of its keys stands twice, here or at another tenant")
-            by_key[hashed] = Tenant(
-                name=section.name,
-                candidates=key.candidates or section.candidates or tuple(catalog),
-                quality_weight=section.quality_weight,
-                on_infeasible=section.on_infeasible,
-                budgets=tuple(budget.budget() for budget in budgets),
-                key=key.name or known[:12],
-                key_budgets=tuple(budget.budget() for budget in key.budgets),
-                expires_at=key.expires.timestamp() if key.expires else None,
-            )
-    return Tenants(key_hash, by_key)
-
-
-def _endpoint(name: str, section: ProviderSettings) -> Endpoint:
-    return Endpoint(
-        name=name,
-        base_url=section.base_url,
-        api_key=secret_from(section.api_key_env) if section.api_key_env else None,
-        headers=tuple(section.headers.items()),
-        connect_s=section.connect_s,
-        first_byte_s=section.first_byte_s,
-        idle_s=section.idle_s,
-        total_s=section.total_s,
-        max_connections=section.max_connections,
-    )
-
-
-def _fetch_policy(settings: Settings) -> FetchPolicy:
-    images = settings.images
-    return FetchPolicy(
-        schemes=images.schemes,
-        allow_hosts=frozenset(images.allow_hosts),
-        max_bytes=int(images.max_mb * MEBIBYTE),
-        max_pixels=images.max_pixels,
-        total_timeout_s=images.timeout_s,
-    )
-
-
-def _image_limits(settings: Settings) -> ImageLimits:
-    return ImageLimits(int(settings.images.max_mb * MEBIBYTE), settings.images.max_pixels)
 
 
 def _nanodollars(usd: float) -> int:

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from gateway.errors import ConfigError
 from gateway.terms import KeyTerms, Name, Section, TenantBody, Usd, faults
 
+SHORTEST_SECRET = 16
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -211,6 +212,14 @@ def secret_from(variable: str) -> str:
     if not value:
         raise ConfigError(f"the environment variable {variable} is not set")
     return value
+
+
+def key_secret(variable: str) -> bytes | None:
+    """The secret that keys are hashed with; None when its variable is not set. Raises ConfigError for a short one."""
+    value = os.environ.get(variable, "")
+    if value and len(value) < SHORTEST_SECRET:
+        raise ConfigError(f"the environment variable {variable} is too short: {SHORTEST_SECRET} characters or more")
+    return value.encode() or None
 
 
 def hash_key(key: str) -> str:

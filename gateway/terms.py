@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from gateway.core.budget import Budget, Period, Unit
 from gateway.core.money import NANODOLLARS, from_usd
 from gateway.core.roster import ApiKey, TenantTerms
+from gateway.errors import InvalidRequest
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
 TenantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -150,14 +151,19 @@ def faults(error: ValidationError, whole: str = "file") -> list[str]:
     return [_fault(fault, whole) for fault in found if fault["type"] != "too_short" or fault["loc"] not in around]
 
 
-def where(fault: ErrorDetails) -> str:
-    """The key at fault: `candidates[0].name`."""
+def invalid(error: ValidationError) -> InvalidRequest:
+    """What is told to who sent it: every fault with its member and value; `param` is the first one's member."""
+    first = error.errors(include_url=False)[0]
+    return InvalidRequest("; ".join(faults(error, "body")), param=_where(first) or None, code="invalid_value")
+
+
+def _where(fault: ErrorDetails) -> str:
     return re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, fault["loc"])))
 
 
 def _fault(fault: ErrorDetails, whole: str) -> str:
     location, value = fault["loc"], fault["input"]
-    text = f"{where(fault) or whole}: {fault['msg'].removeprefix('Value error, ')}"
+    text = f"{_where(fault) or whole}: {fault['msg'].removeprefix('Value error, ')}"
     may_be_secret = fault["type"] == "extra_forbidden" or {"headers", "keys"} & set(location)
     if may_be_secret or not isinstance(value, str | int | float):
         return text

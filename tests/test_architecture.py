@@ -46,7 +46,7 @@ RULES: dict[str, Rule] = {
     "gateway.providers": Rule(EDGE, ("aiohttp", "httptools", "uvloop", "yarl")),
     "gateway.telemetry": Rule(EDGE, ("prometheus_client", "opentelemetry", "msgspec")),
     "gateway.api": Rule(
-        (*EDGE, *BASES, *PATH_MODULES, "gateway.telemetry.metrics"),
+        (*EDGE, *BASES, *PATH_MODULES, "gateway.telemetry.metrics", "gateway.tenancy", "gateway.terms"),
         ("fastapi", "starlette", "pydantic", "msgspec", "uvicorn"),
     ),
     **{name: Rule((*EDGE, *BASES, *PATH_MODULES), ("anyio",)) for name in PATH_MODULES},
@@ -54,6 +54,11 @@ RULES: dict[str, Rule] = {
     "gateway.prices": Rule(EDGE, ("genai_prices",)),
     "gateway.candidates": Rule((*EDGE, "gateway.prices", "gateway.settings")),
     "gateway.terms": Rule(EDGE, ("pydantic", "pydantic_core")),
+    "gateway.tenancy": Rule((*EDGE, "gateway.terms", "gateway.stores.tenants"), ("pydantic",)),
+    "gateway.edition": Rule((EVERYTHING,), (EVERYTHING,)),  # with `app`, the composition root
+    "gateway.reload": Rule((EVERYTHING,), (EVERYTHING,)),
+    "gateway.live_tenants": Rule((*EDGE, "gateway.stores.base", "gateway.stores.tenants")),
+    "gateway.declared": Rule((*EDGE, "gateway.settings")),
     "gateway.settings": Rule((*EDGE, "gateway.terms"), ("pydantic", "yaml")),
     "gateway.replay": Rule(("gateway.errors",), ("msgspec", "numpy", "PIL", "uvicorn")),
     "gateway.demo": Rule(("gateway.replay", *EDGE), ("PIL", "openai", "uvicorn", "numpy", "httpx", "aiohttp", "yaml")),

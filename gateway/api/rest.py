@@ -11,9 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gateway.api.auth import authenticate
-from gateway.core.budget import Budget
-from gateway.core.hold import Balance
-from gateway.core.money import NANODOLLARS
+from gateway.api.windows import window_row
 from gateway.core.tenant import Tenant, Tenants
 from gateway.errors import NotFound, RequestError
 from gateway.refusals import store_unavailable
@@ -27,9 +25,10 @@ CREATED = 1_767_225_600
 class RestRoutes:
     """Routes over state that the composition root fills in when the service starts."""
 
-    def __init__(self, tenants: Tenants, policies: Mapping[str, float], metrics: Metrics) -> None:
-        self._tenants = tenants
-        self._policies = policies
+    def __init__(self, policies: Mapping[str, float], metrics: Metrics) -> None:
+        self.tenants: Tenants | None = None
+        self.policies = policies
+        """Of the configuration in service."""
         self._metrics = metrics
         self.store: BudgetStore | None = None
 
@@ -68,7 +67,7 @@ class RestRoutes:
             "object": "usage",
             "tenant": tenant.name,
             "key": tenant.key,
-            "windows": [_balance(*pair) for pair in zip(budgets, balances, strict=True)],
+            "windows": [window_row(*pair) for pair in zip(budgets, balances, strict=True)],
         }
 
     async def healthz(self) -> dict[str, str]:
@@ -88,37 +87,20 @@ class RestRoutes:
         return Response(self._metrics.render(), media_type=CONTENT_TYPE)
 
     def _tenant(self, request: Request) -> Tenant:
-        return authenticate(dict(request.scope["headers"]), self._tenants)
+        if self.tenants is None:
+            raise RequestError("the gateway is starting", status=503, code="starting")
+        return authenticate(dict(request.scope["headers"]), self.tenants)
 
     def _names(self, tenant: Tenant) -> dict[str, str]:
         return {
             "auto": "loupe",
-            **dict.fromkeys(self._policies, "loupe"),
+            **dict.fromkeys(self.policies, "loupe"),
             **dict.fromkeys(tenant.candidates, "candidate"),
         }
 
 
 def _model(name: str, kind: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": CREATED, "owned_by": kind}
-
-
-def _balance(budget: Budget, balance: Balance) -> dict[str, Any]:
-    """A window: in USD (`limit_usd`, ...), or in its own unit (`limit`, ...)."""
-    window = balance.window
-    mark, unit = ("_usd", NANODOLLARS) if budget.unit == "usd" else ("", 1)
-    return {
-        "name": window.key.partition("/")[2],
-        "unit": budget.unit,
-        "period": budget.period,
-        "rolling": budget.rolling,
-        "soft": budget.soft,
-        "limit" + mark: window.limit / unit,
-        "spent" + mark: balance.spent / unit,
-        "held" + mark: balance.held / unit,
-        "remaining" + mark: max(window.limit - balance.spent - balance.held, 0) / unit,
-        "starts_at": window.starts_at,
-        "resets_at": window.ends_at,
-    }
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -12,10 +12,10 @@ from pathlib import Path
 import uvicorn
 
 from gateway.api.protocol import OnePieceProtocol
-from gateway.app import build
+from gateway.app import Gateway, build
 from gateway.cli.workers import Workers
 from gateway.errors import ConfigError
-from gateway.settings import Settings, load_settings
+from gateway.settings import load_settings
 
 _log = logging.getLogger("loupe")
 
@@ -38,21 +38,21 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--workers: {workers} is not 1 or more")
     if workers > 1 and arguments.descriptor is None:
         return _serve_by_workers(arguments.config, _listen(host, port), workers, settings.server.shutdown_s)
-    return _serve(settings, host, port, arguments.descriptor)
+    return _serve(build(settings, arguments.config), host, port, arguments.descriptor)
 
 
-def _serve(settings: Settings, host: str, port: int, descriptor: int | None) -> int:
+def _serve(app: Gateway, host: str, port: int, descriptor: int | None) -> int:
     _tune_interpreter()
     server = uvicorn.Server(
         uvicorn.Config(
-            build(settings),
+            app,
             host=host,
             port=port,
             http=OnePieceProtocol,
             ws="none",
             access_log=False,
             log_level="info",
-            timeout_graceful_shutdown=int(settings.server.shutdown_s),
+            timeout_graceful_shutdown=int(app.shutdown_s),
             server_header=False,
             proxy_headers=False,
         )

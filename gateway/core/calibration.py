@@ -41,6 +41,11 @@ class Calibration:
         self.factors: Mapping[str, float] = MappingProxyType(self._factors)
         """Per candidate that has replied: what to multiply its expected costs by. A live view."""
 
+    def follow(self, candidates: Iterable[str]) -> None:
+        """Learn of these too; what was learned of others is kept."""
+        for name in candidates:
+            self._ratios.setdefault(name, _Ratios())
+
     def observe(self, record: RequestRecord) -> None:
         """Learn from a complete reply with the provider's own usage.
 

@@ -138,11 +138,15 @@ def revoke_key(roster: Roster, key_id: str, now: float) -> Roster:
 def rotate_key(roster: Roster, key_id: str, successor: ApiKey, old_ends_at: float) -> Roster:
     """Let `successor` take the place of a key, which ends at `old_ends_at` (or earlier, when it would have anyway).
 
-    Raises NotFound, or InvalidRequest (409) for a key that was revoked.
+    Raises NotFound, or InvalidRequest (409) for a key that has ended or has a successor.
     """
-    old = roster.key(key_id)
-    if old.revoked_at is not None:
-        raise _taken(f"the key {key_id} was revoked: make another one", "id")
+    old, now = roster.key(key_id), successor.created_at
+    if not old.stands(now):
+        raise InvalidRequest(f"the key {key_id} has ended: make another", param="id", status=409, code="key_ended")
+    for other in roster.keys_of(old.tenant):
+        if other.name == old.name and other.created_at > old.created_at and other.stands(now):
+            what = f"the key {key_id} was rotated already: rotate {other.id}"
+            raise InvalidRequest(what, param="id", status=409, code="key_rotated")
     ends = old_ends_at if old.expires_at is None else min(old_ends_at, old.expires_at)
     kept = replace(roster, keys={**roster.keys, key_id: replace(old, expires_at=ends)})
     return put_key(kept, successor)

@@ -1,0 +1,244 @@
+"""`/admin/*`, behind a key of its own: tenants, keys, everybody's usage, and the configuration read again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, TypeVar
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from pydantic import BaseModel, Field, ValidationError
+
+from gateway.api.windows import window_row
+from gateway.core.budget import Budget, Window, window_at
+from gateway.core.roster import ApiKey, Roster, TenantTerms
+from gateway.core.yaml_roster import Readings
+from gateway.errors import BodyTooLarge, ConfigError, InvalidRequest, NotAuthenticated, RequestError
+from gateway.stores.base import BudgetStore
+from gateway.tenancy import NewKey, Tenancy
+from gateway.terms import KeyTerms, Section, TenantBody, TenantName, invalid, key_as_written, tenant_as_written
+
+LARGEST_BODY = 1024 * 1024
+WINDOWS_AT_ONCE = 500
+Body = TypeVar("Body", bound=BaseModel)
+Result = TypeVar("Result")
+
+
+class KeyBody(KeyTerms):
+    tenant: TenantName
+
+
+class RotateBody(Section):
+    grace_s: float = Field(0, ge=0, le=31_536_000)
+    """How long the old key goes on, in seconds."""
+
+
+class Reloaded(Protocol):
+    """What a reload did: sections that differ from before, and what became of tenants and keys."""
+
+    @property
+    def changed(self) -> Sequence[str]: ...
+    @property
+    def readings(self) -> Readings: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AdminState:
+    """What the routes work on, once the service runs. `refresh` lets this process see what was changed; blocking."""
+
+    tenancy: Tenancy
+    refresh: Callable[[], None]
+    store: BudgetStore
+    reload: Callable[[], Awaitable[Reloaded]]
+
+
+class AdminRoutes:
+    """`key` opens them, and `variable` is where it is set. Without one they are closed."""
+
+    def __init__(self, key: str | None, variable: str) -> None:
+        self._hashed = None if not key else hashlib.sha256(key.encode()).digest()
+        self._variable = variable
+        self.state: AdminState | None = None
+
+    def mount(self, app: FastAPI) -> None:
+        routes = APIRouter(prefix="/admin", dependencies=[Depends(self._admit)])
+        for method, path, answer in (
+            ("GET", "/tenants", self.tenants),
+            ("POST", "/tenants", self.create_tenant),
+            ("GET", "/tenants/{name}", self.tenant),
+            ("PATCH", "/tenants/{name}", self.update_tenant),
+            ("DELETE", "/tenants/{name}", self.delete_tenant),
+            ("GET", "/keys", self.keys),
+            ("POST", "/keys", self.create_key),
+            ("GET", "/keys/{key_id}", self.key),
+            ("PATCH", "/keys/{key_id}", self.update_key),
+            ("DELETE", "/keys/{key_id}", self.revoke_key),
+            ("POST", "/keys/{key_id}/rotate", self.rotate_key),
+            ("GET", "/usage", self.usage),
+            ("POST", "/reload", self.reload),
+        ):
+            status = 201 if method == "POST" and path in ("/tenants", "/keys") else 200
+            routes.add_api_route(path, answer, methods=[method], status_code=status)
+        app.include_router(routes)
+
+    async def tenants(self) -> dict[str, Any]:
+        roster = await self._roster()
+        return _list([_tenant(terms, roster) for terms in roster.tenants.values()])
+
+    async def tenant(self, name: str) -> dict[str, Any]:
+        roster = await self._roster()
+        return _tenant(roster.tenant(name), roster)
+
+    async def create_tenant(self, request: Request) -> dict[str, Any]:
+        body = await _read(request, TenantBody)
+        return _tenant(await self._change(lambda tenancy: tenancy.create_tenant(body)))
+
+    async def update_tenant(self, request: Request, name: str) -> dict[str, Any]:
+        """What the body names is changed; the rest stays."""
+        changes = await _read_members(request)
+        return _tenant(await self._change(lambda tenancy: tenancy.update_tenant(name, changes)))
+
+    async def delete_tenant(self, name: str) -> dict[str, Any]:
+        await self._change(lambda tenancy: tenancy.delete_tenant(name))
+        return {"object": "tenant.deleted", "name": name, "deleted": True}
+
+    async def keys(self, tenant: str | None = None) -> dict[str, Any]:
+        roster, now = await self._roster(), time.time()
+        if tenant is not None:
+            roster.tenant(tenant)
+        return _list([_key(key, now) for key in roster.keys.values() if tenant in (None, key.tenant)])
+
+    async def key(self, key_id: str) -> dict[str, Any]:
+        return _key((await self._roster()).key(key_id), time.time())
+
+    async def create_key(self, request: Request) -> dict[str, Any]:
+        """The answer alone holds the key itself."""
+        body = await _read(request, KeyBody)
+        return _new_key(await self._change(lambda tenancy: tenancy.create_key(body.tenant, body)))
+
+    async def update_key(self, request: Request, key_id: str) -> dict[str, Any]:
+        body = await _read(request, KeyTerms)
+        return _key(await self._change(lambda tenancy: tenancy.update_key(key_id, body)), time.time())
+
+    async def revoke_key(self, key_id: str) -> dict[str, Any]:
+        return _key(await self._change(lambda tenancy: tenancy.revoke_key(key_id)), time.time())
+
+    async def rotate_key(self, request: Request, key_id: str) -> dict[str, Any]:
+        """The answer alone holds the new key itself."""
+        body = await _read(request, RotateBody)
+        return _new_key(await self._change(lambda tenancy: tenancy.rotate_key(key_id, body.grace_s)))
+
+    async def usage(self, tenant: str | None = None) -> dict[str, Any]:
+        """Where every budget stands, of tenants and of their keys. Amounts in USD."""
+        roster, now = await self._roster(), time.time()
+        chosen = [roster.tenant(tenant)] if tenant is not None else list(roster.tenants.values())
+        rows = []
+        for terms in chosen:
+            standing = [key for key in roster.keys_of(terms.name) if key.stands(now)]
+            by_name = {key.name: key for key in standing}.values()  # a rotated key shares its windows
+            rows.append(
+                {
+                    "tenant": terms.name,
+                    "windows": await self._windows(terms.name, terms.budgets, now),
+                    "keys": [
+                        {
+                            "id": key.id,
+                            "name": key.name,
+                            "windows": await self._windows(f"{terms.name}/key/{key.name}", key.budgets, now),
+                        }
+                        for key in by_name
+                    ],
+                }
+            )
+        return _list(rows)
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration again. 400 with what is wrong when it is refused: then nothing has changed."""
+        try:
+            done = await self._ready().reload()
+        except ConfigError as error:
+            what = f"reload refused, nothing was changed: {error}"
+            raise InvalidRequest(what, code="reload_refused") from None
+        return {"object": "reload", "changed": list(done.changed), "tenants": asdict(done.readings)}
+
+    async def _windows(self, owner: str, budgets: Sequence[Budget], now: float) -> list[dict[str, Any]]:
+        windows: list[Window] = [window_at(owner, budget, now) for budget in budgets]
+        if not windows:
+            return []
+        balances = await self._ready().store.balances(windows)
+        return [window_row(*pair) for pair in zip(budgets, balances, strict=True)]
+
+    def _admit(self, request: Request) -> None:
+        if self._hashed is None:
+            what = f"/admin is closed: set {self._variable} (server.admin_key_env) and start the gateway again"
+            raise RequestError(what, status=403, code="admin_closed")
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        given = hashlib.sha256(key.strip().encode("latin-1")).digest()
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._hashed):
+            raise NotAuthenticated("this is not the admin key", code="invalid_admin_key")
+
+    def _ready(self) -> AdminState:
+        if self.state is None:
+            raise RequestError("the gateway is starting", status=503, code="starting")
+        return self.state
+
+    async def _roster(self) -> Roster:
+        return await asyncio.to_thread(self._ready().tenancy.roster)
+
+    async def _change(self, change: Callable[[Tenancy], Result]) -> Result:
+        """Change the store, and let this process see it before anybody is told."""
+        state = self._ready()
+
+        def changed() -> Result:
+            result = change(state.tenancy)
+            state.refresh()
+            return result
+
+        return await asyncio.to_thread(changed)
+
+
+async def _read(request: Request, body: type[Body]) -> Body:
+    """Raises InvalidRequest, naming the member at fault and its value."""
+    try:
+        return body.model_validate(await _read_members(request))
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+async def _read_members(request: Request) -> dict[str, Any]:
+    raw = b""
+    async for part in request.stream():
+        raw += part
+        if len(raw) > LARGEST_BODY:
+            raise BodyTooLarge(f"the body is over the limit of {LARGEST_BODY} bytes")
+    try:
+        members = json.loads(raw or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the body is no JSON: {error}"[:300], code="invalid_json") from None
+    if not isinstance(members, dict):
+        raise InvalidRequest(f"the body must be an object, not {type(members).__name__}")
+    return members
+
+
+def _list(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"object": "list", "data": rows}
+
+
+def _tenant(terms: TenantTerms, roster: Roster | None = None) -> dict[str, Any]:
+    shown = {"object": "tenant", **tenant_as_written(terms)}
+    if roster is not None:
+        shown["keys"] = [key.id for key in roster.keys_of(terms.name) if key.revoked_at is None]
+    return shown
+
+
+def _key(key: ApiKey, now: float) -> dict[str, Any]:
+    return {"object": "key", **key_as_written(key, now)}
+
+
+def _new_key(made: NewKey) -> dict[str, Any]:
+    return {**_key(made.record, made.record.created_at), "key": made.secret}

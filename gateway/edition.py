@@ -1,0 +1,213 @@
+"""An edition: everything that follows from the configuration and may be swapped while the service runs.
+
+Part of the composition root. A request ends with the edition that it began with; what an edition alone used is closed
+once its last request is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.api.chat import ChatRoutes
+from gateway.api.parse import ChatLimits
+from gateway.api.sink import Receive, Send
+from gateway.candidates import candidate_of
+from gateway.core.catalog import Catalog
+from gateway.core.image_limits import ImageLimits
+from gateway.core.tenant import Tenants
+from gateway.forecaster import Forecaster
+from gateway.holds import Holds
+from gateway.pipeline import Pipeline
+from gateway.providers.base import Provider
+from gateway.providers.images import FetchPolicy, ImageFetcher, LookUp
+from gateway.providers.openai import Endpoint, OpenAIProvider
+from gateway.remote_images import RemoteImages
+from gateway.settings import ProviderSettings, Settings, secret_from
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.observer import Observer
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a configuration asks for, read and checked, with nothing opened yet."""
+
+    settings: Settings
+    catalog: Catalog
+    endpoints: Mapping[str, Endpoint]
+    fetch_policy: FetchPolicy
+
+    @classmethod
+    def of(cls, settings: Settings) -> Plan:
+        """Raises ConfigError for prices that nobody knows and secrets that are not there."""
+        return cls(
+            settings,
+            Catalog(tuple(candidate_of(section, settings) for section in settings.candidates)),
+            {name: _endpoint(name, section) for name, section in settings.providers.items()},
+            _fetch_policy(settings),
+        )
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        return tuple(candidate.name for candidate in self.catalog)
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """What stays the same from edition to edition."""
+
+    forecaster: Forecaster
+    holds: Holds
+    tenants: Tenants
+    metrics: Metrics
+    observers: Sequence[Observer]
+    factors: Mapping[str, float]
+    report: Callable[[str, BaseException], None]
+    look_up: LookUp
+
+
+class Edition:
+    """Made by `Editions`. `users` counts the requests under way in it."""
+
+    def __init__(self, plan: Plan, providers: Mapping[str, Provider], fetcher: ImageFetcher, chat: ChatRoutes) -> None:
+        self.plan = plan
+        self.providers = providers
+        self.fetcher = fetcher
+        self.users = 0
+        self.ended: Callable[[Edition], None] | None = None
+        """Set when another edition has taken its place."""
+        self._chat = chat
+
+    async def completions(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        self.users += 1
+        try:
+            await self._chat.completions(scope, receive, send)
+        finally:
+            self._left()
+
+    async def route(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        self.users += 1
+        try:
+            await self._chat.route(scope, receive, send)
+        finally:
+            self._left()
+
+    def _left(self) -> None:
+        self.users -= 1
+        if not self.users and self.ended is not None:
+            self.ended(self)
+
+
+class Editions:
+    """The edition in service and those before it that still have requests. Make it inside a running loop."""
+
+    def __init__(self, lasting: Lasting) -> None:
+        self._lasting = lasting
+        self._live: list[Edition] = []
+        """Oldest first; the last one is in service."""
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def count(self) -> int:
+        """How many have requests or are in service."""
+        return len(self._live)
+
+    def prepare(self, plan: Plan) -> Edition:
+        """The next edition, not yet in service: `swap` puts it there, else `discard` it. What has not changed is
+        shared with the one in service. Raises ConfigError for an address or a header that can not be sent.
+        """
+        before = self._live[-1] if self._live else None
+        providers: dict[str, Provider] = {}
+        for name, endpoint in plan.endpoints.items():
+            same = before is not None and before.plan.endpoints.get(name) == endpoint
+            providers[name] = before.providers[name] if before and same else OpenAIProvider(endpoint)
+        if before is not None and before.plan.fetch_policy == plan.fetch_policy:
+            fetcher = before.fetcher
+        else:
+            fetcher = ImageFetcher(plan.fetch_policy, look_up=self._lasting.look_up)
+        return Edition(plan, providers, fetcher, self._chat(plan, providers, fetcher))
+
+    def swap(self, edition: Edition) -> None:
+        """Requests that come from here on are served by this one."""
+        before = self._live[-1] if self._live else None
+        self._live.append(edition)
+        if before is not None:
+            before.ended = self._retire
+            if not before.users:
+                self._retire(before)
+
+    def discard(self, edition: Edition) -> None:
+        """Close what was opened for an edition that will not serve."""
+        self._close_unused(edition)
+
+    async def close(self) -> None:
+        """Close everything; exchanges under way may come to their end."""
+        while self._live:
+            self._retire(self._live[-1])
+        await asyncio.gather(*self._closing)
+
+    def _retire(self, edition: Edition) -> None:
+        self._live.remove(edition)
+        self._close_unused(edition)
+
+    def _close_unused(self, edition: Edition) -> None:
+        used = {id(provider) for live in self._live for provider in live.providers.values()}
+        unused: list[Provider | ImageFetcher] = [p for p in edition.providers.values() if id(p) not in used]
+        if all(live.fetcher is not edition.fetcher for live in self._live):
+            unused.append(edition.fetcher)
+        for each in unused:
+            task = asyncio.ensure_future(each.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    def _chat(self, plan: Plan, providers: Mapping[str, Provider], fetcher: ImageFetcher) -> ChatRoutes:
+        lasting, settings = self._lasting, plan.settings
+        pipeline = Pipeline(
+            catalog=plan.catalog,
+            policies=settings.policies,
+            forecaster=lasting.forecaster,
+            providers=providers,
+            holds=lasting.holds,
+            images=RemoteImages(fetcher),
+            observers=lasting.observers,
+            factors=lasting.factors,
+            max_attempts=settings.max_attempts,
+            report=lasting.report,
+        )
+        limits = ImageLimits(int(settings.images.max_mb * MEBIBYTE), settings.images.max_pixels)
+        return ChatRoutes(
+            pipeline,
+            lasting.tenants,
+            ChatLimits(limits, settings.images.max_per_request),
+            int(settings.server.max_body_mb * MEBIBYTE),
+            lasting.metrics,
+        )
+
+
+def _endpoint(name: str, section: ProviderSettings) -> Endpoint:
+    return Endpoint(
+        name=name,
+        base_url=section.base_url,
+        api_key=secret_from(section.api_key_env) if section.api_key_env else None,
+        headers=tuple(section.headers.items()),
+        connect_s=section.connect_s,
+        first_byte_s=section.first_byte_s,
+        idle_s=section.idle_s,
+        total_s=section.total_s,
+        max_connections=section.max_connections,
+    )
+
+
+def _fetch_policy(settings: Settings) -> FetchPolicy:
+    images = settings.images
+    return FetchPolicy(
+        schemes=images.schemes,
+        allow_hosts=frozenset(images.allow_hosts),
+        max_bytes=int(images.max_mb * MEBIBYTE),
+        max_pixels=images.max_pixels,
+        total_timeout_s=images.timeout_s,
+    )

@@ -1,0 +1,138 @@
+"""The tenants of a running process, kept as the store has them: a thread looks for changes ten times a second.
+
+A key that is made or revoked anywhere, by a command or by another process, counts here within that tenth.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+
+from gateway.core.roster import ApiKey, Roster, TenantTerms
+from gateway.core.tenant import Tenant, Tenants
+from gateway.stores.base import StoreError
+from gateway.stores.tenants import Marks, TenantStore
+
+LOOK_S = 0.1
+NOTE_USED_S = 10.0
+
+
+class LiveTenants:
+    """Fills `tenants` from the store. `candidates` are all there are, in the operator's order.
+
+    `report` takes errors, once a streak.
+    """
+
+    def __init__(
+        self,
+        store: TenantStore,
+        tenants: Tenants,
+        *,
+        report: Callable[[str, BaseException], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._tenants = tenants
+        self._report = report
+        self._clock = clock
+        self._candidates: Collection[str] = ()
+        self._roster = Roster()
+        self._marks = Marks()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def roster(self) -> Roster:
+        """As this process knows it."""
+        return self._roster
+
+    def open(self, noticed: Callable[[str], None]) -> None:
+        """Read the roster and begin to look; `noticed` is called, in the thread, with each new notice of the store.
+        Raises StoreError.
+        """
+        self._marks = Marks(notice=self._store.marks().notice)
+        self.refresh()
+        self._thread = threading.Thread(target=self._look_for_ever, args=(noticed,), name="live-tenants", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop looking; note what was used last."""
+        if self._thread is not None:
+            self._stop.set()
+            self._thread.join()
+            with suppress(StoreError):  # when its keys were used last is all that is lost
+                self._note_used()
+
+    def refresh(self) -> None:
+        """Take over what the store has now. Raises StoreError."""
+        roster, marks = self._store.load()  # not under the lock: the event loop may wait for that
+        with self._lock:
+            if marks.version >= self._marks.version:
+                self._marks = Marks(marks.version, self._marks.notice)
+                self._roster = roster
+                self._fill()
+
+    def offer(self, candidates: Collection[str]) -> None:
+        """These are the candidates from here on."""
+        with self._lock:
+            self._candidates = candidates
+            self._fill()
+
+    def _fill(self) -> None:
+        keys = (key for key in self._roster.keys.values() if key.revoked_at is None)
+        self._tenants.replace(
+            {
+                bytes.fromhex(key.hash): tenant_of(self._roster.tenants[key.tenant], key, self._candidates)
+                for key in keys
+                if key.tenant in self._roster.tenants
+            }
+        )
+
+    def _look_for_ever(self, noticed: Callable[[str], None]) -> None:
+        failing, noted = False, self._clock()
+        while not self._stop.wait(LOOK_S):
+            try:
+                self._look(noticed)
+                if abs(self._clock() - noted) >= NOTE_USED_S:
+                    noted = self._clock()
+                    self._note_used()
+                failing = False
+            except StoreError as error:
+                if not failing:
+                    self._report("tenants", error)
+                failing = True
+
+    def _look(self, noticed: Callable[[str], None]) -> None:
+        marks = self._store.marks()
+        if marks.version != self._marks.version:
+            self.refresh()
+        if marks.notice != self._marks.notice:
+            self._marks = Marks(self._marks.version, marks.notice)
+            noticed(marks.notice)
+
+    def _note_used(self) -> None:
+        used = self._tenants.take_used()
+        if used:
+            self._store.note_used([each.hex() for each in used], self._clock())
+
+
+def tenant_of(terms: TenantTerms, key: ApiKey, candidates: Collection[str]) -> Tenant:
+    """A tenant as one of its keys shows it. Names that no candidate has any more are left out; a key never shows more
+    than its tenant has.
+    """
+    allowed = tuple(name for name in (terms.candidates or candidates) if name in candidates)
+    if key.candidates is not None:
+        allowed = tuple(name for name in key.candidates if name in allowed)
+    return Tenant(
+        name=terms.name,
+        candidates=allowed,
+        quality_weight=terms.quality_weight,
+        on_infeasible=terms.on_infeasible,
+        budgets=terms.budgets,
+        key=key.name,
+        key_budgets=key.budgets,
+        expires_at=key.expires_at,
+    )

@@ -1,0 +1,179 @@
+"""The configuration read again while the service runs: taken over whole, or refused whole with a word on what is wrong.
+
+Every process of one store takes part: the one that was asked, by SIGHUP or `/admin/reload`, tells the others through
+the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.core.key_hash import KeyHash
+from gateway.core.yaml_roster import Readings
+from gateway.declared import declared_in
+from gateway.edition import Edition, Editions, Plan
+from gateway.errors import ConfigError, RequestError
+from gateway.live_tenants import LiveTenants
+from gateway.settings import Settings, load_settings
+from gateway.stores.base import StoreError
+from gateway.stores.tenants import TenantStore
+from gateway.tenancy import Tenancy
+
+FIXED = ("store", "log", "encoder", "router")
+SWAPPED_OF_SERVER = ("max_body_mb",)
+_log = logging.getLogger("loupe")
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What a reload did: sections that differ from before, and what became of tenants and keys."""
+
+    changed: tuple[str, ...]
+    readings: Readings
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """All that has to do with tenants in one process."""
+
+    store: TenantStore
+    key_hash: KeyHash
+    tenancy: Tenancy
+    live: LiveTenants
+
+
+class Reloads:
+    """Puts configurations into service. `taken` is told of each edition, at the moment when it begins to serve."""
+
+    def __init__(
+        self, config: Path | None, editions: Editions, tenure: Tenure, *, taken: Callable[[Edition], None]
+    ) -> None:
+        self._config = config
+        self._editions = editions
+        self._tenure = tenure
+        self._taken = taken
+        self._lock = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._settings: Settings | None = None
+        self._digest = ""
+
+    async def begin(self, plan: Plan) -> None:
+        """Put the first configuration into service. Raises ConfigError or StoreError."""
+        if self._config is not None:
+            self._digest = await asyncio.to_thread(self._digest_of, self._config)
+        await self._take(plan)
+
+    async def reload(self, *, tell: bool = True) -> Reloaded:
+        """Read the file again and serve by it; `tell` the other processes. Raises ConfigError when anything in it is
+        wrong or can not change without a restart, and StoreError: then nothing has changed.
+        """
+        async with self._lock:
+            try:
+                done = await self._reload(tell)
+            except (ConfigError, StoreError) as error:
+                _log.error("reload refused, nothing was changed: %s", error)
+                raise
+        _log.info("reloaded; changed: %s", ", ".join(done.changed) or "nothing")
+        return done
+
+    def ask(self, *, tell: bool = True) -> None:
+        """Reload soon; the log says what came of it."""
+        task = asyncio.ensure_future(self._reload_quietly(tell))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def hear(self, notice: str) -> None:
+        """Another process, or this one, has reloaded. Called in any thread."""
+        self._loop.call_soon_threadsafe(self._heard, notice)
+
+    async def close(self) -> None:
+        await asyncio.gather(*self._tasks)
+
+    async def _reload(self, tell: bool) -> Reloaded:
+        if self._config is None:
+            raise ConfigError("this gateway was not started from a file: there is nothing to read again")
+        before = self._settings
+        assert before is not None
+        digest = await asyncio.to_thread(self._digest_of, self._config)
+        settings = await asyncio.to_thread(load_settings, self._config)
+        fixed = list(_fixed_changes(before, settings))
+        if fixed:
+            raise ConfigError(f"{', '.join(fixed)}: can not change without a restart")
+        plan = await asyncio.to_thread(Plan.of, settings)
+        readings = await self._take(plan)
+        self._digest = digest
+        if tell:
+            await asyncio.to_thread(self._tell, digest)
+        changed = [name for name in Settings.model_fields if getattr(before, name) != getattr(settings, name)]
+        return Reloaded(tuple(changed), readings)
+
+    async def _take(self, plan: Plan) -> Readings:
+        """The store is the last that can refuse; from there on nothing waits and nothing fails."""
+        tenure, settings = self._tenure, plan.settings
+        declared = declared_in(settings, tenure.key_hash)
+        always = settings.tenants_from == "yaml"
+        edition = self._editions.prepare(plan)
+        try:
+            readings = await asyncio.to_thread(lambda: tenure.tenancy.read_in(declared, always=always))
+        except RequestError as error:
+            self._editions.discard(edition)
+            raise ConfigError(f"tenants: {error}") from None
+        except BaseException:
+            self._editions.discard(edition)
+            raise
+        with suppress(StoreError):  # it is in the store: the watch takes it over as soon as it can be read
+            await asyncio.to_thread(tenure.live.refresh)
+        self._editions.swap(edition)
+        tenure.live.offer(plan.candidates)
+        tenure.tenancy.candidates = plan.candidates
+        self._taken(edition)
+        self._settings = settings
+        _say(readings)
+        return readings
+
+    async def _reload_quietly(self, tell: bool) -> None:
+        try:
+            await self.reload(tell=tell)
+        except (ConfigError, StoreError):
+            return  # it is in the log
+
+    def _tell(self, digest: str) -> None:
+        try:
+            self._tenure.store.notify(f"{digest}:{os.urandom(4).hex()}")
+        except StoreError as error:
+            _log.error("the other processes could not be told of the reload: %s", error)
+
+    def _heard(self, notice: str) -> None:
+        if notice.partition(":")[0] != self._digest:
+            self.ask(tell=False)
+
+    def _digest_of(self, config: Path) -> str:
+        try:
+            return self._tenure.key_hash.of(config.read_bytes()).hex()[:32]
+        except OSError as error:
+            raise ConfigError(f"{config}: {error.strerror}") from None
+
+
+def _fixed_changes(before: Settings, after: Settings) -> Iterator[str]:
+    """Keys that differ and are read at the start only."""
+    for name in ("server", *FIXED):
+        old, new = getattr(before, name), getattr(after, name)
+        for key in type(old).model_fields:
+            if getattr(old, key) != getattr(new, key) and not (name == "server" and key in SWAPPED_OF_SERVER):
+                yield f"{name}.{key}"
+
+
+def _say(readings: Readings) -> None:
+    for name in readings.removed:
+        _log.warning("tenants: %s is not in the configuration any more: taken off", name)
+    for name in readings.left:
+        _log.warning("tenants: %s was in the store before it was in the configuration: the store's stands", name)
+    for name in (*readings.added, *readings.changed):
+        _log.info("tenants: %s was read in from the configuration", name)

@@ -1,0 +1,212 @@
+"""Tenants and keys in the embedded store's SQLite file, in tables of their own. Commits reach the disk: a key that was
+revoked stays revoked.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gateway.core.budget import Budget
+from gateway.core.roster import ApiKey, Roster, TenantTerms
+from gateway.errors import ConfigError
+from gateway.stores.base import StoreError
+from gateway.stores.tenants import Marks, Result
+
+PATIENCE_S = 10.0
+CHECKED_TEXT = b"loupe: the secret that keys are hashed with"
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS tenants(name TEXT PRIMARY KEY, terms TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS api_keys(
+    id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, terms TEXT NOT NULL, last_used_at REAL
+);
+CREATE TABLE IF NOT EXISTS read_sections(name TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tenant_marks(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+STATEMENTS = {
+    "tenants": ("DELETE FROM tenants WHERE name = ?", "INSERT OR REPLACE INTO tenants VALUES(?, ?)"),
+    "api_keys": (
+        "DELETE FROM api_keys WHERE id = ?",
+        "INSERT INTO api_keys VALUES(?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET "
+        "hash = excluded.hash, terms = excluded.terms, last_used_at = excluded.last_used_at",
+    ),
+    "read_sections": ("DELETE FROM read_sections WHERE name = ?", "INSERT OR REPLACE INTO read_sections VALUES(?, ?)"),
+}
+"""By table: remove a row, put a row."""
+Rows = dict[str, tuple[Any, ...]]
+
+
+class SqliteTenants:
+    """Implements `TenantStore`. Open it before use."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = str(path)
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """Create or open the file. Raises StoreError when it can not be had."""
+        try:
+            self._db = sqlite3.connect(self._path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.executescript(SCHEMA)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}") from error
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def secret(self, given: bytes | None) -> tuple[bytes, bool]:
+        with self._writing() as db:
+            kept = _marked(db, "secret")
+            secret = given or bytes.fromhex(kept) or secrets.token_bytes(32)
+            check = hmac.digest(secret, CHECKED_TEXT, "sha256").hex()
+            known = _marked(db, "secret_check")
+            if known and known != check and any(key.revoked_at is None for key in _load(db).keys.values()):
+                raise ConfigError(_other_secret(self._path, bool(kept)))
+            _mark(db, "secret", "" if given else secret.hex())
+            _mark(db, "secret_check", check)
+        return secret, given is None
+
+    def load(self) -> tuple[Roster, Marks]:
+        with self._reading() as db:
+            return _load(db), _marks(db)
+
+    def change(self, change: Callable[[Roster], tuple[Roster, Result]]) -> Result:
+        with self._writing() as db:
+            before = _load(db)
+            after, result = change(before)
+            if after != before:
+                _write(db, before, after)
+                _mark(db, "version", str(_marks(db).version + 1))
+        return result
+
+    def marks(self) -> Marks:
+        with self._reading() as db:
+            return _marks(db)
+
+    def notify(self, notice: str) -> None:
+        with self._writing() as db:
+            _mark(db, "notice", notice)
+
+    def note_used(self, hashes: Collection[str], at: float) -> None:
+        with self._writing() as db:
+            db.executemany("UPDATE api_keys SET last_used_at = ? WHERE hash = ?", [(at, each) for each in hashes])
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._in_transaction("BEGIN") as db:
+            yield db
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._in_transaction("BEGIN IMMEDIATE") as db:
+            yield db
+
+    @contextmanager
+    def _in_transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._db.execute(begin)
+                yield self._db
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise StoreError(f"{self._path}: {error}") from error
+            finally:
+                self._roll_back()
+
+    def _roll_back(self) -> None:
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}") from error
+
+
+def _load(db: sqlite3.Connection) -> Roster:
+    tenants = {name: _terms(json.loads(text)) for name, text in db.execute("SELECT name, terms FROM tenants")}
+    rows = db.execute("SELECT id, hash, terms, last_used_at FROM api_keys ORDER BY rowid")
+    keys = {row[0]: _key(row) for row in rows}
+    return Roster(tenants, keys, dict(db.execute("SELECT name, digest FROM read_sections")))
+
+
+def _write(db: sqlite3.Connection, before: Roster, after: Roster) -> None:
+    """Write what differs."""
+    _replace(db, "tenants", _tenant_rows(before), _tenant_rows(after))
+    _replace(db, "api_keys", _key_rows(before), _key_rows(after))
+    _replace(db, "read_sections", _section_rows(before), _section_rows(after))
+
+
+def _replace(db: sqlite3.Connection, table: str, before: Rows, after: Rows) -> None:
+    delete, insert = STATEMENTS[table]
+    for name in before.keys() - after.keys():
+        db.execute(delete, (name,))
+    for name, row in after.items():
+        if before.get(name) != row:
+            db.execute(insert, row)
+
+
+def _tenant_rows(roster: Roster) -> Rows:
+    return {name: (name, json.dumps(asdict(terms))) for name, terms in roster.tenants.items()}
+
+
+def _key_rows(roster: Roster) -> Rows:
+    found: Rows = {}
+    for key in roster.keys.values():
+        terms = {name: value for name, value in asdict(key).items() if name not in ("id", "hash", "last_used_at")}
+        found[key.id] = (key.id, key.hash, json.dumps(terms), key.last_used_at)
+    return found
+
+
+def _section_rows(roster: Roster) -> Rows:
+    return {name: (name, digest) for name, digest in roster.read.items()}
+
+
+def _terms(raw: dict[str, Any]) -> TenantTerms:
+    return TenantTerms(**_values(raw))
+
+
+def _key(row: tuple[Any, ...]) -> ApiKey:
+    key_id, hashed, terms, last_used_at = row
+    return ApiKey(id=key_id, hash=hashed, last_used_at=last_used_at, **_values(json.loads(terms)))
+
+
+def _values(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists back into the tuples that they were."""
+    candidates = raw["candidates"]
+    return {
+        **raw,
+        "budgets": tuple(Budget(**budget) for budget in raw["budgets"]),
+        "candidates": None if candidates is None else tuple(candidates),
+    }
+
+
+def _marks(db: sqlite3.Connection) -> Marks:
+    found = dict(db.execute("SELECT name, value FROM tenant_marks WHERE name IN ('version', 'notice')"))
+    return Marks(int(found.get("version", "0")), found.get("notice", ""))
+
+
+def _marked(db: sqlite3.Connection, name: str) -> str:
+    row = db.execute("SELECT value FROM tenant_marks WHERE name = ?", (name,)).fetchone()
+    return "" if row is None else str(row[0])
+
+
+def _mark(db: sqlite3.Connection, name: str, value: str) -> None:
+    db.execute("INSERT OR REPLACE INTO tenant_marks VALUES(?, ?)", (name, value))
+
+
+def _other_secret(path: str, kept: bool) -> str:
+    was = "one that it keeps itself" if kept else "another one, given by the environment"
+    return (
+        f"the keys in {path} are hashed with {was}: set the secret's variable as it was then, or, to begin with the "
+        "new secret, revoke them all (`loupe keys revoke --all`) and make new ones"
+    )

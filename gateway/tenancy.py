@@ -1,0 +1,180 @@
+"""What may be done with tenants and keys, for the command line and for /admin alike. Blocking: the store is asked."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from gateway.core.key_hash import KeyHash
+from gateway.core.roster import (
+    ApiKey,
+    Roster,
+    TenantTerms,
+    add_key,
+    add_tenant,
+    put_key,
+    put_tenant,
+    remove_tenant,
+    revoke_key,
+    rotate_key,
+)
+from gateway.core.yaml_roster import Declared, Readings, read_in
+from gateway.errors import InvalidRequest
+from gateway.stores.tenants import TenantStore
+from gateway.terms import KeyTerms, TenantBody, invalid, tenant_as_written
+
+KEY_PREFIX = "sk-loupe-"
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key that was just made. `secret` is the key itself: it is shown once and kept nowhere."""
+
+    record: ApiKey
+    secret: str
+
+
+class Tenancy:
+    """Everything raises RequestError for what can not be done, and StoreError.
+
+    `candidates` are the names that an allow-list may hold.
+    """
+
+    def __init__(
+        self, store: TenantStore, key_hash: KeyHash, clock: Callable[[], float], candidates: Collection[str]
+    ) -> None:
+        self._store = store
+        self._key_hash = key_hash
+        self._clock = clock
+        self.candidates = candidates
+
+    def roster(self) -> Roster:
+        return self._store.load()[0]
+
+    def create_tenant(self, body: TenantBody) -> TenantTerms:
+        terms = body.terms(self._clock())
+        self._check(terms.candidates)
+        return self._store.change(lambda roster: (add_tenant(roster, terms), terms))
+
+    def update_tenant(self, name: str, changes: Mapping[str, Any]) -> TenantTerms:
+        """Change what is named; the rest stays. `name` stays too: it names windows."""
+
+        def change(roster: Roster) -> tuple[Roster, TenantTerms]:
+            old = roster.tenant(name)
+            written = {key: value for key, value in tenant_as_written(old).items() if key != "created_at"}
+            if "budget" in changes:
+                written["budgets"] = []
+            try:
+                body = TenantBody.model_validate({**written, **changes, "name": name})
+            except ValidationError as error:
+                raise invalid(error) from None
+            terms = body.terms(old.created_at)
+            self._check(terms.candidates)
+            return put_tenant(roster, terms), terms
+
+        return self._store.change(change)
+
+    def delete_tenant(self, name: str) -> None:
+        """Its keys are revoked with it. What it spent is kept under its name."""
+        now = self._clock()
+        self._store.change(lambda roster: (remove_tenant(roster, name, now), None))
+
+    def create_key(self, tenant: str, terms: KeyTerms) -> NewKey:
+        now, made = self._clock(), self._made()
+        self._check(terms.candidates)
+        record = ApiKey(
+            id=made.id,
+            tenant=tenant,
+            name=terms.name or made.id,
+            hash=made.hash,
+            created_at=now,
+            expires_at=terms.expires_at(),
+            budgets=tuple(budget.budget() for budget in terms.budgets),
+            candidates=terms.candidates,
+        )
+        self._store.change(lambda roster: (add_key(roster, record, now), None))
+        return NewKey(record, made.secret)
+
+    def update_key(self, key_id: str, terms: KeyTerms) -> ApiKey:
+        """Set what `terms` has set: expiry, budgets, candidates. The name names windows, and stays."""
+        self._check(terms.candidates)
+
+        def change(roster: Roster) -> tuple[Roster, ApiKey]:
+            old = roster.key(key_id)
+            if old.revoked_at is not None:
+                raise InvalidRequest(f"the key {key_id} was revoked", param="id", status=409, code="key_ended")
+            if terms.name not in (None, old.name):
+                raise InvalidRequest(f"the key {key_id} is called {old.name!r} for good", param="name")
+            key = replace(
+                old,
+                expires_at=terms.expires_at() if "expires" in terms.model_fields_set else old.expires_at,
+                budgets=tuple(b.budget() for b in terms.budgets)
+                if "budgets" in terms.model_fields_set
+                else old.budgets,
+                candidates=terms.candidates if "candidates" in terms.model_fields_set else old.candidates,
+            )
+            return put_key(roster, key), key
+
+        return self._store.change(change)
+
+    def revoke_key(self, key_id: str) -> ApiKey:
+        now = self._clock()
+
+        def change(roster: Roster) -> tuple[Roster, ApiKey]:
+            after = revoke_key(roster, key_id, now)
+            return after, after.key(key_id)
+
+        return self._store.change(change)
+
+    def rotate_key(self, key_id: str, grace_s: float) -> NewKey:
+        """A new key of the same name, budgets, candidates and expiry; the old one ends after `grace_s` seconds."""
+        now, made = self._clock(), self._made()
+
+        def change(roster: Roster) -> tuple[Roster, ApiKey]:
+            old = roster.key(key_id)
+            record = replace(
+                old, id=made.id, hash=made.hash, created_at=now, revoked_at=None, last_used_at=None, origin="made"
+            )
+            return rotate_key(roster, key_id, record, now + grace_s), record
+
+        return NewKey(self._store.change(change), made.secret)
+
+    def read_in(self, declared: Declared, *, always: bool) -> Readings:
+        """Take over what the configuration names; see `gateway.core.yaml_roster`."""
+        now = self._clock()
+        return self._store.change(lambda roster: read_in(roster, declared, now, always=always))
+
+    def add_unknown(self, declared: Declared) -> None:
+        """Take over tenants that the store never had, and change nothing else."""
+        now = self._clock()
+
+        def change(roster: Roster) -> tuple[Roster, None]:
+            for terms in declared.tenants:
+                if terms.name not in roster.tenants and terms.name not in roster.read:
+                    roster = put_tenant(roster, replace(terms, created_at=now))
+                    roster = replace(roster, read={**roster.read, terms.name: declared.digests[terms.name]})
+            return roster, None
+
+        self._store.change(change)
+
+    def _made(self) -> _Made:
+        secret = KEY_PREFIX + secrets.token_urlsafe(32)
+        return _Made(f"key_{secrets.token_hex(8)}", self._key_hash.of(secret.encode()).hex(), secret)
+
+    def _check(self, names: Collection[str] | None) -> None:
+        for name in names or ():
+            if name not in self.candidates:
+                raise InvalidRequest(
+                    f"there is no candidate {name!r:.80}", param="candidates", code="candidate_not_found"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    id: str
+    hash: str
+    secret: str
