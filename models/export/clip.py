@@ -7,10 +7,7 @@ tower takes bytes. A bundle is kept only if both agree with open_clip's own forw
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,6 +20,7 @@ from torch.nn.functional import linear, normalize
 
 from models.bundle import BundleError, ImagePart, Manifest, Probes, TextPart
 from models.clip_text import clean, clip_tokenizer
+from models.export.quiet import quiet
 from models.export.torchvision_on_cpu import import_open_clip
 from models.probes import TEXTS, seal
 
@@ -66,7 +64,7 @@ def load(source: Source) -> torch.nn.Module:
     if source.pretrained not in known:
         raise BundleError(f"{source.model} has no weights {source.pretrained!r}; there are {', '.join(known)}")
     try:
-        with _quiet():
+        with quiet():
             clip: torch.nn.Module = _created(source)
     except (RuntimeError, OSError, ValueError, KeyError, AttributeError, UnpicklingError) as error:
         raise BundleError(f"the weights of {source.name} cannot be loaded: {error}") from error
@@ -221,7 +219,7 @@ def _export(tower: ImageTower | TextTower, example: torch.Tensor, out: Path) -> 
     axes = {source: {0: "batch"}, view: {0: "batch"}}
     if source == "input_ids":
         axes[source][1] = "tokens"
-    with _quiet():
+    with quiet():
         torch.onnx.export(
             tower,
             (example,),
@@ -240,16 +238,3 @@ def _said(source: Source, least: float) -> str:
         f"open_clip {import_open_clip().__version__} {source.model}, {weights}; torch {torch.__version__}; "
         f"least cosine with open_clip's forward {least:.6f}"
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's deprecation and tracing warnings, and without open_clip's notes."""
-    threshold = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(threshold)

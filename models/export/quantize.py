@@ -11,7 +11,6 @@ Embedding tables are stored as fp16: they are looked up, never multiplied.
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ from models.base import Views
 from models.bundle import BundleError, Manifest, read_manifest
 from models.dual import DualEncoder
 from models.export.packed import BLOCK, packed_matmul
+from models.export.quiet import quiet
 from models.probes import TEXTS, draw_pictures, seal
 
 Method = Literal["dynamic", "blockwise"]
@@ -93,13 +93,10 @@ def _write_towers(source: Path, manifest: Manifest, folder: Path, method: Method
 
 
 def _write_dynamic(source: Path, out: Path) -> None:
-    logging.disable(logging.WARNING)  # it advises a preparation that changes nothing here
-    try:
+    with quiet():  # it advises a preparation that changes nothing here
         quantize_dynamic(
             source, out, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"]
         )
-    finally:
-        logging.disable(logging.NOTSET)
     model = onnx.load(out)
     _halve_tables(model.graph)
     onnx.save(model, out)

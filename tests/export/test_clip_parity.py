@@ -218,11 +218,15 @@ def test_manifest_says_that_the_weights_are_random(folder: Path) -> None:
     assert (manifest.text.dims, manifest.image.dims) == ({"text": 512}, {"image": 512})
 
 
-def test_openai_weights_are_loaded_with_their_own_activation(published: Any, tmp_path: Path) -> None:
-    """OpenAI's were trained with QuickGELU; with the usual one they are quietly wrong."""
-    torch.save(published.state_dict(), tmp_path / "weights.pt")
-    loaded: Any = clip.load(clip.Source("ViT-B-32", "openai", weights=tmp_path / "weights.pt"))
+@pytest.mark.parametrize("form", ["state dict", "TorchScript archive"])
+def test_openai_weights_are_loaded_with_their_own_activation(published: Any, tmp_path: Path, form: str) -> None:
+    """OpenAI's were trained with QuickGELU; with the usual one they are quietly wrong. They come as an archive."""
     ids = import_open_clip().get_tokenizer(SOURCE.model)(["a photo of a cat", "How tall?"])
+    if form == "state dict":
+        torch.save(published.state_dict(), tmp_path / "weights.pt")
+    else:
+        torch.jit.save(archived(published.state_dict()), tmp_path / "weights.pt")
+    loaded: Any = clip.load(clip.Source("ViT-B-32", "openai", weights=tmp_path / "weights.pt"))
     with torch.no_grad():
         found, expected = (each.encode_text(ids, normalize=True) for each in (loaded, published))
     assert float((found * expected).sum(dim=-1).min()) >= LEAST
@@ -254,6 +258,21 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path, source: clip.Source,
 def test_seed_decides_over_random_weights(published: Any) -> None:
     other: Any = clip.load(replace(SOURCE, seed=1))
     assert not torch.equal(other.text_projection, published.text_projection)
+
+
+def archived(state: dict[str, torch.Tensor]) -> torch.jit.ScriptModule:
+    """A module that has these tensors under these names, and does nothing."""
+    root = torch.nn.Module()
+    for key, tensor in state.items():
+        *path, name = key.split(".")
+        module = root
+        for part in path:
+            if part not in dict(module.named_children()):
+                module.add_module(part, torch.nn.Module())
+            module = module.get_submodule(part)
+        module.register_buffer(name, tensor)
+    scripted: torch.jit.ScriptModule = torch.jit.script(root)
+    return scripted
 
 
 def our_ids(text: str) -> list[int]:
