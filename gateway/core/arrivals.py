@@ -13,7 +13,7 @@ from typing import Any
 from gateway.core.spend_plan import HOUR_S, SpendPlan
 
 FAST_S, SLOW_S = 1_800.0, 86_400.0
-REVERT_S = 6 * HOUR_S
+REVERT_S = 12 * HOUR_S
 """Traffic is expected to fall back from the fast level to the slow one within about this time."""
 
 

@@ -180,7 +180,7 @@ class Pacer:
         return _Aim(min(target, capped), requests, to_date, is_capped=capped < target)
 
     def _exhausted_at(self, now: float, standing: Standing, watch: SpendFeedback) -> float | None:
-        """When the money is gone at the recent burn, traffic going as planned; bisected to the second."""
+        """When the money is gone at the recent burn, traffic going as planned; to a thousandth of the time left."""
         left, end = standing.limit - standing.spent, standing.ends_at
         if left <= 0:
             return now
@@ -191,7 +191,7 @@ class Pacer:
         if self.plan.hours(now, end) <= hours:
             return None
         low, high = now, end
-        while high - low > 1.0:
+        while high - low > (end - now) / 1_000:
             middle = (low + high) / 2
             low, high = (middle, high) if self.plan.hours(now, middle) < hours else (low, middle)
         return high

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from gateway.core.decision import Decision
 
-MOST_LAG = 32
+MOST_LAG = 16
 """The curve is built anew when more than one in so many rows is new."""
 
 Reprice = Callable[[str, int, int], int | None]
