@@ -13,21 +13,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from routers.base import Floats
 from routers.factors import candidate_factors
 
-# Imagined rows, as a share of the observed, in which every member deserves the same weight.
-_PRIOR_SHARE = 0.05
-_STEPS = 500
+# Imagined rows, as a share of the observed, in which the first guess at the weights is the truth: of the common
+# part and of the candidates' own, where the same data say less.
+_TRUST = (2.0, 8.0)
+# The share of the scores' variance that a member explains less than the best, for which the first guess falls by e.
+_SHARPNESS = 0.006
+_STEPS = 300
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blend:
-    """Attributes:
-    means: [K].
-    axis: [K] the candidates' common factor, of length 1.
-    weights: [2, members]: of the common part, and of the candidates' own.
+    """A weighted sum of the members' departures from the means.
+
+    Attributes:
+        means: [K] the candidates' mean scores.
+        axis: [K] the candidates' common factor, of length 1.
+        weights: [2, members]: of the common part, and of the candidates' own.
     """
 
     means: Floats
@@ -35,16 +41,25 @@ class Blend:
     weights: Floats
 
     @classmethod
-    def fit(cls, held_out: Sequence[Floats], score: Floats) -> Blend:
-        """From the members' held-out forecasts [n, K] each, and what was observed [n, K], NaN where missing."""
+    def fit(cls, held_out: Sequence[Floats], score: Floats, common: Sequence[int] | None = None) -> Blend:
+        """From the members' held-out forecasts [n, K] each, and what was observed [n, K], NaN where missing.
+
+        `common` are the members whose common part may count; all of them unless told.
+        """
         observed = ~np.isnan(score)
-        means = np.nanmean(score, axis=0)
         axis = candidate_factors(score, rank=1)[:, 0]
-        axis = axis / np.linalg.norm(axis)
-        bare = cls(means=means, axis=axis, weights=np.zeros((2, len(held_out))))
+        bare = cls(np.nanmean(score, axis=0), axis / np.linalg.norm(axis), np.zeros((2, len(held_out))))
         columns = np.stack([part[observed] for part in bare._parts(held_out)], axis=1)
-        found = _not_negative(columns, (score - means)[observed], 1.0 / len(held_out))
-        return cls(means=means, axis=axis, weights=found.reshape(2, len(held_out)))
+        target = (score - bare.means)[observed]
+        counts = np.ones((2, len(held_out)), dtype=bool)
+        if common is not None:
+            counts[0] = np.isin(np.arange(len(held_out)), common)
+        usual = _first_guess(columns, target, counts)
+        trust = np.repeat(_TRUST, len(held_out))
+        found = np.zeros(columns.shape[1])
+        chosen = counts.ravel()
+        found[chosen] = _not_negative(columns[:, chosen], target, usual[chosen], trust[chosen])
+        return cls(means=bare.means, axis=bare.axis, weights=found.reshape(2, len(held_out)))
 
     def apply(self, forecasts: Sequence[Floats]) -> Floats:
         """[n, K] from the members' forecasts."""
@@ -58,13 +73,22 @@ class Blend:
         return common + [departure - part for departure, part in zip(departures, common, strict=True)]
 
 
-def _not_negative(columns: Floats, target: Floats, usual: float) -> Floats:
+def _first_guess(columns: Floats, target: Floats, counts: NDArray[np.bool_]) -> Floats:
+    """[2 * members] weights that add up to 1 in either part: the larger, the more a member explains by itself."""
+    errors = np.mean((columns - target[:, None]) ** 2, axis=0).reshape(counts.shape)
+    errors[~counts] = np.inf
+    behind = (errors - errors.min(axis=1, keepdims=True)) / max(float(np.mean(target**2)), 1e-12)
+    shares = np.exp(-behind / _SHARPNESS)
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True), dtype=np.float64).ravel()
+
+
+def _not_negative(columns: Floats, target: Floats, usual: Floats, trust: Floats) -> Floats:
     """Least squares with weights >= 0, drawn towards `usual`, by coordinate descent on the normal equations."""
     gram = columns.T @ columns
-    pull = _PRIOR_SHARE * np.maximum(np.diag(gram), 1e-12)
+    pull = trust * np.maximum(np.diag(gram), 1e-12)
     right = columns.T @ target + pull * usual
     gram = gram + np.diag(pull)
-    weights = np.full(len(gram), usual)
+    weights = usual.copy()
     for _ in range(_STEPS):
         for place in range(len(gram)):
             rest = right[place] - gram[place] @ weights + gram[place, place] * weights[place]

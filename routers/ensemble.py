@@ -1,6 +1,8 @@
-"""The ensemble that Loupe ships: factor regression, cluster prior, kernel neighbours and trees, blended.
+"""The ensemble that Loupe ships: factor regression, trees, factorisation, item response and cluster prior, blended.
 
-Each member errs in its own way; how far each is believed is learned from forecasts of held-out groups.
+Each member errs in its own way; how far each is believed is learned from forecasts of held-out groups. How hard a
+query is for all candidates alike is taken from the trees only: the others choose among many settings by the very
+forecasts that the blend learns from, so they look better there than they are, and routing does not hang on it.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ from routers.base import Floats, Views
 from routers.blend import Blend
 from routers.factor_head import FactorHead
 from routers.headed import Head, fit_head
+from routers.item_response import ItemResponse
+from routers.masked_mf import MaskedMF
 from routers.prior import Prior
-from routers.shrunken_knn import ShrunkenKnn
 from routers.table import OutcomeTable
 from routers.trees import Trees
 
-MEMBERS: tuple[type[Head], ...] = (FactorHead, Prior, ShrunkenKnn, Trees)
+MEMBERS: tuple[type[Head], ...] = (FactorHead, Trees, MaskedMF, ItemResponse, Prior)
+_SAY_HOW_HARD = (1,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +74,7 @@ class Ensemble:
         The blend's few weights are those that all rows taught.
         """
         members, held_out = zip(*(fit_head(member, table, views, seed) for member in MEMBERS), strict=True)
-        blend = Blend.fit(held_out, table.score)
+        blend = Blend.fit(held_out, table.score, _SAY_HOW_HARD)
         return cls(members=members, blend=blend), blend.apply(held_out)
 
     @classmethod

@@ -54,8 +54,8 @@ class Forest:
     leaf: NDArray[np.int32]
 
     @classmethod
-    def build(cls, columns: Sequence[int] | NDArray[Any], trees: Sequence[Tree]) -> Forest:
-        """From fitted trees whose values are [nodes, c, 1]."""
+    def build(cls, columns: Sequence[int], trees: Sequence[Tree], starts: Sequence[int]) -> Forest:
+        """From fitted trees whose values are [nodes, c, 1]; a tree's features begin at its place in `starts`."""
         sizes = [len(tree.feature) for tree in trees]
         rights, values = [], []
         for tree in trees:
@@ -69,7 +69,9 @@ class Forest:
             {
                 "columns": np.asarray(columns, dtype=np.int32),
                 "roots": np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int32),
-                "feature": np.concatenate([np.maximum(tree.feature, 0) for tree in trees]).astype(np.uint16),
+                "feature": np.concatenate(
+                    [np.maximum(tree.feature, 0) + start for tree, start in zip(trees, starts, strict=True)]
+                ).astype(np.uint16),
                 "threshold": np.concatenate([tree.threshold for tree in trees]).astype(np.float16),
                 "right": np.concatenate(rights).astype(np.int32),
                 "values": np.rint(_LEVELS * np.clip(np.concatenate(values), 0.0, 1.0)).astype(np.uint8),

@@ -1,4 +1,5 @@
-"""ExtraTrees: a forest of extremely randomised trees on reduced views, all candidates at once.
+"""ExtraTrees: a forest of extremely randomised trees, two of three on the views' principal components and one on
+the views as they are; all candidates at once.
 
 Geurts, Ernst and Wehenkel, "Extremely randomized trees" (Machine Learning 63, 2006). Candidates that were observed
 on the same queries share a forest, whose leaves hold all their means; so no missing cell is ever filled in.
@@ -7,7 +8,7 @@ Training takes scikit-learn; forecasting takes numpy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any, ClassVar
@@ -16,22 +17,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.forest import Forest
+from routers.forest import Forest, Tree
 from routers.reduced import Reduced
 from routers.ridge import rows_of
 from routers.split import grouped_folds
 from routers.table import OutcomeTable
 
+_CHUNK = 1024  # rows whose features stand in memory together
+
 
 @dataclass(frozen=True, slots=True)
 class TreesOptions:
-    """Hyper-parameters; of several smallest leaves, grouped cross-validation chooses one."""
+    """Hyper-parameters.
 
-    trees: int = 100
-    share: float = 1.0
-    leaves: tuple[int, ...] = (5,)
+    Attributes:
+        most: trees; fewer for a table of more than `work / most` rows, whose trees are larger, know more each, and
+            would take their time to grow and their place on disk.
+        work: trees times rows.
+        leaf: the fewest rows of a leaf.
+        reduced_share, plain_share: of the features that are looked at for a split.
+        components: of each view.
+        folds: of grouped cross-validation; its forests have half the trees.
+    """
+
+    most: int = 180
+    work: int = 900_000
+    leaf: int = 5
+    reduced_share: float = 1.0
+    plain_share: float = 0.2
     components: int = 64
     folds: int = 5
+
+    def trees(self, rows: int) -> int:
+        """How many for so many rows."""
+        return min(max(self.work // rows, 12), self.most)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,11 +68,7 @@ class Trees:
         return self.reduced.view_dims
 
     def quality(self, views: Views) -> Floats:
-        features = _features(self.reduced, views)
-        found = np.empty((len(features), sum(len(forest.columns) for forest in self.forests)))
-        for forest in self.forests:
-            found[:, forest.columns] = forest.mean(features)
-        return found
+        return _forecast(self.reduced, self.forests, views)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         stored: dict[str, NDArray[Any]] = dict(self.reduced.arrays())
@@ -72,25 +87,23 @@ class Trees:
         Raises ValueError where scikit-learn is not installed.
         """
         options = TreesOptions()
-        held_out = np.empty((len(options.leaves), *table.score.shape))
+        held_out = np.empty(table.score.shape)
+        count = options.trees(len(table))
         for fold in grouped_folds(table.groups, options.folds, seed):
-            known, hidden = rows_of(views, fold.train), rows_of(views, fold.test)
+            known = rows_of(views, fold.train)
             reduced = Reduced.fit(known, components=options.components)
-            features, asked = _features(reduced, known), _features(reduced, hidden)
-            for place, leaf in enumerate(options.leaves):
-                for forest in _grow(features, table.score[fold.train], (leaf, seed), options):
-                    held_out[place][np.ix_(fold.test, forest.columns)] = forest.mean(asked)
-        best = int(np.argmin(np.nanmean((held_out - table.score) ** 2, axis=(1, 2))))
+            forests = _grow(reduced, known, table.score[fold.train], (options, count // 2, seed))
+            held_out[fold.test] = _forecast(reduced, forests, rows_of(views, fold.test))
         reduced = Reduced.fit(views, components=options.components)
-        forests = _grow(_features(reduced, views), table.score, (options.leaves[best], seed), options)
-        return cls(reduced, forests, asdict(options) | {"chosen_leaf": options.leaves[best]}), held_out[best]
+        forests = _grow(reduced, views, table.score, (options, count, seed))
+        return cls(reduced, forests, asdict(options) | {"trees": count}), held_out
 
     @classmethod
     def restore(
         cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
     ) -> Trees:
         reduced = Reduced.restore(arrays, view_dims)
-        width = sum(view.axes.shape[1] for view in reduced.views)
+        width = sum(sum(view.axes.shape) for view in reduced.views)
         forests: list[Forest] = []
         while f"forest{len(forests)}/right" in arrays:
             prefix = f"forest{len(forests)}/"
@@ -104,19 +117,31 @@ class Trees:
         return cls(reduced, tuple(forests), settings)
 
 
+def _forecast(reduced: Reduced, forests: Sequence[Forest], views: Views) -> Floats:
+    """[n, K] from forests that know each candidate once."""
+    parts = []
+    for start in range(0, max(len(next(iter(views.values()))), 1), _CHUNK):
+        features = _features(reduced, {name: rows[start : start + _CHUNK] for name, rows in views.items()})
+        found = np.empty((len(features), sum(len(forest.columns) for forest in forests)))
+        for forest in forests:
+            found[:, forest.columns] = forest.mean(features)
+        parts.append(found)
+    return np.concatenate(parts)
+
+
 def _features(reduced: Reduced, views: Views) -> NDArray[np.float32]:
-    return reduced.rows(views).astype(np.float32)
+    """[n, D]: the principal components, then the views as they are, an absent row at the training mean."""
+    parts = [reduced.rows(views).astype(np.float32)]
+    for view in reduced.views:
+        rows = np.asarray(views[view.name])
+        parts.append(np.where(rows.any(axis=1, keepdims=True), rows, view.mean).astype(np.float32))
+    return np.concatenate(parts, axis=1)
 
 
-def _grow(
-    features: NDArray[np.float32], score: Floats, drawn: tuple[int, int], options: TreesOptions
-) -> tuple[Forest, ...]:
-    """One forest a set of candidates that share their observed rows; `drawn` is the smallest leaf and the seed."""
-    try:
-        ensemble = import_module("sklearn.ensemble")
-    except ImportError as error:
-        raise ValueError("growing trees takes scikit-learn: install loupe[science]") from error
-    leaf, seed = drawn
+def _grow(reduced: Reduced, views: Views, score: Floats, how: tuple[TreesOptions, int, int]) -> tuple[Forest, ...]:
+    """One forest a set of candidates that share their observed rows; `how`: options, trees, seed."""
+    features = _features(reduced, views)
+    plain = sum(view.axes.shape[1] for view in reduced.views)
     patterns: dict[bytes, list[int]] = {}
     observed = ~np.isnan(score)
     for column in range(score.shape[1]):
@@ -127,9 +152,27 @@ def _grow(
         if not rows.any():  # a fold hides all that a candidate showed
             forests.append(Forest.stump(columns, float(score[observed].mean())))
             continue
-        known = score[rows][:, columns]
-        grown = ensemble.ExtraTreesRegressor(
-            options.trees, min_samples_leaf=leaf, max_features=options.share, random_state=seed
-        ).fit(features[rows], known if len(columns) > 1 else known[:, 0])
-        forests.append(Forest.build(columns, [tree.tree_ for tree in grown.estimators_]))
+        known = score[np.ix_(rows, np.asarray(columns))]
+        trees, starts = [], []
+        on_plain = how[1] // 3
+        for part, share, start, count in (
+            (features[rows, :plain], how[0].reduced_share, 0, how[1] - on_plain),
+            (features[rows, plain:], how[0].plain_share, plain, on_plain),
+        ):
+            if part.shape[1]:
+                grown = _fitted(part, known, (how[0].leaf, share, count, how[2]))
+                trees.extend(grown)
+                starts.extend([start] * len(grown))
+        forests.append(Forest.build(columns, trees, starts))
     return tuple(forests)
+
+
+def _fitted(features: NDArray[np.float32], score: Floats, how: tuple[int, float, int, int]) -> list[Tree]:
+    try:
+        ensemble = import_module("sklearn.ensemble")
+    except ImportError as error:
+        raise ValueError("growing trees takes scikit-learn: install loupe[science]") from error
+    leaf, share, count, seed = how
+    forest = ensemble.ExtraTreesRegressor(count, min_samples_leaf=leaf, max_features=share, random_state=seed)
+    forest.fit(features, score if score.shape[1] > 1 else score[:, 0])
+    return [tree.tree_ for tree in forest.estimators_]

@@ -83,8 +83,8 @@ def _print_report(training: Training, plan: Plan) -> None:
         print(f"  {'':<14}" + "".join(f"{heading:>16}" for heading in FIGURES.values()))
         for policy, summary in policies.items():
             print(f"  {policy:<14}" + "".join(f"{_written(summary, name):>16}" for name in FIGURES))
-    chosen = {name: value for name, value in training.router.settings.items() if name.startswith("chosen")}
-    print(f"\nfitted on all rows: {', '.join(f'{name} {value:g}' for name, value in chosen.items())}")
+    learned = {name: value for name, value in training.router.settings.items() if name.startswith(("chosen", "weight"))}
+    print("\nfitted on all rows: " + (", ".join(f"{name} {value}" for name, value in learned.items()) or "done"))
 
 
 def _written(summary: Summary, name: str) -> str:

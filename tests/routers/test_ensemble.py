@@ -40,13 +40,22 @@ def test_parts_are_believed_apart() -> None:
     assert blend.weights[1, 1] > 0.8
 
 
-def test_departures_that_are_noise_are_shrunk_and_difficulty_is_not() -> None:
-    score, common, _ = world()
-    flat = (np.random.default_rng(2).random(score.shape) < 0.5 + common).astype(np.float64)
+def test_departures_that_are_noise_are_left_out_and_the_difficulty_beside_them_is_not() -> None:
+    score, common, own = world()
     noise = 0.5 * np.random.default_rng(3).standard_normal(score.shape)
-    blend = Blend.fit([0.5 + common + noise - noise.mean(axis=1, keepdims=True)], flat)
-    assert blend.weights[0, 0] > 0.6
-    assert blend.weights[1, 0] < 0.1
+    noisy = 0.5 + common + noise - noise.mean(axis=1, keepdims=True)
+    blend = Blend.fit([noisy, 0.5 + own], score)
+    assert blend.weights[0, 0] > 0.9
+    assert blend.weights[1, 0] < 0.05
+
+
+def test_difficulty_is_taken_from_those_who_may_say_it() -> None:
+    score, common, own = world()
+    knows, says_little = 0.5 + common + own, 0.5 + 0.3 * common
+    weights = Blend.fit([knows, says_little], score, common=(1,)).weights
+    assert weights[0, 0] == 0
+    assert weights[0, 1] > 1
+    assert weights[1, 0] > 0.9
 
 
 def test_few_rows_leave_the_members_equal() -> None:

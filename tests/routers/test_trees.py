@@ -22,7 +22,7 @@ def grown(rows: int = 400, outputs: int = 3) -> tuple[ExtraTreesRegressor, np.nd
 
 
 def flat(forest: ExtraTreesRegressor, columns: tuple[int, ...] = (0, 1, 2)) -> Forest:
-    return Forest.build(columns, [tree.tree_ for tree in forest.estimators_])
+    return Forest.build(columns, [tree.tree_ for tree in forest.estimators_], [0] * len(forest.estimators_))
 
 
 def test_arrays_forecast_what_the_trees_do() -> None:
