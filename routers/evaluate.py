@@ -75,7 +75,7 @@ def _judge_part(
     known, test = _part(table, learned, columns), _part(table, hidden, columns)
     forecast = of_candidates(router.forecast(_rows(views, hidden)), columns)
     measure = Shared()
-    policies: list[Policy] = list(baselines(known, test, measure))
+    policies: list[Policy] = [one for one in baselines(known, test, measure) if one.name != router.algorithm]
     policies.append(routed(router.algorithm, forecast, (known, test), measure))
     return [(policy.name, judge(policy, test, measure)) for policy in policies]
 

@@ -45,6 +45,7 @@ class Row:
     Attributes:
         figures: by the names of `FIGURES`.
         reached: share of seeds in which it reaches the best single, so that its QNC is finite.
+        qnc_where_reached: mean QNC over those seeds; NaN where there is none.
         curve: [CURVE_POINTS] mean over the seeds.
         problem: why a figure is missing; empty where none is.
     """
@@ -56,6 +57,7 @@ class Row:
     view: str
     figures: Mapping[str, Figure]
     reached: float
+    qnc_where_reached: float
     curve: Floats
     fit_s: float
     predict_us: float
@@ -119,7 +121,7 @@ def shown(row: Row, name: str) -> str:
     if math.isnan(figure.mean):
         return "-"
     if math.isinf(figure.mean):
-        return f"inf ({row.reached:.0%} reach)"
+        return f"inf ({row.reached:.0%}: {row.qnc_where_reached:.3f})" if row.reached else "never"
     if name == "nauc" and math.isfinite(figure.low):
         return f"{figure.mean:.3f} [{figure.low:.3f}..{figure.high:.3f}]"
     return f"{figure.mean:.3f}" if math.isnan(figure.spread) else f"{figure.mean:.3f} ± {figure.spread:.3f}"
@@ -136,6 +138,7 @@ def notes(row: Row) -> list[str]:
     found = [row.problem] if row.problem else []
     if row.reached < 1 and not row.problem:
         found.append(f"qnc: infinite, the best single is not reached in {1 - row.reached:.0%} of the seeds")
+        found[-1] += f" ({row.qnc_where_reached:.3f} in the others)" if row.reached else ""
     if not row.problem:
         missing = [name for name in HEADINGS if math.isnan(row.figures[name].mean)]
         found += [f"{', '.join(missing)}: no meaning for this policy"] if missing else []
@@ -154,6 +157,7 @@ def _row(block: Block, of_seeds: Sequence[Judged]) -> Row:
         mean, spread = mean_and_spread([astuple(judged.judgement)[place] for judged in of_seeds])
         over_seeds = np.mean([judged.replicates[:, place] for judged in of_seeds], axis=0)
         figures[name] = Figure(mean, spread, *interval(over_seeds))
+    reached = [judged.judgement.qnc for judged in of_seeds if math.isfinite(judged.judgement.qnc)]
     return Row(
         protocol=first.protocol,
         table=block.name,
@@ -161,7 +165,8 @@ def _row(block: Block, of_seeds: Sequence[Judged]) -> Row:
         router=first.policy,
         view=first.task.view,
         figures=figures,
-        reached=float(np.mean([math.isfinite(judged.judgement.qnc) for judged in of_seeds])),
+        reached=len(reached) / len(of_seeds),
+        qnc_where_reached=float(np.mean(reached)) if reached else math.nan,
         curve=np.mean([judged.curve for judged in of_seeds], axis=0),
         fit_s=float(np.mean([judged.fit_s for judged in of_seeds])),
         predict_us=float(np.mean([judged.predict_us for judged in of_seeds])),
@@ -183,6 +188,7 @@ def _object(row: Row) -> dict[str, Any]:
         found[f"{shown}_ci"] = [finite(figure.low), finite(figure.high)]
     return found | {
         "qnc_reached": finite(row.reached),
+        "qnc_where_reached": finite(row.qnc_where_reached),
         "fit_s": finite(row.fit_s),
         "predict_us_per_query": finite(row.predict_us),
         "default": row.is_default,

@@ -196,3 +196,13 @@ def test_missing_cells_are_judged_by_the_shared_protocol_and_whole_rows_by_the_p
         for judged in found:
             assert judged.problem == ""
             assert np.isfinite(judged.judgement.peak_score)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_router_bears_a_view_that_is_withheld(name: str) -> None:
+    block = within(Part("a", groups=16).drawn(), 0.5, (0,))
+    for view in ("text", "image"):
+        (judged,) = run_task(block, Task(0, name, view, 0), JUDGING)
+        assert judged.problem == ""
+        assert np.isfinite(judged.judgement.log_loss)

@@ -12,6 +12,7 @@ from routers.evaluate import Plan, Summary, evaluate
 from routers.judging import BASELINES, Judgement, Policy, judge
 from routers.linear_mf import LinearMF
 from routers.protocol import Shared
+from routers.registry import ALGORITHMS
 from tests.routers.synthetic import drawn_table
 
 
@@ -58,3 +59,11 @@ def test_summary_gives_mean_and_spread_of_each_figure() -> None:
     assert figures["nauc"] == (pytest.approx(0.5), pytest.approx(0.02**0.5))
     assert figures["qnc"][0] == float("inf")
     assert np.isnan(figures["log_loss"][0])
+
+
+def test_an_algorithm_of_a_baselines_name_stands_in_its_place() -> None:
+    table, views = drawn_table(groups=20)
+    plan = Plan(parts={"drawn": np.arange(len(table))}, train=0.5, seeds=(0, 1))
+    found = evaluate(ALGORITHMS["best_single"], table, views, plan)["drawn"]
+    assert list(found) == ["random", "oracle", "best_single"]
+    assert np.isfinite(found["best_single"].figures["nauc"][1])

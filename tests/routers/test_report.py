@@ -76,8 +76,8 @@ def test_json_says_null_where_nothing_finite_is_and_why(block: Block) -> None:
     one, oracle = as_json(rows([block], of_seeds))
     json.dumps([one, oracle], allow_nan=False)
     assert one["qnc"] is None
-    assert one["qnc_reached"] == 0.5
-    assert "not reached in 50% of the seeds" in one["note"]
+    assert (one["qnc_reached"], one["qnc_where_reached"]) == (0.5, 1.0)
+    assert "not reached in 50% of the seeds (1.000 in the others)" in one["note"]
     assert oracle["logloss"] is None
     assert "log_loss, ece: no meaning" in oracle["note"]
     assert one["nauc"] == 0.4
