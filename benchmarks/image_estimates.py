@@ -125,7 +125,7 @@ def _line(row: dict[str, Any]) -> str:
     )
 
 
-def _installed(folder: str) -> str:
+def installed(folder: str) -> str:
     """The interpreter of a virtual environment with LiteLLM in it."""
     print(f"installing {LITELLM} in a temporary folder", flush=True)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
@@ -158,7 +158,7 @@ def main() -> int:
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="loupe-litellm-") as folder:
-        python = arguments.litellm or _installed(folder)
+        python = arguments.litellm or installed(folder)
         result = measure(None if python == "none" else python)
     table = markdown(result)
     print(table)
