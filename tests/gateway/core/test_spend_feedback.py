@@ -68,7 +68,7 @@ def test_nothing_is_learned_while_holds_are_refused() -> None:
 
 def test_new_period_is_not_taken_for_a_refund() -> None:
     feedback = watched(1.0, 1_000)
-    feedback.note(standing(0, START + 86_400), interval(5, 1_000), 10.0)
+    feedback.note(standing(0, START + 86_400), interval(200, 1_000), 10.0)
     feedback.note(standing(5_000, START + 86_400), interval(5, 1_000), 10.0)
 
     assert feedback.ratio == pytest.approx(1.0, rel=0.02)
