@@ -130,6 +130,20 @@ class Tenancy:
 
         return self._store.change(change)
 
+    def revoke_all(self) -> list[ApiKey]:
+        """Every key that is not revoked yet; the secret that they were hashed with is forgotten with them."""
+        now = self._clock()
+
+        def change(roster: Roster) -> tuple[Roster, list[ApiKey]]:
+            ids = [key.id for key in roster.keys.values() if key.revoked_at is None]
+            for each in ids:
+                roster = revoke_key(roster, each, now)
+            return roster, [roster.key(each) for each in ids]
+
+        revoked = self._store.change(change)
+        self._store.forget_secret()
+        return revoked
+
     def rotate_key(self, key_id: str, grace_s: float) -> NewKey:
         """A new key of the same name, budgets, candidates and expiry; the old one ends after `grace_s` seconds."""
         now, made = self._clock(), self._made()

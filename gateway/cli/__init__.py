@@ -18,7 +18,8 @@ COMMANDS = {
     "table": "import, export, merge and show outcome tables",
     "data": "fetch a public outcome table with its images",
     "encoder": "list, check, pull, export and quantise the networks that queries are encoded with",
-    "key": "make an API key and print it with the hash that goes into the configuration",
+    "tenants": "list, create, update and delete tenants",
+    "keys": "make, list, revoke and rotate API keys",
 }
 
 

@@ -23,14 +23,13 @@ from gateway.stores.tenants import Marks, Result
 
 PATIENCE_S = 10.0
 CHECKED_TEXT = b"loupe: the secret that keys are hashed with"
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS tenants(name TEXT PRIMARY KEY, terms TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS api_keys(
-    id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, terms TEXT NOT NULL, last_used_at REAL
-);
-CREATE TABLE IF NOT EXISTS read_sections(name TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS tenant_marks(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-"""
+SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS tenants(name TEXT PRIMARY KEY, terms TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS api_keys("
+    "id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, terms TEXT NOT NULL, last_used_at REAL)",
+    "CREATE TABLE IF NOT EXISTS read_sections(name TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS tenant_marks(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+)
 STATEMENTS = {
     "tenants": ("DELETE FROM tenants WHERE name = ?", "INSERT OR REPLACE INTO tenants VALUES(?, ?)"),
     "api_keys": (
@@ -47,17 +46,15 @@ Rows = dict[str, tuple[Any, ...]]
 class SqliteTenants:
     """Implements `TenantStore`. Open it before use."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, patience_s: float = PATIENCE_S) -> None:
         self._path = str(path)
+        self._patience_s = patience_s
         self._lock = threading.Lock()
 
     def open(self) -> None:
         """Create or open the file. Raises StoreError when it can not be had."""
         try:
-            self._db = sqlite3.connect(self._path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(SCHEMA)
+            self._db = self._connected()
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
 
@@ -71,11 +68,15 @@ class SqliteTenants:
             secret = given or bytes.fromhex(kept) or secrets.token_bytes(32)
             check = hmac.digest(secret, CHECKED_TEXT, "sha256").hex()
             known = _marked(db, "secret_check")
-            if known and known != check and any(key.revoked_at is None for key in _load(db).keys.values()):
+            if known and not hmac.compare_digest(known, check):
                 raise ConfigError(_other_secret(self._path, bool(kept)))
             _mark(db, "secret", "" if given else secret.hex())
             _mark(db, "secret_check", check)
         return secret, given is None
+
+    def forget_secret(self) -> None:
+        with self._writing() as db:
+            db.execute("DELETE FROM tenant_marks WHERE name IN ('secret', 'secret_check')")
 
     def load(self) -> tuple[Roster, Marks]:
         with self._reading() as db:
@@ -123,6 +124,18 @@ class SqliteTenants:
                 raise StoreError(f"{self._path}: {error}") from error
             finally:
                 self._roll_back()
+
+    def _connected(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=self._patience_s, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            for statement in SCHEMA:
+                db.execute(statement)
+        except sqlite3.Error:
+            db.close()
+            raise
+        return db
 
     def _roll_back(self) -> None:
         try:
@@ -205,8 +218,8 @@ def _mark(db: sqlite3.Connection, name: str, value: str) -> None:
 
 
 def _other_secret(path: str, kept: bool) -> str:
-    was = "one that it keeps itself" if kept else "another one, given by the environment"
+    was = "one that the file keeps" if kept else "one that the environment gave"
     return (
-        f"the keys in {path} are hashed with {was}: set the secret's variable as it was then, or, to begin with the "
-        "new secret, revoke them all (`loupe keys revoke --all`) and make new ones"
+        f"keys in {path} are hashed with another secret ({was}): set its variable (server.key_secret_env) as it was "
+        "then; or, to go over to this one, revoke all keys (`loupe keys revoke --all`), restart, and make new ones"
     )

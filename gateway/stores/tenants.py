@@ -30,9 +30,13 @@ class TenantStore(Protocol):
     def secret(self, given: bytes | None) -> tuple[bytes, bool]:
         """The secret that keys are hashed with, and whether the store keeps it itself.
 
-        It is the `given` one, else one that was drawn when it was first asked for. Raises ConfigError when keys stand
-        that were hashed with another.
+        It is the `given` one, else one that was drawn when it was first asked for. Raises ConfigError when it was
+        another before: what was hashed with that would not be found any more.
         """
+        ...
+
+    def forget_secret(self) -> None:
+        """The next one to ask for a secret may bring another."""
         ...
 
     def load(self) -> tuple[Roster, Marks]:

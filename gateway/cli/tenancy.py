@@ -1,0 +1,136 @@
+"""What `loupe tenants` and `loupe keys` share: the store of a configuration, opened; budgets and times as words."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from gateway.core.key_hash import KeyHash
+from gateway.declared import declared_tenants
+from gateway.errors import ConfigError
+from gateway.settings import key_secret, load_settings
+from gateway.stores.base import StoreError
+from gateway.stores.sqlite_tenants import SqliteTenants
+from gateway.tenancy import Tenancy
+from gateway.terms import faults
+
+Model = TypeVar("Model", bound=BaseModel)
+UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+BUDGET_HELP = "usd=25,period=month,zone=Europe/Berlin,soft=true (or requests=..., tokens=...); as often as there are"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A configuration's store of tenants."""
+
+    tenancy: Tenancy
+    yaml_names: frozenset[str]
+    """Tenants that the configuration names."""
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the gateway's; names its store")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_budgets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--budget", action="append", type=budget, metavar="WORDS", help=BUDGET_HELP)
+
+
+@contextmanager
+def opened(config: Path, *, any_secret: bool = False) -> Iterator[Opened]:
+    """The store that a running gateway of this configuration uses too. Tenants that are new in the configuration are
+    read in first. With `any_secret` keys may be hashed with another: none can be made then.
+    """
+    settings = load_settings(config)
+    store = SqliteTenants(settings.store.path)
+    try:
+        store.open()
+        try:
+            given = key_secret(settings.server.key_secret_env)
+            key_hash = KeyHash(b"no secret" if any_secret else store.secret(given)[0])
+            tenancy = Tenancy(store, key_hash, time.time, [candidate.name for candidate in settings.candidates])
+            if not any_secret:
+                tenancy.add_unknown(declared_tenants(settings, key_hash))
+            yield Opened(tenancy, frozenset(section.name for section in settings.tenants))
+        finally:
+            store.close()
+    except StoreError as error:
+        raise ConfigError(str(error)) from None
+
+
+def read_as(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """Raises ConfigError, naming what is at fault; what is None was not given."""
+    try:
+        return model.model_validate({name: value for name, value in values.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigError("; ".join(faults(error, "arguments"))) from None
+
+
+def budget(words: str) -> dict[str, str]:
+    """`usd=25,period=month` as members of a budget."""
+    found = {}
+    for word in words.split(","):
+        name, mark, value = word.partition("=")
+        if not mark:
+            raise argparse.ArgumentTypeError(f"{word!r} is not name=value")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def names(words: str) -> list[str]:
+    """`a,b`."""
+    return [word.strip() for word in words.split(",") if word.strip()]
+
+
+def seconds(words: str) -> float:
+    """`90s`, `15m`, `24h`, `30d`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", words)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{words!r} is no duration such as 90s, 15m, 24h or 30d")
+    return float(found[1]) * UNITS_S[found[2]]
+
+
+def moment(words: str) -> datetime:
+    """An ISO time (UTC unless it says otherwise), or a duration from now."""
+    try:
+        found = datetime.fromisoformat(words)
+    except ValueError:
+        return datetime.now(UTC) + timedelta(seconds=seconds(words))
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:
+    """Rows as JSON, whole, or as a table of these columns."""
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = [[column.replace("_", " ") for column in columns]]
+    table += [[_cell(row[column]) for column in columns] for row in rows]
+    widths = [max(len(line[place]) for line in table) for place in range(len(columns))]
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ", ".join(_budget_words(each) if isinstance(each, dict) else str(each) for each in value) or "-"
+    return str(value)
+
+
+def _budget_words(budget: Mapping[str, Any]) -> str:
+    unit = next(name for name in ("usd", "requests", "tokens") if name in budget)
+    marks = [mark for mark in ("rolling", "soft") if budget[mark]]
+    return " ".join([f"{budget[unit]:g} {unit}/{budget['period']}", *marks])

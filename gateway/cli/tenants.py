@@ -1,0 +1,73 @@
+"""`loupe tenants`: list, create, update and delete tenants in the store."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from gateway.cli.tenancy import Opened, add_budgets, add_config, names, opened, read_as, show
+from gateway.core.roster import TenantTerms
+from gateway.terms import TenantBody, tenant_as_written
+
+COLUMNS = ("name", "budgets", "candidates", "quality_weight", "on_infeasible", "created_at")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "A running gateway of the same store sees every change within a second."
+    commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add_config(commands.add_parser("list", help="all tenants"))
+    for action, summary in (("create", "add a tenant"), ("update", "change what is named, keep the rest")):
+        command = commands.add_parser(action, help=summary)
+        add_config(command)
+        command.add_argument("name")
+        add_budgets(command)
+        command.add_argument("--no-budgets", action="store_true", help="no limit")
+        command.add_argument("--candidates", type=names, metavar="A,B", help="allow-list; `all` for all there are")
+        command.add_argument("--quality-weight", type=float, metavar="0..1")
+        command.add_argument("--on-infeasible", choices=("refuse", "cheapest"))
+    command = commands.add_parser("delete", help="take a tenant off and revoke its keys; what it spent is kept")
+    add_config(command)
+    command.add_argument("name")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with opened(arguments.config) as found:
+        {"list": _list, "create": _create, "update": _update, "delete": _delete}[arguments.action](arguments, found)
+    return 0
+
+
+def _list(arguments: argparse.Namespace, found: Opened) -> None:
+    _show(list(found.tenancy.roster().tenants.values()), arguments.json)
+
+
+def _create(arguments: argparse.Namespace, found: Opened) -> None:
+    body = read_as(TenantBody, {"name": arguments.name, **_terms(arguments)})
+    _show([found.tenancy.create_tenant(body)], arguments.json)
+
+
+def _update(arguments: argparse.Namespace, found: Opened) -> None:
+    _show([found.tenancy.update_tenant(arguments.name, _terms(arguments))], arguments.json)
+
+
+def _delete(arguments: argparse.Namespace, found: Opened) -> None:
+    found.tenancy.delete_tenant(arguments.name)
+    print(f"{arguments.name} is taken off, and its keys are revoked")
+    if arguments.name in found.yaml_names:
+        print("it still stands in the configuration: it comes back when it is changed there")
+
+
+def _terms(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was given, and nothing else."""
+    terms: dict[str, Any] = {}
+    if arguments.budget or arguments.no_budgets:
+        terms["budgets"] = arguments.budget or []
+    if arguments.candidates is not None:
+        terms["candidates"] = None if arguments.candidates == ["all"] else arguments.candidates
+    for name in ("quality_weight", "on_infeasible"):
+        if getattr(arguments, name) is not None:
+            terms[name] = getattr(arguments, name)
+    return terms
+
+
+def _show(tenants: list[TenantTerms], as_json: bool) -> None:
+    show([tenant_as_written(terms) for terms in tenants], COLUMNS, as_json)

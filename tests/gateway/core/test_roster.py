@@ -1,0 +1,125 @@
+"""Changes to tenants and keys: each gives another roster, or is refused and nothing has happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from gateway.core.roster import (
+    ApiKey,
+    Roster,
+    TenantTerms,
+    add_key,
+    add_tenant,
+    put_key,
+    put_tenant,
+    remove_tenant,
+    revoke_key,
+    rotate_key,
+)
+from gateway.errors import InvalidRequest, NotFound
+
+NOW = 1_000.0
+ACME = TenantTerms("acme", candidates=("small", "large"))
+KEY = ApiKey("k1", "acme", "laptop", "aa", created_at=NOW)
+ROSTER = add_key(add_tenant(Roster(), ACME), KEY, NOW)
+
+
+def successor(created_at: float, key_id: str = "k2") -> ApiKey:
+    return replace(KEY, id=key_id, hash=f"hash of {key_id}", created_at=created_at)
+
+
+def test_a_tenant_is_added_once() -> None:
+    with pytest.raises(InvalidRequest, match="'acme' already") as refused:
+        add_tenant(ROSTER, ACME)
+    assert (refused.value.status, refused.value.param) == (409, "name")
+
+
+def test_changed_terms_leave_the_keys() -> None:
+    changed = put_tenant(ROSTER, replace(ACME, quality_weight=0.1))
+    assert changed.tenant("acme").quality_weight == 0.1
+    assert changed.keys == ROSTER.keys
+    assert ROSTER.tenant("acme").quality_weight == 0.8, "what was there is a value"
+
+
+def test_a_tenant_that_is_taken_off_takes_its_keys_along() -> None:
+    other = add_key(put_tenant(ROSTER, TenantTerms("other")), replace(KEY, id="k9", tenant="other", hash="99"), NOW)
+    left = remove_tenant(other, "acme", NOW + 5)
+    assert list(left.tenants) == ["other"]
+    assert left.key("k1").revoked_at == NOW + 5
+    assert left.key("k9").revoked_at is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: remove_tenant(ROSTER, "nobody", NOW),
+        lambda: revoke_key(ROSTER, "k0", NOW),
+        lambda: add_key(ROSTER, replace(KEY, tenant="nobody"), NOW),
+        lambda: rotate_key(ROSTER, "k0", successor(NOW), NOW),
+    ],
+)
+def test_what_is_not_there_is_said(change: Callable[[], Roster]) -> None:
+    with pytest.raises(NotFound, match="there is no"):
+        change()
+
+
+def test_two_standing_keys_of_a_tenant_have_two_names() -> None:
+    again = replace(KEY, id="k2", hash="bb")
+    with pytest.raises(InvalidRequest, match="has a key 'laptop' already"):
+        add_key(ROSTER, again, NOW)
+    assert add_key(revoke_key(ROSTER, "k1", NOW), again, NOW).key("k2") == again
+    expired = put_key(ROSTER, replace(KEY, expires_at=NOW))
+    assert add_key(expired, again, NOW).key("k2") == again
+
+
+def test_one_key_is_not_two() -> None:
+    with pytest.raises(InvalidRequest, match="acme/phone and acme/laptop"):
+        add_key(ROSTER, replace(KEY, id="k2", name="phone"), NOW)
+
+
+def test_a_key_may_use_no_more_than_its_tenant() -> None:
+    with pytest.raises(InvalidRequest, match="'huge', which its tenant acme may not"):
+        put_key(ROSTER, replace(KEY, candidates=("small", "huge")))
+    every = put_tenant(ROSTER, replace(ACME, candidates=None))
+    assert put_key(every, replace(KEY, candidates=("huge",))).key("k1").candidates == ("huge",)
+
+
+def test_a_key_stands_until_it_expires_or_is_revoked() -> None:
+    assert KEY.stands(1e12)
+    assert replace(KEY, expires_at=NOW).stands(NOW - 0.001)
+    assert not replace(KEY, expires_at=NOW).stands(NOW)
+    assert not replace(KEY, revoked_at=NOW).stands(0.0)
+
+
+def test_a_key_is_revoked_once() -> None:
+    once = revoke_key(ROSTER, "k1", NOW)
+    assert revoke_key(once, "k1", NOW + 9) == once
+
+
+def test_a_rotated_key_ends_when_its_grace_does() -> None:
+    rotated = rotate_key(ROSTER, "k1", successor(NOW + 1), NOW + 101)
+    assert rotated.key("k1").expires_at == NOW + 101
+    assert rotated.key("k2").expires_at is None
+    assert [key.name for key in rotated.keys_of("acme")] == ["laptop", "laptop"]
+
+
+def test_grace_makes_no_key_live_longer() -> None:
+    short = put_key(ROSTER, replace(KEY, expires_at=NOW + 10))
+    assert rotate_key(short, "k1", successor(NOW + 1), NOW + 101).key("k1").expires_at == NOW + 10
+
+
+def test_what_has_ended_is_not_rotated() -> None:
+    for ended in (revoke_key(ROSTER, "k1", NOW), put_key(ROSTER, replace(KEY, expires_at=NOW))):
+        with pytest.raises(InvalidRequest, match="has ended"):
+            rotate_key(ended, "k1", successor(NOW + 1), NOW + 101)
+
+
+def test_a_key_in_its_grace_is_not_rotated_again() -> None:
+    rotated = rotate_key(ROSTER, "k1", successor(NOW + 1), NOW + 101)
+    with pytest.raises(InvalidRequest, match="rotate k2") as refused:
+        rotate_key(rotated, "k1", successor(NOW + 2, "k3"), NOW + 102)
+    assert refused.value.status == 409
+    assert rotate_key(rotated, "k2", successor(NOW + 2, "k3"), NOW + 2).key("k2").expires_at == NOW + 2
