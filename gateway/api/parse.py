@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from gateway.api.charged_apart import refuse_charged_apart
 from gateway.api.decode import TEXT, decode, shown
 from gateway.api.messages import ImageUrl, Message, read_messages
 from gateway.api.preferences import budget_cap, candidate_names, quality_weight, session_cap
@@ -60,6 +61,7 @@ def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) 
         raise InvalidRequest("you must provide a model", param="model", code="missing_required_parameter")
     if "messages" not in fields:
         raise InvalidRequest("you must provide messages", param="messages", code="missing_required_parameter")
+    refuse_charged_apart(fields)
     model: str = decode(TEXT, fields["model"], "model")
     options = _member(fields, "stream_options", _OPTIONS) or {}
     messages = read_messages(fields["messages"])
