@@ -54,7 +54,11 @@ class Bill:
         self.usage, self.metered = Usage(0, 0), False
 
     def seen(self, output_tokens: int) -> None:
-        """Our own count of what came, for want of the provider's."""
+        """Our own count of what came, for want of the provider's. Before it speaks, a candidate that reasons has
+        thought, unseen: as much as it does on average.
+        """
+        if output_tokens:
+            output_tokens += self._choice.candidate.reasoning_tokens[0] * self._choice.choices
         self.usage, self.metered = Usage(self._choice.input_tokens, output_tokens), True
 
     def billed(self, usage: Usage) -> None:

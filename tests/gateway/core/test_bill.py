@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,9 +19,9 @@ PRICE = Price(1_000_000_000, 4_000_000_000)
 INPUT_TOKENS = 50
 
 
-def a_bill(granted: int = 10**12) -> Bill:
+def a_bill(granted: int = 10**12, **changes: Any) -> Bill:
     choice = Assessment(
-        candidate("a", PRICE),
+        candidate("a", **{"price": PRICE, **changes}),
         forecast=None,
         input_tokens=INPUT_TOKENS,
         input_ceiling=200,
@@ -79,3 +81,19 @@ def test_the_providers_count_is_charged_as_it_is(inputs: int, outputs: int) -> N
     bill.billed(Usage(inputs, outputs))
     assert bill.charge == cost(PRICE, inputs, outputs)
     assert not bill.metered
+
+
+def test_cached_input_is_billed_at_its_own_price() -> None:
+    """By hand: 200 at 1 USD a million and 800 at 0.10; reasoning is part of the 50 tokens of output, at 4 USD."""
+    bill = a_bill(price=Price(1_000_000_000, 4_000_000_000, 100_000_000))
+    bill.sent()
+    bill.billed(Usage(1_000, 50, cached_tokens=800, reasoning_tokens=40))
+    assert bill.charge == 200 * 1_000 + 800 * 100 + 50 * 4_000
+
+
+def test_thinking_that_no_one_counted_is_charged_at_its_mean_once_there_is_a_reply() -> None:
+    bill = a_bill(reasoning_tokens=(300, 700))
+    bill.sent()
+    assert bill.usage == Usage(INPUT_TOKENS, 0)
+    bill.seen(7)
+    assert bill.charge == cost(PRICE, INPUT_TOKENS, 307)
