@@ -50,7 +50,7 @@ class BudgetSettings(Section):
     def budget(self) -> Budget:
         """The limit in its unit: nanodollars for `usd`."""
         unit: Unit = "usd" if self.usd is not None else "requests" if self.requests is not None else "tokens"
-        limit = from_usd(format(self.usd, "f")) if self.usd is not None else self.requests or self.tokens or 0
+        limit = from_usd(f"{self.usd:.9f}") if self.usd is not None else self.requests or self.tokens or 0
         return Budget(limit, self.period, unit, self.rolling, self.soft, self.zone)
 
 
