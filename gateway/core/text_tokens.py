@@ -71,18 +71,13 @@ class Tokenizer:
 
     def expected(self, shape: TextShape) -> int:
         """Tokens to expect: an estimate to rank by."""
-        ascii_weights = self.thousandths
-        total = (
-            ascii_weights[0] * shape[1]
-            + ascii_weights[1] * shape[2]
-            + ascii_weights[2] * shape[3]
-            + ascii_weights[3] * shape[4]
-            + ascii_weights[4] * shape[5]
-        )
-        if _ascii(shape) < shape.most_bytes:
-            total += sum([weight * count for weight, count in zip(self.thousandths[5:], shape[6:], strict=True)])
+        each = self.thousandths
+        most, lower, upper, digits, spaces, marks = shape[:6]
+        total = each[0] * lower + each[1] * upper + each[2] * digits + each[3] * spaces + each[4] * marks
+        if lower + upper + digits + spaces + marks < most:
+            total += sum([weight * count for weight, count in zip(each[5:], shape[6:], strict=True)])
         found = -(-total // 1000)
-        return found if found <= shape.most_bytes else min(found, self.ceiling(shape))
+        return found if found <= most else min(found, self.ceiling(shape))
 
     def ceiling(self, shape: TextShape) -> int:
         """The most tokens it can be. For Claude's see `marks_case`: one more for each capital and each byte that is

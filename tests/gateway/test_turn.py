@@ -98,6 +98,13 @@ def test_the_record_holds_what_was_decided_and_used() -> None:
     assert (record.tenant, record.candidate, record.router_digest) == ("acme", "a", "digest")
     assert (record.input_tokens, record.output_tokens, record.cost, record.held) == (11, 7, 39_000, 300)
     assert (record.forecast_quality, record.lagrangian, record.cap) == (0.625, 0.25, 10**9)
+    assert turn.choice is not None
+    assert record.prices == turn.choice.candidate.prices
+    assert record.estimated_cost == turn.choice.estimated_cost > 0
+    assert (record.estimated_input_tokens, record.estimated_output_tokens) == (
+        turn.choice.input_tokens,
+        turn.choice.output_tokens,
+    )
     assert record.dropped == (("b", "resting_after_failures"),)
     assert 0 <= record.overhead_s <= record.total_s
 
