@@ -38,9 +38,9 @@ class MaskedMFOptions:
 
     rank: int = 16
     components: int = 64
-    ridges: tuple[float, ...] = (320.0, 80.0, 40.0, 20.0, 10.0, 5.0, 2.5)
+    ridges: tuple[float, ...] = (320.0, 80.0, 20.0, 5.0, 1.25)
     holds: tuple[float, ...] = (10.0, 100.0)
-    sweeps: int = 2
+    sweeps: int = 1
     folds: int = 5
 
 

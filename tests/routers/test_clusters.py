@@ -90,3 +90,11 @@ def test_arrays_that_disagree_are_refused(cut: str) -> None:
     arrays = clusters.arrays()
     with pytest.raises(ValueError, match="centres"):
         Clusters.restore({**arrays, cut: arrays[cut][:-1]}, clusters.space.view_dims)
+
+
+def test_a_level_stands_alone_as_it_stands_among_others() -> None:
+    views = drawn_views()
+    clusters = Clusters.fit(views, (2, 5))
+    whole = clusters.memberships(views, 0.3)
+    np.testing.assert_allclose(clusters.level(0).memberships(views, 0.3), whole[:, :2])
+    np.testing.assert_allclose(clusters.level(1).memberships(views, 0.3), whole[:, 2:])
