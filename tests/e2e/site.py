@@ -207,11 +207,12 @@ def serving_gateway(
     encoder: Encoder | None = None,
     router: Router | None = None,
     look_up: LookUp = look_up,
+    config: Path | None = None,
 ) -> Iterator[Site]:
-    """The gateway on these settings in a thread while the block runs."""
+    """The gateway on these settings in a thread while the block runs; it reads them from `config` again."""
     encoder = encoder or FakeEncoder()
     router = router or FakeRouter(tuple(FORECASTS), FORECASTS, encoder_digest=encoder.digest)
-    app = Gateway(Settings.model_validate(raw), encoder=encoder, router=router, look_up=look_up)
+    app = Gateway(Settings.model_validate(raw), encoder=encoder, router=router, look_up=look_up, config=config)
     config = uvicorn.Config(
         app, http=OnePieceProtocol, ws="none", access_log=False, log_config=None, server_header=False
     )
