@@ -100,7 +100,7 @@ class LiveTenants:
                     noted = self._clock()
                     self._note_used()
                 failing = False
-            except StoreError as error:
+            except Exception as error:  # whatever it is: who stops looking lets revoked keys in
                 if not failing:
                     self._report("tenants", error)
                 failing = True

@@ -26,6 +26,7 @@ from gateway.stores.tenants import TenantStore
 from gateway.tenancy import Tenancy
 
 FIXED = ("store", "log", "encoder", "router")
+NAMES_SAID = 10
 SWAPPED_OF_SERVER = ("max_body_mb",)
 _log = logging.getLogger("loupe")
 
@@ -175,5 +176,7 @@ def _say(readings: Readings) -> None:
         _log.warning("tenants: %s is not in the configuration any more: taken off", name)
     for name in readings.left:
         _log.warning("tenants: %s was in the store before it was in the configuration: the store's stands", name)
-    for name in (*readings.added, *readings.changed):
-        _log.info("tenants: %s was read in from the configuration", name)
+    read = (*readings.added, *readings.changed)
+    if read:
+        more = f" and {len(read) - NAMES_SAID} more" if len(read) > NAMES_SAID else ""
+        _log.info("tenants: read in from the configuration: %s%s", ", ".join(read[:NAMES_SAID]), more)

@@ -61,7 +61,8 @@ class AdminRoutes:
     """`key` opens them, and `variable` is where it is set. Without one they are closed."""
 
     def __init__(self, key: str | None, variable: str) -> None:
-        self._hashed = None if not key else hashlib.sha256(key.encode()).digest()
+        expected = (key or "").strip().encode()
+        self._hashed = hashlib.sha256(expected).digest() if expected else None
         self._variable = variable
         self.state: AdminState | None = None
 
@@ -178,7 +179,7 @@ class AdminRoutes:
             what = f"/admin is closed: set {self._variable} (server.admin_key_env) and start the gateway again"
             raise RequestError(what, status=403, code="admin_closed")
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        given = hashlib.sha256(key.strip().encode("latin-1")).digest()
+        given = hashlib.sha256(key.strip().encode("latin-1")).digest()  # the bytes that were sent
         if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._hashed):
             raise NotAuthenticated("this is not the admin key", code="invalid_admin_key")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -42,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _serve(app: Gateway, host: str, port: int, descriptor: int | None) -> int:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the service runs, which reloads on it
     _tune_interpreter()
     server = uvicorn.Server(
         uvicorn.Config(
