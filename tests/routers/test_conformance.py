@@ -14,6 +14,10 @@ from routers.registry import ALGORITHMS
 from tests.checks.router_checks import ALGORITHM_CHECKS, ROUTER_CHECKS, trained
 from tests.fakes.router import FakeRouter, Fixed
 
+# Those that grow trees: seconds a fit, where the others take a tenth of one.
+SLOW = ("extra_trees", "ensemble")
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ALGORITHMS]
+
 
 @cache
 def ready_router(name: str) -> Router:
@@ -22,13 +26,13 @@ def ready_router(name: str) -> Router:
     return load(bundled()) if name == "bundled" else trained(ALGORITHMS[name])[0]
 
 
-@pytest.mark.parametrize("name", ["fake", "bundled", *ALGORITHMS])
+@pytest.mark.parametrize("name", ["fake", "bundled", *NAMES])
 @pytest.mark.parametrize("check", ROUTER_CHECKS)
 def test_router_obeys(check: Callable[[Router], None], name: str) -> None:
     check(ready_router(name))
 
 
-@pytest.mark.parametrize("name", list(ALGORITHMS))
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("check", ALGORITHM_CHECKS)
 def test_algorithm_obeys(check: Callable[..., None], name: str, tmp_path: Path) -> None:
     check(ALGORITHMS[name], tmp_path)
