@@ -154,3 +154,14 @@ def test_a_ratio_at_the_edge_does_not_ring_again_and_again() -> None:
     for number in range(3_000):
         feed(one, 1.35 if number // 40 % 2 else 1.15)
     assert len(drifts) <= 1
+
+
+def test_a_candidate_that_joins_is_learned_of_and_the_others_are_kept() -> None:
+    one, _ = calibration()
+    feed(one, 2.0, 30)
+    joined = {"candidate": "new", "attempts": (Attempt("new", None, 500_000),)}
+    feed(one, 0.5, **joined)
+    assert set(one.factors) == {"small"}
+    one.follow(["new", "small"])
+    feed(one, 0.5, 30, **joined)
+    assert one.ratios("cost") == pytest.approx({"small": 2.0, "new": 0.5})
