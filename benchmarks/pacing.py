@@ -48,7 +48,7 @@ from benchmarks.pacing_world import DAY, Scenario, Taught, World, play, teach
 from gateway.core.pace import PacingSettings
 from routers.bench import Dataset
 from routers.offline import load_offline
-from routers.registry import DEFAULT
+from routers.registry import ALGORITHMS
 
 MAIN = Scenario()
 STRESS = (
@@ -90,24 +90,25 @@ def main(words: Sequence[str] | None = None) -> int:
         "seeds": list(seeds),
         "requests": arguments.requests,
         "tables": source,
-        "router": f"{DEFAULT}, learned from 20% of the groups, by a split of each seed",
+        "router": f"{arguments.router}, learned from 20% of the groups, by a split of each seed",
     }
     print("\n".join(f"{name}: {fact}" for name, fact in facts.items()), flush=True)
+    taught = {seed: [teach(data, seed, arguments.router) for data in datasets] for seed in seeds}
     everybody = (PACED, GREEDY, FIXED, THRESHOLD, HINDSIGHT)
-    taught = {seed: [teach(data, seed) for data in datasets] for seed in seeds}
     wanted = [Task(one, scenario, seed, everybody) for seed in seeds for one in taught[seed]]
-    wanted += [] if arguments.quick else _stress(taught[0], arguments.requests // 5)
-    main_found, stress_found, curves = _play_all(wanted, scenario.name, arguments.jobs)
+    found, curves = _play_all(wanted, arguments.jobs)
+    print(f"\n{as_text(found)}")
+    if arguments.plot is not None:
+        arguments.plot.write_bytes(drawn(curves, found))
+    stress: list[Result] = []
+    if not arguments.quick:
+        stress, _ = _play_all(_stress(taught[0], arguments.requests // 5), arguments.jobs)
+        print(f"\nStress, seed 0, {arguments.requests // 5:,} requests\n{as_text(stress)}")
     facts["took_s"] = round(time.monotonic() - began, 1)
-    print(f"\n{as_text(main_found)}")
-    if stress_found:
-        print(f"\nStress, seed 0, {arguments.requests // 5:,} requests\n{as_text(stress_found)}")
-    whole = as_json(facts, main_found, stress_found)
-    print("\n" + "\n".join(f"{name}: {value:.6g}" for name, value in headline(main_found).items()))
+    whole = as_json(facts, found, stress)
+    print("\n" + "\n".join(f"{name}: {value:.6g}" for name, value in headline(found).items()))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    if arguments.plot is not None:
-        arguments.plot.write_bytes(drawn(curves, main_found))
     return 0 if _holds(whole) else 1
 
 
@@ -143,21 +144,16 @@ def _stress(taught: Sequence[Taught], requests: int) -> list[Task]:
     return found + [Task(one, uniform, 0, policies, learns_shape=False) for one in taught]
 
 
-def _play_all(
-    wanted: Sequence[Task], main_name: str, jobs: int
-) -> tuple[list[Result], list[Result], dict[str, dict[str, list[Point]]]]:
-    """Results of the main scenario and of stress, and the first seed's curves by table and policy."""
-    main_found: list[Result] = []
-    stress_found: list[Result] = []
+def _play_all(wanted: Sequence[Task], jobs: int) -> tuple[list[Result], dict[str, dict[str, list[Point]]]]:
+    """All results, and each table's first curves by policy."""
+    found: list[Result] = []
     curves: dict[str, dict[str, list[Point]]] = {}
     with ProcessPoolExecutor(jobs) as pool:
         for task, played in zip(wanted, pool.map(play_task, wanted), strict=True):
             print(f"seed {task.seed}, {as_text([one for one, _ in played])}", file=sys.stderr, flush=True)
-            is_main = task.scenario.name == main_name
-            (main_found if is_main else stress_found).extend(one for one, _ in played)
-            if is_main and task.taught.name not in curves:
-                curves[task.taught.name] = {one.policy: curve for one, curve in played}
-    return main_found, stress_found, curves
+            found.extend(one for one, _ in played)
+            curves.setdefault(task.taught.name, {one.policy: curve for one, curve in played})
+    return found, curves
 
 
 def _holds(found: dict[str, object]) -> bool:
@@ -181,6 +177,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=Path, help="folder of the images of --table; by default each table's own")
     parser.add_argument("--encoder", default="fused-lite", help="for --table")
     parser.add_argument("--embeddings", type=Path, metavar="FILE", help="keep vectors of --table in this .npz")
+    parser.add_argument("--router", choices=sorted(ALGORITHMS), default="linear_mf", help="the default fits in seconds")
     parser.add_argument("--requests", type=int, default=MAIN.requests, help="of one run")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="splits and streams")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), metavar="N", help="processes")

@@ -20,7 +20,7 @@ from gateway.core.pricing import Price
 from gateway.core.query import Query, QueryImage
 from routers.base import Floats
 from routers.bench import Dataset
-from routers.registry import ALGORITHMS, DEFAULT
+from routers.registry import ALGORITHMS
 from routers.split import grouped_splits
 
 HOUR, DAY = 3_600.0, 86_400.0
@@ -121,11 +121,11 @@ class Taught:
         )
 
 
-def teach(data: Dataset, seed: int, train: float = 0.2) -> Taught:
+def teach(data: Dataset, seed: int, algorithm: str, train: float = 0.2) -> Taught:
     """Learn from a share of the groups and forecast the rest."""
     split = next(grouped_splits(data.table.groups, train, [seed]))
     known, test = data.table.take(split.train), data.table.take(split.test)
-    router = ALGORITHMS[DEFAULT].fit(known, {name: rows[split.train] for name, rows in data.views.items()}, seed=seed)
+    router = ALGORITHMS[algorithm].fit(known, {name: rows[split.train] for name, rows in data.views.items()}, seed=seed)
     forecast = router.forecast({name: rows[split.test] for name, rows in data.views.items()})
     return Taught(
         name=data.name,
