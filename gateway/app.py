@@ -147,6 +147,7 @@ class Gateway:
             self._rest.store, self._rest.tenants = store, tenants
             editions = Editions(lasting)
             stack.push_async_callback(editions.close)
+            self._metrics.watch("loupe_editions", "Configurations that still have requests", lambda: editions.count)
 
             def taken(edition: Edition) -> None:
                 calibration.follow(edition.plan.candidates)

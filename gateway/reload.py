@@ -81,6 +81,9 @@ class Reloads:
             except (ConfigError, StoreError) as error:
                 _log.error("reload refused, nothing was changed: %s", error)
                 raise
+            except Exception:  # a fault of ours, wherever it is: the configuration in service goes on
+                _log.exception("the reload failed")
+                raise
         _log.info("reloaded; changed: %s", ", ".join(done.changed) or "nothing")
         return done
 
@@ -142,8 +145,8 @@ class Reloads:
     async def _reload_quietly(self, tell: bool) -> None:
         try:
             await self.reload(tell=tell)
-        except (ConfigError, StoreError):
-            return  # it is in the log
+        except Exception:  # it is in the log
+            return
 
     def _tell(self, digest: str) -> None:
         try:

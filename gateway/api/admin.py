@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 from gateway.api.windows import window_row
 from gateway.core.budget import Budget, Window, window_at
 from gateway.core.roster import ApiKey, Roster, TenantTerms
+from gateway.core.tenant import key_owner
 from gateway.core.yaml_roster import Readings
 from gateway.errors import BodyTooLarge, ConfigError, InvalidRequest, NotAuthenticated, RequestError
 from gateway.stores.base import BudgetStore
@@ -138,24 +139,19 @@ class AdminRoutes:
         """Where every budget stands, of tenants and of their keys. Amounts in USD."""
         roster, now = await self._roster(), time.time()
         chosen = [roster.tenant(tenant)] if tenant is not None else list(roster.tenants.values())
-        rows = []
+        rows: list[dict[str, Any]] = []
+        places: list[tuple[list[dict[str, Any]], Budget, Window]] = []
         for terms in chosen:
-            standing = [key for key in roster.keys_of(terms.name) if key.stands(now)]
-            by_name = {key.name: key for key in standing}.values()  # a rotated key shares its windows
-            rows.append(
-                {
-                    "tenant": terms.name,
-                    "windows": await self._windows(terms.name, terms.budgets, now),
-                    "keys": [
-                        {
-                            "id": key.id,
-                            "name": key.name,
-                            "windows": await self._windows(f"{terms.name}/key/{key.name}", key.budgets, now),
-                        }
-                        for key in by_name
-                    ],
-                }
-            )
+            row: dict[str, Any] = {"tenant": terms.name, "windows": [], "keys": []}
+            rows.append(row)
+            places += [(row["windows"], budget, window_at(terms.name, budget, now)) for budget in terms.budgets]
+            standing = (key for key in roster.keys_of(terms.name) if key.stands(now))
+            for key in {key.name: key for key in standing}.values():  # a rotated key shares its windows
+                shown: dict[str, Any] = {"id": key.id, "name": key.name, "windows": []}
+                row["keys"].append(shown)
+                owner = key_owner(terms.name, key.name)
+                places += [(shown["windows"], budget, window_at(owner, budget, now)) for budget in key.budgets]
+        await self._fill(places)
         return _list(rows)
 
     async def reload(self) -> dict[str, Any]:
@@ -167,14 +163,16 @@ class AdminRoutes:
             raise InvalidRequest(what, code="reload_refused") from None
         return {"object": "reload", "changed": list(done.changed), "tenants": asdict(done.readings)}
 
-    async def _windows(self, owner: str, budgets: Sequence[Budget], now: float) -> list[dict[str, Any]]:
-        windows: list[Window] = [window_at(owner, budget, now) for budget in budgets]
-        if not windows:
-            return []
-        balances = await self._ready().store.balances(windows)
-        return [window_row(*pair) for pair in zip(budgets, balances, strict=True)]
+    async def _fill(self, places: Sequence[tuple[list[dict[str, Any]], Budget, Window]]) -> None:
+        """Ask where windows stand, some at a time, so that requests come in between; put each where it belongs."""
+        store = self._ready().store
+        for start in range(0, len(places), WINDOWS_AT_ONCE):
+            some = places[start : start + WINDOWS_AT_ONCE]
+            balances = await store.balances([window for _, _, window in some])
+            for (rows, budget, _), balance in zip(some, balances, strict=True):
+                rows.append(window_row(budget, balance))
 
-    def _admit(self, request: Request) -> None:
+    async def _admit(self, request: Request) -> None:
         if self._hashed is None:
             what = f"/admin is closed: set {self._variable} (server.admin_key_env) and start the gateway again"
             raise RequestError(what, status=403, code="admin_closed")

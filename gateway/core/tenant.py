@@ -34,8 +34,13 @@ class Tenant:
     def windows(self, now: float) -> tuple[Window, ...]:
         """Everything that a request at `now` counts towards."""
         found = [window_at(self.name, budget, now) for budget in self.budgets]
-        found += [window_at(f"{self.name}/key/{self.key}", budget, now) for budget in self.key_budgets]
+        found += [window_at(key_owner(self.name, self.key), budget, now) for budget in self.key_budgets]
         return tuple(found)
+
+
+def key_owner(tenant: str, key: str) -> str:
+    """Whose the windows of a key are, as `window_at` takes it."""
+    return f"{tenant}/key/{key}"
 
 
 class Tenants:

@@ -12,8 +12,9 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gateway.core.budget import Budget
 from gateway.core.roster import ApiKey, Roster, TenantTerms
@@ -22,6 +23,8 @@ from gateway.stores.base import StoreError
 from gateway.stores.tenants import Marks, Result
 
 PATIENCE_S = 10.0
+ROWS_REMEMBERED = 50_000
+"""Rows that need not be read word by word again: of many keys few change."""
 CHECKED_TEXT = b"loupe: the secret that keys are hashed with"
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS tenants(name TEXT PRIMARY KEY, terms TEXT NOT NULL) WITHOUT ROWID",
@@ -40,7 +43,7 @@ STATEMENTS = {
     "read_sections": ("DELETE FROM read_sections WHERE name = ?", "INSERT OR REPLACE INTO read_sections VALUES(?, ?)"),
 }
 """By table: remove a row, put a row."""
-Rows = dict[str, tuple[Any, ...]]
+Value = TypeVar("Value")
 
 
 class SqliteTenants:
@@ -146,7 +149,7 @@ class SqliteTenants:
 
 
 def _load(db: sqlite3.Connection) -> Roster:
-    tenants = {name: _terms(json.loads(text)) for name, text in db.execute("SELECT name, terms FROM tenants")}
+    tenants = {name: _terms(text) for name, text in db.execute("SELECT name, terms FROM tenants")}
     rows = db.execute("SELECT id, hash, terms, last_used_at FROM api_keys ORDER BY rowid")
     keys = {row[0]: _key(row) for row in rows}
     return Roster(tenants, keys, dict(db.execute("SELECT name, digest FROM read_sections")))
@@ -154,40 +157,41 @@ def _load(db: sqlite3.Connection) -> Roster:
 
 def _write(db: sqlite3.Connection, before: Roster, after: Roster) -> None:
     """Write what differs."""
-    _replace(db, "tenants", _tenant_rows(before), _tenant_rows(after))
-    _replace(db, "api_keys", _key_rows(before), _key_rows(after))
-    _replace(db, "read_sections", _section_rows(before), _section_rows(after))
+    _replace(db, "tenants", (before.tenants, after.tenants), _tenant_row)
+    _replace(db, "api_keys", (before.keys, after.keys), _key_row)
+    _replace(db, "read_sections", (before.read, after.read), lambda name, digest: (name, digest))
 
 
-def _replace(db: sqlite3.Connection, table: str, before: Rows, after: Rows) -> None:
-    delete, insert = STATEMENTS[table]
+def _replace(
+    db: sqlite3.Connection,
+    table: str,
+    change: tuple[Mapping[str, Value], Mapping[str, Value]],
+    row: Callable[[str, Value], tuple[Any, ...]],
+) -> None:
+    """Bring a table from what was in it to what is to be in it."""
+    (before, after), (delete, put) = change, STATEMENTS[table]
     for name in before.keys() - after.keys():
         db.execute(delete, (name,))
-    for name, row in after.items():
-        if before.get(name) != row:
-            db.execute(insert, row)
+    for name, value in after.items():
+        if before.get(name) != value:
+            db.execute(put, row(name, value))
 
 
-def _tenant_rows(roster: Roster) -> Rows:
-    return {name: (name, json.dumps(asdict(terms))) for name, terms in roster.tenants.items()}
+def _tenant_row(name: str, terms: TenantTerms) -> tuple[Any, ...]:
+    return name, json.dumps(asdict(terms))
 
 
-def _key_rows(roster: Roster) -> Rows:
-    found: Rows = {}
-    for key in roster.keys.values():
-        terms = {name: value for name, value in asdict(key).items() if name not in ("id", "hash", "last_used_at")}
-        found[key.id] = (key.id, key.hash, json.dumps(terms), key.last_used_at)
-    return found
+def _key_row(key_id: str, key: ApiKey) -> tuple[Any, ...]:
+    terms = {name: value for name, value in asdict(key).items() if name not in ("id", "hash", "last_used_at")}
+    return key_id, key.hash, json.dumps(terms), key.last_used_at
 
 
-def _section_rows(roster: Roster) -> Rows:
-    return {name: (name, digest) for name, digest in roster.read.items()}
+@lru_cache(ROWS_REMEMBERED)
+def _terms(text: str) -> TenantTerms:
+    return TenantTerms(**_values(json.loads(text)))
 
 
-def _terms(raw: dict[str, Any]) -> TenantTerms:
-    return TenantTerms(**_values(raw))
-
-
+@lru_cache(ROWS_REMEMBERED)
 def _key(row: tuple[Any, ...]) -> ApiKey:
     key_id, hashed, terms, last_used_at = row
     return ApiKey(id=key_id, hash=hashed, last_used_at=last_used_at, **_values(json.loads(terms)))

@@ -209,8 +209,10 @@ def test_a_request_under_way_ends_as_it_began(
 
     assert running_site.reload(running_site.changed(change)).status == 200
     assert site.chat(ASK).status == 404, "it is not served any more"
+    assert site.metric("loupe_editions") == 2
     go_on.set()
     asking.join()
+    wait_until(lambda: site.metric("loupe_editions") == 1, "the end of the first edition")
     assert replies[0].status == 200
     site.ledger.assert_settled()
     assert site.ledger.charged() == charge("small", 21, 8)
