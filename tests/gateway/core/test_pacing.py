@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import replace
 
 import pytest
 
-from gateway.core.decision import LARGEST_LAMBDA
-from gateway.core.pace import Pace, PacingSettings, Standing, scale_of, scaled
+from gateway.core.pace import PacingSettings, Standing
 from gateway.core.pacing import Pacer
 from gateway.core.spend_curve import Option
 from tests.gateway.core.paced_tenant import COSTS, DAY, HOUR, REFERENCE, START, Tenant
@@ -198,75 +195,6 @@ def test_next_day_begins_where_the_last_left_off() -> None:
     assert second[20].lagrangian == pytest.approx(second[len(second) // 2].lagrangian, rel=0.4)
 
 
-def test_restart_goes_on_at_the_same_lambda() -> None:
-    tenant = Tenant(HALF)
-    tenant.run(DAY / 2)
-    state = json.loads(json.dumps(tenant.pacer.state()))
-    before, tenant.pacer = tenant.pacer.lagrangian, Pacer(tenant.settings, REFERENCE)
-    tenant.pacer.restore(state)
-    assert tenant.pacer.lagrangian == before
-    after = tenant.run(DAY * 0.55)
-
-    assert after[3].lagrangian == pytest.approx(before, rel=0.35)
-    assert after[3].feedback == pytest.approx(1.0, abs=0.1)
-    tenant.run(DAY)
-    assert tenant.spent == pytest.approx(HALF, rel=0.01)
-
-
-def test_state_is_small() -> None:
-    tenant = Tenant(HALF)
-    tenant.run(DAY)
-
-    assert len(json.dumps(tenant.pacer.state())) < 40_000
-
-
-@pytest.mark.parametrize(
-    "change", [{"format": 99}, {"lagrangian": -1.0}, {"rows": [[1.0]]}, {"arrivals": None}, {"watches": {"a": [1]}}]
-)
-def test_state_that_is_none_changes_nothing(change: dict[str, object]) -> None:
-    tenant = Tenant(HALF)
-    tenant.run(DAY / 10)
-    pacer = Pacer(tenant.settings, REFERENCE)
-    with pytest.raises((KeyError, TypeError, ValueError)):
-        pacer.restore(tenant.pacer.state() | change)
-
-    assert pacer.lagrangian == tenant.settings.start
-
-
-def test_tightest_window_wins() -> None:
-    tenant = Tenant(HALF)
-    tenant.run(DAY / 2)
-    wide = tenant.standing()
-    narrow = Standing("acme/month", HALF, 0, 0, START, START + 30 * DAY)
-    paces = tenant.pacer.solve(tenant.now + 5, [wide, narrow])
-
-    assert [pace.window for pace in paces] == ["acme/run", "acme/month"]
-    assert paces[1].lagrangian > paces[0].lagrangian
-    assert tenant.pacer.tightest == paces[1]
-    assert tenant.pacer.lagrangian == paces[1].lagrangian
-
-
-def test_budget_without_end_is_not_paced() -> None:
-    tenant = Tenant(HALF, settings=PacingSettings(least=0.3))
-    tenant.run(DAY / 10)
-    (pace,) = tenant.pacer.solve(tenant.now + 5, [Standing("acme/total", HALF, 0, 0, 0.0, None)])
-
-    assert pace.plan_to_date is None
-    assert tenant.pacer.tightest is None
-    assert tenant.pacer.lagrangian == 0.3
-
-
-def test_rolling_window_is_paced_at_its_limit_over_its_length() -> None:
-    tenant = Tenant(HALF)
-    tenant.run(DAY)
-    now = tenant.now + 5
-    (even,) = tenant.pacer.solve(now, [Standing("acme/rolling", HALF, HALF, 0, now - DAY, None, True)])
-    (over,) = tenant.pacer.solve(now + 5, [Standing("acme/rolling", HALF, HALF * 6 // 5, 0, now - DAY, None, True)])
-
-    assert even.lagrangian > 0
-    assert over.lagrangian > even.lagrangian
-
-
 def test_lambda_stays_as_it_started_until_a_few_requests_were_seen() -> None:
     tenant = Tenant(HALF, settings=PacingSettings(start=0.7, least_rows=8))
     for number in range(9):
@@ -337,18 +265,3 @@ def test_pinned_and_one_sided_requests_are_counted_in() -> None:
     assert paced.tightest is not None and pinned.tightest is not None
 
     assert pinned.tightest.lagrangian > paced.tightest.lagrangian  # the others have to save for them
-
-
-def test_quality_weight_scales_lambda() -> None:
-    assert scaled(0.4, scale_of(0.5)) == 0.4
-    assert scaled(0.4, scale_of(1.0)) == 0.0
-    assert scaled(0.4, scale_of(0.2)) == pytest.approx(1.6)
-    assert scaled(0.4, scale_of(0.0)) == scaled(0.0, scale_of(0.0)) == LARGEST_LAMBDA
-    assert scaled(1e9, scale_of(1e-6)) == LARGEST_LAMBDA
-
-
-def test_label_names_the_window_and_the_lambda() -> None:
-    pace = Pace("acme/day", 0.12345, 100, 50, 40, 1.0, None)
-
-    assert pace.label == "pace=0.1235@acme/day"
-    assert replace(pace, saturated="short", is_capped=True).label == "pace=0.1235@acme/day:short:burst"

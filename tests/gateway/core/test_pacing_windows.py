@@ -1,0 +1,83 @@
+"""Pacing several windows, rolling and endless ones, and over a restart."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gateway.core.pace import PacingSettings, Standing
+from gateway.core.pacing import Pacer
+from tests.gateway.core.paced_tenant import DAY, REFERENCE, START, Tenant
+
+HALF = 120 * 24 * 450_000
+"""Pays for somewhat less than half of what the dear candidate would cost in a day."""
+
+
+def test_restart_goes_on_at_the_same_lambda() -> None:
+    tenant = Tenant(HALF)
+    tenant.run(DAY / 2)
+    state = json.loads(json.dumps(tenant.pacer.state()))
+    before, tenant.pacer = tenant.pacer.lagrangian, Pacer(tenant.settings, REFERENCE)
+    tenant.pacer.restore(state)
+    assert tenant.pacer.lagrangian == before
+    after = tenant.run(DAY * 0.55)
+
+    assert after[3].lagrangian == pytest.approx(before, rel=0.35)
+    assert after[3].feedback == pytest.approx(1.0, abs=0.1)
+    tenant.run(DAY)
+    assert tenant.spent == pytest.approx(HALF, rel=0.01)
+
+
+def test_state_is_small() -> None:
+    tenant = Tenant(HALF)
+    tenant.run(DAY)
+
+    assert len(json.dumps(tenant.pacer.state())) < 40_000
+
+
+@pytest.mark.parametrize(
+    "change", [{"format": 99}, {"lagrangian": -1.0}, {"rows": [[1.0]]}, {"arrivals": None}, {"watches": {"a": [1]}}]
+)
+def test_state_that_is_none_changes_nothing(change: dict[str, object]) -> None:
+    tenant = Tenant(HALF)
+    tenant.run(DAY / 10)
+    pacer = Pacer(tenant.settings, REFERENCE)
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        pacer.restore(tenant.pacer.state() | change)
+
+    assert pacer.lagrangian == tenant.settings.start
+
+
+def test_tightest_window_wins() -> None:
+    tenant = Tenant(HALF)
+    tenant.run(DAY / 2)
+    wide = tenant.standing()
+    narrow = Standing("acme/month", HALF, 0, 0, START, START + 30 * DAY)
+    paces = tenant.pacer.solve(tenant.now + 5, [wide, narrow])
+
+    assert [pace.window for pace in paces] == ["acme/run", "acme/month"]
+    assert paces[1].lagrangian > paces[0].lagrangian
+    assert tenant.pacer.tightest == paces[1]
+    assert tenant.pacer.lagrangian == paces[1].lagrangian
+
+
+def test_budget_without_end_is_not_paced() -> None:
+    tenant = Tenant(HALF, settings=PacingSettings(least=0.3))
+    tenant.run(DAY / 10)
+    (pace,) = tenant.pacer.solve(tenant.now + 5, [Standing("acme/total", HALF, 0, 0, 0.0, None)])
+
+    assert pace.plan_to_date is None
+    assert tenant.pacer.tightest is None
+    assert tenant.pacer.lagrangian == 0.3
+
+
+def test_rolling_window_is_paced_at_its_limit_over_its_length() -> None:
+    tenant = Tenant(HALF)
+    tenant.run(DAY)
+    now = tenant.now + 5
+    (even,) = tenant.pacer.solve(now, [Standing("acme/rolling", HALF, HALF, 0, now - DAY, None, True)])
+    (over,) = tenant.pacer.solve(now + 5, [Standing("acme/rolling", HALF, HALF * 6 // 5, 0, now - DAY, None, True)])
+
+    assert even.lagrangian > 0
+    assert over.lagrangian > even.lagrangian
