@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from gateway.core.budget import ROLLING_S, Budget, Window
 from gateway.core.decision import LARGEST_LAMBDA
 
 Saturation = Literal["", "ample", "short"]
@@ -96,6 +97,16 @@ class Pace:
         """For `X-Route-Reason`: `pace=0.42@tenant/day`, with what stands out of the ordinary."""
         marks = (self.saturated, "burst" if self.is_capped else "", "frozen" if self.is_frozen else "")
         return ":".join([f"pace={self.lagrangian:.4g}@{self.window}", *filter(None, marks)])
+
+
+def standing_of(budget: Budget, window: Window, spent: int, held: int, now: float) -> Standing:
+    """Where `window` of `budget` stands. Raises ValueError for a budget that is not of money."""
+    if budget.unit != "usd":
+        raise ValueError(f"{window.key} counts {budget.unit}, not money")
+    name = window.key if window.ends_at is None else window.key.rpartition("/")[0]  # without the start of the period
+    if budget.rolling and window.ends_at is not None:
+        return Standing(name, window.limit, spent, held, now - ROLLING_S[budget.period], None, is_rolling=True)
+    return Standing(name, window.limit, spent, held, window.starts_at, window.ends_at)
 
 
 def scale_of(quality_weight: float) -> float:

@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.core.budget import Budget, window_at
 from gateway.core.decision import LARGEST_LAMBDA
-from gateway.core.pace import Pace, scale_of, scaled
+from gateway.core.pace import Pace, Standing, scale_of, scaled, standing_of
+
+NOW = 1_767_571_200.0 + 6 * 3_600  # 2026-01-05 06:00 UTC
 
 
 def test_quality_weight_scales_lambda() -> None:
@@ -23,3 +26,36 @@ def test_label_names_the_window_and_the_lambda() -> None:
 
     assert pace.label == "pace=0.1235@acme/day"
     assert replace(pace, saturated="short", is_capped=True).label == "pace=0.1235@acme/day:short:burst"
+
+
+def standing(budget: Budget) -> Standing:
+    return standing_of(budget, window_at("acme", budget, NOW), 7, 3, NOW)
+
+
+def test_calendar_window_stands_from_its_start_to_its_end() -> None:
+    assert standing(Budget(100, "day")) == Standing("acme/day", 100, 7, 3, NOW - 6 * 3_600, NOW + 18 * 3_600)
+
+
+def test_rolling_window_stands_over_its_length_up_to_now() -> None:
+    assert standing(Budget(100, "day", rolling=True)) == Standing(
+        "acme/rolling/day", 100, 7, 3, NOW - 86_400, None, is_rolling=True
+    )
+
+
+def test_budget_without_end_stands_without_one() -> None:
+    found = standing(Budget(100, "total"))
+
+    assert (found.name, found.ends_at, found.is_rolling) == ("acme/total", None, False)
+
+
+def test_name_stays_from_one_period_to_the_next() -> None:
+    budget = Budget(100, "hour")
+    later = standing_of(budget, window_at("acme", budget, NOW + 3_600), 0, 0, NOW + 3_600)
+
+    assert later.name == standing(budget).name
+    assert later.starts_at != standing(budget).starts_at
+
+
+def test_limits_of_requests_and_tokens_are_not_paced() -> None:
+    with pytest.raises(ValueError, match="counts tokens"):
+        standing(Budget(100, "minute", unit="tokens"))
