@@ -62,7 +62,7 @@ class Algorithm(Protocol):
         ...
 
 
-DEFAULT = "linear_mf"
+DEFAULT = "ensemble"
 """The algorithm that Loupe ships and `loupe train` takes unasked."""
 
 ALGORITHMS: Mapping[str, Algorithm] = {

@@ -33,7 +33,7 @@ def test_train_judges_writes_and_says_what_it_found(tmp_path: Path, capsys: pyte
     printed = capsys.readouterr()
     assert "96 queries, 4 candidates" in printed.out
     assert "50% of groups to learn from, seeds 0 to 1" in printed.out
-    for word in ("drawn", "more", "nAUC", "QNC", "log-loss", "random", "best_single", "oracle", "linear_mf"):
+    for word in ("drawn", "more", "nAUC", "QNC", "log-loss", "random", "best_single", "oracle", "ensemble"):
         assert word in printed.out
     assert "encoding texts: 48 of 48" in printed.err
     router = load(tmp_path / "out")
@@ -45,6 +45,7 @@ def test_train_judges_writes_and_says_what_it_found(tmp_path: Path, capsys: pyte
 @pytest.mark.slow
 def test_train_starts_from_kept_embeddings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--table", written_table(tmp_path), "--out", tmp_path / "out", "--embeddings", tmp_path / "kept.npz")
+    words = (*words, "--router", "linear_mf")
     assert train(*words) == 0
     first = load(tmp_path / "out").digest
     capsys.readouterr()
