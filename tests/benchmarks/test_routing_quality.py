@@ -18,7 +18,7 @@ def test_it_reports_every_section_and_writes_them(tmp_path: Path, capsys: pytest
     words = [word for table in tables for word in ("--table", table)]
     out, page = tmp_path / "out.json", tmp_path / "page.md"
     page.write_text("# Benchmarks\n")
-    words += ["--routers", "linear_mf", "--seeds", "2", "--replicates", "5", "--jobs", "1", "--train", "0.5"]
+    words += ["--routers", "linear_mf", "--seeds", "1", "--replicates", "2", "--jobs", "1", "--train", "0.5"]
     assert routing_quality.main([*words, "--json", str(out), "--markdown", str(page)]) == 0
     printed = capsys.readouterr().out
     assert printed.strip() in page.read_text()
