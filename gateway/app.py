@@ -24,25 +24,22 @@ from gateway.api.rest import RestRoutes
 from gateway.api.sink import Receive, Send
 from gateway.core.key_hash import KeyHash
 from gateway.core.money import NANODOLLARS
-from gateway.core.tenant import Tenants
 from gateway.declared import declared_in
 from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, LoupeError
 from gateway.forecaster import Forecaster
 from gateway.holds import Holds
-from gateway.live_tenants import LiveTenants
 from gateway.providers.images import LookUp, look_up
-from gateway.reload import Reloads, Tenure
-from gateway.settings import EncoderSettings, Settings, key_secret, secret_from
+from gateway.reload import Reloads
+from gateway.settings import EncoderSettings, Settings, secret_from
 from gateway.stores.base import BudgetStore, StoreError
 from gateway.stores.leased import LeasedStore, LeaseOptions
 from gateway.stores.redis import RedisOptions, RedisStore
 from gateway.stores.sqlite import SqliteStore
-from gateway.stores.sqlite_tenants import SqliteTenants
 from gateway.telemetry.estimates import watched_calibration
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
-from gateway.tenancy import Tenancy
+from gateway.tenure import begin_tenure, open_tenant_store
 from models.base import EncodeError, Encoder
 from models.cached import QueryEncoder
 from models.dual import DualEncoder
@@ -132,11 +129,13 @@ class Gateway:
             stack.push_async_callback(holds.drain)
             stack.callback(asyncio.ensure_future(holds.renew_for_ever()).cancel)
             calibration = watched_calibration(self._plan.candidates, self._metrics)
-            tenure, tenants = self._open_tenants(stack)
+            tenant_store = open_tenant_store(settings)
+            stack.callback(tenant_store.close)
+            tenure = begin_tenure(tenant_store, settings, self._report)
             lasting = Lasting(
                 forecaster=self._forecaster(encode, router),
                 holds=holds,
-                tenants=tenants,
+                tenants=tenure.tenants,
                 metrics=self._metrics,
                 observers=(self._metrics, log, outcomes, calibration),
                 factors=calibration.factors,
@@ -144,7 +143,7 @@ class Gateway:
                 look_up=self._look_up,
             )
             self._watch(encode, outcomes, log)
-            self._rest.store, self._rest.tenants = store, tenants
+            self._rest.store, self._rest.tenants = store, tenure.tenants
             editions = Editions(lasting)
             stack.push_async_callback(editions.close)
             self._metrics.watch("loupe_editions", "Configurations that still have requests", lambda: editions.count)
@@ -162,21 +161,6 @@ class Gateway:
             _on_hang_up(reloads.ask, stack)
             self._admin.state = AdminState(tenure.tenancy, tenure.live.refresh, store, reloads.reload)
             yield
-
-    def _open_tenants(self, stack: AsyncExitStack) -> tuple[Tenure, Tenants]:
-        """The store of tenants and keys, and what keeps this process to it. Raises ConfigError or StoreError."""
-        section = self._settings.server
-        store = SqliteTenants(self._settings.store.path)
-        store.open()
-        stack.callback(store.close)
-        secret, is_kept = store.secret(key_secret(section.key_secret_env))
-        if is_kept:
-            what = "%s is not set: keys are hashed with a secret that is kept in the store's file, beside the hashes"
-            _log.warning(what, section.key_secret_env)
-        key_hash = KeyHash(secret)
-        tenants = Tenants(key_hash, {})
-        live = LiveTenants(store, tenants, report=self._report)
-        return Tenure(store, key_hash, Tenancy(store, key_hash, time.time, self._plan.candidates), live), tenants
 
     def _forecaster(self, encode: QueryEncoder, router: Router) -> Forecaster:
         return Forecaster(

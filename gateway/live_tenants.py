@@ -107,6 +107,10 @@ class LiveTenants:
 
     def _look(self, noticed: Callable[[str], None]) -> None:
         marks = self._store.marks()
+        if marks.version < self._marks.version:
+            raise StoreError(
+                "the store has lost tenants and keys that it had: what is known here goes on until a restart"
+            )
         if marks.version != self._marks.version:
             self.refresh()
         if marks.notice != self._marks.notice:

@@ -14,16 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.core.key_hash import KeyHash
 from gateway.core.yaml_roster import Readings
 from gateway.declared import declared_in
 from gateway.edition import Edition, Editions, Plan
 from gateway.errors import ConfigError, RequestError
-from gateway.live_tenants import LiveTenants
 from gateway.settings import Settings, load_settings
 from gateway.stores.base import StoreError
-from gateway.stores.tenants import TenantStore
-from gateway.tenancy import Tenancy
+from gateway.tenure import Tenure
 
 FIXED = ("store", "log", "encoder", "router")
 NAMES_SAID = 10
@@ -37,16 +34,6 @@ class Reloaded:
 
     changed: tuple[str, ...]
     readings: Readings
-
-
-@dataclass(frozen=True, slots=True)
-class Tenure:
-    """All that has to do with tenants in one process."""
-
-    store: TenantStore
-    key_hash: KeyHash
-    tenancy: Tenancy
-    live: LiveTenants
 
 
 class Reloads:

@@ -20,8 +20,8 @@ from gateway.declared import declared_tenants
 from gateway.errors import ConfigError
 from gateway.settings import key_secret, load_settings
 from gateway.stores.base import StoreError
-from gateway.stores.sqlite_tenants import SqliteTenants
 from gateway.tenancy import Tenancy
+from gateway.tenure import open_tenant_store
 from gateway.terms import faults
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -53,9 +53,8 @@ def opened(config: Path, *, any_secret: bool = False) -> Iterator[Opened]:
     read in first. With `any_secret` keys may be hashed with another: none can be made then.
     """
     settings = load_settings(config)
-    store = SqliteTenants(settings.store.path)
     try:
-        store.open()
+        store = open_tenant_store(settings)
         try:
             given = key_secret(settings.server.key_secret_env)
             key_hash = KeyHash(b"no secret" if any_secret else store.secret(given)[0])

@@ -4,28 +4,19 @@ revoked stays revoked.
 
 from __future__ import annotations
 
-import hmac
-import json
-import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.core.budget import Budget
-from gateway.core.roster import ApiKey, Roster, TenantTerms
-from gateway.errors import ConfigError
+from gateway.core.roster import ApiKey, Roster
 from gateway.stores.base import StoreError
+from gateway.stores.tenant_rows import KeptSecret, read_key, read_tenant, settle_secret, write_key, write_tenant
 from gateway.stores.tenants import Marks, Result
 
 PATIENCE_S = 10.0
-ROWS_REMEMBERED = 50_000
-"""Rows that need not be read word by word again: of many keys few change."""
-CHECKED_TEXT = b"loupe: the secret that keys are hashed with"
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS tenants(name TEXT PRIMARY KEY, terms TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS api_keys("
@@ -67,14 +58,10 @@ class SqliteTenants:
 
     def secret(self, given: bytes | None) -> tuple[bytes, bool]:
         with self._writing() as db:
-            kept = _marked(db, "secret")
-            secret = given or bytes.fromhex(kept) or secrets.token_bytes(32)
-            check = hmac.digest(secret, CHECKED_TEXT, "sha256").hex()
-            known = _marked(db, "secret_check")
-            if known and not hmac.compare_digest(known, check):
-                raise ConfigError(_other_secret(self._path, bool(kept)))
-            _mark(db, "secret", "" if given else secret.hex())
-            _mark(db, "secret_check", check)
+            kept = KeptSecret(_marked(db, "secret"), _marked(db, "secret_check"))
+            secret, now_kept = settle_secret(given, kept, self._path)
+            _mark(db, "secret", now_kept.secret)
+            _mark(db, "secret_check", now_kept.check)
         return secret, given is None
 
     def forget_secret(self) -> None:
@@ -149,15 +136,15 @@ class SqliteTenants:
 
 
 def _load(db: sqlite3.Connection) -> Roster:
-    tenants = {name: _terms(text) for name, text in db.execute("SELECT name, terms FROM tenants")}
-    rows = db.execute("SELECT id, hash, terms, last_used_at FROM api_keys ORDER BY rowid")
-    keys = {row[0]: _key(row) for row in rows}
+    tenants = {name: read_tenant(text) for name, text in db.execute("SELECT name, terms FROM tenants")}
+    rows = db.execute("SELECT terms, last_used_at FROM api_keys ORDER BY rowid")
+    keys = {key.id: key for key in (read_key(*row) for row in rows)}
     return Roster(tenants, keys, dict(db.execute("SELECT name, digest FROM read_sections")))
 
 
 def _write(db: sqlite3.Connection, before: Roster, after: Roster) -> None:
     """Write what differs."""
-    _replace(db, "tenants", (before.tenants, after.tenants), _tenant_row)
+    _replace(db, "tenants", (before.tenants, after.tenants), lambda name, terms: (name, write_tenant(terms)))
     _replace(db, "api_keys", (before.keys, after.keys), _key_row)
     _replace(db, "read_sections", (before.read, after.read), lambda name, digest: (name, digest))
 
@@ -177,34 +164,8 @@ def _replace(
             db.execute(put, row(name, value))
 
 
-def _tenant_row(name: str, terms: TenantTerms) -> tuple[Any, ...]:
-    return name, json.dumps(asdict(terms))
-
-
 def _key_row(key_id: str, key: ApiKey) -> tuple[Any, ...]:
-    terms = {name: value for name, value in asdict(key).items() if name not in ("id", "hash", "last_used_at")}
-    return key_id, key.hash, json.dumps(terms), key.last_used_at
-
-
-@lru_cache(ROWS_REMEMBERED)
-def _terms(text: str) -> TenantTerms:
-    return TenantTerms(**_values(json.loads(text)))
-
-
-@lru_cache(ROWS_REMEMBERED)
-def _key(row: tuple[Any, ...]) -> ApiKey:
-    key_id, hashed, terms, last_used_at = row
-    return ApiKey(id=key_id, hash=hashed, last_used_at=last_used_at, **_values(json.loads(terms)))
-
-
-def _values(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists back into the tuples that they were."""
-    candidates = raw["candidates"]
-    return {
-        **raw,
-        "budgets": tuple(Budget(**budget) for budget in raw["budgets"]),
-        "candidates": None if candidates is None else tuple(candidates),
-    }
+    return key_id, key.hash, write_key(key), key.last_used_at
 
 
 def _marks(db: sqlite3.Connection) -> Marks:
@@ -219,11 +180,3 @@ def _marked(db: sqlite3.Connection, name: str) -> str:
 
 def _mark(db: sqlite3.Connection, name: str, value: str) -> None:
     db.execute("INSERT OR REPLACE INTO tenant_marks VALUES(?, ?)", (name, value))
-
-
-def _other_secret(path: str, kept: bool) -> str:
-    was = "one that the file keeps" if kept else "one that the environment gave"
-    return (
-        f"keys in {path} are hashed with another secret ({was}): set its variable (server.key_secret_env) as it was "
-        "then; or, to go over to this one, revoke all keys (`loupe keys revoke --all`), restart, and make new ones"
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -124,6 +125,16 @@ def test_a_store_that_fails_is_reported_once_and_followed_again(
     assert tenants.find(b"sk-one") is not None, "what is known goes on"
     store.fault = None
     wait_until(lambda: tenants.find(b"sk-one") is None, "the change", 1.0)
+
+
+def test_a_store_that_lost_what_it_had_takes_nobodys_keys(
+    tenants: Tenants, store: Faulty, other: SqliteTenants, reported: list[str], tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "loupe.sqlite")) as db, db:
+        db.executescript("DELETE FROM tenants; DELETE FROM api_keys; DELETE FROM tenant_marks")
+    wait_until(lambda: reported != [], "the report")
+    assert "lost" in reported[0]
+    assert tenants.find(b"sk-one") is not None
 
 
 def test_uses_are_noted_at_the_end(store: Faulty, other: SqliteTenants) -> None:

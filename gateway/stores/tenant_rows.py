@@ -1,0 +1,69 @@
+"""Tenants and keys as text, and the secret that keys are hashed with: what every store of them writes alike."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+from gateway.core.budget import Budget
+from gateway.core.roster import ApiKey, TenantTerms
+from gateway.errors import ConfigError
+
+ROWS_REMEMBERED = 50_000
+"""Rows that need not be read word by word again: of many keys few change."""
+CHECKED_TEXT = b"loupe: the secret that keys are hashed with"
+
+
+def write_tenant(terms: TenantTerms) -> str:
+    return json.dumps(asdict(terms))
+
+
+@lru_cache(ROWS_REMEMBERED)
+def read_tenant(text: str) -> TenantTerms:
+    return TenantTerms(**_values(json.loads(text)))
+
+
+def write_key(key: ApiKey) -> str:
+    """All of it but when it was used last."""
+    return json.dumps({name: value for name, value in asdict(key).items() if name != "last_used_at"})
+
+
+@lru_cache(ROWS_REMEMBERED)
+def read_key(text: str, last_used_at: float | None) -> ApiKey:
+    return ApiKey(last_used_at=last_used_at, **_values(json.loads(text)))
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSecret:
+    """What a store keeps of the secret: the secret in hex, when it was not given; and a mark to know it by."""
+
+    secret: str = ""
+    check: str = ""
+
+
+def settle_secret(given: bytes | None, kept: KeptSecret, place: str) -> tuple[bytes, KeptSecret]:
+    """The secret to use and what to keep of it. Raises ConfigError when it is not the one that was used before."""
+    secret = given or bytes.fromhex(kept.secret) or secrets.token_bytes(32)
+    check = hmac.digest(secret, CHECKED_TEXT, "sha256").hex()
+    if kept.check and not hmac.compare_digest(kept.check, check):
+        was = "one that is kept there" if kept.secret else "one that the environment gave"
+        raise ConfigError(
+            f"keys in {place} are hashed with another secret ({was}): set its variable (server.key_secret_env) as it "
+            "was then; or, to go over to this one, revoke all keys (`loupe keys revoke --all`), restart, make new ones"
+        )
+    return secret, KeptSecret("" if given else secret.hex(), check)
+
+
+def _values(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists back into the tuples that they were."""
+    candidates = raw["candidates"]
+    return {
+        **raw,
+        "budgets": tuple(Budget(**budget) for budget in raw["budgets"]),
+        "candidates": None if candidates is None else tuple(candidates),
+    }
