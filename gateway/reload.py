@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.core.roster import Roster
 from gateway.core.yaml_roster import Readings
 from gateway.declared import declared_in
 from gateway.edition import Edition, Editions, Plan
@@ -127,6 +128,7 @@ class Reloads:
         self._taken(edition)
         self._settings = settings
         _say(readings)
+        _say_who_is_left_without(tenure.live.roster, plan.candidates)
         return readings
 
     async def _reload_quietly(self, tell: bool) -> None:
@@ -170,3 +172,10 @@ def _say(readings: Readings) -> None:
     if read:
         more = f" and {len(read) - NAMES_SAID} more" if len(read) > NAMES_SAID else ""
         _log.info("tenants: read in from the configuration: %s%s", ", ".join(read[:NAMES_SAID]), more)
+
+
+def _say_who_is_left_without(roster: Roster, candidates: Collection[str]) -> None:
+    """An allow-list in the store may name candidates that are gone; of one that names no other, nothing is left."""
+    for terms in roster.tenants.values():
+        if terms.candidates is not None and not set(terms.candidates) & set(candidates):
+            _log.warning("tenants: %s may use none of the candidates that there are", terms.name)

@@ -8,10 +8,11 @@ import hmac
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from pydantic import BaseModel, Field, ValidationError
 
 from gateway.api.windows import window_row
@@ -20,7 +21,7 @@ from gateway.core.roster import ApiKey, Roster, TenantTerms
 from gateway.core.tenant import key_owner
 from gateway.core.yaml_roster import Readings
 from gateway.errors import BodyTooLarge, ConfigError, InvalidRequest, NotAuthenticated, RequestError
-from gateway.stores.base import BudgetStore
+from gateway.stores.base import BudgetStore, StoreError
 from gateway.tenancy import NewKey, Tenancy
 from gateway.terms import KeyTerms, Section, TenantBody, TenantName, invalid, key_as_written, tenant_as_written
 
@@ -118,8 +119,9 @@ class AdminRoutes:
     async def key(self, key_id: str) -> dict[str, Any]:
         return _key((await self._roster()).key(key_id), time.time())
 
-    async def create_key(self, request: Request) -> dict[str, Any]:
+    async def create_key(self, request: Request, response: Response) -> dict[str, Any]:
         """The answer alone holds the key itself."""
+        response.headers["cache-control"] = "no-store"
         body = await _read(request, KeyBody)
         return _new_key(await self._change(lambda tenancy: tenancy.create_key(body.tenant, body)))
 
@@ -130,8 +132,9 @@ class AdminRoutes:
     async def revoke_key(self, key_id: str) -> dict[str, Any]:
         return _key(await self._change(lambda tenancy: tenancy.revoke_key(key_id)), time.time())
 
-    async def rotate_key(self, request: Request, key_id: str) -> dict[str, Any]:
+    async def rotate_key(self, request: Request, response: Response, key_id: str) -> dict[str, Any]:
         """The answer alone holds the new key itself."""
+        response.headers["cache-control"] = "no-store"
         body = await _read(request, RotateBody)
         return _new_key(await self._change(lambda tenancy: tenancy.rotate_key(key_id, body.grace_s)))
 
@@ -195,7 +198,8 @@ class AdminRoutes:
 
         def changed() -> Result:
             result = change(state.tenancy)
-            state.refresh()
+            with suppress(StoreError):  # it is done, and a new key must be shown: the watch takes it over
+                state.refresh()
             return result
 
         return await asyncio.to_thread(changed)

@@ -183,6 +183,14 @@ def test_a_file_that_is_no_configuration_changes_nothing(running_site: Reloading
     assert running_site.site.chat(ASK).status == 200
 
 
+def test_a_tenant_whose_candidates_are_all_gone_is_named(running_site: Reloading) -> None:
+    running_site.site.call("PATCH", "/admin/tenants/other", {"candidates": ["middle"]}, key=ADMIN)
+    assert running_site.reload(running_site.changed(lambda raw: raw["candidates"].pop(1))).status == 200
+    assert any("tenants: other may use none" in line for line in running_site.site.log)
+    assert running_site.models(OTHER_KEY) == ["auto"]
+    assert running_site.site.chat(ASK, key=OTHER_KEY).status == 404
+
+
 def test_a_key_that_a_command_made_elsewhere_is_not_taken_twice(running_site: Reloading) -> None:
     key = running_site.site.call("POST", "/admin/keys", {"tenant": "other"}, key=ADMIN).json["key"]
     raw = running_site.changed(lambda raw: raw["tenants"][0]["keys"].append({"sha256": hash_key(key), "name": "mine"}))
