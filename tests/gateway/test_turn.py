@@ -10,7 +10,7 @@ from gateway.core.budget import Budget
 from gateway.core.decision import CandidateForecast, Preference, decide
 from gateway.core.hold import Granted
 from gateway.core.record import Attempt
-from gateway.core.tenant import Tenant, Tenants
+from gateway.core.tenant import Tenant
 from gateway.core.usage import Usage
 from gateway.errors import ProviderFailed, QuotaExceeded
 from gateway.turn import Turn
@@ -121,11 +121,3 @@ def test_the_budget_window_is_the_one_of_the_requests_start() -> None:
     assert window.ends_at is not None
     assert window.starts_at <= turn.started_at < window.ends_at
     assert a_turn().windows == ()
-
-
-def test_tenants_are_found_by_the_hash_of_a_key() -> None:
-    acme = Tenant("acme", ("a",), 0.8)
-    tenants = Tenants({"h1": acme, "h2": acme, "h3": Tenant("beta", ("a",), 0.5)})
-    assert tenants.find("h1") is tenants.find("h2") is acme
-    assert tenants.find("acme") is None
-    assert tenants.names() == ["acme", "beta"]
