@@ -39,9 +39,11 @@ class Holds:
         """Settle to the end even when the request is cancelled meanwhile: asking twice settles once."""
         self._live.discard(hold_id)
         try:
-            await self._settle_once(hold_id, charge, tokens)
+            await self._store.settle(hold_id, charge, tokens)
+        except StoreError as error:  # the hold stands until its lease ends, and is then charged in full
+            self._report("settle", error)
         except asyncio.CancelledError:
-            again = asyncio.ensure_future(self._settle_once(hold_id, charge, tokens))
+            again = asyncio.ensure_future(self._settle_again(hold_id, charge, tokens))
             self._settling.add(again)
             again.add_done_callback(self._settling.discard)
             await asyncio.shield(again)
@@ -62,8 +64,8 @@ class Holds:
         while self._settling:
             await asyncio.gather(*self._settling, return_exceptions=True)
 
-    async def _settle_once(self, hold_id: str, charge: int, tokens: int) -> None:
+    async def _settle_again(self, hold_id: str, charge: int, tokens: int) -> None:
         try:
             await self._store.settle(hold_id, charge, tokens)
-        except StoreError as error:  # the hold stands until its lease ends, and is then charged in full
+        except StoreError as error:
             self._report("settle", error)

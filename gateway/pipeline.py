@@ -197,8 +197,9 @@ class Pipeline:
             nonlocal settled
             if not settled:
                 settled = True
-                turn.cost += bill.charge
-                await self._holds.settle(hold.id, bill.charge, bill.tokens)
+                charge = bill.charge
+                turn.cost += charge
+                await self._holds.settle(hold.id, charge, bill.tokens)
 
         try:
             granted = await self._holds.reserve(hold)

@@ -15,7 +15,7 @@ Headers = Mapping[bytes, bytes]
 
 def budget_cap(headers: Headers) -> int | None:
     """The most that this request may cost, in nanodollars. Raises InvalidRequest for anything but an amount."""
-    return _amount(headers, "X-Budget")
+    return _amount(headers, b"x-budget", "X-Budget")
 
 
 def session_cap(headers: Headers) -> tuple[str, int] | None:
@@ -23,7 +23,7 @@ def session_cap(headers: Headers) -> tuple[str, int] | None:
 
     Raises InvalidRequest for one without the other, or for what is no amount.
     """
-    session, limit = _text(headers, "x-session-id"), _amount(headers, "X-Session-Budget")
+    session, limit = _text(headers, b"x-session-id"), _amount(headers, b"x-session-budget", "X-Session-Budget")
     if limit is None:  # an id alone is no cap: clients send it for their own purposes
         return None
     if not session:
@@ -33,7 +33,7 @@ def session_cap(headers: Headers) -> tuple[str, int] | None:
 
 def quality_weight(headers: Headers) -> float | None:
     """How much quality counts against price, 0 to 1. Raises InvalidRequest for anything else."""
-    text = _text(headers, "x-quality-weight")
+    text = _text(headers, b"x-quality-weight")
     if text is None:
         return None
     try:
@@ -51,7 +51,7 @@ def quality_weight(headers: Headers) -> float | None:
 
 def candidate_names(headers: Headers) -> tuple[str, ...] | None:
     """The candidates that the request allows; None when it allows all."""
-    text = _text(headers, "x-candidates")
+    text = _text(headers, b"x-candidates")
     if text is None:
         return None
     names = tuple(name.strip() for name in text.split(",") if name.strip())
@@ -60,8 +60,8 @@ def candidate_names(headers: Headers) -> tuple[str, ...] | None:
     return names
 
 
-def _amount(headers: Headers, name: str) -> int | None:
-    text = _text(headers, name.lower())
+def _amount(headers: Headers, header: bytes, name: str) -> int | None:
+    text = _text(headers, header)
     if text is None:
         return None
     try:
@@ -70,6 +70,6 @@ def _amount(headers: Headers, name: str) -> int | None:
         raise InvalidRequest(f"{name}: {error}", param=name, code="invalid_budget") from None
 
 
-def _text(headers: Headers, name: str) -> str | None:
-    value = headers.get(name.encode())
+def _text(headers: Headers, name: bytes) -> str | None:
+    value = headers.get(name)
     return None if value is None else value.decode("latin-1").strip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.core.decision import Assessment
-from gateway.core.pricing import cost_with_cache
+from gateway.core.pricing import cost, cost_with_cache
 from gateway.core.query import Query
 from gateway.core.usage import Usage
 
@@ -28,14 +28,17 @@ class Bill:
         """Nanodollars."""
         if not self._sent:
             return 0
-        usage = self.usage
-        amount = cost_with_cache(
-            self._choice.candidate.price,
-            usage.input_tokens,
-            usage.output_tokens,
-            cached_tokens=usage.cached_tokens,
-            written_tokens=usage.written_tokens,
-        )
+        usage, price = self.usage, self._choice.candidate.price
+        if usage.cached_tokens or usage.written_tokens:
+            amount = cost_with_cache(
+                price,
+                usage.input_tokens,
+                usage.output_tokens,
+                cached_tokens=usage.cached_tokens,
+                written_tokens=usage.written_tokens,
+            )
+        else:
+            amount = cost(price, usage.input_tokens, usage.output_tokens)
         return min(amount, self.granted) if self.metered else amount
 
     @property

@@ -252,7 +252,9 @@ class _Weighing:
         estimated = cost(price, expected_input, output)
         expected = estimated
         if self._factors is not None and (factor := self._factors.get(candidate.name, 1.0)) != 1.0:
-            expected = min(ceil(estimated * factor), cost(price, input_ceiling, limit * choices))
+            expected = ceil(estimated * factor)
+            if factor > 1.0:  # never over the ceiling
+                expected = min(expected, cost(price, input_ceiling, limit * choices))
         score = quality - self._per_cost * expected
         return Assessment(
             candidate,

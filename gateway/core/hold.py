@@ -68,25 +68,32 @@ def grant(hold: Hold, standings: Sequence[tuple[int, int]]) -> Granted | Refused
 
     A hold of nothing is refused by no window of money: what is free is never blocked.
     """
-    amount, remaining = hold.ceiling, None
+    ceiling, floor = hold.ceiling, hold.floor
+    amount, remaining, any_soft = ceiling, None, False
     for window, (spent, held) in zip(hold.windows, standings, strict=True):
-        if window.soft:
-            continue
         left = window.limit - spent - held
-        if window.unit != "usd":
+        if window.soft:
+            any_soft = True
+        elif window.unit != "usd":
             if left < claimed(hold, 0, window.unit):
                 return Refused(window, max(left, 0), held)
-            continue
-        if left < hold.floor and hold.ceiling > 0:
+        elif left < floor and ceiling > 0:
             return Refused(window, max(left, 0), held)
-        amount = max(min(amount, left), 0)
-        remaining = left if remaining is None else min(remaining, left)
-    exceeded = tuple(
+        else:
+            if left < amount:
+                amount = left if left > 0 else 0
+            if remaining is None or left < remaining:
+                remaining = left
+    exceeded = _exceeded(hold, amount, standings) if any_soft else ()
+    return Granted(amount, None if remaining is None else remaining - amount, exceeded)
+
+
+def _exceeded(hold: Hold, amount: int, standings: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    return tuple(
         window.key
         for window, (spent, held) in zip(hold.windows, standings, strict=True)
         if window.soft and window.limit - spent - held < claimed(hold, amount, window.unit)
     )
-    return Granted(amount, None if remaining is None else remaining - amount, exceeded)
 
 
 def claimed(hold: Hold, amount: int, unit: Unit) -> int:
