@@ -133,14 +133,16 @@ class ConnectionPool:
 
     async def _connect(self, deadline: float) -> Connection:
         """A new connection, in a place that is already counted."""
-        origin = self._origin
+        origin, left = self._origin, deadline - self._loop.time()
         try:
-            async with asyncio.timeout(min(self._connect_s, deadline - self._loop.time())):
+            async with asyncio.timeout(min(self._connect_s, left)):
                 _, connection = await self._loop.create_connection(
                     lambda: Connection(self), origin.host, origin.port, ssl=origin.tls
                 )
-        except BaseException:
+        except BaseException as error:
             self._pass_on(None)
+            if isinstance(error, TimeoutError) and left < self._connect_s:
+                raise Overdue from None  # a place came free just before the time for all was up
             raise
         return connection
 
