@@ -108,6 +108,8 @@ def test_connecting_to_nobody_fails_at_once_and_connecting_to_the_silent_in_time
             async with provider_at(silent, connect_s=SHORT_S, max_connections=1) as provider:
                 errors = await asyncio.gather(*(refusal(provider) for _ in range(2)))
                 assert [error.reason for error in errors] == ["connect_timeout", "connect_timeout"]
+            async with provider_at(silent, connect_s=FAIR_S, total_s=SHORT_S) as provider:
+                assert (await refusal(provider)).reason == "total_timeout"
         for url in (server.url, f"http://localhost:{server.port}"):
             async with provider_at(url, max_connections=1) as provider:
                 for _ in range(2):
