@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from routers.judging import Judgement, Policy, baselines, judge, of_candidates, 
 from routers.metrics import Frontier, Singles, single_points
 from routers.protocol import Measure
 from routers.registry import ALGORITHMS, Algorithm
-from routers.split import Rows, Split, grouped_splits
+from routers.split import Rows, Split, cross_dataset, grouped_splits
 from routers.table import OutcomeTable, TableError, merge
 
 VIEWS = ("both", "text", "image")
@@ -148,13 +148,12 @@ def across(learned: Sequence[Dataset], judged: Dataset, seeds: Sequence[int], *,
     table = whole.select(names)
     place = {query_id: row for row, query_id in enumerate(table.query_ids)}
     test = np.array(sorted(place[query_id] for query_id in judged.table.query_ids), dtype=np.intp)
-    tested, hidden = {table.groups[row] for row in test}, set(test.tolist())
-    known = np.flatnonzero(table.mask.any(axis=1)).tolist()
-    train = [row for row in known if row not in hidden and table.groups[row] not in tested]
-    if not train:
-        raise TableError(f"{judged.name}: every row to learn from shares a group with the rows to judge on")
+    try:
+        split = cross_dataset(np.flatnonzero(table.mask.any(axis=1)), test, table.groups)
+    except ValueError:
+        raise TableError(f"{judged.name}: every row to learn from shares a group with the rows to judge on") from None
     data = Dataset(judged.name, table, _stacked(parts, table), judged.image_views)
-    splits = tuple(Split(seed=seed, train=np.array(train, dtype=np.intp), test=test) for seed in seeds)
+    splits = tuple(replace(split, seed=seed) for seed in seeds)
     return Block(judged.name, tuple(part.name for part in learned), data, splits, text_only)
 
 
