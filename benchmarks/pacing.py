@@ -42,9 +42,9 @@ from benchmarks.pacing_report import (
     drawn,
     headline,
     result,
-    versions,
 )
 from benchmarks.pacing_world import DAY, Scenario, Taught, World, play, teach
+from gateway.cli.bench import package_versions
 from gateway.core.pace import PacingSettings
 from routers.bench import Dataset
 from routers.offline import load_offline
@@ -86,7 +86,7 @@ def main(words: Sequence[str] | None = None) -> int:
     scenario = replace(MAIN, requests=arguments.requests)
     facts = {
         "command": shlex.join(["python", "-m", "benchmarks.pacing", *(sys.argv[1:] if words is None else words)]),
-        "versions": versions(),
+        "versions": package_versions(("loupe", "numpy")),
         "seeds": list(seeds),
         "requests": arguments.requests,
         "tables": source,

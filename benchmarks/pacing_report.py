@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from statistics import mean, median, stdev
 from typing import Any
 
@@ -22,7 +20,6 @@ LABELS = {
     THRESHOLD: "best until 80%, then cheap",
     HINDSIGHT: "one rate, in hindsight",
 }
-PACKAGES = ("loupe", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +95,6 @@ def as_text(results: Sequence[Result]) -> str:
         for policy in dict.fromkeys(one.policy for one in group):
             lines.append(_line(LABELS[policy], _of(group, policy)))
     return "\n".join(lines)
-
-
-def versions() -> dict[str, str]:
-    """Of the interpreter and what computes."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def drawn(curves: Mapping[str, Mapping[str, Sequence[Point]]], results: Sequence[Result]) -> bytes:

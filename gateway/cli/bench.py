@@ -222,10 +222,10 @@ def _facts(arguments: argparse.Namespace, asked: Asked, given: Given) -> dict[st
     return facts | ({"note": given.note} if given.note else {})
 
 
-def package_versions() -> dict[str, str]:
+def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     """What the figures hang on, by name."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
