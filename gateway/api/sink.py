@@ -7,10 +7,12 @@ import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from typing import Any
 
+from gateway.api.protocol import REPLY, Reply
 from gateway.errors import BodyTooLarge, InvalidRequest, RequestError
 from gateway.turn import Header
 
 WATCH_AFTER_S = 0.05
+_NONE: Mapping[str, Any] = {}
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -23,11 +25,13 @@ class ClientLeft(Exception):
 class AsgiSink:
     """Implements `gateway.relay.Sink` over one ASGI request."""
 
-    __slots__ = ("_receive", "_send", "_watching", "client_left", "complete", "started")
+    __slots__ = ("_receive", "_reply", "_send", "_watching", "client_left", "complete", "started")
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
+        self._reply: Reply | None = scope.get("extensions", _NONE).get(REPLY)
+        """The reply itself, where our own server runs the app; elsewhere messages are sent."""
         self._watching: asyncio.Task[None] | None = None
         self.started = False
         self.complete = False
@@ -78,19 +82,23 @@ class AsgiSink:
 
     async def start(self, status: int, content_type: bytes, headers: list[Header], length: int | None) -> None:
         self.started = True
-        sized = [] if length is None else [(b"content-length", b"%d" % length)]
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [(b"content-type", content_type), *sized, *headers],
-            }
-        )
+        whole = [(b"content-type", content_type), *headers]
+        if length is not None:
+            whole.append((b"content-length", b"%d" % length))
+        if self._reply is not None:
+            self._reply.begin(status, whole)
+        else:
+            await self._send({"type": "http.response.start", "status": status, "headers": whole})
 
     async def write(self, data: bytes, *, last: bool = False) -> None:
         if last:
             self.complete = True
-        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+        if self._reply is not None:
+            if self._reply.is_paused:
+                await self._reply.drained()
+            self._reply.write(data, more=not last)
+        else:
+            await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
     async def refuse(self, error: RequestError, headers: list[Header]) -> None:
         body = json.dumps(
