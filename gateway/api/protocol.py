@@ -19,12 +19,10 @@ class OnePieceProtocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=...)`."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        async def answer(scope: Any, receive: Any, _: Any) -> None:
-            reply = Reply(cycle)
-            scope["extensions"] = {REPLY: reply}
-            await app(scope, receive, reply.send)
-
-        super()._start_asgi_task(cycle, cast(ASGI3Application, answer))
+        reply = Reply(cycle)
+        cycle.send = reply.send  # type: ignore[method-assign]
+        cast(dict[str, Any], cycle.scope)["extensions"] = {REPLY: reply}
+        super()._start_asgi_task(cycle, app)
 
 
 class Reply:
