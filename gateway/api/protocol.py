@@ -6,6 +6,7 @@ The app finds the reply in the scope's extensions too, so that the hot path need
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn._types import ASGI3Application, ASGISendEvent
@@ -24,14 +25,23 @@ class OnePieceProtocol(HttpToolsProtocol):
         cast(dict[str, Any], cycle.scope)["extensions"] = {REPLY: reply}
         super()._start_asgi_task(cycle, app)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.cycle is not None and self.cycle.disconnected:
+            reply: Reply | None = cast(dict[str, Any], self.cycle.scope).get("extensions", {}).get(REPLY)
+            if reply is not None:
+                reply.client_left()
+
 
 class Reply:
     """What ASGI calls `send`, for one request. Stands in for the cycle's own and keeps the cycle's state as it does."""
 
-    __slots__ = ("_bodiless", "_cycle", "_head")
+    __slots__ = ("_bodiless", "_cycle", "_head", "client_left")
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
+        self.client_left: Callable[[], None] = _nobody_waits
+        """Called when the client hangs up before the reply is complete."""
         self._head = b""
         self._bodiless = False
 
@@ -122,3 +132,7 @@ class Reply:
             if not cycle.keep_alive:
                 cycle.transport.close()
             cycle.on_response()
+
+
+def _nobody_waits() -> None:
+    pass

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from functools import partial
 from typing import Any
 
 from gateway.api.protocol import REPLY, Reply
 from gateway.errors import BodyTooLarge, InvalidRequest, RequestError
 from gateway.turn import Header
 
-WATCH_AFTER_S = 0.05
 _NONE: Mapping[str, Any] = {}
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -25,14 +25,13 @@ class ClientLeft(Exception):
 class AsgiSink:
     """Implements `gateway.relay.Sink` over one ASGI request."""
 
-    __slots__ = ("_receive", "_reply", "_send", "_watching", "client_left", "complete", "started")
+    __slots__ = ("_receive", "_reply", "_send", "client_left", "complete", "started")
 
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
         self._reply: Reply | None = scope.get("extensions", _NONE).get(REPLY)
         """The reply itself, where our own server runs the app; elsewhere messages are sent."""
-        self._watching: asyncio.Task[None] | None = None
         self.started = False
         self.complete = False
         self.client_left = False
@@ -61,24 +60,26 @@ class AsgiSink:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` in this task; cancel it when the client leaves before the reply is complete.
-
-        Watching begins after `WATCH_AFTER_S`: most short requests are done by then and need no second task.
-        """
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
+        """Run `work` in this task; cancel it when the client leaves before the reply is complete."""
+        task = asyncio.current_task()
         assert task is not None
-        timer = loop.call_later(WATCH_AFTER_S, self._begin_watch, task)
+        if self._reply is None:
+            return await self._run_watched(task, work)
+        self._reply.client_left = partial(self._left, task)
         try:
             await work
         finally:
             self.complete = True
-            timer.cancel()
-            if self._watching is not None:
-                self._watching.cancel()
+        return None
 
-    def _begin_watch(self, task: asyncio.Task[Any]) -> None:
-        self._watching = asyncio.ensure_future(self._watch(task))
+    async def _run_watched(self, task: asyncio.Task[Any], work: Coroutine[Any, Any, None]) -> None:
+        """The same where only `receive` tells that the client has left."""
+        watching = asyncio.ensure_future(self._watch(task))
+        try:
+            await work
+        finally:
+            self.complete = True
+            watching.cancel()
 
     async def start(self, status: int, content_type: bytes, headers: list[Header], length: int | None) -> None:
         self.started = True
@@ -118,6 +119,9 @@ class AsgiSink:
     async def _watch(self, task: asyncio.Task[Any]) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._left(task)
+
+    def _left(self, task: asyncio.Task[Any]) -> None:
         if not self.complete:
             self.client_left = True
             task.cancel()

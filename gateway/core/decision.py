@@ -254,7 +254,9 @@ class _Weighing:
         output = (replied if replied < limit else limit) * choices
         estimated = expected = cost(price, expected_input, output)
         if self._factors is not None and (factor := self._factors.get(candidate.name, 1.0)) != 1.0:
-            expected = min(ceil(estimated * factor), max(ceiling, estimated))
+            expected = ceil(estimated * factor)
+            if expected > ceiling and factor > 1.0:
+                expected = ceiling if ceiling > estimated else estimated
         return _new(
             Assessment,
             (
