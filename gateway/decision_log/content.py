@@ -7,11 +7,11 @@ overwritten in the file (`secure_delete`), and the write-ahead log is emptied.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.decision_log.tables import content_path, decisions_path, open_content, open_decisions
+from gateway.decision_log.tables import content_path, decisions_path, open_content, open_decisions, reading
 from gateway.stores.base import StoreError
 from models.base import ImageSource
 
@@ -114,6 +114,34 @@ def delete_content(store: Path, tenant: str) -> int:
         finally:
             db.close()
     return deleted
+
+
+def questions(path: Path, wanted: Collection[tuple[str, bytes]]) -> dict[tuple[str, bytes], str]:
+    """(tenant, query key) -> text, of those that are kept. Raises StoreError."""
+    with reading(path) as db:
+        query = "SELECT text FROM questions WHERE tenant = ? AND key = ?"
+        found = {key: db.execute(query, key).fetchone() for key in wanted}
+    return {key: row[0] for key, row in found.items() if row is not None}
+
+
+def write_pictures(path: Path, wanted: Collection[tuple[str, str]], folder: Path) -> dict[tuple[str, str], Path]:
+    """(tenant, hex sha256) -> a file of it in `folder`, of those that are kept. Raises StoreError and OSError."""
+    found = {}
+    with reading(path) as db:
+        for tenant, sha256 in wanted:
+            key = (tenant, bytes.fromhex(sha256))
+            row = db.execute("SELECT data FROM pictures WHERE tenant = ? AND sha256 = ?", key).fetchone()
+            if row is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                file = folder / f"{sha256}{_ending(row[0])}"
+                file.write_bytes(row[0])
+                found[(tenant, sha256)] = file
+    return found
+
+
+def _ending(data: bytes) -> str:
+    endings = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp"}
+    return next((ending for begins, ending in endings.items() if data.startswith(begins)), "")
 
 
 def _delete(db: sqlite3.Connection, table: str, where: str, value: object) -> int:
