@@ -1,4 +1,4 @@
-"""`loupe table export --store`: decisions and labels become an outcome table, each cell weighted by how it came about."""
+"""`loupe table export --store`: decisions and labels as an outcome table, each cell weighted by how it came about."""
 
 from __future__ import annotations
 
