@@ -53,9 +53,11 @@ class Check:
         return self.found == self.expected
 
 
-def write_config(folder: Path, port: int, provider_port: int) -> Path:
-    """The configuration file: authentication, ledger, routing, request log and decision log, all on."""
-    config = {
+def write_config(folder: Path, port: int, provider_port: int, **sections: object) -> Path:
+    """The configuration file: authentication, ledger, routing, request log and decision log, all on, unless
+    `sections` say otherwise.
+    """
+    config: dict[str, object] = {
         "server": {"host": "127.0.0.1", "port": port},
         "store": {"path": str(folder / "loupe.sqlite")},
         "log": {"path": str(folder / "requests.jsonl")},
@@ -77,6 +79,7 @@ def write_config(folder: Path, port: int, provider_port: int) -> Path:
                 "budget": {"usd": BUDGET_USD},
             }
         ],
+        **sections,
     }
     path = folder / "gateway.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
