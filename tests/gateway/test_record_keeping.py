@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from gateway.core.label import Label
@@ -36,7 +37,8 @@ def labelled(store: Path, *labels: Label) -> list[tuple[str, str, str, float]]:
     watching = Watching()
     decisions = LabelledDecisions(decisions_path(store), [Deaf(), watching])
     for label in labels:
-        assert decisions.label("acme", label) is not None
+        assert asyncio.run(decisions.label("acme", label)) is not None
+    decisions.close()
     return watching.seen
 
 
@@ -59,10 +61,11 @@ def test_nobody_labels_or_sees_what_is_anothers(tmp_path: Path) -> None:
     store = tmp_path / "loupe.sqlite"
     watching = Watching()
     decisions = LabelledDecisions(decisions_path(store), [watching])
-    assert decisions.label("acme", Label("req_1", 1.0)) is None, "there is no file yet"
-    assert decisions.shown("acme", "req_1") is None
+    assert asyncio.run(decisions.label("acme", Label("req_1", 1.0))) is None, "there is no file yet"
+    assert asyncio.run(decisions.shown("acme", "req_1")) is None
     keep(store, full(1, started_at=1e12, tenant="other"))
-    assert decisions.label("acme", Label("req_1", 1.0)) is None
-    assert decisions.shown("acme", "req_1") is None
-    assert decisions.shown("other", "req_1") is not None
+    assert asyncio.run(decisions.label("acme", Label("req_1", 1.0))) is None
+    assert asyncio.run(decisions.shown("acme", "req_1")) is None
+    assert asyncio.run(decisions.shown("other", "req_1")) is not None
     assert watching.seen == []
+    decisions.close()
