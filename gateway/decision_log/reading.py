@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core.money import NANODOLLARS
-from gateway.decision_log.rows import CANDIDATE_FIELDS
+from gateway.decision_log.rows import CANDIDATE_FIELDS, candidates_of
 from gateway.decision_log.tables import content_path, decisions_path, reading
 
 _MONEY = "_nanousd"
@@ -118,7 +118,7 @@ def _shown(row: sqlite3.Row, labels: list[dict[str, Any]]) -> dict[str, Any]:
         "metered": bool(row["metered"]),
         "exceeded": row["exceeded"].split(",") if row["exceeded"] else [],
         "images": [dict(zip(("key", "width", "height", "detail", "sha256"), image, strict=True)) for image in images],
-        "candidates": [_in_usd(dict(zip(CANDIDATE_FIELDS, c, strict=True))) for c in json.loads(row["candidates"])],
+        "candidates": [_in_usd(dict(zip(CANDIDATE_FIELDS, c, strict=True))) for c in candidates_of(row["candidates"])],
         "attempts": [
             {"candidate": name, "failure": failure, "cost_usd": cost / NANODOLLARS}
             for name, failure, cost in json.loads(row["attempts"])
