@@ -1,0 +1,162 @@
+"""`loupe collect`: ask every candidate about every row of a data set, and write the outcome table."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from gateway.cli.collect_job import Job, Remains, job_of, remains_of
+from gateway.cli.collect_report import manifest_of, say_end, say_plan
+from gateway.cli.collect_table import table_of, write_collected, write_manifest
+from gateway.cli.progress import CellBar
+from gateway.collect.collector import Collector, Tally
+from gateway.collect.journal import Journal
+from gateway.collect.purse import Purse
+from gateway.core.graders.registry import AUTO, GRADERS
+from gateway.core.money import from_usd, to_usd
+from gateway.errors import ConfigError
+from gateway.providers.openai import OpenAIProvider
+from routers.arrow_columns import arrow
+from routers.table import TableError
+
+JOURNAL = "journal.jsonl"
+NO_ENCODER = "none"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's words."""
+    parser.add_argument("--dataset", type=Path, required=True, metavar="FILE", help="CSV or JSON lines")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="where img_path starts; by default beside the data set"
+    )
+    parser.add_argument(
+        "--config", type=Path, required=True, metavar="YAML", help="the gateway's: providers and prices"
+    )
+    parser.add_argument("--candidates", required=True, type=_names, metavar="A,B,C", help="whom to ask")
+    parser.add_argument(
+        "--budget", required=True, type=_usd, metavar="USD", help="never exceeded, all runs into DIR together"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run again with it to go on")
+    parser.add_argument("--limit", type=_count, metavar="N", help="ask about N rows, drawn by --seed")
+    parser.add_argument("--seed", type=int, default=0, help="of the order that rows are asked in (default 0)")
+    parser.add_argument("--grader", default=AUTO, help=f"where a row names none: {', '.join(GRADERS)}; default {AUTO}")
+    parser.add_argument("--instruction", metavar="TEXT", help="a system message before every question")
+    parser.add_argument(
+        "--max-tokens", type=_count, metavar="N", help="longest reply; by default each candidate's limit"
+    )
+    parser.add_argument("--encoder", metavar="NAME", help="by default the configuration's; `none` embeds nothing")
+    parser.add_argument(
+        "--skip-bad-rows", action="store_true", help="go on without rows that can not be asked or judged"
+    )
+    parser.add_argument(
+        "--refused-again", action="store_true", help="ask cells again that were turned down (400) before"
+    )
+    parser.add_argument("--concurrency", type=_count, default=16, metavar="N", help="requests at once (default 16)")
+    parser.add_argument("--per-candidate", type=_count, default=4, metavar="N", help="of them to one (default 4)")
+    parser.add_argument("--tries", type=_count, default=5, metavar="N", help="tries a cell (default 5)")
+    parser.add_argument(
+        "--retry-s", type=_seconds, default=1.0, metavar="S", help="the first wait (default 1), then twice"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask, and write what there is: 0 when the table is whole, 1 when cells are left, 130 on ^C. Raises ConfigError."""
+    try:
+        arrow()  # before a cent is spent: without it no table could be written
+        job = job_of(arguments)
+        return asyncio.run(_collect(job, arguments))
+    except TableError as error:
+        raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise ConfigError(f"{error.filename or arguments.out}: {error.strerror or error}") from error
+
+
+async def _collect(job: Job, arguments: argparse.Namespace) -> int:
+    journal = Journal(arguments.out / JOURNAL)
+    try:
+        await journal.begin()
+        kept = journal.kept
+        remains = remains_of(job, kept, arguments)
+        purse = Purse(arguments.budget, spent=kept.spent, uncertain=kept.uncertain)
+        say_plan(job, remains, purse)
+        bar = CellBar(len(remains.work))
+        tally = await _ask(job, remains, journal, purse, bar)
+    finally:
+        await journal.close()
+    collected = table_of(
+        sorted(job.rows, key=lambda row: row.number), [candidate.name for candidate in job.candidates], kept
+    )
+    encoder = arguments.encoder or job.plan.settings.encoder.bundle
+    written = write_collected(collected, arguments.out, None if encoder == NO_ENCODER else encoder)
+    manifest = manifest_of(job, kept, remains, arguments) | {"table": written}
+    write_manifest(arguments.out, manifest)
+    say_end(arguments.out, manifest, tally)
+    return 130 if tally.stopped else 0 if manifest["complete"] else 1
+
+
+async def _ask(job: Job, remains: Remains, journal: Journal, purse: Purse, bar: CellBar) -> Tally:
+    providers = {name: OpenAIProvider(endpoint) for name, endpoint in job.plan.endpoints.items()}
+
+    def progress(tally: Tally) -> None:
+        bar(tally.done, to_usd(purse.spent + purse.uncertain), tally.retries)
+
+    collector = Collector(providers, journal, purse, job.terms, job.manner, progress)
+    asking = asyncio.ensure_future(collector.run(remains.work))
+    loop = asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        if collector.stop.is_set():
+            asking.cancel()
+            return
+        print("\nloupe collect: finishing what is under way; ^C again cuts it off", file=sys.stderr)
+        collector.stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(number, interrupt)
+    try:
+        with suppress(asyncio.CancelledError):
+            await asking
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(NotImplementedError):
+                loop.remove_signal_handler(number)
+        bar.end()
+        for provider in providers.values():
+            await provider.close()
+    collector.tally.stopped |= asking.cancelled()
+    return collector.tally
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of different names")
+    return names
+
+
+def _usd(text: str) -> int:
+    try:
+        return from_usd(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 10**9):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 3_600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 3,600")
+    return seconds
