@@ -1,0 +1,287 @@
+"""`loupe collect` against a replay pool over real sockets: the table, the money, kills, faults, refusals."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from gateway.replay import Faults
+from routers.load import read_table, write_table
+from routers.parquet import read_embedded
+from tests.shared import SHARED_DATA, needs_shared_data
+
+from .collecting import NAMES, Yard, charge, nanodollars, write_config, yard
+from .processes import running
+from .scripted_provider import scripted_provider, wait_until
+from .scripts import answer, refuse
+
+pytestmark = pytest.mark.slow
+
+SLOW = Faults(latency_s=0.02)
+DOWN = Faults(fail_rate=1.0, fail_status=429)
+
+
+def test_the_table_is_the_source_to_the_nanodollar(tmp_path: Path) -> None:
+    with yard(tmp_path, 20) as there:
+        status, out, _ = there.run()
+        assert status == 0, out
+        table = there.assert_whole()
+        assert there.pool("requests") == there.pool("completed") == 60
+        assert there.billed() == (there.cells_cost(), 0) == (there.pool_bill, 0)
+        assert table.source is not None and set(table.source[:, 0]) == {
+            *("collect numeric/1", "collect choice/1", "collect exact/1")
+        }
+        assert table.details["image_sha256"][0] and not table.details["image_sha256"][1]
+        manifest = there.manifest
+        assert manifest["asks"] == {"sent": 60, "answered": 60, "refused": 0, "failed": 0, "broken": 0, "lost": 0}
+        assert manifest["table"]["graders"] == {"numeric/1": 8, "choice/1": 4, "exact/1": 8}
+        assert manifest["candidates"]["large"]["prices"] == "set 2.5/10"
+        status, out, _ = there.run()
+        assert status == 0 and "0 cells to ask" in out
+        assert there.pool("requests") == 60
+
+
+def test_five_kills_at_random_points_cost_no_more_than_what_was_under_way(tmp_path: Path) -> None:
+    at_once = 6
+    draw = random.Random(11)
+    with yard(tmp_path, 50, SLOW) as there:
+        for _ in range(5):
+            process = there.start("--concurrency", str(at_once), "--per-candidate", "3")
+            there.until_ended(process, there.ends() + draw.randrange(5, 20))
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
+            process.communicate()
+        status, out, err = there.run("--concurrency", str(at_once), "--per-candidate", "3")
+        assert status == 0, err
+        there.assert_whole()
+        answered = [line["end"] for line in there.journal if line.get("outcome") == "answered"]
+        asks = there.manifest["asks"]
+        assert len(answered) == asks["answered"] == 150, "each cell has one answer"
+        assert asks["sent"] == 150 + asks["lost"]
+        assert 0 < asks["lost"] <= 5 * at_once
+        wait_until(lambda: there.pool("requests") >= there.pool("completed"), "the pool's counts")
+        assert 150 <= there.pool("requests") <= asks["sent"]
+        billed, unknown = there.billed()
+        assert billed == there.cells_cost()
+        assert billed <= there.pool_bill <= billed + unknown
+        print(f"\n150 cells, {there.pool('requests')} requests, {asks['lost']} under way at 5 kills; {out}")
+
+
+def test_kills_while_nothing_is_under_way_leave_every_cell_asked_once_and_the_spend_exact(tmp_path: Path) -> None:
+    draw = random.Random(12)
+    with yard(tmp_path, 50, SLOW) as there:
+        for kill in range(1, 6):
+            process = there.start("--retry-s", "60")
+            there.until_ended(process, there.ends() + draw.randrange(5, 20))
+            there.app.faults = DOWN  # from here every request is refused, and each waits for a minute
+
+            wait_until(lambda: there.ends("failed") == 12 * kill, "the time when all twelve places wait")  # noqa: B023
+            assert there.ends() == sum("ask" in line for line in there.journal), "nothing is under way"
+            process.kill()
+            process.communicate()
+            there.app.faults = SLOW
+        assert there.run()[0] == 0
+        there.assert_whole()
+        assert there.pool("completed") == 150, "every cell was answered once"
+        assert there.pool("failed") == there.manifest["asks"]["failed"] == 60
+        assert there.manifest["asks"]["lost"] == 0
+        assert there.billed() == (there.cells_cost(), 0) == (there.pool_bill, 0)
+
+
+def test_an_interrupt_finishes_what_is_under_way_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    with yard(tmp_path, 40, Faults(latency_s=0.1)) as there:
+        process = there.start()
+        there.until_ended(process, 10)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "finishing what is under way" in err and "the same command goes on" in err and "Traceback" not in err
+        so_far = there.manifest["cells"]
+        assert not there.manifest["complete"]
+        assert 10 <= so_far["answered"] < 120 == so_far["answered"] + so_far["left"]
+        assert there.run()[0] == 0
+        there.assert_whole()
+        assert there.pool("requests") == there.pool("completed") == 120
+        assert there.billed() == (there.pool_bill, 0)
+
+
+def test_two_interrupts_cut_off_what_is_under_way(tmp_path: Path) -> None:
+    with yard(tmp_path, 20, Faults(latency_s=30)) as there:
+        process = there.start("--concurrency", "4")
+        wait_until(lambda: sum("ask" in line for line in there.journal) == 4, "four requests")
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None and "finishing" in process.stderr.readline() + process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130 and "Traceback" not in err, err
+        holds = sum(line["hold"] for line in there.journal if "ask" in line)
+        assert there.billed() == (0, holds)
+        there.app.faults = Faults()
+        assert there.run()[0] == 0
+        there.assert_whole()
+        assert there.manifest["asks"]["lost"] == 4
+        assert there.billed() == (there.cells_cost(), holds)
+
+
+def test_a_budget_that_runs_out_stops_before_it_is_exceeded_and_a_larger_one_goes_on(tmp_path: Path) -> None:
+    with yard(tmp_path, 30) as there:
+        half = there.cells_cost() // 2
+        status, _, err = there.run(budget=f"{half / 10**9:.9f}")
+        assert status == 1
+        assert "cells are left (the budget is used up)" in err
+        assert there.billed() == (there.pool_bill, 0)
+        held = max(line["hold"] for line in there.journal if "ask" in line)
+        assert half - held < there.pool_bill <= half
+        cells = there.manifest["cells"]
+        assert cells["answered"] == there.pool("requests") and cells["answered"] + cells["left"] == 90
+        rows = {line["query"] for line in there.journal if "ask" in line}
+        assert cells["answered"] >= 3 * (len(rows) - 1), "row by row: all rows but the last are whole"
+        assert there.run()[0] == 0
+        there.assert_whole()
+        assert there.pool("requests") == 90
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_refusals_and_broken_replies_are_asked_again_and_cost_what_is_known(tmp_path: Path, status: int) -> None:
+    faults = Faults(fail_rate=0.2, fail_status=status, break_rate=0.1)
+    with yard(tmp_path, 30, faults) as there:
+        code, _, err = there.run("--tries", "12")
+        assert code == 0, err
+        there.assert_whole()
+        asks = there.manifest["asks"]
+        assert asks["failed"] == there.pool("failed") > 0
+        assert asks["broken"] == there.pool("broken") > 0
+        assert asks["answered"] == there.pool("completed") == 90
+        billed, unknown = there.billed()
+        assert billed == there.cells_cost()
+        assert billed < there.pool_bill <= billed + unknown
+
+
+def test_replies_without_usage_are_counted_by_us_and_said_to_be(tmp_path: Path) -> None:
+    with yard(tmp_path, 5, Faults(no_usage_rate=1.0)) as there:
+        assert there.run()[0] == 0
+        assert all(there.manifest["candidates"][name]["metered_by_us"] == 5 for name in NAMES)
+        assert there.manifest["cells"]["answered"] == 15
+
+
+def test_one_bad_row_is_named_and_nothing_is_asked_until_it_may_be_skipped(tmp_path: Path) -> None:
+    with yard(tmp_path, 6) as there:
+        text = there.source.read_text(encoding="utf-8")
+        there.source.write_text(text.replace("What is 3?,Mar", "What is 3?,"), encoding="utf-8")
+        status, _, err = there.run()
+        assert status == 1
+        assert err.startswith("loupe collect: source.csv: 1 bad row(s)\n  row 4: the answer is empty\n")
+        assert there.pool("requests") == 0
+        status, _, err = there.run("--skip-bad-rows")
+        assert status == 0 and "row 4: the answer is empty" in err
+        assert there.manifest["dataset"]["bad_rows"] == 1
+        assert there.pool("requests") == 15
+
+
+def test_a_limit_draws_rows_by_its_seed_and_a_larger_one_adds_to_them(tmp_path: Path) -> None:
+    with yard(tmp_path, 30) as there:
+        assert there.run("--limit", "8", "--seed", "3", candidates=["small"])[0] == 0
+        first = {line["query"] for line in there.journal if "ask" in line}
+        assert len(first) == 8 and first != {f"q{number}" for number in range(8)}
+        assert there.manifest["dataset"]["row_probability"] == 8 / 30
+        assert there.run("--limit", "12", "--seed", "3", candidates=["small"])[0] == 0
+        assert there.pool("requests") == 12
+        assert there.run("--limit", "12", "--seed", "3", candidates=["large", "small"])[0] == 0
+        assert there.pool("requests") == 24
+        assert first < {line["query"] for line in there.journal if "ask" in line}
+
+
+def test_a_cell_that_was_asked_otherwise_is_refused(tmp_path: Path) -> None:
+    with yard(tmp_path, 3) as there:
+        assert there.run()[0] == 0
+        status, _, err = there.run("--instruction", "Answer in one word.")
+        assert status == 1 and "was asked something else of query" in err and "use another --out" in err
+        assert there.pool("requests") == 9
+
+
+def test_a_folder_is_collected_into_by_one_process(tmp_path: Path) -> None:
+    with yard(tmp_path, 6, Faults(latency_s=30)) as there:
+        process = there.start()
+        try:
+            wait_until(lambda: any("ask" in line for line in there.journal), "a request")
+            status, _, err = there.run()
+            assert status == 1 and "another process is collecting into this folder" in err
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def test_a_candidate_that_always_fails_is_given_up_and_the_others_go_on(tmp_path: Path) -> None:
+    with yard(tmp_path, 30, Faults(fail_rate=1.0, fail_status=500, only=frozenset({"middle"}))) as there:
+        status, _, err = there.run("--tries", "2")
+        assert status == 1
+        assert "middle was asked no more: 10 cells failed in a row, the last: pool answered 500: injected fault" in err
+        assert there.manifest["candidates"]["middle"]["answered"] == 0
+        assert there.manifest["candidates"]["large"]["answered"] == 30
+        there.app.faults = Faults()
+        assert there.run()[0] == 0
+        there.assert_whole()
+
+
+@pytest.mark.parametrize(("status", "requests"), [(401, 1), (404, 1), (400, 10)])
+def test_what_no_retry_helps_ends_early(tmp_path: Path, status: int, requests: int) -> None:
+    with yard(tmp_path, 20) as there, scripted_provider(refuse(status, "that is not to be had")) as provider:
+        write_config(tmp_path, provider.url)
+        code, _, err = there.run("--concurrency", "1", candidates=["small"])
+        assert code == 1
+        assert len(provider.calls) == requests
+        assert "small was asked no more" in err
+        assert ("that is not to be had" in err) is (status != 401)
+        provider.on("small", answer("Answer: B"))
+        again = ["--refused-again"] if status == 400 else []
+        code, _, err = there.run(*again, candidates=["small"])
+        assert code == 0, err
+        assert there.manifest["candidates"]["small"]["answered"] == 20
+
+
+def test_a_key_that_is_not_needed_is_not_asked_for(tmp_path: Path) -> None:
+    with yard(tmp_path, 3) as there:
+        assert there.run(candidates=["small"])[0] == 0
+        status, _, err = there.run(candidates=["elsewhere"])
+        assert status == 1 and "NOT_SET is not set" in err
+        status, _, err = there.run(candidates=["nobody"])
+        assert status == 1 and "there is no candidate 'nobody'; there is large, middle, small, elsewhere" in err
+
+
+@needs_shared_data
+def test_real_rows_are_collected_from_loupe_replay_and_trained_and_judged_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Real questions, images and outcomes; the replay is the command, as are train and bench."""
+    source = tmp_path / "DynaMath.csv"
+    write_table(read_table(SHARED_DATA / "DynaMath.csv").take(range(0, 2_000, 80)), source)
+    names = ("GPT-4o", "Qwen2-VL-7B")
+    words = ["replay", "--table", source, "--port", "0", "--fail-rate", "0.1"]
+    with running([*words, "--fail-status", "429"], tmp_path / "replay.log") as pool:
+        config = write_config(tmp_path, f"http://127.0.0.1:{pool.port}/v1")
+        text = config.read_text(encoding="utf-8").replace("name: large", f"name: {names[0]}")
+        text = text.replace("name: small", f"name: {names[1]}").replace("flat:400", "flat:2000")
+        config.write_text(text.replace("max_output_tokens: 100", "max_output_tokens: 2000"), encoding="utf-8")
+        there = Yard(tmp_path, source, None, config)  # type: ignore[arg-type]
+        status, _, err = there.run("--encoder", "fused-lite", candidates=names)
+        assert status == 0, err
+    wanted, found = read_table(source).select(names), read_table(there.out)
+    assert (found.score == wanted.score).all() and (found.output_tokens == wanted.output_tokens).all()
+    embedded = read_embedded(there.out)
+    assert embedded is not None and all(len(view) == len(found) for view in embedded.views.values())
+    assert nanodollars(there.manifest["spend"]["billed_usd"]) == sum(
+        charge({"GPT-4o": "large", "Qwen2-VL-7B": "small"}[name], *tokens)
+        for column, name in enumerate(names)
+        for tokens in zip(found.input_tokens[:, column], found.output_tokens[:, column], strict=True)  # type: ignore[index]
+    )
+    vectors = str(there.out / "embeddings.npz")
+    train = ["train", "--table", str(there.out), "--out", str(tmp_path / "router"), "--router", "kmeans"]
+    assert main([*train, "--seeds", "1", "--embeddings", vectors]) == 0
+    more = ["--embeddings", vectors, "--replicates", "20", "--jobs", "1"]
+    bench = ["bench", "--table", str(there.out), "--routers", "kmeans", "--seeds", "1"]
+    assert main([*bench, *more]) == 0
+    assert "kmeans" in capsys.readouterr().out
