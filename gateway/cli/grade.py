@@ -18,9 +18,9 @@ from gateway.core.graders.base import BadReference, Grader, Reference
 from gateway.core.graders.registry import AUTO, GRADERS, grader_for
 from gateway.core.image_limits import ImageLimits
 from gateway.core.label import LATEST_S, Label, LabelRefused
-from gateway.decision_log.answers import LoggedAnswer, answers, labels_of
-from gateway.decision_log.cells import Range
-from gateway.decision_log.labels import UnknownRequest, put_labels
+from gateway.decision_log.content import LONGEST_REPLY
+from gateway.decision_log.labels import UnknownRequest, probabilities, put_labels
+from gateway.decision_log.reading import LoggedAnswer, logged_answers
 from gateway.decision_log.tables import decisions_path
 from gateway.errors import ConfigError
 from gateway.stores.base import StoreError
@@ -82,10 +82,12 @@ class Report:
 def run(arguments: argparse.Namespace) -> int:
     """Raises ConfigError: no such log, no content in it, rows of known answers that are bad."""
     rule = _rule(arguments)
-    wanted = Range(arguments.since or 0.0, arguments.until, arguments.tenant)
     now = time.time()
     try:
-        report = _graded(answers(arguments.store, wanted), rule, arguments, now)
+        found = logged_answers(
+            arguments.store, since=arguments.since or 0.0, until=arguments.until, tenant=arguments.tenant
+        )
+        report = _graded(found, rule, arguments, now)
         _put(arguments.store, report, now)
     except StoreError as error:
         raise ConfigError(f"{error} (is `content` kept by this gateway?)") from None
@@ -137,7 +139,7 @@ def _graded(found: Iterable[LoggedAnswer], rule: Rule, arguments: argparse.Names
             continue
         source = _source(known.grader, arguments.seed)
         if source not in given:
-            given[source] = labels_of(arguments.store, source)
+            given[source] = probabilities(decisions_path(arguments.store), source)
         try:
             with within(LONGEST_GRADING_S):
                 grade = known.grader.grade(answer.reply, known.reference)
@@ -154,7 +156,7 @@ def _graded(found: Iterable[LoggedAnswer], rule: Rule, arguments: argparse.Names
 def _reason_to_pass(answer: LoggedAnswer, known: Known | None, arguments: argparse.Namespace, now: float) -> str | None:
     if known is None:
         return "not_known"
-    if answer.is_cut:
+    if len(answer.reply) >= LONGEST_REPLY:
         return "too_long"
     if now - answer.started_at > LATEST_S:
         return "too_old"
@@ -169,10 +171,10 @@ def is_drawn(request_id: str, rate: float, seed: int) -> bool:
 
 def _known(answer: LoggedAnswer, rule: Mapping[tuple[str, str], Known]) -> Known | None:
     question = answer.question.strip()
-    for image in answer.images or ("",):
-        if (question, image) in rule:
-            return rule[question, image]
-    return None
+    images = [hashlib.sha256(image).hexdigest() for image in answer.images]
+    if not answer.image_count:
+        images = [""]
+    return next((rule[question, image] for image in images if (question, image) in rule), None)
 
 
 def _source(grader: Grader, seed: int) -> str:

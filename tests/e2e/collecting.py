@@ -50,6 +50,7 @@ class Yard:
     source: Path
     app: ReplayApp
     config: Path
+    url: str = ""
 
     @property
     def out(self) -> Path:
@@ -156,7 +157,7 @@ def yard(folder: Path, rows: int, faults: Faults | None = None) -> Iterator[Yard
     source = write_source(folder, rows)
     app = ReplayApp(read_table([source]), faults=faults)
     with serving(app) as url:
-        yield Yard(folder, source, app, write_config(folder, f"{url}/v1"))
+        yield Yard(folder, source, app, write_config(folder, f"{url}/v1"), f"{url}/v1")
 
 
 def write_source(folder: Path, rows: int) -> Path:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from PIL import Image
 
 from gateway.cli import main
 from gateway.cli.grade import is_drawn
-from gateway.decision_log.tables import decisions_path
+from gateway.decision_log.tables import content_path, decisions_path
 from routers.load import read_table
 from tests.gateway.decision_log.made import PICTURE, Said, full, keep, rows
 
@@ -91,6 +93,11 @@ def test_a_question_with_an_image_is_another_question(store: Path, tmp_path: Pat
     assert list(labels(store)) == ["req_1"]
     assert grade(store, "--answers", write(tmp_path, ("How many?", "9"))) == 0
     assert labels(store)["req_3"][0] == 0.0 and "req_2" not in labels(store)
+    with closing(sqlite3.connect(content_path(store))) as db, db:
+        db.execute("DELETE FROM pictures")
+    assert grade(store, "--answers", tmp_path / "answers.csv", "--seed", "1") == 0
+    sources = rows(decisions_path(store), "SELECT request_id FROM labels WHERE source = 'grader:numeric:1'")
+    assert sources == [("req_3",)], "without its picture a question is not taken for one of text"
 
 
 def test_one_pattern_or_schema_judges_every_answer(store: Path, tmp_path: Path) -> None:
