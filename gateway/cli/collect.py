@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--concurrency", type=_count, default=16, metavar="N", help="requests at once (default 16)")
     parser.add_argument("--per-candidate", type=_count, default=4, metavar="N", help="of them to one (default 4)")
-    parser.add_argument("--tries", type=_count, default=5, metavar="N", help="tries a cell (default 5)")
+    parser.add_argument("--tries", type=_count, default=8, metavar="N", help="tries a cell (default 8)")
     parser.add_argument(
         "--retry-s", type=_seconds, default=1.0, metavar="S", help="the first wait (default 1), then twice"
     )

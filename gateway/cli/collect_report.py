@@ -103,7 +103,9 @@ def say_end(folder: Path, manifest: Mapping[str, Any], tally: Tally) -> None:
     if table["ungraded"]:
         print(f"loupe collect: {table['ungraded']} answers took a grader too long: left ungraded", file=sys.stderr)
     if cells["left"]:
-        why = "stopped" if tally.stopped else "the budget is used up" if tally.out_of_budget else "some failed"
+        why = "stopped" if tally.stopped else "some failed"
+        if tally.out_of_budget is not None:
+            why = f"the next may cost {to_usd(tally.out_of_budget)} USD, which the budget has no more; see --max-tokens"
         failures = ", ".join(f"{reason} {count}" for reason, count in sorted(tally.failures.items()))
         print(
             f"loupe collect: {cells['left']:,} of {cells['all']:,} cells are left ({why}"

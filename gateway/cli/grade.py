@@ -118,7 +118,7 @@ def _known_answers(arguments: argparse.Namespace) -> Mapping[tuple[str, str], Kn
     faults = [f"row {bad.number}: {bad.why}" for bad in dataset.bad]
     known: dict[tuple[str, str], Known] = {}
     for row in dataset.rows:
-        key = (row.question, row.picture.sha256 if row.picture else "")
+        key = (row.question.strip(), row.picture.sha256 if row.picture else "")
         each = Known(row.grader, row.reference)
         if known.setdefault(key, each).reference.answer != row.reference.answer:
             faults.append(f"row {row.number}: an earlier row asks the same and has another answer")

@@ -51,7 +51,7 @@ class Terms:
 
     at_once: int = 16
     at_once_each: int = 4
-    tries: int = 5
+    tries: int = 8
     first_wait_s: float = 1.0
     seed: int = 0
 
@@ -65,7 +65,8 @@ class Tally:
     under_way: int = 0
     closed: dict[str, str] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
-    out_of_budget: bool = False
+    out_of_budget: int | None = None
+    """Nanodollars that the next cell may cost, where that is not left."""
     stopped: bool = False
     over_ceiling: int = 0
     """Replies that were billed more than their candidate's limits allow: a formula or a price is not right."""
@@ -113,7 +114,7 @@ class Collector:
                 elif tasks:
                     await self._any_of(tasks)
                 else:
-                    self.tally.out_of_budget = following is not None
+                    self.tally.out_of_budget = following.choice.ceiling if following else None
                     break
             self.tally.stopped = self.stop.is_set()
             while tasks:

@@ -114,8 +114,8 @@ class _Checked:
         self._pictures: dict[str, Picture] = {}
 
     def row(self, number: int, cells: Mapping[str, str]) -> Row:
-        question = cells.get("question", "").strip()
-        if not question:
+        question = cells.get("question", "")
+        if not question.strip():
             raise _Unfit("the question is empty")
         query_id = cells.get("dataset_idx") or cells.get("id") or f"{self._stem}_{number}"
         if query_id in self._ids:

@@ -132,7 +132,7 @@ def test_a_budget_that_runs_out_stops_before_it_is_exceeded_and_a_larger_one_goe
         half = there.cells_cost() // 2
         status, _, err = there.run(budget=f"{half / 10**9:.9f}")
         assert status == 1
-        assert "cells are left (the budget is used up)" in err
+        assert "cells are left (the next may cost " in err and "USD, which the budget has no more" in err
         assert there.billed() == (there.pool_bill, 0)
         held = max(line["hold"] for line in there.journal if "ask" in line)
         assert half - held < there.pool_bill <= half
@@ -285,3 +285,29 @@ def test_real_rows_are_collected_from_loupe_replay_and_trained_and_judged_on(
     bench = ["bench", "--table", str(there.out), "--routers", "kmeans", "--seeds", "1"]
     assert main([*bench, *more]) == 0
     assert "kmeans" in capsys.readouterr().out
+
+
+@needs_shared_data
+def test_a_new_candidate_joins_a_table_by_the_rows_it_was_asked_about(tmp_path: Path) -> None:
+    """64 drawn rows of a real table, asked of one more candidate, and merged: all else stays as it was."""
+    source = SHARED_DATA / "DynaMath.csv"
+    table = read_table(source)
+    part = tmp_path / "part.csv"
+    first_of_each = sorted({group: row for row, group in reversed(list(enumerate(table.groups)))}.values())
+    write_table(table.take(first_of_each), part)  # of equal rows a pool replays the first
+    with running(["replay", "--table", part, "--port", "0"], tmp_path / "replay.log") as pool:
+        config = write_config(tmp_path, f"http://127.0.0.1:{pool.port}/v1")
+        text = config.read_text(encoding="utf-8").replace("name: small", "name: new\n  provider_model: Qwen2-VL-72B")
+        config.write_text(text.replace("max_output_tokens: 100", "max_output_tokens: 4000"), encoding="utf-8")
+        there = Yard(tmp_path, part, None, config)  # type: ignore[arg-type]
+        status, _, err = there.run("--limit", "64", candidates=["new"])
+        assert status == 0, err
+    merged = tmp_path / "merged"
+    assert main(["table", "merge", str(part), str(there.out), "--out", str(merged)]) == 0
+    found = read_table(merged)
+    assert found.candidates == (*table.candidates, "new") and len(found) == 345
+    asked = found.mask[:, -1]
+    assert asked.sum() == 64
+    column = found.candidates.index("Qwen2-VL-72B")
+    assert (found.score[asked, -1] == found.score[asked, column]).all()
+    assert (found.output_tokens[asked, -1] == found.output_tokens[asked, column]).all()
