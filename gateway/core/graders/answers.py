@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from gateway.core.graders.plain import LONGEST_REPLY, plain, without_latex
 
 _SAID = re.compile(
-    r"""(?<![</])\banswer\b
-        (?: [^\n.:=!?]{0,80}? (?: \b(?:is|are|was|would\ be|should\ be|must\ be)\b [*_"'(\s]{0,4} :? | [:=] )
-          | [*_]{1,3}\s?[:=] )""",
+    r"""(?<![</])(?<!\bto\ ) (?: \banswer\b | 答案)
+        (?: \s? (?: \([^()\n]{0,60}\) | (?:to|for|of|in)\b [^\n.:=!?]{0,80}? | (?:here|then|therefore)\b,? ) )?
+        [*_]{0,3} \s{0,4}
+        (?: (?:\b(?:is|are|was|would\ be|should\ be|must\ be)\b|是|为) [*_"'(\s]{0,4} [:：]? | [:：=] )""",
     re.VERBOSE | re.IGNORECASE,
 )
+_HEADING = re.compile(r"(?m)^[#*\s]{0,8}(?:final\s)?answer[*\s]{0,6}$", re.IGNORECASE)
 _HASHES = re.compile(r"(?m)^\s{0,8}####(?!#)")
 _TAG = re.compile(r"<answer>([^<]{0,2000})</answer>", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s?\{")
@@ -57,10 +59,10 @@ def first_sentence(text: str) -> str:
 
 def _marked(text: str) -> Iterator[tuple[int, str]]:
     """Where answers are said to stand, and what stands there."""
-    for mark in (_SAID, _HASHES):
+    for mark in (_SAID, _HEADING, _HASHES):
         for said in mark.finditer(text):
             line = _line_after(text, said.end())
-            is_named = said[0].endswith((":", "=", "#"))
+            is_named = said[0].endswith((":", "：", "=", "#"))
             if line and (is_named or not _REMARKS.match(line)):
                 yield said.end(), line
     for tag in _TAG.finditer(text):

@@ -22,7 +22,15 @@ _SHORT_FRACTION = re.compile(r"\\[dt]?frac\s?([0-9])\s?([0-9])")
 _ROOT = re.compile(r"\\sqrt\s?\{([^{}]*)\}")
 _BRACED_POWER = re.compile(r"\^\s?\{([^{}]*)\}")
 _DEGREES = re.compile(r"\^\s?\\circ|\\degree|\\circ")
-_COMMANDS = ((r"\times", "×"), (r"\cdot", "*"), (r"\pi", "π"), (r"\%", "%"), (r"\$", ""), ("{,}", ","))
+_COMMANDS = (
+    (r"\times", "×"),
+    (r"\approx", "≈"),
+    (r"\cdot", "*"),
+    (r"\pi", "π"),
+    (r"\%", "%"),
+    (r"\$", ""),
+    ("{,}", ","),
+)
 _EMPTY = re.compile(r"\\(?:left|right|displaystyle|quad|qquad)(?![a-zA-Z])|\\[,;:!() \[\]]|\$|~")
 _DEEPEST = 6
 """How deep one LaTeX command may stand in another."""

@@ -31,6 +31,10 @@ from gateway.core.graders.plain import LONGEST_REPLY, plain
         ("Answer: incorrect", "incorrect"),
         ("This answer is correct.\nAnswer: right", "right"),
         ("ANSWER = ７", "7"),
+        ("## Final Answer\n\n**7**\n", "7"),
+        ("答案：B", "B"),
+        ("The answer (in cm) is 7", "7"),
+        ("The answer for the blue bar would be 7", "7"),
     ],
 )
 def test_what_is_said_to_be_the_answer_counts(reply: str, answer: str) -> None:
@@ -45,6 +49,9 @@ def test_what_is_said_to_be_the_answer_counts(reply: str, answer: str) -> None:
         ("42", "42"),
         ("There are several bars.\nSeven of them are tall.\n\n", "Seven of them are tall."),
         ("answering machines", "answering machines"),
+        ("To answer this, the first step is to count them.\n7 bars", "7 bars"),
+        ("To answer: count.\n7 bars", "7 bars"),
+        ("I would not answer what is none of my business\n7", "7"),
         (r"\boxed{never closed", r"\boxed{never closed"),
     ],
 )
