@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from .scripted_provider import wait_until
 PRICES = {"large": ("2.5", "10"), "middle": ("1.25", "5"), "small": ("0.075", "0.3")}
 """USD per million tokens: input, output."""
 NAMES = tuple(PRICES)
+REAL_PRICES = {"GPT-4o": ("2.5", "10"), "Gemini-1.5-Pro": ("1.25", "5"), "Claude-3.5-Sonnet": ("3", "15")}
+"""Those that the costs of the real tables were computed with."""
 
 
 def charge(candidate: str, input_tokens: float, output_tokens: float) -> int:
@@ -184,14 +186,26 @@ def write_source(folder: Path, rows: int) -> Path:
     return path
 
 
-def write_config(folder: Path, url: str) -> Path:
+def write_config(folder: Path, url: str, prices: Mapping[str, tuple[str, str]] = PRICES) -> Path:
+    """Candidates at these prices; the small ones' replies have few tokens, so that holds are near what is billed."""
     path = folder / "gateway.yaml"
+    limits = {"image_tokens": "flat:400", "max_output_tokens": 100}
+    if prices is not PRICES:
+        limits = {"image_tokens": "flat:2000", "max_output_tokens": 4_000}
     candidates = [
         {"name": name, "provider": "pool", "input_usd_per_mtok": float(dear), "output_usd_per_mtok": float(dearer)}
-        | {"image_tokens": "flat:400", "max_output_tokens": 100}
-        for name, (dear, dearer) in PRICES.items()
+        | limits
+        for name, (dear, dearer) in prices.items()
     ]
     candidates.append({"name": "elsewhere", "provider": "other", "input_usd_per_mtok": 1, "output_usd_per_mtok": 1})
     providers = {"pool": {"base_url": url}, "other": {"base_url": "http://127.0.0.1:9/v1", "api_key_env": "NOT_SET"}}
     path.write_text(yaml.safe_dump({"providers": providers, "candidates": candidates}), encoding="utf-8")
     return path
+
+
+def with_input_tokens(table: OutcomeTable) -> OutcomeTable:
+    """A real table with the input tokens that its recorded costs stand for at `REAL_PRICES`."""
+    prices = np.array([REAL_PRICES[name] for name in table.candidates], dtype=np.float64)
+    tokens = (table.cost_usd * 1e6 - table.output_tokens * prices[:, 1]) / prices[:, 0]
+    assert np.abs(tokens - np.rint(tokens)).max() < 1e-3, "whole tokens"
+    return replace(table, input_tokens=np.rint(tokens))
