@@ -135,7 +135,7 @@ class Gateway:
             stack.callback(tenant_store.close)
             tenure = begin_tenure(tenant_store, settings, self._report)
             observers: tuple[Observer, ...] = (self._metrics, log, calibration, *decisions)
-            self._records.serve(tenure.tenants, observers)
+            self._records.serve(tenure.tenants, observers, stack)
             lasting = Lasting(
                 forecaster=self._forecaster(encode, router),
                 holds=holds,

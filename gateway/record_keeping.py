@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI
 
@@ -25,6 +26,9 @@ from gateway.decision_log.writer import DecisionLog, Encodings
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observer import LabelObserver, Observer
+
+THREADS = 2
+Result = TypeVar("Result")
 
 
 class RecordKeeping:
@@ -54,11 +58,13 @@ class RecordKeeping:
         watch("loupe_content_lost", "Requests whose content was let go, for want of room", lambda: log.content_lost)
         return (log,)
 
-    def serve(self, tenants: Tenants, observers: Sequence[Observer]) -> None:
-        """From here on tenants may ask for decisions and label them."""
+    def serve(self, tenants: Tenants, observers: Sequence[Observer], stack: AsyncExitStack) -> None:
+        """From here on tenants may ask for decisions and label them, until the stack ends."""
         self._routes.tenants = tenants
         if self._settings.decisions.keep:
-            self._routes.decisions = LabelledDecisions(decisions_path(self._settings.store.path), observers)
+            decisions = LabelledDecisions(decisions_path(self._settings.store.path), observers)
+            stack.push_async_callback(asyncio.to_thread, decisions.close)
+            self._routes.decisions = decisions
 
     def delete_content(self, tenant: str) -> int:
         """Of a tenant; how many rows. Raises StoreError. Blocks."""
@@ -66,21 +72,31 @@ class RecordKeeping:
 
 
 class LabelledDecisions:
-    """Implements `gateway.api.decisions.Decisions` over the file of a log."""
+    """Implements `gateway.api.decisions.Decisions` over the file of a log.
+
+    Its threads are its own: a file that is locked for long must not keep those waiting that forecasts are made in.
+    """
 
     def __init__(self, path: Path, observers: Sequence[Observer]) -> None:
         self._path = path
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="decisions")
         self._observers = [each for each in observers if isinstance(each, LabelObserver)]
 
-    def shown(self, tenant: str, request_id: str) -> Mapping[str, Any] | None:
-        return decision_of(self._path, tenant, request_id)
+    async def shown(self, tenant: str, request_id: str) -> Mapping[str, Any] | None:
+        return await self._apart(decision_of, self._path, tenant, request_id)
 
-    def label(self, tenant: str, label: Label) -> Labelled | None:
+    async def label(self, tenant: str, label: Label) -> Labelled | None:
         try:
-            (labelled,) = put_labels(self._path, [label], time.time(), tenant)
+            (labelled,) = await self._apart(put_labels, self._path, [label], time.time(), tenant)
         except UnknownRequest:
             return None
         if labelled.is_new:
             for observer in self._observers:
                 observer.labelled(labelled.tenant, labelled.candidate, labelled.modality, label.score)
         return labelled
+
+    def close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    async def _apart(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

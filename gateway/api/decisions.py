@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -26,13 +26,13 @@ _THUMBS = {"up": 1.0, "down": 0.0}
 
 
 class Decisions(Protocol):
-    """The log. Both block, and raise StoreError."""
+    """The log. Both raise StoreError."""
 
-    def shown(self, tenant: str, request_id: str) -> Mapping[str, Any] | None:
+    async def shown(self, tenant: str, request_id: str) -> Mapping[str, Any] | None:
         """A decision of this tenant, or None."""
         ...
 
-    def label(self, tenant: str, label: Label) -> Labelled | None:
+    async def label(self, tenant: str, label: Label) -> Labelled | None:
         """Keep a label on a request of this tenant, or None. Raises LabelRefused."""
         ...
 
@@ -92,12 +92,12 @@ class DecisionRoutes:
         return self.decisions
 
 
-async def _found(request_id: str, ask: Callable[[], Found | None]) -> Found:
+async def _found(request_id: str, ask: Callable[[], Awaitable[Found | None]]) -> Found:
     """Ask until it is there, as long as it may be on its way into the log. Raises NotFound."""
     if not request_id.isascii():
         raise _not_found(request_id)
     deadline = time.monotonic() + WRITTEN_WITHIN_S
-    while (found := await asyncio.to_thread(ask)) is None:
+    while (found := await ask()) is None:
         if not _is_young(request_id) or time.monotonic() >= deadline:
             raise _not_found(request_id)
         await asyncio.sleep(ASK_AGAIN_S)

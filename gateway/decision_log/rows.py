@@ -79,7 +79,7 @@ def decision_row(record: RequestRecord, query_key: bytes | None) -> tuple[Any, .
         decision.choices[0].candidate.name if decision.choices else None,
         drawn.best if drawn else None,
         drawn.uniform if drawn else None,
-        record.propensity if known else None,
+        record.propensity or None if known else None,  # 0: another served than was drawn
         _encode(_candidates(decision, propensities)).decode(),
         _encode(record.attempts).decode(),
         query_key,

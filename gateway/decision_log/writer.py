@@ -58,8 +58,7 @@ class DecisionLog:
         self._queue: list[RequestRecord] = []
         self._bytes_in = self._bytes_out = 0
         self._lost_in = self._lost_out = 0
-        self.content_lost = 0
-        """Records whose images were let go of, because too many bytes waited."""
+        self._content_lost_in = self._content_lost_out = 0
         self.longest_write_s = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write_for_ever, name="decision-log", daemon=True)
@@ -71,6 +70,11 @@ class DecisionLog:
     def queued(self) -> int:
         """Records that wait to be written."""
         return len(self._queue)
+
+    @property
+    def content_lost(self) -> int:
+        """Records whose images were let go of, because too many bytes waited, or whose content could not be kept."""
+        return self._content_lost_in + self._content_lost_out
 
     @property
     def lost(self) -> int:
@@ -96,7 +100,7 @@ class DecisionLog:
         if self._bytes_in - self._bytes_out + size > LARGEST_QUEUE_BYTES and record.sources:
             record = record._replace(sources=())
             size = _size(record)
-            self.content_lost += 1
+            self._content_lost_in += 1
         if len(self._queue) >= LARGEST_QUEUE or self._bytes_in - self._bytes_out + size > LARGEST_QUEUE_BYTES:
             self._lost_in += 1
             return
@@ -180,7 +184,7 @@ class DecisionLog:
         try:
             store.keep(contents, time.time())
         except Exception as error:  # content is a gift: a decision is written without it
-            self.content_lost += len(contents)
+            self._content_lost_out += len(contents)
             _log.warning("content could not be kept: %s", type(error).__name__)
 
     def _write_one_by_one(self, records: Sequence[RequestRecord]) -> None:

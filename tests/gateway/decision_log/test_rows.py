@@ -73,6 +73,12 @@ def test_what_no_policy_decided_has_no_propensity(reason: str, expected: str) ->
     assert {each["quality"] for each in row["candidates"]} == {None}
 
 
+def test_a_draw_that_did_not_serve_keeps_the_odds_of_all_and_none_of_its_own() -> None:
+    row = row_of(exploration=drawn("large", "small", 0.2), propensity=0.0)
+    assert (row["decided"], row["propensity"]) == ("drawn", None)
+    assert [each["propensity"] for each in row["candidates"]] == [0.8, 0.2, 0.0]
+
+
 def test_hashes_window_and_attempts_are_kept() -> None:
     row = row_of(
         attempts=(Attempt("small", "timeout", 5), Attempt("large", None, 10)), exceeded=("usd/day", "usd/week")
