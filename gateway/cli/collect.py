@@ -12,6 +12,7 @@ from pathlib import Path
 from gateway.cli.collect_job import Job, Remains, job_of, remains_of
 from gateway.cli.collect_report import manifest_of, say_end, say_plan
 from gateway.cli.collect_table import table_of, write_collected, write_manifest
+from gateway.cli.datasets import load_encoder
 from gateway.cli.progress import CellBar
 from gateway.collect.collector import Collector, Tally
 from gateway.collect.journal import Journal
@@ -20,6 +21,7 @@ from gateway.core.graders.registry import AUTO, GRADERS
 from gateway.core.money import from_usd, to_usd
 from gateway.errors import ConfigError
 from gateway.providers.openai import OpenAIProvider
+from models.dual import DualEncoder
 from routers.arrow_columns import arrow
 from routers.table import TableError
 
@@ -68,14 +70,16 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         arrow()  # before a cent is spent: without it no table could be written
         job = job_of(arguments)
-        return asyncio.run(_collect(job, arguments))
+        encoder = arguments.encoder or job.plan.settings.encoder.bundle
+        loaded = None if encoder == NO_ENCODER else load_encoder(encoder)
+        return asyncio.run(_collect(job, arguments, loaded))
     except TableError as error:
         raise ConfigError(str(error)) from error
     except OSError as error:
         raise ConfigError(f"{error.filename or arguments.out}: {error.strerror or error}") from error
 
 
-async def _collect(job: Job, arguments: argparse.Namespace) -> int:
+async def _collect(job: Job, arguments: argparse.Namespace, encoder: DualEncoder | None) -> int:
     journal = Journal(arguments.out / JOURNAL)
     try:
         await journal.begin()
@@ -90,8 +94,7 @@ async def _collect(job: Job, arguments: argparse.Namespace) -> int:
     collected = table_of(
         sorted(job.rows, key=lambda row: row.number), [candidate.name for candidate in job.candidates], kept
     )
-    encoder = arguments.encoder or job.plan.settings.encoder.bundle
-    written = write_collected(collected, arguments.out, None if encoder == NO_ENCODER else encoder)
+    written = write_collected(collected, arguments.out, encoder)
     manifest = manifest_of(job, kept, remains, arguments) | {"table": written}
     write_manifest(arguments.out, manifest)
     say_end(arguments.out, manifest, tally)

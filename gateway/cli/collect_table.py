@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from gateway.cli.datasets import embed, load_encoder
+from gateway.cli.datasets import embed
 from gateway.cli.image_facts import with_image_facts
 from gateway.cli.time_limit import OutOfTime, within
 from gateway.collect.dataset import Row
 from gateway.collect.journal import Answer, Kept
 from gateway.core.money import NANODOLLARS
+from models.dual import DualEncoder
 from routers.load import write_table
 from routers.parquet import Embedded
 from routers.table import OutcomeTable
@@ -74,14 +75,13 @@ def table_of(rows: Sequence[Row], candidates: Sequence[str], kept: Kept) -> Coll
     return Collected(table, ungraded, Counter(row.grader.version for row in asked))
 
 
-def write_collected(collected: Collected, folder: Path, encoder: str | None) -> dict[str, Any]:
-    """Write the table, embedded where an encoder is named; what the manifest says of it. TableError, OSError."""
+def write_collected(collected: Collected, folder: Path, encoder: DualEncoder | None) -> dict[str, Any]:
+    """Write the table, embedded where there is an encoder; what the manifest says of it. TableError, OSError."""
     table, _ = with_image_facts(collected.table, lambda _done, _total: None)
     embedded, vectors = None, None
     if encoder is not None and len(table):
-        loaded = load_encoder(encoder)
-        embedded = Embedded(loaded.digest, embed(table, loaded, folder / VECTORS))
-        vectors = {"name": loaded.name, "digest": loaded.digest}
+        embedded = Embedded(encoder.digest, embed(table, encoder, folder / VECTORS))
+        vectors = {"name": encoder.name, "digest": encoder.digest}
     write_table(table, folder, "parquet", embedded)
     write_table(table, folder / CSV, "mmr")
     return {

@@ -24,8 +24,12 @@ LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 LONGEST_WAIT_S = 30.0
 CLOSED_AFTER = 10
 """Cells of one candidate that fail or are turned down one after the other: then it is asked no more."""
-NOBODY_HELPS = frozenset({401, 402, 403, 404})
+NOBODY_HELPS = frozenset({401, 402, 404})
 """What a provider answers to every cell alike: a wrong key, no money, no such model."""
+MODERATED = 403
+"""What some answer to a question that they do not like: it is that cell's matter, and asking again does not help."""
+MOST_LOST = 3
+"""Replies of one cell that may be lost in a run: each counts in full against the budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +158,13 @@ class Collector:
     async def _cell(self, work: Work) -> None:
         """Try one cell, whose ceiling is held, until it is answered, turned down, or given up."""
         ceiling = work.choice.ceiling
-        attempt = 1
+        attempt, lost = 1, 0
         while (error := await self._attempt(work)) is not None:
             self.tally.failures[error.reason] = self.tally.failures.get(error.reason, 0) + 1
             if error.reached:
                 self._purse.lose(ceiling)
-            if self._is_hopeless(work, error) or attempt == self._terms.tries:
+                lost += 1
+            if self._is_hopeless(work, error) or attempt == self._terms.tries or lost == MOST_LOST:
                 break
             if await self._stopped_within(self._wait_s(attempt)) or (error.reached and not self._purse.hold(ceiling)):
                 break
@@ -176,10 +181,10 @@ class Collector:
     def _is_hopeless(self, work: Work, error: ProviderError) -> bool:
         if error.status in NOBODY_HELPS:
             self.tally.closed[work.candidate] = _told(error)
-        return error.permanent or work.candidate in self.tally.closed
+        return _is_turned_down(error) or work.candidate in self.tally.closed
 
     def _give_up(self, candidate: str, error: ProviderError) -> None:
-        if error.permanent:
+        if _is_turned_down(error):
             self.tally.done += 1
         self._in_a_row[candidate] = self._in_a_row.get(candidate, 0) + 1
         if self._in_a_row[candidate] >= CLOSED_AFTER and not self.stop.is_set():
@@ -241,7 +246,7 @@ class Collector:
 
     async def _failed(self, number: int, error: ProviderError) -> ProviderError:
         """Note a failure: it cost nothing, unless the request was taken in and the reply was lost."""
-        outcome = BROKEN if error.reached else REFUSED if error.permanent else FAILED
+        outcome = BROKEN if error.reached else REFUSED if _is_turned_down(error) else FAILED
         await self._journal.end(number, outcome, reason=error.reason)
         return error
 
@@ -257,6 +262,11 @@ class Collector:
         except TimeoutError:
             return False
         return True
+
+
+def _is_turned_down(error: ProviderError) -> bool:
+    """Whether the request itself is at fault, so that it is not sent again."""
+    return error.permanent or error.status == MODERATED
 
 
 def _told(error: ProviderError) -> str:

@@ -229,7 +229,7 @@ def test_a_candidate_that_always_fails_is_given_up_and_the_others_go_on(tmp_path
         there.assert_whole()
 
 
-@pytest.mark.parametrize(("status", "requests"), [(401, 1), (404, 1), (400, 10)])
+@pytest.mark.parametrize(("status", "requests"), [(401, 1), (404, 1), (400, 10), (403, 10)])
 def test_what_no_retry_helps_ends_early(tmp_path: Path, status: int, requests: int) -> None:
     with yard(tmp_path, 20) as there, scripted_provider(refuse(status, "that is not to be had")) as provider:
         write_config(tmp_path, provider.url)
@@ -239,7 +239,7 @@ def test_what_no_retry_helps_ends_early(tmp_path: Path, status: int, requests: i
         assert "small was asked no more" in err
         assert ("that is not to be had" in err) is (status != 401)
         provider.on("small", answer("Answer: B"))
-        again = ["--refused-again"] if status == 400 else []
+        again = ["--refused-again"] if status in (400, 403) else []
         code, _, err = there.run(*again, candidates=["small"])
         assert code == 0, err
         assert there.manifest["candidates"]["small"]["answered"] == 20
@@ -250,6 +250,8 @@ def test_a_key_that_is_not_needed_is_not_asked_for(tmp_path: Path) -> None:
         assert there.run(candidates=["small"])[0] == 0
         status, _, err = there.run(candidates=["elsewhere"])
         assert status == 1 and "NOT_SET is not set" in err
+        status, _, err = there.run("--encoder", "none-such", candidates=["small"])
+        assert status == 1 and "encoder 'none-such'" in err and there.pool("requests") == 3
         status, _, err = there.run(candidates=["nobody"])
         assert status == 1 and "there is no candidate 'nobody'; there is large, middle, small, elsewhere" in err
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gateway.cli.collect_table import table_of, write_collected
+from gateway.cli.datasets import load_encoder
 from gateway.collect.dataset import Row
 from gateway.collect.journal import Answer, Kept
 from gateway.core.graders.base import Grader, Reference
@@ -58,6 +59,6 @@ def test_an_answer_that_takes_its_grader_too_long_is_missing_and_counted(tmp_pat
 
 
 def test_nothing_answered_is_a_table_without_rows(tmp_path: Path) -> None:
-    written = write_collected(table_of([row(1)], ["a"], Kept()), tmp_path, "fused-lite")
+    written = write_collected(table_of([row(1)], ["a"], Kept()), tmp_path, load_encoder("fused-lite"))
     assert (written["queries"], written["cells"], written["encoder"]) == (0, 0, None)
     assert len(read_table(tmp_path)) == 0

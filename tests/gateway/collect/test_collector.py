@@ -156,6 +156,15 @@ def test_a_lost_reply_is_not_asked_again_where_the_budget_has_no_room_for_anothe
     assert (tally.done, purse.left, purse.held, kept.asks) == (0, 0, 0, 1)
 
 
+def test_a_cell_whose_replies_are_lost_again_and_again_is_left(tmp_path: Path) -> None:
+    todo = work(1)[:1]
+    error = ProviderError("gone", reason="broke_off", reached=True)
+    provider = Steered(lambda *_: error)
+    tally, kept, purse = collect(tmp_path / "j", provider, todo, terms=Terms(first_wait_s=1e-6))
+    assert (tally.done, len(provider.bodies), kept.ends["broken"]) == (0, 3, 3)
+    assert purse.uncertain == 3 * todo[0].choice.ceiling and purse.held == 0
+
+
 def test_tries_are_bounded_and_a_failing_candidate_is_closed(tmp_path: Path) -> None:
     error = ProviderError("down", reason="http_500", status=500)
     provider = Steered(lambda _number, model: error if model == "slow" else None)
