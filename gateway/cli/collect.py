@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import select
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from gateway.cli.collect_job import Job, Remains, job_of, remains_of
 from gateway.cli.collect_report import manifest_of, say_end, say_plan
 from gateway.cli.collect_table import table_of, write_collected, write_manifest
 from gateway.cli.datasets import load_encoder
+from gateway.cli.outlive import fall_silent, outlive
 from gateway.cli.progress import CellBar
 from gateway.collect.collector import Collector, Tally
-from gateway.collect.journal import Journal
+from gateway.collect.journal import Journal, read_journal
 from gateway.collect.purse import Purse
 from gateway.core.graders.registry import AUTO, GRADERS
 from gateway.core.money import from_usd, to_usd
 from gateway.errors import ConfigError
 from gateway.providers.openai import OpenAIProvider
+from models.base import EncodeError
 from models.dual import DualEncoder
+from models.pulled import locate
 from routers.arrow_columns import arrow
 from routers.table import TableError
 
@@ -71,16 +76,21 @@ def run(arguments: argparse.Namespace) -> int:
         arrow()  # before a cent is spent: without it no table could be written
         job = job_of(arguments)
         encoder = arguments.encoder or job.plan.settings.encoder.bundle
-        loaded = None if encoder == NO_ENCODER else load_encoder(encoder)
-        return asyncio.run(_collect(job, arguments, loaded))
+        if encoder != NO_ENCODER:
+            locate(encoder)
+        tally = Tally(**outlive(lambda gone: asdict(asyncio.run(_ask(job, arguments, gone)))))
+        return _write(job, arguments, None if encoder == NO_ENCODER else load_encoder(encoder), tally)
+    except EncodeError as error:
+        raise ConfigError(f"encoder {arguments.encoder!r}: {error}") from error
     except TableError as error:
         raise ConfigError(str(error)) from error
     except OSError as error:
         raise ConfigError(f"{error.filename or arguments.out}: {error.strerror or error}") from error
 
 
-async def _collect(job: Job, arguments: argparse.Namespace, encoder: DualEncoder | None) -> int:
-    journal = Journal(arguments.out / JOURNAL)
+async def _ask(job: Job, arguments: argparse.Namespace, gone: int | None) -> Tally:
+    """Ask what is left, every step in the journal; `gone` ends when the command is killed."""
+    journal = Journal(arguments.out / JOURNAL, _say_waiting)
     try:
         await journal.begin()
         kept = journal.kept
@@ -88,26 +98,25 @@ async def _collect(job: Job, arguments: argparse.Namespace, encoder: DualEncoder
         purse = Purse(arguments.budget, spent=kept.spent, uncertain=kept.uncertain)
         say_plan(job, remains, purse)
         bar = CellBar(len(remains.work))
-        tally = await _ask(job, remains, journal, purse, bar)
+
+        def progress(tally: Tally) -> None:
+            bar(tally.done, to_usd(purse.spent + purse.uncertain), tally.retries)
+
+        providers = {name: OpenAIProvider(endpoint) for name, endpoint in job.plan.endpoints.items()}
+        collector = Collector(providers, journal, purse, job.terms, job.manner, progress)
+        await _run(collector, remains, gone)
+        bar.end()
+        for provider in providers.values():
+            await provider.close()
     finally:
         await journal.close()
-    collected = table_of(
-        sorted(job.rows, key=lambda row: row.number), [candidate.name for candidate in job.candidates], kept
-    )
-    written = write_collected(collected, arguments.out, encoder)
-    manifest = manifest_of(job, kept, remains, arguments) | {"table": written}
-    write_manifest(arguments.out, manifest)
-    say_end(arguments.out, manifest, tally)
-    return 130 if tally.stopped else 0 if manifest["complete"] else 1
+    return collector.tally
 
 
-async def _ask(job: Job, remains: Remains, journal: Journal, purse: Purse, bar: CellBar) -> Tally:
-    providers = {name: OpenAIProvider(endpoint) for name, endpoint in job.plan.endpoints.items()}
-
-    def progress(tally: Tally) -> None:
-        bar(tally.done, to_usd(purse.spent + purse.uncertain), tally.retries)
-
-    collector = Collector(providers, journal, purse, job.terms, job.manner, progress)
+async def _run(collector: Collector, remains: Remains, gone: int | None) -> None:
+    """Until all is asked, a signal stops it, or the command that waits for it is gone."""
+    if gone is not None and select.select([gone], [], [], 0)[0]:
+        return
     asking = asyncio.ensure_future(collector.run(remains.work))
     loop = asyncio.get_running_loop()
 
@@ -115,24 +124,44 @@ async def _ask(job: Job, remains: Remains, journal: Journal, purse: Purse, bar: 
         if collector.stop.is_set():
             asking.cancel()
             return
-        print("\nloupe collect: finishing what is under way; ^C again cuts it off", file=sys.stderr)
+        print("\nloupe collect: finishing what is under way; ^C again cuts it off", file=sys.stderr, flush=True)
         collector.stop.set()
 
+    def abandon() -> None:
+        assert gone is not None
+        loop.remove_reader(gone)
+        fall_silent()
+        collector.stop.set()
+
+    if gone is not None:
+        loop.add_reader(gone, abandon)
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(number, interrupt)
-    try:
-        with suppress(asyncio.CancelledError):
-            await asking
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(NotImplementedError):
-                loop.remove_signal_handler(number)
-        bar.end()
-        for provider in providers.values():
-            await provider.close()
+    with suppress(asyncio.CancelledError):
+        await asking
     collector.tally.stopped |= asking.cancelled()
-    return collector.tally
+
+
+def _write(job: Job, arguments: argparse.Namespace, encoder: DualEncoder | None, tally: Tally) -> int:
+    """The table of all that the journal keeps, and what came of the run."""
+    kept = read_journal(arguments.out / JOURNAL)
+    rows = sorted(job.rows, key=lambda row: row.number)
+    collected = table_of(rows, [candidate.name for candidate in job.candidates], kept)
+    written = write_collected(collected, arguments.out, encoder)
+    manifest = manifest_of(job, kept, remains_of(job, kept, arguments), arguments) | {"table": written}
+    write_manifest(arguments.out, manifest)
+    say_end(arguments.out, manifest, tally)
+    return 130 if tally.stopped else 0 if manifest["complete"] else 1
+
+
+def _say_waiting() -> None:
+    print(
+        "loupe collect: waiting for the process that is collecting into this folder, or that finishes what was under "
+        "way when its command was killed; ^C ends the waiting",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _names(text: str) -> tuple[str, ...]:

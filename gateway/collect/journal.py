@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -94,8 +94,10 @@ class Kept:
 class Journal:
     """An open journal. `kept` is what it says, this run's lines included. Make it, and close it, in a running loop."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or begin it, alone. Raises ConfigError: it is in use, or broken elsewhere than at its end."""
+    def __init__(self, path: Path, say_waiting: Callable[[], None]) -> None:
+        """Open or begin it, alone: while another process has it, say so and wait for that to end. Raises ConfigError:
+        it is broken elsewhere than at its end, or can not be written.
+        """
         self.kept = Kept()
         self._path = path
         self._lines: list[bytes] = []
@@ -107,7 +109,7 @@ class Journal:
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror or error}") from None
         try:
-            self._lock()
+            self._lock(say_waiting)
             self._read()
         except BaseException:
             self._file.close()
@@ -169,22 +171,39 @@ class Journal:
             view = view[os.write(self._file.fileno(), view) :]
         os.fsync(self._file.fileno())
 
-    def _lock(self) -> None:
+    def _lock(self, say_waiting: Callable[[], None]) -> None:
         if sys.platform != "win32":
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ConfigError(f"{self._path}: another process is collecting into this folder") from None
+            except BlockingIOError:
+                say_waiting()
+                fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def _read(self) -> None:
         """Take in every line; what a kill left of the last one is cut away."""
         self._file.seek(0)
         data = self._file.read()
-        whole = data.rfind(b"\n") + 1
-        for number, line in enumerate(data[:whole].splitlines(), start=1):
-            try:
-                self.kept.take(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ConfigError(f"{self._path}, line {number}: {error}") from None
+        whole = _take_lines(self.kept, data, self._path)
         if whole < len(data):
             self._file.truncate(whole)
+
+
+def read_journal(path: Path) -> Kept:
+    """What a journal says, whoever has it. Raises ConfigError."""
+    kept = Kept()
+    try:
+        _take_lines(kept, path.read_bytes(), path)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from None
+    return kept
+
+
+def _take_lines(kept: Kept, data: bytes, path: Path) -> int:
+    """Take in the whole lines; how many bytes they are."""
+    whole = data.rfind(b"\n") + 1
+    for number, line in enumerate(data[:whole].splitlines(), start=1):
+        try:
+            kept.take(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{path}, line {number}: {error}") from None
+    return whole

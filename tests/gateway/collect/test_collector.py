@@ -84,7 +84,7 @@ def collect(
     path: Path, provider: Steered, todo: Sequence[Work], *, budget: int = 10**12, terms: Terms = QUICK
 ) -> tuple[Tally, Kept, Purse]:
     async def collecting() -> tuple[Tally, Kept, Purse]:
-        journal = Journal(path)
+        journal = Journal(path, lambda: None)
         await journal.begin()
         purse = Purse(budget, spent=journal.kept.spent, uncertain=journal.kept.uncertain)
         providers = {one.provider: provider for one in CANDIDATES}

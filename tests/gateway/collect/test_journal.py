@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.collect.journal import ANSWERED, BROKEN, FAILED, REFUSED, Answer, Journal, Kept
+from gateway.collect.journal import ANSWERED, BROKEN, FAILED, REFUSED, Answer, Journal, Kept, read_journal
 from gateway.collect.purse import Purse
 from gateway.errors import ConfigError
 
@@ -15,8 +15,12 @@ ANSWER = {"text": "Answer: 7 \u2028 \ud800", "finish_reason": "stop", "input_tok
 ANSWER |= {"cost": 70, "metered": False, "latency_s": 0.5, "prices": "set 1/2"}
 
 
+def alone() -> None:
+    raise AssertionError("somebody else has it")
+
+
 async def filled(path: Path) -> Kept:
-    journal = Journal(path)
+    journal = Journal(path, alone)
     await journal.begin()
     numbers = await asyncio.gather(*[journal.ask((f"q{n}", "m"), f"form{n}", 100 + n) for n in range(6)])
     assert numbers == [1, 2, 3, 4, 5, 6]
@@ -29,7 +33,7 @@ async def filled(path: Path) -> Kept:
 
 
 async def reopened(path: Path) -> Kept:
-    journal = Journal(path)
+    journal = Journal(path, alone)
     await journal.begin()
     await journal.close()
     return journal.kept
@@ -46,7 +50,7 @@ def test_what_was_written_is_read_back_and_what_was_under_way_is_lost(tmp_path: 
     assert kept.ends == {"answered": 1, "refused": 1, "failed": 1, "broken": 1, "lost": 2}
     assert (kept.spent, kept.uncertain, kept.asks) == (70, 103 + 104 + 105, 6)
     assert not kept.holds
-    assert asyncio.run(reopened(path)).ends == kept.ends
+    assert asyncio.run(reopened(path)).ends == kept.ends == read_journal(path).ends
 
 
 def test_a_journal_cut_at_any_byte_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
@@ -77,28 +81,32 @@ def test_a_journal_that_is_broken_inside_is_refused(tmp_path: Path, line: bytes,
     path.write_bytes(b'{"journal": 1}\n' + line + b'\n{"journal": 1}\n')
 
     async def opening() -> None:
-        Journal(path)
+        Journal(path, alone)
 
     with pytest.raises(ConfigError, match=why):
         asyncio.run(opening())
 
 
-def test_one_process_has_it_at_a_time(tmp_path: Path) -> None:
+def test_one_process_has_it_at_a_time_and_others_say_that_they_wait(tmp_path: Path) -> None:
+    def tired() -> None:
+        raise TimeoutError("waited long enough")
+
     async def opening() -> None:
-        journal = Journal(tmp_path / "journal.jsonl")
+        journal = Journal(tmp_path / "journal.jsonl", tired)
         try:
-            with pytest.raises(ConfigError, match="another process"):
-                Journal(tmp_path / "journal.jsonl")
+            with pytest.raises(TimeoutError):
+                Journal(tmp_path / "journal.jsonl", tired)
+            assert read_journal(tmp_path / "journal.jsonl").asks == 0
         finally:
             await journal.close()
-        await Journal(tmp_path / "journal.jsonl").close()
+        await Journal(tmp_path / "journal.jsonl", tired).close()
 
     asyncio.run(opening())
 
 
 def test_a_cell_that_was_refused_may_be_asked_again(tmp_path: Path) -> None:
     async def asking() -> Kept:
-        journal = Journal(tmp_path / "journal.jsonl")
+        journal = Journal(tmp_path / "journal.jsonl", alone)
         await journal.begin()
         await journal.end(await journal.ask(("q", "m"), "f", 1), REFUSED, reason="http_400")
         await journal.end(await journal.ask(("q", "m"), "f", 1), ANSWERED, answer=ANSWER)
