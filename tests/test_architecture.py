@@ -63,6 +63,7 @@ RULES: dict[str, Rule] = {
     "gateway.live_tenants": Rule((*EDGE, "gateway.stores.base", "gateway.stores.tenants")),
     "gateway.declared": Rule((*EDGE, "gateway.settings")),
     "gateway.settings": Rule((*EDGE, "gateway.terms"), ("pydantic", "yaml")),
+    "gateway.collect": Rule((*EDGE, "gateway.providers.base")),
     "gateway.replay": Rule(("gateway.errors",), ("msgspec", "numpy", "PIL", "uvicorn")),
     "gateway.demo": Rule(("gateway.replay", *EDGE), ("PIL", "openai", "uvicorn", "numpy", "httpx", "aiohttp", "yaml")),
     "gateway.app": Rule((EVERYTHING,), (EVERYTHING,)),
