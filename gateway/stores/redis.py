@@ -148,7 +148,7 @@ class RedisStore:
             parts = self._parts(window)
             keys += parts
             kept_ms = "" if window.forget_at is None else max(int((window.forget_at - now) * 1000), 1)
-            values += [window.unit, window.limit, int(window.soft), len(parts), kept_ms]
+            values += [window.unit, window.limit, 2 if window.apart else int(window.soft), len(parts), kept_ms]
         try:
             answer = await self._run(keys, values)
         except _NoAnswer:

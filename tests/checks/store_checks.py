@@ -343,6 +343,18 @@ async def check_a_soft_window_counts_and_refuses_nothing(place: Place) -> None:
     await store.close()
 
 
+async def check_a_window_apart_refuses_and_is_not_what_is_left(place: Place) -> None:
+    store = await place.open()
+    apart = replace(DAY, key="acme/apart", limit=500, apart=True)
+    assert await store.reserve(hold("fits", 300, None, MONTH, apart)) == Granted(300, 4_700)
+    refused = await store.reserve(hold("over", 300, None, MONTH, apart))
+    assert refused == Refused(apart, 200, 300)
+    assert await stands(store, MONTH, apart) == [(0, 300), (0, 300)]
+    await store.settle("fits", 100)
+    assert await stands(store, MONTH, apart) == [(100, 0), (100, 0)]
+    await store.close()
+
+
 async def check_a_rolling_window_counts_its_earlier_parts(place: Place) -> None:
     store = await place.open()
     part = Window("acme/rolling/7", 1_000, 0.0, 60.0, earlier=("acme/rolling/6", "acme/rolling/5"))
