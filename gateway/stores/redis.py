@@ -127,7 +127,8 @@ class RedisStore:
             await self._run([self._key(tenant, "h", hold_id) for hold_id in ids], ["renew", until])
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:
-        await self._finish()
+        # what was asked for before: under load something is always under way
+        await asyncio.gather(*self._reserving.values(), *self._settling, return_exceptions=True)
         found: list[Balance] = []
         for window in windows:
             parts = self._parts(window)
