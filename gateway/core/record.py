@@ -46,7 +46,9 @@ class RequestRecord(NamedTuple):
         metered: whether the tokens are Loupe's own count, because the provider sent no usage.
         overhead_s: time that Loupe itself added: everything but waiting for the provider and the client.
         exceeded: soft windows that are over their limit with it.
-        propensity: with what probability the decision took this candidate (1 without exploration).
+        propensity: with what probability the decision took this candidate (1 without exploration). 0 where another
+            served than was decided on, because a hold did not fit or an attempt failed: nobody knows it then, and
+            off-policy evaluation must leave the outcome out.
         prices: by which prices the candidate was estimated and charged: a list and its version, or what was set.
         estimated_cost: the estimate before it was calibrated; `expected_cost` is after. Made of
             `estimated_input_tokens` and `estimated_output_tokens` (of all replies).

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
 from .scripted_provider import ScriptedProvider
-from .site import Site, settings_for
+from .site import OTHER_KEY, Site, settings_for
 
 pytestmark = pytest.mark.slow
 
@@ -83,8 +85,13 @@ def test_workers_share_the_port_and_the_ledger_and_are_replaced_when_killed(
         assert len(pids(log)) == 3
         assert site.chat(ask).status == 200
 
+        assert site.chat(ask, key=OTHER_KEY).status == 200
+        assert "pacing" in site.call("GET", "/v1/usage", key=OTHER_KEY).json["windows"][0]
         process.terminate()
         assert process.wait(PATIENCE_S) == 0
+        with closing(sqlite3.connect(tmp_path / "loupe-spend.sqlite")) as db:
+            [(state,)] = db.execute("SELECT state FROM paces WHERE owner = 'other'")
+        assert json.loads(state)["processes"] == 2, "each worker knows how many spend with it"
         assert not any(alive(pid) for pid in pids(log))
 
 
