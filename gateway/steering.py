@@ -141,7 +141,9 @@ class Steering:
         if course is None:
             return {}
         for purse in course.purses:
-            if purse.is_due(self._clock()):
+            if purse.is_asked:
+                await asyncio.gather(*self._reading)
+            elif purse.is_due(self._clock()):
                 await self._read(purse)
         return {pace.window: (pace, least) for purse in course.purses for pace, least in _told(purse)}
 

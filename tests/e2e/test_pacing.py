@@ -35,9 +35,12 @@ DAY = {"usd": part_of_best(0.4), "period": "day"}
 
 
 def binding(served: PacedSite) -> dict[str, Any]:
-    """The pace of the first window, after enough requests to know one."""
-    served.serve(2 * HOUR_S, EVERY_S)
-    pacing = served.window()["pacing"]
+    """The pace of the first window, once lambda stands between its ends."""
+    for _ in range(6):
+        served.serve(2 * HOUR_S, EVERY_S)
+        pacing = served.window()["pacing"]
+        if pacing["saturation"] is None and not pacing["burst_capped"]:
+            break
     assert pacing["binds"], pacing
     return dict(pacing)
 
@@ -79,13 +82,13 @@ def test_what_the_same_money_brings_without_pacing_is_less(tmp_path: Path, provi
 def test_the_pace_is_told_in_usage_in_metrics_and_in_the_reason(tmp_path: Path, provider: ScriptedProvider) -> None:
     with paced_site(tmp_path, provider, tenant({"usd": 50.0}, DAY)) as served:
         assert served.ask().headers["x-route-reason"] == "routed"
-        served.serve(2 * HOUR_S, EVERY_S)
+        served.serve(4 * HOUR_S, EVERY_S)
         total, day = served.site.call("GET", "/v1/usage").json["windows"]
         assert "pacing" not in total, "it has no end to pace towards"
         pacing = day["pacing"]
         assert pacing["binds"]
         assert 0 < pacing["burn_usd_per_hour"] < 30 * BEST_COST / 1e9
-        assert pacing["expected_requests"] == pytest.approx(22 * 30, rel=0.1)
+        assert pacing["expected_requests"] == pytest.approx(20 * 30, rel=0.1)
         assert pacing["saturation"] is None
         assert (pacing["exhausted_at"] is None) == (pacing["exhausted_in_seconds"] is None)
         assert 0.5 < pacing["feedback"] < 2
