@@ -178,9 +178,13 @@ class Turn:
         return found
 
     def route_reason(self) -> str:
-        """Why this candidate: `routed`, `pinned` or `declined:...`; the pace while it binds; what failed before."""
+        """Why this candidate: `routed`, `pinned` or `declined:...`; the pace while it binds; whether it was drawn
+        instead of the best; what failed before it.
+        """
         failed = ",".join(f"{a.candidate}:{a.failure}" for a in self.attempts if a.failure)
         reason = f"{self.reason};{self.pace}" if self.pace and self.reason == "routed" else self.reason
+        if self.exploration is not None and self.exploration.explores:
+            reason += ";explored" if self.choice is None or self.is_first(self.choice) else ""
         return f"{reason};fallback={failed}" if failed else reason
 
     def record(
@@ -189,6 +193,7 @@ class Turn:
         total = time.perf_counter() - self.began
         choice, decision, query = self.choice, self.decision, self.request.query
         forecast = choice.forecast if choice else None
+        has_strayed = choice is not None and not self.is_first(choice)
         return RequestRecord(
             request_id=self.request_id,
             started_at=self.started_at,
@@ -208,7 +213,7 @@ class Turn:
             held=self.held,
             cost=self.cost,
             forecast_quality=forecast.quality if forecast else None,
-            propensity=self._propensity(),
+            propensity=0.0 if has_strayed else decision.propensity if decision else 1.0,
             lagrangian=self.preference.lagrangian if self.preference else None,
             cap=self.request.cap,
             attempts=tuple(self.attempts),
@@ -232,8 +237,3 @@ class Turn:
             exploration=self.exploration,
             reply=self.reply if with_reply else None,
         )
-
-    def _propensity(self) -> float:
-        if self.choice is not None and not self.is_first(self.choice):
-            return 0.0
-        return self.decision.propensity if self.decision else 1.0

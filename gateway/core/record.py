@@ -40,7 +40,7 @@ class RequestRecord(NamedTuple):
     """A request, from its first byte in to its settled charge. Money in nanodollars, times in seconds.
 
     Attributes:
-        reason: why this candidate (`routed`, `pinned`, `declined:...`), as in `X-Route-Reason`.
+        reason: why this candidate (`routed`, `pinned`, `declined:...`, and more behind `;`), as in `X-Route-Reason`.
         outcome: `ok`, `cut_short`, `client_left`, `refused` or `failed`.
         error_code: the code of the error the client saw, or None.
         metered: whether the tokens are Loupe's own count, because the provider sent no usage.

@@ -67,6 +67,7 @@ def test_what_explores_counts_in_its_own_window_too(tmp_path: Path, provider: Sc
         usage = s.site.call("GET", "/v1/usage").json
         [window] = usage["exploration"]["windows"]
         assert (window["name"], window["limit_usd"]) == ("exploration/day/2026-01-05T00:00", 5.0)
+        assert all(("explored" in row["reason"]) == (row["candidate"] != best) for row in rows)
         explored = sum(row["cost_nanousd"] for row in rows if row["candidate"] != best)
         assert explored > 0
         assert window["spent_usd"] == pytest.approx(explored / 1e9)

@@ -190,6 +190,18 @@ def test_the_propensity_is_that_of_who_was_decided_on() -> None:
     assert turn.record("digest").propensity == 0.0, "nobody decided on that one"
 
 
+def test_who_was_drawn_instead_of_the_best_is_told() -> None:
+    turn = steered()
+    assert turn.decision is not None
+    first, best = turn.decision.choices
+    turn.chosen(first, Granted(5, None))
+    assert turn.route_reason() == "routed;explored"
+    turn.pace = "pace=0.5@acme/day"
+    assert turn.route_reason() == "routed;pace=0.5@acme/day;explored"
+    turn.chosen(best, Granted(5, None))
+    assert turn.route_reason() == "routed;pace=0.5@acme/day"
+
+
 def test_what_is_pinned_is_counted_and_does_not_explore() -> None:
     turn = steered("pinned")
     assert turn.exploration is None
