@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.exploration import inverse_gap_weights
+from gateway.core.exploration import draw, inverse_gap_weights
 
 from .paced import BEST_COST, HOUR_S, paced_site, tenant
 from .scripted_provider import ScriptedProvider
@@ -54,6 +54,27 @@ def test_candidates_are_drawn_as_often_as_their_propensities_say(tmp_path: Path,
             mean = sum(row["propensity"] for row in rows if row["candidate"] == name) / drawn[name]
             chi_square += (drawn[name] - count * mean) ** 2 / (count * mean)
         assert chi_square < 20, f"{drawn} of {count}: p < 0.00005"
+
+
+def test_every_draw_can_be_drawn_again_from_its_decision(tmp_path: Path, provider: ScriptedProvider) -> None:
+    with paced_site(tmp_path, provider, tenant(DAY, exploration={**WIDE, "gamma": 2.0})) as served:
+        for number in range(60):
+            served.ask(f"question {number}")
+        drawn = 0
+        for row in served.site.ledger.all_outcomes(60):
+            decision = served.site.call("GET", f"/v1/decisions/{row['request_id']}").json
+            if decision["decided"] != "drawn":
+                continue
+            drawn += 1
+            rows = [each for each in decision["candidates"] if each["propensity"]]
+            rows.sort(key=lambda each: (each["candidate"] != decision["best"], -each["score"]))
+            weights = [each["propensity"] for each in rows]
+            assert sum(weights) == pytest.approx(1.0, abs=1e-9)
+            again = rows[draw(weights, decision["uniform"])]
+            assert again["candidate"] == decision["first_choice"] == decision["candidate"]
+            assert again["propensity"] == decision["propensity"]
+            assert ("explored" in decision["reason"]) == (decision["candidate"] != decision["best"])
+        assert drawn >= 58, "the ledger was read after the first"
 
 
 def test_what_explores_counts_in_its_own_window_too(tmp_path: Path, provider: ScriptedProvider) -> None:
