@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from pydantic import BaseModel, Field, ValidationError
 
-from gateway.api.books import Books, Place, since_of
+from gateway.api.books import Books, Place, exploration_row, since_of
 from gateway.core.budget import window_at
 from gateway.core.roster import ApiKey, Roster, TenantTerms
 from gateway.core.tenant import key_owner
@@ -157,7 +157,11 @@ class AdminRoutes:
             row: dict[str, Any] = {"tenant": terms.name, "windows": [], "keys": []}
             row["candidates"] = spend.get(terms.name, [])
             rows.append(row)
-            places += [Place(row["windows"], budget, window_at(terms.name, budget, now)) for budget in terms.budgets]
+            own = [Place(row["windows"], budget, window_at(terms.name, budget, now)) for budget in terms.budgets]
+            places += own
+            if terms.exploration is not None:
+                row["exploration"], beside = exploration_row(terms.exploration, own)
+                places += beside
             standing = (key for key in roster.keys_of(terms.name) if key.stands(now))
             for key in {key.name: key for key in standing}.values():  # a rotated key shares its windows
                 shown: dict[str, Any] = {"id": key.id, "name": key.name, "windows": []}

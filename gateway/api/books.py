@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from gateway.api.windows import pace_row, window_row
 from gateway.core.budget import Budget, Window
-from gateway.core.exploration import exploration_windows
+from gateway.core.exploration import ExplorationSettings, exploration_windows
 from gateway.core.money import NANODOLLARS
 from gateway.core.pace import Pace, window_name
 from gateway.core.tenant import Tenant
@@ -48,13 +48,11 @@ class Books:
         windows: Rows = []
         found: dict[str, Any] = {"windows": windows}
         budgets, own = (*tenant.budgets, *tenant.key_budgets), tenant.windows(now)
-        await self.fill([Place(windows, *pair) for pair in zip(budgets, own, strict=True)], paces)
+        places = [Place(windows, *pair) for pair in zip(budgets, own, strict=True)]
         if tenant.exploration is not None:
-            apart: Rows = []
-            pairs = [pair for pair in zip(tenant.budgets, own, strict=False) if _is_hard(pair[0])]
-            beside = exploration_windows([window for _, window in pairs], tenant.exploration.budget_share)
-            await self.fill([Place(apart, pair[0], window) for pair, window in zip(pairs, beside, strict=True)], {})
-            found["exploration"] = {"rate": tenant.exploration.rate, "windows": apart}
+            found["exploration"], beside = exploration_row(tenant.exploration, places[: len(tenant.budgets)])
+            places += beside
+        await self.fill(places, paces)
         candidates = (await self.by_candidate(since, tenant.name)).get(tenant.name, [])
         return {**found, "candidates": candidates, "candidates_since": since}
 
@@ -83,6 +81,15 @@ class Books:
             shown = {"candidate": row.candidate, "requests": row.requests, "spent_usd": row.cost / NANODOLLARS}
             found.setdefault(row.tenant, []).append(shown)
         return found
+
+
+def exploration_row(settings: ExplorationSettings, places: Sequence[Place]) -> tuple[dict[str, Any], list[Place]]:
+    """What is shown of a tenant's exploration, and where the windows beside those of its budgets go to in it."""
+    rows: Rows = []
+    hard = [place for place in places if _is_hard(place.budget)]
+    beside = exploration_windows([place.window for place in hard], settings.budget_share)
+    found = [Place(rows, place.budget, window) for place, window in zip(hard, beside, strict=True)]
+    return {"rate": settings.rate, "windows": rows}, found
 
 
 def since_of(text: str | None) -> float | None:

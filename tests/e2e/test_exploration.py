@@ -77,7 +77,10 @@ def test_every_draw_can_be_drawn_again_from_its_decision(tmp_path: Path, provide
         assert drawn >= 58, "the ledger was read after the first"
 
 
-def test_what_explores_counts_in_its_own_window_too(tmp_path: Path, provider: ScriptedProvider) -> None:
+def test_what_explores_counts_in_its_own_window_too(
+    tmp_path: Path, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOUPE_ADMIN_KEY", "admin-key-of-the-e2e-tests")
     with paced_site(
         tmp_path, provider, tenant(DAY, {"usd": 9.0, "period": "hour", "soft": True}, exploration=WIDE)
     ) as s:
@@ -93,6 +96,8 @@ def test_what_explores_counts_in_its_own_window_too(tmp_path: Path, provider: Sc
         assert explored > 0
         assert window["spent_usd"] == pytest.approx(explored / 1e9)
         assert window["held_usd"] == 0
+        [row] = s.site.call("GET", "/admin/usage?tenant=acme", key="admin-key-of-the-e2e-tests").json["data"]
+        assert row["exploration"] == usage["exploration"]
         day = usage["windows"][0]
         assert day["spent_usd"] == pytest.approx(sum(row["cost_nanousd"] for row in rows) / 1e9)
         left = s.ask("question 7").headers["x-budget-remaining"]
