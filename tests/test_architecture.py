@@ -21,7 +21,8 @@ EVERYTHING = "*"
 
 BASES = ("gateway.stores.base", "gateway.providers.base", "gateway.telemetry.observer", "routers.base", "models.base")
 PATH_MODULES = tuple(
-    f"gateway.{name}" for name in ("pipeline", "relay", "turn", "holds", "refusals", "forecaster", "remote_images")
+    f"gateway.{name}"
+    for name in ("pipeline", "relay", "turn", "holds", "refusals", "forecaster", "remote_images", "steering", "purse")
 )
 
 
@@ -60,6 +61,7 @@ RULES: dict[str, Rule] = {
     "gateway.edition": Rule((EVERYTHING,), (EVERYTHING,)),  # with `app`, the composition root
     "gateway.reload": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.tenure": Rule((EVERYTHING,), (EVERYTHING,)),
+    "gateway.steered": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.live_tenants": Rule((*EDGE, "gateway.stores.base", "gateway.stores.tenants")),
     "gateway.declared": Rule((*EDGE, "gateway.settings")),
     "gateway.settings": Rule((*EDGE, "gateway.terms"), ("pydantic", "yaml")),
