@@ -7,8 +7,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from routers.blend import HeldOut
 from routers.ensemble import MEMBERS, Ensemble
 from tests.routers.synthetic import drawn_table
+
+
+def test_trees_alone_say_how_hard_a_query_is_where_candidates_saw_different_ones() -> None:
+    table, _ = drawn_table()
+    random = np.random.default_rng(0)
+    forecasts = [np.clip(table.score + random.normal(0, 0.3, table.score.shape), 0, 1) for _ in MEMBERS]
+    means = np.tile(table.score.mean(axis=0), (len(table), 1))
+    hidden = table.score.copy()
+    hidden[::2, 0] = np.nan
+    shares = []
+    for score in (table.score, hidden):
+        seen = replace(table, score=score)
+        ensemble, held_out = Ensemble.blended([], HeldOut(forecasts, means, score, table.groups), seen)
+        assert held_out.shape == score.shape
+        shares.append(ensemble.blend.weights[0])
+    trees = [member.algorithm for member in MEMBERS].index("extra_trees")
+    assert 0.5 <= shares[0][trees] < 0.9
+    assert shares[1][trees] == 1.0
 
 
 @pytest.mark.slow
