@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from gateway.core.budget import Window
-from gateway.core.hold import Granted, Hold, Refused, grant
+from gateway.core.hold import Granted, Hold, Refused, grant, share
 
 EXPIRY_SCAN_S = 1.0
 KEEP_SETTLED_S = 86_400.0
@@ -104,7 +104,7 @@ class SqliteLedger:
         if made.rowcount == 0 and (standing := self._made_before(hold)):
             return standing
         for window in hold.windows:
-            self._add(window.key, 0, _share(window.unit, answer.amount, hold.tokens, hold.requests))
+            self._add(window.key, 0, share(window.unit, answer.amount, hold.tokens, hold.requests))
             self._changed[window.key] = window.forget_at
         return answer
 
@@ -119,7 +119,7 @@ class SqliteLedger:
         amount, held_tokens, requests, lines = row
         for line in lines.split("\n") if lines else ():
             unit, key = _parsed(line)
-            self._add(key, _share(unit, charge, tokens, requests), -_share(unit, amount, held_tokens, requests))
+            self._add(key, share(unit, charge, tokens, requests), -share(unit, amount, held_tokens, requests))
         return True
 
     def renew(self, hold_ids: Sequence[str], lease_s: float) -> None:
@@ -181,9 +181,3 @@ def _parsed(line: str) -> tuple[str, str]:
     owner, _, _ = line.partition("/")  # a tenant's name holds no colon
     unit, mark, _ = owner.partition(":")
     return (unit, line[len(unit) + 1 :]) if mark else ("usd", line)
-
-
-def _share(unit: str, money: int, tokens: int, requests: int) -> int:
-    if unit == "usd":
-        return money
-    return tokens if unit == "tokens" else requests
