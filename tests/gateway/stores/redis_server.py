@@ -11,15 +11,19 @@ from contextlib import suppress
 from pathlib import Path
 
 PROGRAM = shutil.which("redis-server")
-OPTIONS = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always")
+OPTIONS = ("--bind", "127.0.0.1", "--save", "")
+LASTING = ("--appendonly", "yes", "--appendfsync", "always")
 DEBUGGING = ("--enable-debug-command", "yes")
 
 
 class RedisServer:
-    """Started when made; `stop` it. What it holds outlives `kill` and `start` (append-only file, synced always)."""
+    """Started when made; `stop` it. If `lasting`, what it holds outlives `kill` and `start` (append-only file, synced
+    always).
+    """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, lasting: bool = True) -> None:
         self.folder = folder
+        self._options = (*OPTIONS, *DEBUGGING, *(LASTING if lasting else ()))
         folder.mkdir(parents=True, exist_ok=True)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
@@ -33,7 +37,7 @@ class RedisServer:
         assert PROGRAM is not None, "redis-server is not installed: `make test` installs it where it may"
         with (self.folder / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [PROGRAM, "--port", str(self.port), "--dir", str(self.folder), *OPTIONS, *DEBUGGING],
+                [PROGRAM, "--port", str(self.port), "--dir", str(self.folder), *self._options],
                 stdout=log,
                 stderr=log,
             )
