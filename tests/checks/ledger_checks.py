@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
 import pytest
@@ -25,8 +24,9 @@ from hypothesis.stateful import (
 )
 
 from gateway.core.budget import Budget, Window, window_at
-from gateway.core.hold import Granted, Hold, Refused
+from gateway.core.hold import Granted, Hold
 from gateway.stores.base import StoreError
+from tests.checks.ledger_reference import Reference
 from tests.checks.store_checks import Clock, OpenStore
 
 LIMIT = 1_000
@@ -55,55 +55,6 @@ class MortalPlace(Protocol):
     async def kill(self, store: Any) -> None:
         """Its process is gone: what it was asked for is done wholly or not at all, and it does nothing more."""
         ...
-
-
-@dataclass(slots=True)
-class Reference:
-    """What a store must answer, and how its windows must stand: every hold is kept, and nothing else."""
-
-    made: dict[str, tuple[Hold, int]] = field(default_factory=dict)
-    ends_at: dict[str, float] = field(default_factory=dict)
-    """Of holds that stand."""
-    spent: Counter[str] = field(default_factory=Counter)
-
-    def stands(self, window: Window) -> tuple[int, int]:
-        keys = {window.key, *window.earlier}
-        standing = [self.made[name] for name in self.ends_at]
-        held = sum(takes(part, amount, hold) for hold, amount in standing for part in hold.windows if part.key in keys)
-        return sum(self.spent[key] for key in keys), held
-
-    def reserve(self, hold: Hold, now: float) -> Granted | Refused:
-        if hold.id in self.made:
-            return Granted(self.made[hold.id][1], None)
-        left = {window: window.limit - sum(self.stands(window)) for window in hold.windows}
-        for window in [window for window in hold.windows if not window.soft]:
-            needed = takes(window, hold.floor, hold)
-            if left[window] < needed and (window.unit != "usd" or hold.ceiling):
-                return Refused(window, max(left[window], 0), self.stands(window)[1])
-        money = [left[window] for window in hold.windows if window.unit == "usd" and not window.soft]
-        amount = max(0, min([hold.ceiling, *money]))
-        self.made[hold.id], self.ends_at[hold.id] = (hold, amount), now + hold.lease_s
-        over = tuple(w.key for w in hold.windows if w.soft and left[w] < takes(w, amount, hold))
-        return Granted(amount, min(money) - amount if money else None, over)
-
-    def settle(self, name: str, charge: int, tokens: int) -> bool:
-        stood = self.ends_at.pop(name, None) is not None
-        for window in self.made[name][0].windows if stood else ():
-            self.spent[window.key] += takes(window, charge, replace(self.made[name][0], tokens=tokens))
-        return stood
-
-    def renew(self, name: str, until: float) -> None:
-        if name in self.ends_at:
-            self.ends_at[name] = max(self.ends_at[name], until)
-
-    def expire(self, now: float) -> None:
-        for name in [name for name, end in self.ends_at.items() if end <= now]:
-            hold, amount = self.made[name]
-            self.settle(name, amount, hold.tokens)
-
-
-def takes(window: Window, money: int, hold: Hold) -> int:
-    return {"usd": money, "tokens": hold.tokens, "requests": hold.requests}[window.unit]
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -289,8 +240,10 @@ class LedgerMachine(RuleBasedStateMachine):
         return list(self.reference.made.values())[-1 - pick % len(self.reference.made)]
 
 
-def play(machine: type[LedgerMachine], histories: int) -> int:
-    """Play so many histories, each another; how many were played to their end (some, twice or cut short, more)."""
+def play(machine: Any, histories: int) -> int:
+    """Play so many histories of a machine that counts what it `played` and runs its stores on a `runner`; how many
+    were played (more: some twice, some cut short).
+    """
     before = machine.played
     with asyncio.Runner() as machine.runner:
         run_state_machine_as_test(
