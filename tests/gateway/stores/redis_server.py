@@ -12,18 +12,19 @@ from pathlib import Path
 
 PROGRAM = shutil.which("redis-server")
 OPTIONS = ("--bind", "127.0.0.1", "--save", "")
-LASTING = ("--appendonly", "yes", "--appendfsync", "always")
 DEBUGGING = ("--enable-debug-command", "yes")
 
 
 class RedisServer:
-    """Started when made; `stop` it. If `lasting`, what it holds outlives `kill` and `start` (append-only file, synced
-    always).
+    """Started when made; `stop` it. What it holds outlives `kill` and `start` in an append-only file, which is synced
+    as `sync` says (Redis's `appendfsync`; None: there is no such file).
     """
 
-    def __init__(self, folder: Path, *, lasting: bool = True) -> None:
+    def __init__(self, folder: Path, *, sync: str | None = "always") -> None:
         self.folder = folder
-        self._options = (*OPTIONS, *DEBUGGING, *(LASTING if lasting else ()))
+        self._options = [*OPTIONS, *DEBUGGING]
+        if sync is not None:
+            self._options += ["--appendonly", "yes", "--appendfsync", sync]
         folder.mkdir(parents=True, exist_ok=True)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]

@@ -43,7 +43,7 @@ class RedisPlace:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    started = RedisServer(tmp_path_factory.mktemp("redis"), lasting=False)
+    started = RedisServer(tmp_path_factory.mktemp("redis"), sync=None)
     yield started
     started.stop()
 
