@@ -11,14 +11,18 @@ LEASE = 200
 
 
 class Flighty(MemoryStore):
-    """A ledger that can be away."""
+    """A ledger that can be away, or (`lends` is False) just when it is asked for a lease."""
 
     away = False
+    lends = True
 
     def _ready(self, amount: int) -> None:
-        if self.away:
-            raise StoreError("away")
+        self.answers_for(amount)
         super()._ready(amount)
+
+    def answers_for(self, amount: int) -> None:
+        if self.away or (amount == LEASE and not self.lends):
+            raise StoreError("away")
 
 
 class Place:
@@ -60,6 +64,5 @@ class Closing(MemoryStore):
         self._inner = inner
 
     def _ready(self, amount: int) -> None:
-        if self._inner.away:
-            raise StoreError("away")
+        self._inner.answers_for(amount)
         super()._ready(amount)
