@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.faults import main
+from benchmarks.faults_rig import SET_ASIDE
 
 SEEN = {
     ("kill -9, answered but not settled", "sqlite"),
@@ -27,6 +28,7 @@ def test_money_is_right_after_every_fault(tmp_path: Path, capsys: pytest.Capture
     assert {(row["fault"], row["store"]) for row in result["rows"]} == SEEN
     for row in result["rows"]:
         assert row["overspend_max"] == row["holds_after"] == row["unpaid_max"] == row["errors"] == 0
-        assert row["unused_max"] == 0, "a hold that leaks is a budget that can not be used"
+        set_aside = 2 * SET_ASIDE if row["store"] == "redis, leases" else 0
+        assert row["unused_max"] <= set_aside, "a hold that leaks is a budget that can not be used"
         assert row["unavailable"] > 0 or row["fault"].startswith("kill")
     assert "Both laws hold." in capsys.readouterr().out
