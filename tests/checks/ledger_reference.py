@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gateway.core.budget import Window
 from gateway.core.hold import Granted, Hold, Refused
@@ -21,7 +21,12 @@ class Reference:
     def stands(self, window: Window) -> tuple[int, int]:
         keys = {window.key, *window.earlier}
         standing = [self.made[name] for name in self.ends_at]
-        held = sum(takes(part, amount, hold) for hold, amount in standing for part in hold.windows if part.key in keys)
+        held = sum(
+            takes(part, amount, hold.tokens, hold.requests)
+            for hold, amount in standing
+            for part in hold.windows
+            if part.key in keys
+        )
         return sum(self.spent[key] for key in keys), held
 
     def reserve(self, hold: Hold, now: float) -> Granted | Refused:
@@ -29,19 +34,20 @@ class Reference:
             return Granted(self.made[hold.id][1], None)
         left = {window: window.limit - sum(self.stands(window)) for window in hold.windows}
         for window in [window for window in hold.windows if not window.soft]:
-            needed = takes(window, hold.floor, hold)
+            needed = takes(window, hold.floor, hold.tokens, hold.requests)
             if left[window] < needed and (window.unit != "usd" or hold.ceiling):
                 return Refused(window, max(left[window], 0), self.stands(window)[1])
         money = [left[window] for window in hold.windows if window.unit == "usd" and not window.soft]
         amount = max(0, min([hold.ceiling, *money]))
         self.made[hold.id], self.ends_at[hold.id] = (hold, amount), now + hold.lease_s
-        over = tuple(w.key for w in hold.windows if w.soft and left[w] < takes(w, amount, hold))
+        over = tuple(w.key for w in hold.windows if w.soft and left[w] < takes(w, amount, hold.tokens, hold.requests))
         return Granted(amount, min(money) - amount if money else None, over)
 
     def settle(self, name: str, charge: int, tokens: int) -> bool:
         stood = self.ends_at.pop(name, None) is not None
-        for window in self.made[name][0].windows if stood else ():
-            self.spent[window.key] += takes(window, charge, replace(self.made[name][0], tokens=tokens))
+        hold, _ = self.made[name]
+        for window in hold.windows if stood else ():
+            self.spent[window.key] += takes(window, charge, tokens, hold.requests)
         return stood
 
     def renew(self, name: str, until: float) -> None:
@@ -54,5 +60,5 @@ class Reference:
             self.settle(name, amount, hold.tokens)
 
 
-def takes(window: Window, money: int, hold: Hold) -> int:
-    return {"usd": money, "tokens": hold.tokens, "requests": hold.requests}[window.unit]
+def takes(window: Window, money: int, tokens: int, requests: int) -> int:
+    return {"usd": money, "tokens": tokens, "requests": requests}[window.unit]
