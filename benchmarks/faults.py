@@ -120,7 +120,7 @@ def _concerns(fault: str, store: str) -> bool:
     """Whether a store can have this fault."""
     if fault.startswith("Redis"):
         return store != "sqlite"
-    return store == "sqlite" or (fault != "full disk" and store == "redis")
+    return store != "redis, leases"
 
 
 def _on(store: str, faults: Sequence[str], runs: int) -> list[Row]:

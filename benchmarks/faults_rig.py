@@ -39,7 +39,7 @@ SET_ASIDE = 2 * COST
 """What each gateway sets aside of each budget, where it goes on without its ledger."""
 LEASE_S = 1.0
 PATIENCE_S = 60.0
-DISK_BYTES = 6 * 1024 * 1024
+DISK_BYTES = 32 * 1024 * 1024
 
 
 @dataclass
@@ -158,13 +158,12 @@ class Disk:
         self.is_own = may_mount and subprocess.run(words, capture_output=True, check=False).returncode == 0
 
     def fill(self, rig: Rig) -> None:
-        """From now on no gateway can write a byte more."""
+        """From now on neither a gateway nor Redis can write a page more."""
         with closing(sqlite3.connect(self.folder / "loupe.sqlite", timeout=PATIENCE_S)) as db:
             until(lambda: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)  # no room left in the log
         if not self.is_own:
-            for gateway in rig.gateways:
-                hard = resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE)[1]
-                resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (4096, hard))
+            for pid in _writers(rig):
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]))
             return
         with suppress(OSError), (self.folder / "filler").open("wb", buffering=0) as file:
             while True:
@@ -172,13 +171,17 @@ class Disk:
 
     def clear(self, rig: Rig) -> None:
         (self.folder / "filler").unlink(missing_ok=True)
-        for gateway in rig.gateways if not self.is_own else ():
-            hard = resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE)[1]
-            resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        for pid in _writers(rig) if not self.is_own else ():
+            hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
 
     def close(self) -> None:
         if self.is_own:
             subprocess.run(["umount", str(self.folder)], check=True)
+
+
+def _writers(rig: Rig) -> list[int]:
+    return [gateway.pid for gateway in rig.gateways] + ([rig.redis.process.pid] if rig.redis else [])
 
 
 @contextmanager
@@ -188,7 +191,7 @@ def rig_on(store: str, folder: Path, tenants: int, provider: ScriptedProvider) -
     with ExitStack() as stack:
         disk = stack.enter_context(closing(Disk(folder / "disk")))
         silent = stack.enter_context(closing(SilentProvider()))
-        redis = RedisServer(folder / "redis", sync="everysec") if store.startswith("redis") else None
+        redis = RedisServer(disk.folder / "redis", sync="everysec") if store.startswith("redis") else None
         if redis is not None:
             stack.callback(redis.stop)
         config = folder / "gateway.yaml"

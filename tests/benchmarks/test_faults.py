@@ -14,6 +14,7 @@ SEEN = {
     ("kill -9, answered but not settled", "sqlite"),
     ("kill -9, answered but not settled", "redis"),
     ("full disk", "sqlite"),
+    ("full disk", "redis"),
     ("Redis SIGSTOP", "redis"),
     ("Redis SIGSTOP", "redis, leases"),
 }

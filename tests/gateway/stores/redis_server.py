@@ -41,6 +41,7 @@ class RedisServer:
                 [PROGRAM, "--port", str(self.port), "--dir", str(self.folder), *self._options],
                 stdout=log,
                 stderr=log,
+                restore_signals=False,  # a file that may grow no further is then an error, and not its end
             )
         deadline = time.monotonic() + 20
         while not self.answers():
