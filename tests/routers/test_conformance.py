@@ -14,12 +14,9 @@ from routers.registry import ALGORITHMS
 from tests.checks.router_checks import ALGORITHM_CHECKS, ROUTER_CHECKS, trained
 from tests.fakes.router import FakeRouter, Fixed
 
-# Those that grow trees or attend: seconds a fit, where the others take a tenth of one. Of laws on training, which is
-# done twice for each, `make check` tries two: one that solves and one that remembers.
-SLOW = ("extra_trees", "ensemble", "cross_attention")
-QUICKLY_TRAINED = ("linear", "knn")
-NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ALGORITHMS]
-TRAINED = [pytest.param(name, marks=() if name in QUICKLY_TRAINED else pytest.mark.slow) for name in ALGORITHMS]
+# `make check` tries two, one that solves and one that remembers; the others take up to seconds a fit.
+QUICK = ("linear", "knn")
+NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ALGORITHMS]
 
 
 @cache
@@ -35,7 +32,7 @@ def test_router_obeys(check: Callable[[Router], None], name: str) -> None:
     check(ready_router(name))
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("check", ALGORITHM_CHECKS)
 def test_algorithm_obeys(check: Callable[..., None], name: str, tmp_path: Path) -> None:
     check(ALGORITHMS[name], tmp_path)
