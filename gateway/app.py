@@ -22,6 +22,7 @@ from typing import Any
 from gateway.api.admin import AdminRoutes, AdminState
 from gateway.api.rest import RestRoutes
 from gateway.api.sink import Receive, Send
+from gateway.comparison import ComparisonGauges, LabelledRows
 from gateway.core.key_hash import KeyHash
 from gateway.core.money import NANODOLLARS
 from gateway.declared import declared_in
@@ -36,10 +37,13 @@ from gateway.stores.base import BudgetStore, StoreError
 from gateway.stores.leased import LeasedStore, LeaseOptions
 from gateway.stores.redis import RedisOptions, RedisStore
 from gateway.stores.sqlite import SqliteStore
+from gateway.telemetry.budgets import BudgetGauges
 from gateway.telemetry.estimates import watched_calibration
 from gateway.telemetry.logs import RequestLog
+from gateway.telemetry.loop_lag import watch_lag
 from gateway.telemetry.metrics import Metrics
-from gateway.tenure import begin_tenure, open_tenant_store
+from gateway.telemetry.shared import Place, SharedMetrics
+from gateway.tenure import Tenure, begin_tenure, open_tenant_store
 from models.base import EncodeError, Encoder
 from models.cached import QueryEncoder
 from models.dual import DualEncoder
@@ -51,6 +55,7 @@ from routers.base import Router
 
 _log = logging.getLogger("loupe")
 STORE_ERRORS_EVERY_S = 60.0
+BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 class Gateway:
@@ -64,6 +69,8 @@ class Gateway:
         router: Router | None = None,
         look_up: LookUp = look_up,
         config: Path | None = None,
+        place: Place | None = None,
+        labelled_rows: LabelledRows | None = None,
     ) -> None:
         self._settings = settings
         self._config = config
@@ -72,8 +79,11 @@ class Gateway:
         self._encoder = encoder
         self._router = router
         self._look_up = look_up
-        self._metrics = Metrics()
-        self._rest = RestRoutes(settings.policies, self._metrics)
+        self._place = place
+        self._labelled_rows = labelled_rows
+        self.metrics = self._metrics = Metrics()
+        self._shared = SharedMetrics(self._metrics, place, report=self._report)
+        self._rest = RestRoutes(settings.policies, self._shared.scrape)
         self._rest_app = self._rest.mount()
         variable = settings.server.admin_key_env
         self._admin = AdminRoutes(os.environ.get(variable), variable)
@@ -146,7 +156,7 @@ class Gateway:
             self._rest.store, self._rest.tenants = store, tenure.tenants
             editions = Editions(lasting)
             stack.push_async_callback(editions.close)
-            self._metrics.watch("loupe_editions", "Configurations that still have requests", lambda: editions.count)
+            self._watch_requests(editions, lasting.forecaster)
 
             def taken(edition: Edition) -> None:
                 calibration.follow(edition.plan.candidates)
@@ -160,6 +170,7 @@ class Gateway:
             stack.push_async_callback(reloads.close)
             _on_hang_up(reloads.ask, stack)
             self._admin.state = AdminState(tenure.tenancy, tenure.live.refresh, store, reloads.reload)
+            await self._open_metrics(store, tenure, stack)
             yield
 
     def _forecaster(self, encode: QueryEncoder, router: Router) -> Forecaster:
@@ -169,7 +180,23 @@ class Gateway:
             encode_limit_s=self._settings.encoder.timeout_ms / 1e3,
             forecast_limit_s=self._settings.router.timeout_ms / 1e3,
             report=self._report,
+            staged=self._metrics.staged,
         )
+
+    async def _open_metrics(self, store: BudgetStore, tenure: Tenure, stack: AsyncExitStack) -> None:
+        """What is measured now and then. What the workers have in common, the first of them looks up."""
+        metrics, tasks = self._metrics, [watch_lag(self._metrics.lagged)]
+        if self._place is None or self._place.number == 0:
+            roster = tenure.live
+            gauges = BudgetGauges(metrics, lambda: roster.roster.tenants, store.balances, report=self._report)
+            tasks.append(gauges.refresh_for_ever())
+            if self._labelled_rows is not None:
+                comparison = ComparisonGauges(metrics, self._labelled_rows, report=self._report)
+                tasks.append(comparison.refresh_for_ever())
+        await self._shared.open()
+        stack.push_async_callback(self._shared.publish)
+        for task in (*tasks, self._shared.publish_for_ever()):
+            stack.callback(asyncio.ensure_future(task).cancel)
 
     async def _open_ledger(self, embedded: SqliteStore, stack: AsyncExitStack) -> BudgetStore:
         """Where budgets are kept. Raises ConfigError or StoreError."""
@@ -207,12 +234,27 @@ class Gateway:
 
     def _watch(self, encode: QueryEncoder, store: SqliteStore, log: RequestLog) -> None:
         watch = self._metrics.watch
-        watch("loupe_encoder_cache_hits", "Texts and images found in the cache", lambda: encode.stats.hits)
-        watch("loupe_encoder_cache_misses", "Texts and images that were encoded", lambda: encode.stats.misses)
-        watch("loupe_encoder_batches", "Batches that the encoder ran", lambda: encode.stats.batches)
+        watch("loupe_encoder_cache_hits", "Texts and images found in the cache", lambda: encode.stats.hits, total=True)
+        watch(
+            "loupe_encoder_cache_misses", "Texts and images that were encoded", lambda: encode.stats.misses, total=True
+        )
         watch("loupe_encoder_waiting", "Texts and images that wait to be encoded", lambda: encode.stats.waiting)
-        watch("loupe_outcomes_lost", "Outcome rows lost to a full queue", lambda: store.outcomes_lost)
-        watch("loupe_log_lines_lost", "Log lines lost to a full queue", lambda: log.lost)
+        self._metrics.watch_sizes(
+            "loupe_encoder_batch_size", "Texts or images in a batch", BATCH_SIZES, lambda: encode.stats.batch_sizes
+        )
+        watch("loupe_outcome_queue", "Outcome rows that wait to be written", lambda: store.outcomes_waiting)
+        watch("loupe_outcomes_lost", "Outcome rows lost to a full queue", lambda: store.outcomes_lost, total=True)
+        watch("loupe_log_queue", "Log lines that wait to be written", lambda: log.waiting)
+        watch("loupe_log_lines_lost", "Log lines lost to a full queue", lambda: log.lost, total=True)
+        watch("loupe_workers", "Processes that serve", lambda: 1)
+
+    def _watch_requests(self, editions: Editions, forecaster: Forecaster) -> None:
+        watch = self._metrics.watch
+        watch("loupe_editions", "Configurations that still have requests", lambda: editions.count, merge="max")
+        watch("loupe_requests_in_flight", "Requests under way", lambda: editions.users)
+        self._metrics.watch_labelled(
+            "loupe_router_info", "The router in service", ("digest",), lambda: {(forecaster.router_digest[:12],): 1.0}
+        )
 
     def _report(self, where: str, error: BaseException) -> None:
         """An error inside Loupe that must not fail a request: counted, and logged with its trace.
@@ -233,11 +275,11 @@ class Gateway:
         _log.error("%s: %s", where, type(error).__name__, exc_info=error)
 
 
-def build(settings: Settings, config: Path | None = None) -> Gateway:
-    """A gateway on these settings, which it reads from `config` again when it is told to. Raises ConfigError for keys
-    and secrets that are not there.
+def build(settings: Settings, config: Path | None = None, place: Place | None = None) -> Gateway:
+    """A gateway on these settings, which it reads from `config` again when it is told to; `place` is its own among
+    several workers. Raises ConfigError for keys and secrets that are not there.
     """
-    return Gateway(settings, config=config)
+    return Gateway(settings, config=config, place=place)
 
 
 def _on_hang_up(act: Callable[[], None], stack: AsyncExitStack) -> None:

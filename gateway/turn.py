@@ -48,7 +48,10 @@ class Turn:
         self.outcome = ""
         self.status = 0
         self.error_code: str | None = None
+        self.parse_s = 0.0
         self.encode_s = 0.0
+        self.decide_s = 0.0
+        self.reserve_s = 0.0
         self.waited_s = 0.0
         self.first_byte_s: float | None = None
 
@@ -143,4 +146,8 @@ class Turn:
             estimated_cost=choice.estimated_cost if choice else 0,
             estimated_input_tokens=choice.input_tokens if choice else 0,
             estimated_output_tokens=choice.output_tokens if choice else 0,
+            parse_s=self.parse_s,
+            decide_s=self.decide_s,
+            reserve_s=self.reserve_s,
+            dearest_cost=max([row.expected_cost for row in decision.choices]) if choice and decision else 0,
         )

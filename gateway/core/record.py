@@ -27,6 +27,8 @@ class RequestRecord(NamedTuple):
         prices: by which prices the candidate was estimated and charged: a list and its version, or what was set.
         estimated_cost: the estimate before it was calibrated; `expected_cost` is after. Made of
             `estimated_input_tokens` and `estimated_output_tokens` (of all replies).
+        parse_s, decide_s, reserve_s: 0 where the request did not come so far; `reserve_s` is of all attempts together.
+        dearest_cost: expected cost of the dearest candidate that could have served.
     """
 
     request_id: str
@@ -62,3 +64,7 @@ class RequestRecord(NamedTuple):
     estimated_input_tokens: int = 0
     estimated_output_tokens: int = 0
     exceeded: tuple[str, ...] = ()
+    parse_s: float = 0.0
+    decide_s: float = 0.0
+    reserve_s: float = 0.0
+    dearest_cost: int = 0

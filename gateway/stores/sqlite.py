@@ -57,6 +57,11 @@ class SqliteStore:
         self._outcome_timer: asyncio.TimerHandle | None = None
         self._tidying: asyncio.Task[None] | None = None
 
+    @property
+    def outcomes_waiting(self) -> int:
+        """Finished requests that are not written yet."""
+        return len(self._outcomes)
+
     async def open(self) -> None:
         """Create or open the file. Raises StoreError when it can not be had."""
         try:
