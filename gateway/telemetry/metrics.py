@@ -109,8 +109,11 @@ class Metrics:
         self._stages[stage].observe(seconds)
 
     def lagged(self, seconds: float) -> None:
-        """The event loop came back so much later than it was asked to."""
+        """The event loop came back so much later than it was asked to; it is told often, so that no record, which may
+        hold on to images, is kept for long.
+        """
         self._lag.observe(seconds)
+        self._count()
 
     def watch(
         self, name: str, text: str, read: Callable[[], float], *, total: bool = False, merge: Merge = "sum"
@@ -212,6 +215,8 @@ class Metrics:
     def _count(self) -> None:
         """Take what has gathered into account."""
         batch, self._pending = self._pending, []
+        if not batch:
+            return
         self._requests.update(map(_WHO, batch))
         for record in batch:
             tenant, candidate, reason, code, metered, exceeded, cost, held = _HOW(record)
@@ -225,7 +230,7 @@ class Metrics:
                 self._lambdas[(tenant,)] = record.lagrangian
         stages = self._stages
         histograms = (*map(stages.__getitem__, ("parse", "decide", "reserve", "first_byte", "total")), self._overhead)
-        for histogram, seconds in zip(histograms, zip(*map(_TIMES, batch), strict=True), strict=bool(batch)):
+        for histogram, seconds in zip(histograms, zip(*map(_TIMES, batch), strict=True), strict=True):
             histogram.observe_all(list(filter(None, seconds)))  # without those that did not come so far
 
     def _unusual(self, record: RequestRecord) -> None:

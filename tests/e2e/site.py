@@ -23,8 +23,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.api.protocol import OnePieceProtocol
 from gateway.app import Gateway
+from gateway.comparison import LabelledRows
 from gateway.providers.images import LookUp, look_up
 from gateway.settings import Settings, hash_key
+from gateway.telemetry.metrics import Metrics
 from models.base import Encoder
 from routers.base import Router
 from tests.fakes.encoder import FakeEncoder
@@ -90,6 +92,7 @@ class Site:
     port: int
     folder: Path
     log: list[str] = field(default_factory=list)
+    metrics: Metrics | None = None
 
     @property
     def url(self) -> str:
@@ -208,11 +211,19 @@ def serving_gateway(
     router: Router | None = None,
     look_up: LookUp = look_up,
     config: Path | None = None,
+    labelled_rows: LabelledRows | None = None,
 ) -> Iterator[Site]:
     """The gateway on these settings in a thread while the block runs; it reads them from `config` again."""
     encoder = encoder or FakeEncoder()
     router = router or FakeRouter(tuple(FORECASTS), FORECASTS, encoder_digest=encoder.digest)
-    app = Gateway(Settings.model_validate(raw), encoder=encoder, router=router, look_up=look_up, config=config)
+    app = Gateway(
+        Settings.model_validate(raw),
+        encoder=encoder,
+        router=router,
+        look_up=look_up,
+        config=config,
+        labelled_rows=labelled_rows,
+    )
     config = uvicorn.Config(
         app, http=OnePieceProtocol, ws="none", access_log=False, log_config=None, server_header=False
     )
@@ -221,7 +232,7 @@ def serving_gateway(
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", 0))
     listener.listen(256)
-    site = Site("127.0.0.1", listener.getsockname()[1], folder)
+    site = Site("127.0.0.1", listener.getsockname()[1], folder, metrics=app.metrics)
     gather = _Gather(site.log)
     logging.getLogger().addHandler(gather)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="gateway")
