@@ -3,7 +3,8 @@ alone would have given.
 
 Of each request only the candidate that served it was seen. For the others the router's forecast stands, and where the
 choice was drawn at random, its error on those that were seen is given back in proportion to how rarely they are drawn:
-the doubly robust estimate (Dudik et al. 2011). Without exploration (propensity 1) it rests on the forecasts alone.
+the doubly robust estimate (Dudik et al. 2011), self-normalised. Without exploration (propensity 1) it rests on the
+forecasts alone.
 """
 
 from __future__ import annotations
@@ -13,20 +14,25 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gateway.telemetry.metrics import Metrics
 from routers.base import Floats
 from routers.metrics import nauc, peak_score, quality_neutral_cost, single_points, trace
 
 ALL = "all"
-EVERY_S = 60.0
+EVERY_S = 30.0
+FIRST_S = 5.0
+"""So often it is looked whether there are rows enough, until there are."""
 WINDOW_S = 24 * 3600.0
-FEWEST_ROWS = 20
-MOST_ROWS = 20_000
+FEWEST_ROWS = 100
+FEWEST_OF_ONE = 10
+"""With fewer rows of a candidate its forecasts stand as they are."""
+MOST_ROWS = 5_000
 MOST_TENANTS = 10
 LARGEST_WEIGHT = 20.0
 """Of one row: a choice drawn less often than that says no more than this."""
@@ -97,10 +103,12 @@ def compare(rows: Sequence[LabelledRow]) -> Comparison | None:
     if len(rows) < FEWEST_ROWS:
         return None
     names = sorted({name for row in rows for name in row.forecasts})
-    quality, expected, score, cost = _cells(rows, names)
     weights = np.minimum(1 / np.array([row.label_probability for row in rows]), LARGEST_WEIGHT)
+    quality, expected, score, cost = _cells(rows, names, weights)
     singles = single_points(score, cost, weights)
     frontier = trace(quality, expected, score, cost).frontier(weights)
+    frontier = replace(frontier, scores=np.clip(frontier.scores, 0, 1))  # estimates of means that lie in there
+    singles = replace(singles, scores=np.clip(singles.scores, 0, 1))
     qnc = quality_neutral_cost(frontier, singles)
     points = {name: Point(float(singles.scores[k]), float(singles.costs[k])) for k, name in enumerate(names)}
     return Comparison(
@@ -122,19 +130,43 @@ def _routed(rows: Sequence[LabelledRow], weights: Floats) -> Point:
     return Point(float(score), float(np.average([row.cost_usd for row in rows], weights=weights)))
 
 
-def _cells(rows: Sequence[LabelledRow], names: Sequence[str]) -> tuple[Floats, Floats, Floats, Floats]:
-    """Forecast quality and cost, and doubly robust score and cost, each [n, K]; NaN where one could not have served."""
+def _cells(rows: Sequence[LabelledRow], names: Sequence[str], labels: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Forecast quality and cost, and what is estimated of score (doubly robust) and of cost (the forecast times
+    what was billed over it), each [n, K]; NaN where one could not have served.
+    """
     column = {name: k for k, name in enumerate(names)}
     quality, expected = np.full((2, len(rows), len(names)), np.nan)
     for i, row in enumerate(rows):
         for name, (forecast, usd) in row.forecasts.items():
             quality[i, column[name]], expected[i, column[name]] = forecast, usd
+    served = np.array([column[row.candidate] for row in rows])
+    cells = np.arange(len(rows)), served
+    seen = _weights(np.array([row.propensity for row in rows]), labels, served)
     score, cost = quality.copy(), expected.copy()
-    for i, row in enumerate(rows):
-        k, weight = column[row.candidate], min(1 / row.propensity, LARGEST_WEIGHT)
-        score[i, k] += weight * (row.score - quality[i, k])
-        cost[i, k] += weight * (row.cost_usd - expected[i, k])
+    score[cells] += seen * (np.array([row.score for row in rows]) - quality[cells])
+    billed = np.array([row.cost_usd for row in rows])
+    for k in np.unique(served):
+        own = served == k
+        weight, forecast = labels[own] * seen[own], expected[own, k]
+        if own.sum() >= FEWEST_OF_ONE and weight @ forecast > 0:
+            cost[:, k] *= (weight @ billed[own]) / (weight @ forecast)
     return quality, expected, score, cost
+
+
+def _weights(propensity: Floats, labels: Floats, served: NDArray[np.intp]) -> Floats:
+    """[n]: how much the error on what was seen counts. Of drawn choices 1 / propensity, and for each candidate made to
+    sum, with the rows' own weights, to those of all drawn: it does so on average, and the estimate is far steadier. One
+    that was drawn a few times has no more than those rows corrected.
+    """
+    weights: Floats = np.minimum(1 / propensity, LARGEST_WEIGHT)
+    drawn = propensity < 1
+    for k in np.unique(served[drawn]):
+        own = drawn & (served == k)
+        if own.sum() >= FEWEST_OF_ONE:
+            weights[own] *= labels[drawn].sum() / (labels[own] @ weights[own])
+        else:
+            weights[own] = 1.0
+    return weights
 
 
 class ComparisonGauges:
@@ -162,7 +194,7 @@ class ComparisonGauges:
                 self._found = await asyncio.to_thread(self._compare)
             except Exception as error:  # whatever is wrong with the rows: the gauges stay as they were
                 self._report("comparison", error)
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(every_s if self._found else min(FIRST_S, every_s))
 
     def _compare(self) -> dict[str, Comparison]:
         rows = self._rows.labelled_rows(self._clock() - WINDOW_S, MOST_ROWS)

@@ -6,6 +6,7 @@ lists what is exposed; `shared.py` adds up several processes.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -77,7 +78,8 @@ class Metrics:
         self._stages = {stage: Histogram() for stage in STAGES}
         self._overhead, self._lag = Histogram(), Histogram()
         self._lambdas: dict[Labels, float] = {}
-        self._scores: dict[Labels, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
+        self._scores: dict[Labels, tuple[int, float]] = {}
+        self._scoring = threading.Lock()
         self._modalities: set[str] = set()
         self._tenants: dict[str, None] = {}
         self._watched: dict[str, Callable[[], Family]] = {}
@@ -94,15 +96,15 @@ class Metrics:
         self._counts["loupe_internal_errors"][(where,)] += 1
 
     def labelled(self, tenant: str, candidate: str, modality: str, score: float) -> None:
-        """An answer of this candidate was given a score, from 0 to 1."""
+        """An answer of this candidate was given a score, from 0 to 1. May be called in any thread."""
         if modality not in self._modalities:
             if len(self._modalities) == LARGEST_MODALITIES:
                 modality = OTHER
             else:
                 self._modalities.add(modality)
-        key = (tenant, candidate, modality)
-        count, total = self._scores[key]
-        self._scores[key] = count + 1, total + score
+        with self._scoring:
+            count, total = self._scores.get((tenant, candidate, modality), (0, 0.0))
+            self._scores[(tenant, candidate, modality)] = count + 1, total + score
 
     def staged(self, stage: str, seconds: float) -> None:
         """A stage that only some requests have took so long: one of `STAGES`."""
@@ -178,10 +180,10 @@ class Metrics:
             }
             yield family(name, "counter", text, ("tenant", "candidate"), charged)
         for name, (text, labels) in COUNTERS.items():
-            yield family(name, "counter", text, labels, self._counts[name])
+            yield family(name, "counter", text, labels, dict(self._counts[name]))  # other threads count errors too
 
     def _measured(self) -> Iterator[Family]:
-        scores = tuple((key, (float(count), total)) for key, (count, total) in self._scores.items())
+        scores = tuple((key, (float(count), total)) for key, (count, total) in dict(self._scores).items())
         labels = ("tenant", "candidate", "modality")
         yield Family("loupe_labelled_score", "summary", "Scores that answers were given, 0 to 1", labels, scores)
         text = "What a reference cost weighed against quality in the last routed request: lambda"

@@ -71,8 +71,8 @@ def test_a_router_that_knows_reaches_the_best_single_for_less() -> None:
     """Half of the queries are easy, and the router knows which: the cheap candidate does for them."""
     easy = {"cheap": (1.0, 0.001), "dear": (1.0, 0.01)}
     hard = {"cheap": (0.0, 0.001), "dear": (0.9, 0.01)}
-    given = [LabelledRow("acme", "cheap", 1.0, 0.001, 1.0, 1.0, easy)] * 50
-    given += [LabelledRow("acme", "dear", 0.9, 0.01, 1.0, 1.0, hard)] * 50
+    given = [LabelledRow("acme", "cheap", 1.0, 0.001, 1.0, 1.0, easy)] * FEWEST_ROWS
+    given += [LabelledRow("acme", "dear", 0.9, 0.01, 1.0, 1.0, hard)] * FEWEST_ROWS
     comparison = found(given)
     assert comparison.best == "dear"
     assert comparison.qnc == pytest.approx(0.55)
@@ -83,14 +83,31 @@ def test_a_router_that_knows_reaches_the_best_single_for_less() -> None:
 
 def test_a_router_that_never_reaches_the_best_single_has_no_qnc() -> None:
     wrong = {"cheap": (0.9, 0.001), "dear": (0.8, 0.01)}
-    given = [LabelledRow("acme", "cheap", 0.0, 0.001, 0.5, 1.0, wrong)] * 50
-    given += [LabelledRow("acme", "dear", 1.0, 0.01, 0.5, 1.0, wrong)] * 50
+    given = [LabelledRow("acme", "cheap", 0.0, 0.001, 0.5, 1.0, wrong)] * FEWEST_ROWS
+    given += [LabelledRow("acme", "dear", 1.0, 0.01, 0.5, 1.0, wrong)] * FEWEST_ROWS
     assert found(given).qnc is None
+
+
+def test_a_candidate_that_was_drawn_a_few_times_is_not_judged_by_them() -> None:
+    given = [row for row in rows(1_000, 3) if row.candidate != "dear"]
+    lucky = LabelledRow("acme", "dear", 1.0, 0.9, 0.01, 1.0, FORECAST)
+    comparison = found([*given, lucky])
+    assert comparison.singles["dear"].score == pytest.approx(FORECAST["dear"][0], abs=0.01)
+    assert comparison.singles["dear"].cost_usd == pytest.approx(FORECAST["dear"][1])
+
+
+def test_estimates_of_means_stay_within_their_bounds() -> None:
+    for seed in range(50):
+        comparison = found(rows(FEWEST_ROWS, seed, (0.9, 0.05, 0.05)))
+        for point in comparison.singles.values():
+            assert 0 <= point.score <= 1
+            assert point.cost_usd > 0
+        assert comparison.qnc is None or comparison.qnc > 0
 
 
 def test_too_few_rows_say_nothing() -> None:
     assert compare(rows(FEWEST_ROWS - 1, 0)) is None
-    unrouted = [LabelledRow("acme", "cheap", 1.0, 0.002, 1.0, 1.0, {})] * 100
+    unrouted = [LabelledRow("acme", "cheap", 1.0, 0.002, 1.0, 1.0, {})] * FEWEST_ROWS
     assert compare(unrouted) is None
 
 
