@@ -30,6 +30,7 @@ from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, LoupeError
 from gateway.forecaster import Forecaster
 from gateway.holds import Holds
+from gateway.labelled_log import LabelledLog, log_beside
 from gateway.providers.images import LookUp, look_up
 from gateway.reload import Reloads
 from gateway.settings import EncoderSettings, Settings, secret_from
@@ -80,7 +81,7 @@ class Gateway:
         self._router = router
         self._look_up = look_up
         self._place = place
-        self._labelled_rows = labelled_rows
+        self._labelled_rows = labelled_rows or LabelledLog(log_beside(settings.store.path))
         self.metrics = self._metrics = Metrics()
         self._shared = SharedMetrics(self._metrics, place, report=self._report)
         self._rest = RestRoutes(settings.policies, self._shared.scrape)
@@ -190,9 +191,8 @@ class Gateway:
             roster = tenure.live
             gauges = BudgetGauges(metrics, lambda: roster.roster.tenants, store.balances, report=self._report)
             tasks.append(gauges.refresh_for_ever())
-            if self._labelled_rows is not None:
-                comparison = ComparisonGauges(metrics, self._labelled_rows, report=self._report)
-                tasks.append(comparison.refresh_for_ever())
+            comparison = ComparisonGauges(metrics, self._labelled_rows, report=self._report)
+            tasks.append(comparison.refresh_for_ever())
         await self._shared.open()
         stack.push_async_callback(self._shared.publish)
         for task in (*tasks, self._shared.publish_for_ever()):

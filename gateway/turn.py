@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from operator import itemgetter
 
 from gateway.core.budget import Window, session_window
 from gateway.core.chat import ChatRequest
@@ -15,6 +16,7 @@ from gateway.core.usage import Usage
 from gateway.errors import ProviderError, RequestError
 
 Header = tuple[bytes, bytes]
+_EXPECTED_COST = itemgetter(Assessment._fields.index("expected_cost"))  # by place: half of what by name takes
 
 
 class Turn:
@@ -149,5 +151,5 @@ class Turn:
             parse_s=self.parse_s,
             decide_s=self.decide_s,
             reserve_s=self.reserve_s,
-            dearest_cost=max([row.expected_cost for row in decision.choices]) if choice and decision else 0,
+            dearest_cost=max(map(_EXPECTED_COST, decision.choices)) if choice and decision else 0,
         )

@@ -52,7 +52,7 @@ class Source:
     def points(self, target: Mapping[str, Any], compared: str) -> dict[str, list[tuple[float, float]]]:
         """Of each series its legend, and (seconds since the epoch, value) in order."""
         every = max(self.seconds / STEPS, 1)
-        window = f"{max(round(self.seconds / 12), 15)}s"
+        window = f"{max(round(self.seconds / 10), 15)}s"
         expr = target["expr"].replace("$__rate_interval", window).replace("$__range", f"{round(self.seconds)}s")
         expr = expr.replace("$tenant", ".*").replace("$compared", compared)
         if target["instant"]:

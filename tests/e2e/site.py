@@ -23,7 +23,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.api.protocol import OnePieceProtocol
 from gateway.app import Gateway
-from gateway.comparison import LabelledRows
 from gateway.providers.images import LookUp, look_up
 from gateway.settings import Settings, hash_key
 from gateway.telemetry.metrics import Metrics
@@ -211,19 +210,11 @@ def serving_gateway(
     router: Router | None = None,
     look_up: LookUp = look_up,
     config: Path | None = None,
-    labelled_rows: LabelledRows | None = None,
 ) -> Iterator[Site]:
     """The gateway on these settings in a thread while the block runs; it reads them from `config` again."""
     encoder = encoder or FakeEncoder()
     router = router or FakeRouter(tuple(FORECASTS), FORECASTS, encoder_digest=encoder.digest)
-    app = Gateway(
-        Settings.model_validate(raw),
-        encoder=encoder,
-        router=router,
-        look_up=look_up,
-        config=config,
-        labelled_rows=labelled_rows,
-    )
+    app = Gateway(Settings.model_validate(raw), encoder=encoder, router=router, look_up=look_up, config=config)
     config = uvicorn.Config(
         app, http=OnePieceProtocol, ws="none", access_log=False, log_config=None, server_header=False
     )

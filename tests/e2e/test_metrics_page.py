@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.comparison import EVERY_S, FEWEST_ROWS, MOST_TENANTS, LabelledRow
+from gateway.comparison import EVERY_S, FEWEST_ROWS, MOST_TENANTS
 from gateway.telemetry import budgets, metrics, shared
 from tests.gateway.stores.redis_server import RedisServer
 
@@ -27,13 +27,6 @@ AWAITED = {
 Shape = tuple[str, frozenset[str]]
 
 
-class NoRows:
-    """Implements `LabelledRows`."""
-
-    def labelled_rows(self, since: float, limit: int) -> Sequence[LabelledRow]:
-        return []
-
-
 @pytest.fixture
 def site(tmp_path: Path, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A gateway that has everything there is to measure."""
@@ -41,7 +34,7 @@ def site(tmp_path: Path, provider: ScriptedProvider, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("LOUPE_REDIS_URL", server.url)
     raw = settings_for(tmp_path, provider.url)
     raw["store"].update(kind="redis", redis_limit_ms=2_000, when_gone="lease", local_lease_usd=0.01)
-    with serving_gateway(raw, tmp_path, labelled_rows=NoRows()) as found:
+    with serving_gateway(raw, tmp_path) as found:
         yield found
     server.stop()
 
