@@ -22,7 +22,7 @@ from typing import Any
 from gateway.api.admin import AdminRoutes, AdminState
 from gateway.api.rest import RestRoutes
 from gateway.api.sink import Receive, Send
-from gateway.comparison import ComparisonGauges, LabelledRows
+from gateway.comparison import LabelledRows
 from gateway.core.key_hash import KeyHash
 from gateway.core.money import NANODOLLARS
 from gateway.declared import declared_in
@@ -38,13 +38,12 @@ from gateway.stores.base import BudgetStore, StoreError
 from gateway.stores.leased import LeasedStore, LeaseOptions
 from gateway.stores.redis import RedisOptions, RedisStore
 from gateway.stores.sqlite import SqliteStore
-from gateway.telemetry.budgets import BudgetGauges
 from gateway.telemetry.estimates import watched_calibration
 from gateway.telemetry.logs import RequestLog
-from gateway.telemetry.loop_lag import watch_lag
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.shared import Place, SharedMetrics
-from gateway.tenure import Tenure, begin_tenure, open_tenant_store
+from gateway.tenure import begin_tenure, open_tenant_store
+from gateway.watching import Measures, watch_parts, watch_requests
 from models.base import EncodeError, Encoder
 from models.cached import QueryEncoder
 from models.dual import DualEncoder
@@ -56,7 +55,6 @@ from routers.base import Router
 
 _log = logging.getLogger("loupe")
 STORE_ERRORS_EVERY_S = 60.0
-BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 class Gateway:
@@ -153,11 +151,11 @@ class Gateway:
                 report=self._report,
                 look_up=self._look_up,
             )
-            self._watch(encode, outcomes, log)
+            watch_parts(self._metrics, encode, outcomes, log)
             self._rest.store, self._rest.tenants = store, tenure.tenants
             editions = Editions(lasting)
             stack.push_async_callback(editions.close)
-            self._watch_requests(editions, lasting.forecaster)
+            watch_requests(self._metrics, editions, lasting.forecaster)
 
             def taken(edition: Edition) -> None:
                 calibration.follow(edition.plan.candidates)
@@ -171,7 +169,8 @@ class Gateway:
             stack.push_async_callback(reloads.close)
             _on_hang_up(reloads.ask, stack)
             self._admin.state = AdminState(tenure.tenancy, tenure.live.refresh, store, reloads.reload)
-            await self._open_metrics(store, tenure, stack)
+            measures = Measures(self._metrics, self._shared, store, tenure.live, self._labelled_rows, self._report)
+            await measures.open(stack, first=self._place is None or self._place.number == 0)
             yield
 
     def _forecaster(self, encode: QueryEncoder, router: Router) -> Forecaster:
@@ -183,20 +182,6 @@ class Gateway:
             report=self._report,
             staged=self._metrics.staged,
         )
-
-    async def _open_metrics(self, store: BudgetStore, tenure: Tenure, stack: AsyncExitStack) -> None:
-        """What is measured now and then. What the workers have in common, the first of them looks up."""
-        metrics, tasks = self._metrics, [watch_lag(self._metrics.lagged)]
-        if self._place is None or self._place.number == 0:
-            roster = tenure.live
-            gauges = BudgetGauges(metrics, lambda: roster.roster.tenants, store.balances, report=self._report)
-            tasks.append(gauges.refresh_for_ever())
-            comparison = ComparisonGauges(metrics, self._labelled_rows, report=self._report)
-            tasks.append(comparison.refresh_for_ever())
-        await self._shared.open()
-        stack.push_async_callback(self._shared.publish)
-        for task in (*tasks, self._shared.publish_for_ever()):
-            stack.callback(asyncio.ensure_future(task).cancel)
 
     async def _open_ledger(self, embedded: SqliteStore, stack: AsyncExitStack) -> BudgetStore:
         """Where budgets are kept. Raises ConfigError or StoreError."""
@@ -231,30 +216,6 @@ class Gateway:
                 f"and {encoder.name} is {encoder.digest[:12]}"
             )
         return encoder, router
-
-    def _watch(self, encode: QueryEncoder, store: SqliteStore, log: RequestLog) -> None:
-        watch = self._metrics.watch
-        watch("loupe_encoder_cache_hits", "Texts and images found in the cache", lambda: encode.stats.hits, total=True)
-        watch(
-            "loupe_encoder_cache_misses", "Texts and images that were encoded", lambda: encode.stats.misses, total=True
-        )
-        watch("loupe_encoder_waiting", "Texts and images that wait to be encoded", lambda: encode.stats.waiting)
-        self._metrics.watch_sizes(
-            "loupe_encoder_batch_size", "Texts or images in a batch", BATCH_SIZES, lambda: encode.stats.batch_sizes
-        )
-        watch("loupe_outcome_queue", "Outcome rows that wait to be written", lambda: store.outcomes_waiting)
-        watch("loupe_outcomes_lost", "Outcome rows lost to a full queue", lambda: store.outcomes_lost, total=True)
-        watch("loupe_log_queue", "Log lines that wait to be written", lambda: log.waiting)
-        watch("loupe_log_lines_lost", "Log lines lost to a full queue", lambda: log.lost, total=True)
-        watch("loupe_workers", "Processes that serve", lambda: 1)
-
-    def _watch_requests(self, editions: Editions, forecaster: Forecaster) -> None:
-        watch = self._metrics.watch
-        watch("loupe_editions", "Configurations that still have requests", lambda: editions.count, merge="max")
-        watch("loupe_requests_in_flight", "Requests under way", lambda: editions.users)
-        self._metrics.watch_labelled(
-            "loupe_router_info", "The router in service", ("digest",), lambda: {(forecaster.router_digest[:12],): 1.0}
-        )
 
     def _report(self, where: str, error: BaseException) -> None:
         """An error inside Loupe that must not fail a request: counted, and logged with its trace.

@@ -59,6 +59,7 @@ RULES: dict[str, Rule] = {
     "gateway.tenancy": Rule((*EDGE, "gateway.terms", "gateway.stores.tenants"), ("pydantic",)),
     "gateway.edition": Rule((EVERYTHING,), (EVERYTHING,)),  # with `app`, the composition root
     "gateway.reload": Rule((EVERYTHING,), (EVERYTHING,)),
+    "gateway.watching": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.tenure": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.live_tenants": Rule((*EDGE, "gateway.stores.base", "gateway.stores.tenants")),
     "gateway.declared": Rule((*EDGE, "gateway.settings")),

@@ -21,7 +21,7 @@ from gateway.telemetry.families import CONTENT_TYPE, Family, Kind, Labels, Merge
 from gateway.telemetry.histogram import Histogram, durations, sizes
 from gateway.telemetry.known_codes import CODES
 
-__all__ = ["CODES", "CONTENT_TYPE", "Metrics"]
+__all__ = ["CODES", "CONTENT_TYPE", "Labels", "Metrics"]
 
 COUNTED_AT_ONCE = 128
 LARGEST_TENANTS = 200
@@ -145,6 +145,15 @@ class Metrics:
         self._watched[name] = lambda: family(
             name, "gauge", text, labels, dict(islice(read().items(), LARGEST_GAUGES)), merge
         )
+
+    def watch_info(self, name: str, text: str, read: Callable[[], Mapping[str, str]]) -> None:
+        """`<name>_info`: labels that are read when metrics are asked for, at the value 1."""
+
+        def info() -> Family:
+            labels = read()
+            return family(f"{name}_info", "gauge", text, tuple(labels), {tuple(labels.values()): 1.0}, "last")
+
+        self._watched[name] = info
 
     def watch_sizes(
         self, name: str, text: str, bounds: tuple[float, ...], read: Callable[[], Mapping[int, int]]

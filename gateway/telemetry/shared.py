@@ -8,10 +8,12 @@ answer was written down before.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -62,7 +64,9 @@ class SharedMetrics:
         self._report = report
         self._clock = clock
         self._before: tuple[Family, ...] = ()
-        self._lock = asyncio.Lock()
+        self._numbers = count(1)
+        self._writing = threading.Lock()
+        self._written = 0
 
     async def open(self) -> None:
         """Go on from what the worker that was in this place before had counted."""
@@ -74,9 +78,7 @@ class SharedMetrics:
 
     async def scrape(self) -> bytes:
         """The exposition text of all workers."""
-        async with self._lock:
-            own = self._own()
-            return await asyncio.to_thread(self._expose, own)
+        return await asyncio.to_thread(self._expose, next(self._numbers), self._own())
 
     async def publish_for_ever(self) -> None:
         """Once a second. Without a place there is nobody to tell."""
@@ -87,19 +89,17 @@ class SharedMetrics:
     async def publish(self) -> None:
         """Write down what this process has counted."""
         if self._place is not None:
-            async with self._lock:  # an older count must not be written over a newer one
-                own = self._own()
-                await asyncio.to_thread(self._write, own)
+            await asyncio.to_thread(self._write, next(self._numbers), self._own(), self._place)
 
     def _own(self) -> Snapshot:
         live = self._metrics.snapshot()
         families = added_up([self._before, live]) if self._before else live
         return Snapshot(self._clock(), tuple(families))
 
-    def _expose(self, own: Snapshot) -> bytes:
+    def _expose(self, number: int, own: Snapshot) -> bytes:
         if self._place is None:
             return exposition(own.families)
-        self._write(own)
+        self._write(number, own, self._place)
         return exposition(added_up(self._fresh([*self._others(self._place), own])))
 
     def _fresh(self, snapshots: Sequence[Snapshot]) -> list[tuple[Family, ...]]:
@@ -116,15 +116,18 @@ class SharedMetrics:
         found = (_read(file) for file in sorted(place.folder.glob("*.metrics")) if file != place.file)
         return [each for each in found if each is not None]
 
-    def _write(self, own: Snapshot) -> None:
-        assert self._place is not None
-        file = self._place.file
-        try:
-            unfinished = file.with_suffix(".unfinished")
-            unfinished.write_bytes(_encoder.encode(own))
-            unfinished.replace(file)
-        except OSError as error:
-            self._report("metrics", error)
+    def _write(self, number: int, own: Snapshot, place: Place) -> None:
+        """Never an older snapshot over a newer one: several threads may be at it."""
+        unfinished = place.file.with_suffix(".unfinished")
+        with self._writing:
+            if number < self._written:
+                return
+            try:
+                unfinished.write_bytes(_encoder.encode(own))
+                unfinished.replace(place.file)
+                self._written = number
+            except OSError as error:
+                self._report("metrics", error)
 
 
 _encoder = msgspec.msgpack.Encoder()

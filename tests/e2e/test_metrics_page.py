@@ -22,6 +22,10 @@ AWAITED = {
     "loupe_pacing_exhausted_in_seconds",
     "loupe_decision_queue",
     "loupe_decisions_lost",
+    "loupe_decision_write_seconds",
+    "loupe_content_lost",
+    "loupe_router_swaps",
+    "loupe_router_load_failures",
 }
 """On the page already, and exposed once what they measure is there."""
 Shape = tuple[str, frozenset[str]]

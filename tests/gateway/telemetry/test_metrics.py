@@ -192,6 +192,12 @@ def test_a_total_that_is_kept_elsewhere_is_a_counter() -> None:
     assert b"# TYPE loupe_hits_total counter" in metrics.render()
 
 
+def test_an_info_is_its_labels() -> None:
+    metrics = Metrics()
+    metrics.watch_info("loupe_thing", "The thing in service", lambda: {"digest": "abc"})
+    assert value(metrics, "loupe_thing_info", digest="abc") == 1
+
+
 def test_sizes_are_a_histogram() -> None:
     metrics = Metrics()
     metrics.watch_sizes("loupe_sizes", "Sizes", (1.0, 2.0, 4.0), lambda: {1: 5, 3: 2, 9: 1})

@@ -166,6 +166,17 @@ def test_a_folder_that_is_gone_is_reported_and_the_process_tells_of_itself(tmp_p
     asyncio.run(scenario())
 
 
+def test_many_at_once_leave_the_newest_count(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        worker, other = Worker(tmp_path, 0, Clock()), Worker(tmp_path, 1, Clock())
+        for sent in range(1, 30):
+            worker.serve(1)
+            await asyncio.gather(*(worker.shared.publish() for _ in range(3)), worker.shared.scrape())
+            assert (await scraped(other))[REQUESTS] == sent
+
+    asyncio.run(scenario())
+
+
 def test_without_a_place_nothing_is_written(tmp_path: Path) -> None:
     async def scenario() -> None:
         metrics = Metrics()
