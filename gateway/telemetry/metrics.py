@@ -171,8 +171,8 @@ class Metrics:
     def snapshot(self) -> list[Family]:
         """All families as they stand now."""
         self._count()
-        found = [*self._counters(), *self._measured(), *(read() for read in self._watched.values())]
-        return [self._bounded(each) for each in found]
+        counted = [self._bounded(each) for each in (*self._counters(), *self._measured())]
+        return [*counted, *(read() for read in self._watched.values())]
 
     def render(self) -> bytes:
         """The exposition text of this process alone."""

@@ -48,7 +48,7 @@ class Snapshot:
 
 class SharedMetrics:
     """`metrics` of this process, and those of all when it has a place among several. `report` takes what goes wrong
-    with the files.
+    with the files, once a streak.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class SharedMetrics:
         self._numbers = count(1)
         self._writing = threading.Lock()
         self._written = 0
+        self._failing = False
 
     async def open(self) -> None:
         """Go on from what the worker that was in this place before had counted."""
@@ -125,9 +126,11 @@ class SharedMetrics:
             try:
                 unfinished.write_bytes(_encoder.encode(own))
                 unfinished.replace(place.file)
-                self._written = number
+                self._written, self._failing = number, False
             except OSError as error:
-                self._report("metrics", error)
+                if not self._failing:
+                    self._report("metrics", error)
+                self._failing = True
 
 
 _encoder = msgspec.msgpack.Encoder()

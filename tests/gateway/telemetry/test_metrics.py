@@ -172,6 +172,9 @@ def test_tenants_past_the_largest_number_share_one_label() -> None:
         assert len(requests) == LARGEST_TENANTS + 1
         assert requests["t0"] == times
         assert requests["other"] == 50 * times
+        assert sum(name == "loupe_lambda" for name, _ in samples) == LARGEST_TENANTS
+    metrics.watch_labelled("loupe_left", "Left", ("tenant",), lambda: {("all",): 1.0})
+    assert value(metrics, "loupe_left", tenant="all") == 1  # what is read elsewhere is bounded there
 
 
 def test_modalities_and_gauges_are_bounded() -> None:

@@ -160,8 +160,12 @@ def test_a_folder_that_is_gone_is_reported_and_the_process_tells_of_itself(tmp_p
     async def scenario() -> None:
         worker = Worker(tmp_path / "gone", 0, Clock())
         worker.serve(2)
-        assert (await scraped(worker))[REQUESTS] == 2
+        for _ in range(3):
+            assert (await scraped(worker))[REQUESTS] == 2
         assert worker.faults == ["metrics"]
+        (tmp_path / "gone").mkdir()
+        await worker.shared.publish()
+        assert (tmp_path / "gone" / "0.metrics").is_file()
 
     asyncio.run(scenario())
 
