@@ -25,6 +25,7 @@ LABELLED = 0.8
 CAPPED = 0.03
 BROKEN = 0.02
 MAX_TOKENS = 1_024
+COMPLETIONS = "/v1/chat/completions"
 AT_ONCE = 16
 TIMEOUT_S = 30.0
 TOO_LOW = "0.0000001"
@@ -49,7 +50,9 @@ class Target:
 
 @dataclass(slots=True)
 class Grades:
-    """What was labelled: implements `LabelledRows`. `labelled` is told of each: tenant, candidate, modality, score."""
+    """What was labelled: implements `LabelledRows`. `labelled` is told of each: tenant, candidate, modality, score;
+    `statuses` counts the replies to all chat completions.
+    """
 
     labelled: Callable[[str, str, str, float], None] = lambda *_: None
     statuses: dict[int, int] = field(default_factory=dict)
@@ -100,9 +103,9 @@ class _One:
 
     async def run(self) -> None:
         if self.draw.random() < BROKEN:
-            await self._post("/v1/chat/completions", self._body("auto", damaged(self.ask.image)))
+            await self._post(COMPLETIONS, self._body("auto", damaged(self.ask.image)))
         elif self.draw.random() < CAPPED:
-            await self._post("/v1/chat/completions", self._body("auto", self.ask.image), {"X-Budget": TOO_LOW})
+            await self._post(COMPLETIONS, self._body("auto", self.ask.image), {"X-Budget": TOO_LOW})
         else:
             await self._graded()
 
@@ -115,8 +118,7 @@ class _One:
         chosen, explores = table["chosen"], self.draw.random() < EXPLORED
         name = self.draw.choice(sorted(forecasts)) if explores else chosen
         body = self._body(name if explores else "auto", self.ask.image)
-        status, reply, headers = await self._post_whole("/v1/chat/completions", body)
-        self.grades.statuses[status] = self.grades.statuses.get(status, 0) + 1
+        status, reply, headers = await self._post_whole(COMPLETIONS, body)
         if status != 200 or headers["x-route-candidate"] != name or self.draw.random() >= LABELLED:
             return
         right = final_answer(reply["choices"][0]["message"]["content"] or "") == self.ask.answer
@@ -140,4 +142,6 @@ class _One:
         sent = {"Authorization": f"Bearer {self.key}", **(headers or {})}
         async with self.session.post(path, json=body, headers=sent) as reply:
             found = await reply.json()
+            if path == COMPLETIONS:
+                self.grades.statuses[reply.status] = self.grades.statuses.get(reply.status, 0) + 1
             return reply.status, found, {name.lower(): value for name, value in reply.headers.items()}

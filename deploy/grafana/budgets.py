@@ -10,6 +10,13 @@ OTHERS = f'{TENANT}, unit!="usd"'
 WHICH = "{{tenant}} {{window}}"
 SHORT = "sum by (code) (rate(loupe_refusals_total{" + TENANT + ', code=~"insufficient_quota|budget_infeasible|'
 SHORT += 'rate_limit_exceeded"}[$__rate_interval]))'
+
+
+def windows(part: str, labels: str, by: str = "tenant, window, unit, enforced") -> str:
+    """Of every window; gateways that share a ledger all tell of the same."""
+    return f"max by ({by}) (loupe_{part}{{{labels}}})"
+
+
 BURN = rate("loupe_spend_usd_total", TENANT, by="tenant")
 
 BUDGETS = Board(
@@ -21,15 +28,15 @@ BUDGETS = Board(
         Row(
             "Now",
             (
-                stat("Spent", USD, f"sum(loupe_budget_spent{{{HARD}}})", "Of all hard windows of money.", width=6),
-                stat("Held", USD, f"sum(loupe_budget_held{{{HARD}}})", "By requests under way.", width=6),
-                stat("Remaining", USD, f"sum(loupe_budget_remaining{{{HARD}}})", "Of the same windows.", width=6),
+                stat("Spent", USD, f"sum({windows('budget_spent', HARD)})", "Of all hard windows of money.", width=6),
+                stat("Held", USD, f"sum({windows('budget_held', HARD)})", "By requests under way.", width=6),
+                stat("Remaining", USD, f"sum({windows('budget_remaining', HARD)})", "Of the same windows.", width=6),
                 stat("Burn an hour", USD, f"3600 * {rate('loupe_spend_usd_total', TENANT)}", "All spend.", width=6),
                 Panel(
                     "Left of each window of money",
                     "bargauge",
                     SHARE,
-                    (Query(f"loupe_budget_remaining{{{MONEY}}} / (loupe_budget_limit{{{MONEY}}} > 0)", WHICH),),
+                    (Query(f"{windows('budget_remaining', MONEY)} / ({windows('budget_limit', MONEY)} > 0)", WHICH),),
                     color="continuous-RdYlGr",
                     min=0,
                     max=1,
@@ -40,8 +47,8 @@ BUDGETS = Board(
                     SHARE,
                     (
                         Query(
-                            f"(loupe_budget_spent{{{OTHERS}}} + loupe_budget_held{{{OTHERS}}})"
-                            f" / (loupe_budget_limit{{{OTHERS}}} > 0)",
+                            f"({windows('budget_spent', OTHERS)} + {windows('budget_held', OTHERS)})"
+                            f" / ({windows('budget_limit', OTHERS)} > 0)",
                             "{{tenant}} {{unit}} a {{window}}",
                         ),
                     ),
@@ -54,40 +61,43 @@ BUDGETS = Board(
         Row(
             "Over time",
             (
-                lines("Spent", USD, (f"loupe_budget_spent{{{MONEY}}}", WHICH), min=0),
-                lines("Remaining", USD, (f"loupe_budget_remaining{{{MONEY}}}", WHICH), min=0),
-                lines("Held", USD, (f"loupe_budget_held{{{MONEY}}}", WHICH), text="By requests under way.", min=0),
+                lines("Spent", USD, (windows("budget_spent", MONEY), WHICH), min=0),
+                lines("Remaining", USD, (windows("budget_remaining", MONEY), WHICH), min=0),
+                lines("Held", USD, (windows("budget_held", MONEY), WHICH), text="By requests under way.", min=0),
                 lines(
                     "Burn",
                     USD,
                     (f"3600 * {BURN}", "{{tenant}}"),
-                    ("loupe_pacing_burn_usd_per_hour{" + TENANT + "}", "{{tenant}} {{window}}, last hour"),
+                    (windows("pacing_burn_usd_per_hour", TENANT, "tenant, window"), "{{tenant}} {{window}}, last hour"),
                     axis="USD an hour",
                     min=0,
                 ),
                 lines(
                     "Plan and spend",
                     USD,
-                    ("loupe_pacing_plan_usd{" + TENANT + "}", "{{tenant}} {{window}} plan"),
-                    ("loupe_pacing_spent_usd{" + TENANT + "}", "{{tenant}} {{window}} spent"),
+                    (windows("pacing_plan_usd", TENANT, "tenant, window"), "{{tenant}} {{window}} plan"),
+                    (windows("pacing_spent_usd", TENANT, "tenant, window"), "{{tenant}} {{window}} spent"),
                     text="What was meant to be spent of a paced window by now, and what was.",
                     min=0,
                 ),
                 lines(
                     "Lambda",
                     COUNT,
-                    ("loupe_lambda{" + TENANT + "}", "{{tenant}}"),
-                    ("loupe_pacing_lambda{" + TENANT + "}", "{{tenant}} {{window}} asks"),
+                    ("avg by (tenant) (loupe_lambda{" + TENANT + "})", "{{tenant}}"),
+                    (windows("pacing_lambda", TENANT, "tenant, window"), "{{tenant}} {{window}} asks"),
                     text="How much a reference cost weighs against quality: the higher, the cheaper the candidates.",
                 ),
                 lines(
                     "Projected exhaustion",
                     SECONDS,
                     (
-                        f"loupe_budget_remaining{{{HARD}}} / on (tenant) group_left () ({BURN} > 0)",
+                        f"{windows('budget_remaining', HARD)} / on (tenant) group_left () ({BURN} > 0)",
                         "{{tenant}} {{window}}",
                     ),
-                    ("loupe_pacing_exhausted_in_seconds{" + TENANT + "}", "{{tenant}} {{window}}, by pacing"),
+                    (
+                        windows("pacing_exhausted_in_seconds", TENANT, "tenant, window"),
+                        "{{tenant}} {{window}}, by pacing",
+                    ),
                     text="Until a window's money is gone at this burn, if it does not start over before.",
                     log=True,
                 ),

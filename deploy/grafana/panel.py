@@ -107,4 +107,4 @@ def score(by: str) -> str:
 def named(expr: str, *labels: str) -> str:
     """With one label `point` that its other labels make up, and no other label."""
     quoted = ", ".join(f'"{label}"' for label in labels)
-    return f'sum by (point) (label_join({expr}, "point", " / ", {quoted}))'
+    return f'avg by (point) (label_join({expr}, "point", " / ", {quoted}))'

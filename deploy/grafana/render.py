@@ -139,7 +139,7 @@ def _name_points(axis: Axes, texts: Sequence[tuple[str, str, float, float]]) -> 
             side = "left" if right > 0 else "center" if right == 0 else "right"
             how = {"ha": side, "va": "center", "fontsize": 7.5, "color": colour}
             put = axis.annotate(text, (x, y), xytext=(right, up), textcoords="offset points", **how)
-            box = put.get_window_extent()
+            box = put.get_window_extent().padded(4)
             if not any(box.overlaps(other) for other in taken) and axis.bbox.containsx(box.x1):
                 break
             if (right, up) != PLACES[-1]:
@@ -178,7 +178,7 @@ def _format(axis: Axes, defaults: Mapping[str, Any]) -> None:
     if "min" in defaults or "max" in defaults:
         axis.set_ylim(defaults.get("min"), defaults.get("max"))
     axis.set_ylabel(custom["axisLabel"] or {"reqps": "a second"}.get(defaults["unit"], ""))
-    locator = mdates.AutoDateLocator(maxticks=7)
+    locator = mdates.AutoDateLocator(minticks=4, maxticks=9)
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, show_offset=False))
 

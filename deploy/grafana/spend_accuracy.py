@@ -23,6 +23,11 @@ from panel import (
 )
 
 
+def compared(metric: str, more: str = "", by: str = "") -> str:
+    """A number of the comparison; of several gateways their mean."""
+    return f'avg{f" by ({by}) " if by else ""}(loupe_{metric}{{tenant="$compared"{more}}})'
+
+
 def of_range(total: str, count: str, labels: str) -> str:
     by = "tenant, candidate"
     return f"{increase(total, TENANT, by=by)} / ({increase(count, labels, by=by)} > 0)"
@@ -62,18 +67,18 @@ SPEND_ACCURACY = Board(
                     f" / ({increase('loupe_labelled_score_count', TENANT)} > 0)",
                     "Of the answers that were given a score.",
                 ),
-                stat("P_s", SHARE, 'loupe_comparison_peak_score{tenant="$compared"}', "Peak score of the frontier."),
+                stat("P_s", SHARE, compared("comparison_peak_score"), "Peak score of the frontier."),
                 stat(
                     "nAUC",
                     COUNT,
-                    'loupe_comparison_nauc{tenant="$compared"}',
+                    compared("comparison_nauc"),
                     "Area under the frontier of cost and score.",
                     decimals=3,
                 ),
                 stat(
                     "QNC",
                     COUNT,
-                    'loupe_comparison_qnc{tenant="$compared"}',
+                    compared("comparison_qnc"),
                     "Cost of reaching the best single's score, over that single's cost; less is better.",
                     decimals=3,
                     no_value="not reached",
@@ -123,14 +128,14 @@ SPEND_ACCURACY = Board(
                     "Score: routed, best single, cheapest",
                     "timeseries",
                     SHARE,
-                    (Query('loupe_policy_score{tenant="$compared", policy!="dearest"}', "{{policy}}"),),
+                    (Query(compared("policy_score", ', policy!="dearest"', "policy"), "{{policy}}"),),
                     "Of the last day's labelled requests.",
                 ),
                 Panel(
                     "Cost: routed, best single, cheapest",
                     "timeseries",
                     USD,
-                    (Query(f'{THOUSAND}loupe_policy_cost_usd{{tenant="$compared", policy!="dearest"}}', "{{policy}}"),),
+                    (Query(THOUSAND + compared("policy_cost_usd", ', policy!="dearest"', "policy"), "{{policy}}"),),
                     "Of the same requests.",
                     axis="USD for 1000 requests",
                 ),
@@ -139,9 +144,9 @@ SPEND_ACCURACY = Board(
                     "timeseries",
                     COUNT,
                     (
-                        Query('loupe_comparison_peak_score{tenant="$compared"}', "P_s"),
-                        Query('loupe_comparison_nauc{tenant="$compared"}', "nAUC"),
-                        Query('loupe_comparison_qnc{tenant="$compared"}', "QNC"),
+                        Query(compared("comparison_peak_score"), "P_s"),
+                        Query(compared("comparison_nauc"), "nAUC"),
+                        Query(compared("comparison_qnc"), "QNC"),
                     ),
                     "Higher is better for P_s and nAUC, lower for QNC, which is missing while no point reaches it.",
                     decimals=3,
@@ -151,8 +156,8 @@ SPEND_ACCURACY = Board(
                     "timeseries",
                     COUNT,
                     (
-                        Query('loupe_comparison_labelled_rows{tenant="$compared"}', "labelled"),
-                        Query('loupe_comparison_explored_rows{tenant="$compared"}', "of them explored"),
+                        Query(compared("comparison_labelled_rows"), "labelled"),
+                        Query(compared("comparison_explored_rows"), "of them explored"),
                     ),
                     "How much the comparison rests on; without exploration it rests on forecasts.",
                     min=0,
