@@ -47,13 +47,11 @@ class Turn:
         self.cost = 0
         self.usage = Usage(0, 0)
         self.metered = False
+        self.parse_s = self.decide_s = self.reserve_s = 0.0
         self.outcome = ""
         self.status = 0
         self.error_code: str | None = None
-        self.parse_s = 0.0
         self.encode_s = 0.0
-        self.decide_s = 0.0
-        self.reserve_s = 0.0
         self.waited_s = 0.0
         self.first_byte_s: float | None = None
 
@@ -140,6 +138,10 @@ class Turn:
             exceeded=self.exceeded,
             dropped=tuple((row.candidate.name, row.dropped or "") for row in decision.dropped) if decision else (),
             router_digest=router_digest,
+            parse_s=self.parse_s,
+            decide_s=self.decide_s,
+            reserve_s=self.reserve_s,
+            dearest_cost=max(map(_EXPECTED_COST, decision.choices)) if choice and decision else 0,
             encode_s=self.encode_s,
             first_byte_s=self.first_byte_s,
             total_s=total,
@@ -148,8 +150,4 @@ class Turn:
             estimated_cost=choice.estimated_cost if choice else 0,
             estimated_input_tokens=choice.input_tokens if choice else 0,
             estimated_output_tokens=choice.output_tokens if choice else 0,
-            parse_s=self.parse_s,
-            decide_s=self.decide_s,
-            reserve_s=self.reserve_s,
-            dearest_cost=max(map(_EXPECTED_COST, decision.choices)) if choice and decision else 0,
         )

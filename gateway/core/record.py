@@ -22,13 +22,13 @@ class RequestRecord(NamedTuple):
         error_code: the code of the error the client saw, or None.
         metered: whether the tokens are Loupe's own count, because the provider sent no usage.
         overhead_s: time that Loupe itself added: everything but waiting for the provider and the client.
+        parse_s, decide_s, reserve_s: 0 where the request did not come so far; `reserve_s` is of all attempts together.
+        dearest_cost: expected cost of the dearest candidate that could have served.
         exceeded: soft windows that are over their limit with it.
         propensity: with what probability the decision took this candidate (1 without exploration).
         prices: by which prices the candidate was estimated and charged: a list and its version, or what was set.
         estimated_cost: the estimate before it was calibrated; `expected_cost` is after. Made of
             `estimated_input_tokens` and `estimated_output_tokens` (of all replies).
-        parse_s, decide_s, reserve_s: 0 where the request did not come so far; `reserve_s` is of all attempts together.
-        dearest_cost: expected cost of the dearest candidate that could have served.
     """
 
     request_id: str
@@ -59,12 +59,12 @@ class RequestRecord(NamedTuple):
     first_byte_s: float | None
     total_s: float
     overhead_s: float
+    parse_s: float = 0.0
+    decide_s: float = 0.0
+    reserve_s: float = 0.0
+    dearest_cost: int = 0
     prices: str = ""
     estimated_cost: int = 0
     estimated_input_tokens: int = 0
     estimated_output_tokens: int = 0
     exceeded: tuple[str, ...] = ()
-    parse_s: float = 0.0
-    decide_s: float = 0.0
-    reserve_s: float = 0.0
-    dearest_cost: int = 0
