@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.e2e.test_metrics_page import on_the_page
@@ -34,6 +35,7 @@ def test_the_configuration_and_the_rules_are_valid() -> None:
     assert f"{len(RULES)} rules found" in promtool("check", "config", "prometheus.yaml")
 
 
+@pytest.mark.slow
 def test_alerts_are_told_when_they_should_be() -> None:
     assert "SUCCESS" in promtool("test", "rules", "alerts_test.yaml")
 
