@@ -38,7 +38,8 @@ OVER_TIME = (
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866", "#999999", "#225555", "#222255")
 FIXED = {"routed": "#d62728", "best_single": "#4477aa", "cheapest": "#228833"}
 STEPS = 120
-PLACES = ((8, 0), (-8, 0), (0, 11), (0, -11), (8, 11), (8, -11), (-8, 11), (-8, -11), (0, 21), (0, -21), (8, 21))
+PLACES = ((8, 0), (-8, 0), (0, 11), (0, -11), (8, 9), (8, -9), (-8, 9), (-8, -9), (0, 19), (0, -19))
+SIDES = {1: "left", 0: "center", -1: "right"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,21 +131,29 @@ def _scatter(axis: Axes, panel: Mapping[str, Any], source: Source, compared: str
 
 
 def _name_points(axis: Axes, texts: Sequence[tuple[str, str, float, float]]) -> None:
-    """Each beside its point, where no name and no point is yet."""
+    """Each beside its point, where it covers least of other names and points."""
     axis.figure.draw_without_rendering()
     points = [axis.transData.transform((x, y)) for _, _, x, y in texts]
-    taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in points]
+    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in points]
     for text, colour, x, y in texts:
+        found = []
         for right, up in PLACES:
-            side = "left" if right > 0 else "center" if right == 0 else "right"
-            how = {"ha": side, "va": "center", "fontsize": 7.5, "color": colour}
+            how = {"fontsize": 7.5, "color": colour, "va": "center", "ha": SIDES[(right > 0) - (right < 0)]}
             put = axis.annotate(text, (x, y), xytext=(right, up), textcoords="offset points", **how)
-            box = put.get_window_extent().padded(4)
-            if not any(box.overlaps(other) for other in taken) and axis.bbox.containsx(box.x1):
-                break
-            if (right, up) != PLACES[-1]:
+            box = put.get_window_extent()
+            outside = max(box.x1 - axis.bbox.x1, 0) * box.height
+            found.append((outside + sum(_shared(box, other) for other in taken), put, box))
+        _, best, box = min(found, key=lambda each: each[0])
+        for _, put, _ in found:
+            if put is not best:
                 put.remove()
         taken.append(box)
+
+
+def _shared(one: Bbox, other: Bbox) -> float:
+    """The area that both cover."""
+    both = Bbox.intersection(one, other)
+    return 0.0 if both is None else both.width * both.height
 
 
 def _lines(axis: Axes, panel: Mapping[str, Any], source: Source, compared: str) -> None:

@@ -28,9 +28,10 @@ def compared(metric: str, more: str = "", by: str = "") -> str:
     return f'avg{f" by ({by}) " if by else ""}(loupe_{metric}{{tenant="$compared"{more}}})'
 
 
-def of_range(total: str, count: str, labels: str) -> str:
+def of_range(total: str, count: str, labels: str, fewest: str = "> 0") -> str:
+    """Total over count of each tenant and candidate in the time that is shown; without those with fewer."""
     by = "tenant, candidate"
-    return f"{increase(total, TENANT, by=by)} / ({increase(count, labels, by=by)} > 0)"
+    return f"{increase(total, TENANT, by=by)} / ({increase(count, labels, by=by)} {fewest})"
 
 
 def either(kind: str) -> str:
@@ -103,14 +104,14 @@ SPEND_ACCURACY = Board(
                         ),
                         Query(
                             named(
-                                of_range("loupe_labelled_score_sum", "loupe_labelled_score_count", TENANT),
+                                of_range("loupe_labelled_score_sum", "loupe_labelled_score_count", TENANT, ">= 5"),
                                 "tenant",
                                 "candidate",
                             ),
                             "Mean score",
                         ),
                     ),
-                    "Each tenant's requests by the candidate that served them, in the time shown.",
+                    "Each tenant's requests by the candidate that served them; of five labels or more.",
                     height=11,
                 ),
                 Panel(
