@@ -38,6 +38,8 @@ OVER_TIME = (
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866", "#999999", "#225555", "#222255")
 FIXED = {"routed": "#d62728", "best_single": "#4477aa", "cheapest": "#228833"}
 STEPS = 120
+Name = tuple[str, str, float, float]
+"""A point's: text, colour, x and y."""
 PLACES = ((8, 0), (-8, 0), (0, 11), (0, -11), (8, 9), (8, -9), (-8, 9), (-8, -9), (0, 19), (0, -19))
 SIDES = {1: "left", 0: "center", -1: "right"}
 
@@ -94,22 +96,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figure, axes = plt.subplots(rows, columns, figsize=(12, height), layout="constrained", squeeze=False)
         foot = 0.03 if draw is _scatter else 0.012
         figure.get_layout_engine().set(rect=(0, foot, 1, 1 - foot))
+        named: list[tuple[Axes, list[Name]]] = []
         for title, axis in zip(titles, axes.flat, strict=False):
             panel = next(panel for key, panel in panels.items() if key == title and panel["type"] != "stat")
-            draw(axis, panel, source, chosen.compared)
+            names = draw(axis, panel, source, chosen.compared)
+            named.append((axis, names))
             axis.set_title(title, loc="left", fontweight="bold")
             axis.grid(alpha=0.25, linewidth=0.6)
+        figure.draw_without_rendering()  # everything has its place now, and names can be put beside points
+        for axis, names in named:
+            _name_points(axis, names)
         figure.text(0.995, 0.002, chosen.note, ha="right", va="bottom", fontsize=7, color="#666666")
         figure.savefig(chosen.out / name, dpi=130)
         plt.close(figure)
 
 
-def _scatter(axis: Axes, panel: Mapping[str, Any], source: Source, compared: str) -> None:
+def _scatter(axis: Axes, panel: Mapping[str, Any], source: Source, compared: str) -> list[Name]:
+    """Draws the points; the names that they are still to have."""
     xs, ys = (source.points(target, compared) for target in panel["targets"])
     names = sorted(set(xs) & set(ys))
     by_tenant = any(" / " in name for name in names)
     groups = sorted({name.partition(" / ")[0] for name in names})
-    texts: list[tuple[str, str, float, float]] = []
+    texts: list[Name] = []
     for name in names:
         group, _, rest = name.partition(" / ")
         routed = name == "routed"
@@ -127,12 +135,11 @@ def _scatter(axis: Axes, panel: Mapping[str, Any], source: Source, compared: str
     axis.set_ylabel(panel["targets"][1]["legendFormat"])
     if by_tenant:
         axis.legend(title="tenant", frameon=False, fontsize=8, loc="lower right")
-    _name_points(axis, texts)
+    return texts
 
 
-def _name_points(axis: Axes, texts: Sequence[tuple[str, str, float, float]]) -> None:
+def _name_points(axis: Axes, texts: Sequence[Name]) -> None:
     """Each beside its point, where it covers least of other names and points."""
-    axis.figure.draw_without_rendering()
     points = [axis.transData.transform((x, y)) for _, _, x, y in texts]
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in points]
     for text, colour, x, y in texts:
@@ -156,7 +163,7 @@ def _shared(one: Bbox, other: Bbox) -> float:
     return 0.0 if both is None else both.width * both.height
 
 
-def _lines(axis: Axes, panel: Mapping[str, Any], source: Source, compared: str) -> None:
+def _lines(axis: Axes, panel: Mapping[str, Any], source: Source, compared: str) -> list[Name]:
     series: dict[str, list[tuple[float, float]]] = {}
     for target in panel["targets"]:
         series.update(source.points(target, compared))
@@ -174,6 +181,7 @@ def _lines(axis: Axes, panel: Mapping[str, Any], source: Source, compared: str) 
     _format(axis, defaults)
     axis.set_xlim(*_dates([source.end - source.seconds, source.end]))
     axis.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+    return []
 
 
 def _format(axis: Axes, defaults: Mapping[str, Any]) -> None:
