@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import msgspec
 
 from gateway.comparison import LabelledRow
 from gateway.core.money import NANODOLLARS
 
 BUSY_S = 5.0
 NAME, QUALITY, EXPECTED_COST, DROPPED = 0, 1, 8, 11
-"""Places in an entry of the column `candidates`."""
+"""Places in an entry of the column `candidates`, which is packed (msgpack)."""
 _NEWEST = """
 SELECT d.tenant, d.candidate, l.score, d.cost_nanousd, d.propensity, l.probability, d.candidates, max(l.labelled_at)
 FROM decisions d JOIN labels l ON l.request_id = d.request_id
@@ -48,9 +49,9 @@ def log_beside(store: Path) -> Path:
     return store.with_name(f"{store.stem}-decisions{store.suffix}")
 
 
-def _forecasts(candidates: str) -> Mapping[str, tuple[float, float]]:
+def _forecasts(candidates: bytes) -> Mapping[str, tuple[float, float]]:
     return {
         row[NAME]: (row[QUALITY], row[EXPECTED_COST] / NANODOLLARS)
-        for row in json.loads(candidates)
+        for row in msgspec.msgpack.decode(candidates)
         if row[DROPPED] is None and row[QUALITY] is not None
     }

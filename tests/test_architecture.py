@@ -52,7 +52,7 @@ RULES: dict[str, Rule] = {
     **{name: Rule((*EDGE, *BASES, *PATH_MODULES), ("anyio",)) for name in PATH_MODULES},
     "gateway.errors": Rule(),
     "gateway.prices": Rule(EDGE, ("genai_prices",)),
-    "gateway.labelled_log": Rule(("gateway.core.money", "gateway.comparison")),
+    "gateway.labelled_log": Rule(("gateway.core.money", "gateway.comparison"), ("msgspec",)),
     "gateway.comparison": Rule(("gateway.telemetry.metrics", "routers"), ("numpy",)),
     "gateway.candidates": Rule((*EDGE, "gateway.prices", "gateway.settings")),
     "gateway.terms": Rule(EDGE, ("pydantic", "pydantic_core")),

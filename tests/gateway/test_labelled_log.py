@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.comparison import LabelledRow
@@ -14,7 +14,7 @@ from gateway.labelled_log import LabelledLog, log_beside
 
 TABLES = """
 CREATE TABLE decisions(request_id TEXT PRIMARY KEY, started_at REAL, tenant TEXT, candidate TEXT, cost_nanousd INTEGER,
-    decided TEXT, propensity REAL, candidates TEXT);
+    decided TEXT, propensity REAL, candidates BLOB);
 CREATE TABLE labels(request_id TEXT, source TEXT, score REAL, probability REAL, labelled_at REAL,
     PRIMARY KEY(request_id, source));
 """
@@ -26,7 +26,7 @@ def entry(name: str, quality: float | None, cost: int, dropped: str | None = Non
     return [name, quality, 0.1, 40.0, 60.0, 100, 120, 500, cost, 2 * cost, 0.5, dropped, 0.5]
 
 
-CANDIDATES = json.dumps(
+CANDIDATES = msgspec.msgpack.encode(
     [entry("small", 0.5, 1_000), entry("dear", 0.9, 9_000), entry("blind", 0.7, 10, "sees_no_images")]
 )
 
