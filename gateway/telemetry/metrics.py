@@ -62,7 +62,7 @@ def _pick(*names: str) -> itemgetter[Any]:
 
 
 _WHO = _pick("tenant", "candidate", "outcome")
-_HOW = _pick("tenant", "candidate", "reason", "error_code", "metered", "exceeded", "cost", "held")
+_HOW = _pick("tenant", "candidate", "reason", "error_code", "metered", "exceeded", "cost", "held", "attempts")
 _SUMS = _pick("cost", "expected_cost", "dearest_cost", "input_tokens", "output_tokens")
 _TIMES = _pick("parse_s", "decide_s", "reserve_s", "first_byte_s", "total_s", "overhead_s")
 
@@ -230,15 +230,16 @@ class Metrics:
             return
         self._requests.update(map(_WHO, batch))
         for record in batch:
-            tenant, candidate, reason, code, metered, exceeded, cost, held = _HOW(record)
+            tenant, candidate, reason, code, metered, exceeded, cost, held, attempts = _HOW(record)
             if cost:
                 sums = self._charged[(tenant, candidate)]
                 for place, amount in enumerate(_SUMS(record)):
                     sums[place] += amount
-            if reason != "routed" or code is not None or metered or exceeded or cost > held:
-                self._unusual(record)
-            elif record.lagrangian is not None:
+            routed = reason.startswith("routed")  # what it was paced or fell back by may stand behind it
+            if routed and record.lagrangian is not None:
                 self._lambdas[(tenant,)] = record.lagrangian
+            if not routed or code is not None or metered or exceeded or len(attempts) > 1 or cost > held:
+                self._unusual(record)
         stages = self._stages
         histograms = (*map(stages.__getitem__, ("parse", "decide", "reserve", "first_byte", "total")), self._overhead)
         for histogram, seconds in zip(histograms, zip(*map(_TIMES, batch), strict=True), strict=True):
