@@ -55,7 +55,7 @@ $(VENV)/.demo: $(NEEDS) | $(BIN)/python
 	@touch $@ $(VENV)/.runtime
 
 $(VENV)/.test: $(NEEDS) deploy/system-packages.sh | $(BIN)/python
-	@sh deploy/system-packages.sh $(PYTHON) redis-server
+	@sh deploy/system-packages.sh $(PYTHON) redis-server prometheus
 	$(PIP) install --quiet --constraint deploy/constraints.txt --editable ".[test]"
 	@touch $@ $(VENV)/.runtime $(VENV)/.demo
 

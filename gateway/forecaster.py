@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,9 @@ class Declined:
 
 
 class Forecaster:
-    """Forecasts per candidate for a query. Time limits in seconds."""
+    """Forecasts per candidate for a query. Time limits in seconds. `staged` is told how long `encode` and `forecast`
+    took, where they were not cached.
+    """
 
     def __init__(
         self,
@@ -42,12 +45,14 @@ class Forecaster:
         encode_limit_s: float,
         forecast_limit_s: float,
         report: Callable[[str, BaseException], None],
+        staged: Callable[[str, float], None] = lambda _, __: None,
     ) -> None:
         self._encoder = encoder
         self._router = router
         self._encode_limit_s = encode_limit_s
         self._forecast_limit_s = forecast_limit_s
         self._report = report
+        self._staged = staged
         self._known: OrderedDict[tuple[str, tuple[bytes, ...]], Forecasts] = OrderedDict()
 
     @property
@@ -66,6 +71,7 @@ class Forecaster:
         """Forecast a query, or say why not; takes no longer than both limits together."""
         views = self._encoder.cached(text, images)
         if views is None:
+            began = time.perf_counter()
             try:
                 async with asyncio.timeout(self._encode_limit_s):
                     views = await self._encoder.encode(text, images)
@@ -74,6 +80,9 @@ class Forecaster:
             except Exception as error:  # whatever breaks in the encoder, the request is served
                 self._report("encoder_failed", error)
                 return Declined("encoder_failed")
+            finally:
+                self._staged("encode", time.perf_counter() - began)
+        began = time.perf_counter()
         try:
             async with asyncio.timeout(self._forecast_limit_s):
                 forecasts = await asyncio.to_thread(self._run_router, views)
@@ -82,6 +91,8 @@ class Forecaster:
         except Exception as error:
             self._report("router_failed", error)
             return Declined("router_failed")
+        finally:
+            self._staged("forecast", time.perf_counter() - began)
         self._keep((text, tuple(image.key for image in images)), forecasts)
         return forecasts
 

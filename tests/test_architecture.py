@@ -53,6 +53,8 @@ RULES: dict[str, Rule] = {
     **{name: Rule((*EDGE, *BASES, *PATH_MODULES), ("anyio",)) for name in PATH_MODULES},
     "gateway.errors": Rule(),
     "gateway.prices": Rule(EDGE, ("genai_prices",)),
+    "gateway.labelled_log": Rule((*EDGE, "gateway.comparison", "gateway.decision_log")),
+    "gateway.comparison": Rule(("gateway.telemetry.metrics", "routers"), ("numpy",)),
     "gateway.candidates": Rule((*EDGE, "gateway.prices", "gateway.settings")),
     "gateway.terms": Rule(EDGE, ("pydantic", "pydantic_core")),
     "gateway.tenancy": Rule((*EDGE, "gateway.terms", "gateway.stores.tenants"), ("pydantic",)),
@@ -60,6 +62,7 @@ RULES: dict[str, Rule] = {
     "gateway.record_keeping": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.edition": Rule((EVERYTHING,), (EVERYTHING,)),  # with `app`, the composition root
     "gateway.reload": Rule((EVERYTHING,), (EVERYTHING,)),
+    "gateway.watching": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.tenure": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.steered": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.live_tenants": Rule((*EDGE, "gateway.stores.base", "gateway.stores.tenants")),

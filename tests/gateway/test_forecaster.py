@@ -38,12 +38,14 @@ class Asked:
 
     def __init__(self, encoder: SlowEncoder, router: FakeRouter) -> None:
         self.reports: list[str] = []
+        self.stages: list[str] = []
         self.forecaster = Forecaster(
             encoder,
             router,
             encode_limit_s=0.05,
             forecast_limit_s=0.05,
             report=lambda where, error: self.reports.append(where),
+            staged=lambda stage, seconds: self.stages.append(f"{stage} {seconds > 0}"),
         )
 
     def forecast(self, text: str = "what?") -> Forecasts | Declined:
@@ -66,6 +68,16 @@ def test_a_forecast_is_known_the_next_time() -> None:
     assert asked.forecaster.known("what?", ()) is found
     assert asked.forecaster.known("who?", ()) is None
     assert (encoder.calls, router.calls) == (1, 1)
+
+
+def test_stages_are_timed_where_they_were_gone_through() -> None:
+    asked = Asked(SlowEncoder(), FakeRouter(("a",)))
+    asked.forecast()
+    asked.forecast("known")
+    assert asked.stages == ["encode True", "forecast True", "forecast True"]
+    failing = Asked(SlowEncoder(fail=RuntimeError("broken")), FakeRouter(("a",)))
+    failing.forecast()
+    assert failing.stages == ["encode True"]
 
 
 def test_views_that_are_cached_are_not_encoded_again() -> None:
