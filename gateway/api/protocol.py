@@ -29,7 +29,7 @@ class OnePieceProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self.cycle is not None and self.cycle.disconnected:
             reply: Reply | None = cast(dict[str, Any], self.cycle.scope).get("extensions", {}).get(REPLY)
-            if reply is not None:
+            if reply is not None and reply.client_left is not None:
                 reply.client_left()
 
 
@@ -40,7 +40,7 @@ class Reply:
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
-        self.client_left: Callable[[], None] = _nobody_waits
+        self.client_left: Callable[[], None] | None = None
         """Called when the client hangs up before the reply is complete."""
         self._head = b""
         self._bodiless = False
@@ -128,11 +128,15 @@ class Reply:
             cycle.transport.write(b"".join(parts))
         if not more:
             cycle.response_complete = True
+            self._part_from(cycle)
             cycle.message_event.set()
             if not cycle.keep_alive:
                 cycle.transport.close()
             cycle.on_response()
 
-
-def _nobody_waits() -> None:
-    pass
+    def _part_from(self, cycle: RequestResponseCycle) -> None:
+        """What the cycle and its scope know of this reply would keep all three alive until the garbage collector comes:
+        that took a tenth of a request's time.
+        """
+        cycle.__dict__.pop("send", None)
+        cast(dict[str, Any], cycle.scope)["extensions"] = {}

@@ -70,6 +70,7 @@ class AsgiSink:
             await work
         finally:
             self.complete = True
+            self._reply.client_left = None  # it knows of this sink, as this sink knows of the reply
         return None
 
     async def _run_watched(self, task: asyncio.Task[Any], work: Coroutine[Any, Any, None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from gateway.api.protocol import OnePieceProtocol
+from gateway.api.protocol import OnePieceProtocol, Reply
 
 App = Callable[[dict[str, Any], Any, Any], Any]
 GET = b"GET / HTTP/1.1\r\nHost: loupe\r\n\r\n"
@@ -177,3 +178,18 @@ def test_body_is_asked_for_when_the_client_waits_to_be_told() -> None:
         assert received(connection, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(b"data")
         assert received(connection, b"\r\n\r\ndata").startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_reply_that_was_sent_is_no_work_for_the_garbage_collector() -> None:
+    app = answering(start(200, sized(2)), body(b"ok"))
+    with served(app) as port, socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                connection.sendall(GET)
+                assert connection.recv(4096).endswith(b"ok")
+            kept = sum(isinstance(each, Reply) for each in gc.get_objects())
+        finally:
+            gc.enable()
+    assert kept <= 2
