@@ -22,13 +22,15 @@ from typing import Any
 from gateway.api.admin import AdminRoutes, AdminState
 from gateway.api.rest import RestRoutes
 from gateway.api.sink import Receive, Send
+from gateway.core.catalog import Catalog
 from gateway.core.key_hash import KeyHash
 from gateway.core.money import NANODOLLARS
 from gateway.declared import declared_in
 from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, LoupeError
-from gateway.forecaster import Forecaster
+from gateway.forecaster import Forecaster, ForecastLimits
 from gateway.holds import Holds
+from gateway.live_router import LiveRouter, live_router, watch_router, widened_for
 from gateway.providers.images import LookUp, look_up
 from gateway.reload import Reloads
 from gateway.settings import EncoderSettings, Settings, secret_from
@@ -44,9 +46,6 @@ from models.base import EncodeError, Encoder
 from models.cached import QueryEncoder
 from models.dual import DualEncoder
 from models.pulled import locate
-from routers.artifact import ArtifactError
-from routers.artifact import bundled as bundled_router
-from routers.artifact import load as load_router
 from routers.base import Router
 
 _log = logging.getLogger("loupe")
@@ -115,7 +114,10 @@ class Gateway:
         """Everything that lives as long as the service does. Raises ConfigError, StoreError or OSError."""
         settings = self._settings
         async with AsyncExitStack() as stack:
-            encoder, router = self._load_networks()
+            encoder = self._encoder or _encoder(settings.encoder.bundle)
+            router = live_router(settings.router, encoder, self._router)
+            router.open()
+            stack.callback(router.close)
             encode = _query_encoder(encoder, settings.encoder)
             stack.push_async_callback(encode.close)
             log = RequestLog(settings.log.path)
@@ -133,7 +135,7 @@ class Gateway:
             stack.callback(tenant_store.close)
             tenure = begin_tenure(tenant_store, settings, self._report)
             lasting = Lasting(
-                forecaster=self._forecaster(encode, router),
+                forecaster_for=lambda catalog: self._forecaster(encode, router, catalog),
                 holds=holds,
                 tenants=tenure.tenants,
                 metrics=self._metrics,
@@ -143,6 +145,7 @@ class Gateway:
                 look_up=self._look_up,
             )
             self._watch(encode, outcomes, log)
+            watch_router(router, self._metrics)
             self._rest.store, self._rest.tenants = store, tenure.tenants
             editions = Editions(lasting)
             stack.push_async_callback(editions.close)
@@ -162,13 +165,15 @@ class Gateway:
             self._admin.state = AdminState(tenure.tenancy, tenure.live.refresh, store, reloads.reload)
             yield
 
-    def _forecaster(self, encode: QueryEncoder, router: Router) -> Forecaster:
+    def _forecaster(self, encode: QueryEncoder, router: LiveRouter, catalog: Catalog) -> Forecaster:
+        settings = self._settings
+        limits = ForecastLimits(settings.encoder.timeout_ms / 1e3, settings.router.timeout_ms / 1e3)
         return Forecaster(
             encode,
-            router,
-            encode_limit_s=self._settings.encoder.timeout_ms / 1e3,
-            forecast_limit_s=self._settings.router.timeout_ms / 1e3,
+            router.in_service,
+            limits,
             report=self._report,
+            widen=lambda known: widened_for(known, catalog),
         )
 
     async def _open_ledger(self, embedded: SqliteStore, stack: AsyncExitStack) -> BudgetStore:
@@ -193,17 +198,6 @@ class Gateway:
             lambda: leased.set_aside / NANODOLLARS,
         )
         return leased
-
-    def _load_networks(self) -> tuple[Encoder, Router]:
-        """The encoder and the router trained for it. Raises ConfigError when they do not fit."""
-        encoder = self._encoder or _encoder(self._settings.encoder.bundle)
-        router = self._router or _router(self._settings.router.artifact)
-        if router.encoder_digest != encoder.digest:
-            raise ConfigError(
-                f"the router was trained on the encoder {router.encoder_digest[:12]}, "
-                f"and {encoder.name} is {encoder.digest[:12]}"
-            )
-        return encoder, router
 
     def _watch(self, encode: QueryEncoder, store: SqliteStore, log: RequestLog) -> None:
         watch = self._metrics.watch
@@ -259,14 +253,6 @@ def _query_encoder(encoder: Encoder, section: EncoderSettings) -> QueryEncoder:
     return QueryEncoder(
         encoder, cache_entries=section.cache_entries, max_batch=section.max_batch, threads=section.threads
     )
-
-
-def _router(name: str) -> Router:
-    path = bundled_router() if name == "default" else Path(name)
-    try:
-        return load_router(path)
-    except (ArtifactError, OSError) as error:
-        raise ConfigError(f"router.artifact: {error}") from error
 
 
 def _nanodollars(usd: float) -> int:

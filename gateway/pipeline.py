@@ -166,12 +166,14 @@ class Pipeline:
 
     async def _forecast(self, turn: Turn) -> Forecasts | None:
         request = turn.request
-        known = self._forecaster.known(request.query.text, request.images)
+        forecaster = self._forecaster.current
+        turn.router_digest = forecaster.digest
+        known = forecaster.known(request.query.text, request.images)
         if known is not None:
             turn.reason = "routed"
             return known
         began = time.perf_counter()
-        found = await self._forecaster.forecast(request.query.text, request.images)
+        found = await forecaster.forecast(request.query.text, request.images)
         turn.encode_s = time.perf_counter() - began
         if isinstance(found, Declined):
             turn.reason = f"declined:{found.reason}"
@@ -249,6 +251,6 @@ class Pipeline:
             exchange.close()
 
     def _record(self, turn: Turn) -> None:
-        record: RequestRecord = turn.record(self._forecaster.router_digest)
+        record: RequestRecord = turn.record(turn.router_digest or self._forecaster.current.digest)
         for observer in self._observers:
             observer.observe(record)

@@ -48,6 +48,8 @@ class Turn:
         self.outcome = ""
         self.status = 0
         self.error_code: str | None = None
+        self.router_digest = ""
+        """Of the router that it was decided by; empty until one is asked."""
         self.encode_s = 0.0
         self.waited_s = 0.0
         self.first_byte_s: float | None = None

@@ -10,7 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from gateway.core.money import NANODOLLARS
@@ -98,6 +104,7 @@ class Metrics(Collector):
         self._histograms = {name: Histogram() for name in HISTOGRAMS}
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self._gauges_each: dict[str, tuple[str, Callable[[], Mapping[str, float]]]] = {}
+        self._infos: dict[str, tuple[str, Callable[[], Mapping[str, str]]]] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -108,6 +115,10 @@ class Metrics(Collector):
     def watch_each(self, name: str, text: str, read: Callable[[], Mapping[str, float]]) -> None:
         """As `watch`, a gauge for each candidate."""
         self._gauges_each[name] = (text, read)
+
+    def watch_info(self, name: str, text: str, read: Callable[[], Mapping[str, str]]) -> None:
+        """`<name>_info`: labels that are read when metrics are asked for, at the value 1."""
+        self._infos[name] = (text, read)
 
     def observe(self, record: RequestRecord) -> None:
         counts, candidate = self._counts, record.candidate or "none"
@@ -161,6 +172,8 @@ class Metrics(Collector):
             yield HistogramMetricFamily(name, text, _cumulative(histogram.counts), histogram.sum)
         for name, (text, read) in self._gauges.items():
             yield GaugeMetricFamily(name, text, read())
+        for name, (text, read_labels) in self._infos.items():
+            yield InfoMetricFamily(name, text, dict(read_labels()))
         for name, (text, read_each) in self._gauges_each.items():
             gauge = GaugeMetricFamily(name, text, labels=("candidate",))
             for candidate, value in read_each().items():
