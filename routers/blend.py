@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from routers.base import Floats
 from routers.factors import candidate_factors
+from routers.protocol import column_means
 
 # Imagined rows, as a share of the observed, in which the first guess at the weights is the truth: of the common
 # part and of the candidates' own, where the same data say less.
@@ -41,16 +42,26 @@ class Blend:
     weights: Floats
 
     @classmethod
-    def fit(cls, held_out: Sequence[Floats], score: Floats, common: Sequence[int] | None = None) -> Blend:
+    def fit(
+        cls,
+        held_out: Sequence[Floats],
+        score: Floats,
+        common: Sequence[int] | None = None,
+        weights: Floats | None = None,
+    ) -> Blend:
         """From the members' held-out forecasts [n, K] each, and what was observed [n, K], NaN where missing.
 
-        `common` are the members whose common part may count; all of them unless told.
+        `common` are the members whose common part may count; all of them unless told. `weights` [n, K] say how much
+        each cell counts, all alike unless told.
         """
         observed = ~np.isnan(score)
         axis = candidate_factors(score, rank=1)[:, 0]
-        bare = cls(np.nanmean(score, axis=0), axis / np.linalg.norm(axis), np.zeros((2, len(held_out))))
+        bare = cls(column_means(score, weights), axis / np.linalg.norm(axis), np.zeros((2, len(held_out))))
         columns = np.stack([part[observed] for part in bare._parts(held_out)], axis=1)
         target = (score - bare.means)[observed]
+        if weights is not None:
+            root = np.sqrt(weights[observed])
+            columns, target = columns * root[:, None], target * root
         counts = np.ones((2, len(held_out)), dtype=bool)
         if common is not None:
             counts[0] = np.isin(np.arange(len(held_out)), common)

@@ -74,7 +74,7 @@ class Ensemble:
         The blend's few weights are those that all rows taught.
         """
         members, held_out = zip(*(fit_head(member, table, views, seed) for member in MEMBERS), strict=True)
-        blend = Blend.fit(held_out, table.score, _SAY_HOW_HARD)
+        blend = Blend.fit(held_out, table.score, _SAY_HOW_HARD, table.unequal_weights)
         return cls(members=members, blend=blend), blend.apply(held_out)
 
     @classmethod
