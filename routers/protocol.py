@@ -71,7 +71,7 @@ class Shared:
         """What is expected of a candidate is the mean cost that training saw, whatever the query."""
         return np.tile(column_means(known.cost_usd), (len(forecast.quality), 1))
 
-    def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> Trace:
+    def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> Decided:
         return trace(quality, expected_cost, test.score, test.cost_usd)
 
     def oracle(self, test: OutcomeTable, _expected_cost: Floats, /) -> Trace:

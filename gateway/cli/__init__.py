@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": "run the main job on drawn images and simulated candidates, and print what came of it",
     "replay": "run a candidate pool that replays an outcome table (no model behind it)",
     "train": "train a router on outcome tables",
+    "retrain": "train anew on all outcomes, and promote what is better than the router in service",
     "promote": "put a trained router into service",
     "rollback": "put the router of before back into service",
     "artifacts": "list the routers that are kept, and which of them serves",

@@ -38,7 +38,7 @@ class Place:
         return self.fallback if digest is None else self.shelf.path(digest)
 
 
-def add_place_arguments(parser: argparse.ArgumentParser) -> None:
+def add_place_arguments(parser: argparse._ActionsContainer) -> None:
     """`--config`, or `--artifacts` and `--encoder`."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="whose router.artifacts and encoder are meant")
     parser.add_argument("--artifacts", type=Path, metavar="DIR", help="the folder of artifacts, without --config")
