@@ -25,8 +25,8 @@ from routers.train import EncoderName
 from routers.weighing import FLATTENED, to_learn_from
 
 IN_SERVICE, RETRAINED, OFFERED = "in service", "retrained", "offered"
-TIME = "asked_at"
-"""The column of a table that tells when a query was asked, in seconds since 1970: `loupe table export` writes it."""
+TIME, DECIDED = "time", "decided"
+"""Columns that `loupe table export` writes: when a query was asked, in seconds since 1970, and what decided it."""
 _LEAST_CELLS = 8
 
 
@@ -78,8 +78,11 @@ class Merged:
         return np.zeros(len(self.table), dtype=np.bool_) if prints is None else seen(self.table, prints)
 
     def held(self, rows: Rows) -> list[Part]:
-        """These rows, by the tables that they come from."""
-        parts = ((name, np.intersect1d(own, rows)) for name, own in self.parts.items())
+        """These rows, by the tables that they come from; without those that no policy decided (pinned, failed over):
+        what they tell of is who asked so.
+        """
+        fair = rows[~unweighed(self.table)[rows]]
+        parts = ((name, np.intersect1d(own, fair)) for name, own in self.parts.items())
         return [Part(name, self.table.take(own), rows_of(self.views, own)) for name, own in parts if len(own)]
 
     def learned(self, rows: Rows, power: float) -> tuple[OutcomeTable, Views]:
@@ -179,6 +182,14 @@ def teachable(table: OutcomeTable) -> OutcomeTable:
     if len(shown) < 2:
         raise TableError(f"{len(shown)} candidate(s) with {_LEAST_CELLS} outcomes or more; two are the least")
     return table.select(shown)
+
+
+def unweighed(table: OutcomeTable) -> Mask:
+    """[n]: decisions of a gateway's log that have no propensity."""
+    decided = np.array([bool(text) for text in table.details.get(DECIDED, ("",) * len(table))], dtype=np.bool_)
+    if table.weight is None:
+        return decided
+    return np.asarray(decided & ~(table.mask & ~np.isnan(table.weight)).any(axis=1), dtype=np.bool_)
 
 
 def times(table: OutcomeTable) -> Floats:

@@ -96,6 +96,22 @@ def test_logged_outcomes_teach_and_judge(world: tuple[OutcomeTable, Views], tmp_
     assert found.contest.difference > 0.02
 
 
+def test_decisions_that_no_policy_made_are_not_judged_on(world: tuple[OutcomeTable, Views], tmp_path: Path) -> None:
+    table, views = world
+    online = logged(table, np.full(table.score.shape, 0.25), 7)
+    assert online.weight is not None
+    pinned = np.arange(len(table)) % 3 == 0
+    online = replace(
+        online,
+        weight=np.where(pinned[:, None], np.nan, online.weight),
+        details={DECIDED: tuple("pinned" if one else "drawn" for one in pinned)},
+    )
+    merged = Merged.of([part("online", online, views, range(1200))])
+    (held,) = merged.held(np.arange(1200))
+    assert held.test.query_ids == tuple(f"q{row}" for row in range(1200) if row % 3)
+    assert len(merged.learned(np.arange(1200), 1.0)[0]) == 1200, "they teach all the same"
+
+
 def test_an_artifact_that_learned_from_shuffled_labels_is_not_better(
     world: tuple[OutcomeTable, Views], tmp_path: Path
 ) -> None:
