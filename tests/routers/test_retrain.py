@@ -16,6 +16,7 @@ from routers.lineage import fingerprints
 from routers.linear_mf import LinearMF
 from routers.registry import ALGORITHMS
 from routers.retrain import (
+    DECIDED,
     IN_SERVICE,
     RETRAINED,
     TIME,
