@@ -53,9 +53,11 @@ class Check:
         return self.found == self.expected
 
 
-def write_config(folder: Path, port: int, provider_port: int) -> Path:
-    """The configuration file: authentication, ledger, routing, request log and outcomes, all on."""
-    config = {
+def write_config(folder: Path, port: int, provider_port: int, **sections: object) -> Path:
+    """The configuration file: authentication, ledger, routing, request log and decision log, all on, unless
+    `sections` say otherwise.
+    """
+    config: dict[str, object] = {
         "server": {"host": "127.0.0.1", "port": port},
         "store": {"path": str(folder / "loupe.sqlite")},
         "log": {"path": str(folder / "requests.jsonl")},
@@ -77,6 +79,7 @@ def write_config(folder: Path, port: int, provider_port: int) -> Path:
                 "budget": {"usd": BUDGET_USD},
             }
         ],
+        **sections,
     }
     path = folder / "gateway.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
@@ -92,7 +95,7 @@ def spent_nanodollars(port: int) -> int:
 
 
 def audit(folder: Path, requests: int, provider_counts: Mapping[str, int], spent: int) -> list[Check]:
-    """Whether the work was done, once the gateway has ended: money, log lines and outcome rows.
+    """Whether the work was done, once the gateway has ended: money, log lines and decisions.
 
     `provider_counts` is the provider's own count of the requests it was sent, by candidate.
     """
@@ -100,17 +103,18 @@ def audit(folder: Path, requests: int, provider_counts: Mapping[str, int], spent
     owed = sum(count * _cost(*PRICES[name]) for name, count in routed.items())
     lines = [json.loads(line) for line in (folder / "requests.jsonl").read_text(encoding="utf-8").splitlines()]
     with closing(sqlite3.connect(folder / "loupe.sqlite")) as db:
-        ((rows, charged),) = db.execute("SELECT count(*), sum(cost_nanousd) FROM outcomes WHERE outcome = 'ok'")
         ((window_spent, window_held),) = db.execute("SELECT sum(spent), sum(held) FROM windows")
         ((unsettled,),) = db.execute("SELECT count(*) FROM holds WHERE state != 'settled'")
+    with closing(sqlite3.connect(folder / "loupe-decisions.sqlite")) as db:
+        ((rows, charged),) = db.execute("SELECT count(*), sum(cost_nanousd) FROM decisions WHERE outcome = 'ok'")
     return [
         Check("requests that reached the provider", sum(routed.values()), requests),
         Check("GET /v1/usage, nanodollars", spent, owed),
         Check("spent in the ledger's window, nanodollars", window_spent, owed),
         Check("held in the ledger's window, nanodollars", window_held, 0),
-        Check("charged by outcome rows, nanodollars", charged, owed),
+        Check("charged by the decision log, nanodollars", charged, owed),
         Check("holds that were not settled", unsettled, 0),
-        Check("outcome rows", rows, requests),
+        Check("decisions in the log", rows, requests),
         Check("log lines", len(lines), requests),
         Check("log lines that say `routed` and `ok`", sum(map(_is_routed, lines)), requests),
     ]

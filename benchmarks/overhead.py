@@ -4,9 +4,9 @@
 
 Three subjects answer the same bytes in the same run, cell by cell in turn, the order rotated every round:
 `direct` (the client straight to the canned provider), `loupe` (`loupe serve` with keys, ledger, routing, request
-log, metrics and outcomes on) and `fastapi_httpx` (`pass_through.py`, which does none of that). Both gateways are
+log, metrics and decision log on) and `fastapi_httpx` (`pass_through.py`, which does none of that). Both gateways are
 pinned to one core, and while one is measured the other is frozen; load client and canned provider share another
-core. Afterwards the ledger, the log and the outcome rows are held against the provider's own count: the exit
+core. Afterwards the ledger, the log and the decisions are held against the provider's own count: the exit
 status is 1 when they disagree. Everything listens on 127.0.0.1.
 """
 

@@ -32,6 +32,7 @@ from gateway.forecaster import Forecaster, ForecastLimits
 from gateway.holds import Holds
 from gateway.live_router import LiveRouter, live_router, watch_router, widened_for
 from gateway.providers.images import LookUp, look_up
+from gateway.record_keeping import RecordKeeping
 from gateway.reload import Reloads
 from gateway.settings import EncoderSettings, Settings, secret_from
 from gateway.stores.base import BudgetStore, StoreError
@@ -41,6 +42,7 @@ from gateway.stores.sqlite import SqliteStore
 from gateway.telemetry.estimates import watched_calibration
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.observer import Observer
 from gateway.tenure import begin_tenure, open_tenant_store
 from models.base import EncodeError, Encoder
 from models.cached import QueryEncoder
@@ -74,6 +76,8 @@ class Gateway:
         self._metrics = Metrics()
         self._rest = RestRoutes(settings.policies, self._metrics)
         self._rest_app = self._rest.mount()
+        self._records = RecordKeeping(settings, self._metrics)
+        self._records.mount(self._rest_app)
         variable = settings.server.admin_key_env
         self._admin = AdminRoutes(os.environ.get(variable), variable)
         self._admin.mount(self._rest_app)
@@ -123,10 +127,8 @@ class Gateway:
             log = RequestLog(settings.log.path)
             log.open()
             stack.callback(log.close)
-            outcomes = SqliteStore(settings.store.path, time.time)
-            await outcomes.open()
-            stack.push_async_callback(outcomes.close)
-            store = await self._open_ledger(outcomes, stack)
+            decisions = self._records.open(encode, stack)
+            store = await self._open_ledger(stack)
             holds = Holds(store, settings.store.lease_s, self._report)
             stack.push_async_callback(holds.drain)
             stack.callback(asyncio.ensure_future(holds.renew_for_ever()).cancel)
@@ -134,17 +136,20 @@ class Gateway:
             tenant_store = open_tenant_store(settings)
             stack.callback(tenant_store.close)
             tenure = begin_tenure(tenant_store, settings, self._report)
+            observers: tuple[Observer, ...] = (self._metrics, log, calibration, *decisions)
+            self._records.serve(tenure.tenants, observers, stack)
             lasting = Lasting(
                 forecaster_for=lambda catalog: self._forecaster(encode, router, catalog),
                 holds=holds,
                 tenants=tenure.tenants,
                 metrics=self._metrics,
-                observers=(self._metrics, log, outcomes, calibration),
+                observers=observers,
                 factors=calibration.factors,
                 report=self._report,
                 look_up=self._look_up,
+                encoder_digest=encode.digest,
             )
-            self._watch(encode, outcomes, log)
+            self._watch(encode, log)
             watch_router(router, self._metrics)
             self._rest.store, self._rest.tenants = store, tenure.tenants
             editions = Editions(lasting)
@@ -162,7 +167,8 @@ class Gateway:
             stack.callback(tenure.live.close)
             stack.push_async_callback(reloads.close)
             _on_hang_up(reloads.ask, stack)
-            self._admin.state = AdminState(tenure.tenancy, tenure.live.refresh, store, reloads.reload)
+            tenancy, delete = tenure.tenancy, self._records.delete_content
+            self._admin.state = AdminState(tenancy, tenure.live.refresh, store, reloads.reload, delete)
             yield
 
     def _forecaster(self, encode: QueryEncoder, router: LiveRouter, catalog: Catalog) -> Forecaster:
@@ -176,10 +182,13 @@ class Gateway:
             widen=lambda known: widened_for(known, catalog),
         )
 
-    async def _open_ledger(self, embedded: SqliteStore, stack: AsyncExitStack) -> BudgetStore:
+    async def _open_ledger(self, stack: AsyncExitStack) -> BudgetStore:
         """Where budgets are kept. Raises ConfigError or StoreError."""
         section = self._settings.store
         if section.kind == "sqlite":
+            embedded = SqliteStore(section.path, time.time)
+            await embedded.open()
+            stack.push_async_callback(embedded.close)
             return embedded
         options = RedisOptions(secret_from(section.redis_url_env), limit_s=section.redis_limit_ms / 1e3)
         store = RedisStore(options, time.time, _log.warning)
@@ -199,13 +208,12 @@ class Gateway:
         )
         return leased
 
-    def _watch(self, encode: QueryEncoder, store: SqliteStore, log: RequestLog) -> None:
+    def _watch(self, encode: QueryEncoder, log: RequestLog) -> None:
         watch = self._metrics.watch
         watch("loupe_encoder_cache_hits", "Texts and images found in the cache", lambda: encode.stats.hits)
         watch("loupe_encoder_cache_misses", "Texts and images that were encoded", lambda: encode.stats.misses)
         watch("loupe_encoder_batches", "Batches that the encoder ran", lambda: encode.stats.batches)
         watch("loupe_encoder_waiting", "Texts and images that wait to be encoded", lambda: encode.stats.waiting)
-        watch("loupe_outcomes_lost", "Outcome rows lost to a full queue", lambda: store.outcomes_lost)
         watch("loupe_log_lines_lost", "Log lines lost to a full queue", lambda: log.lost)
 
     def _report(self, where: str, error: BaseException) -> None:

@@ -7,6 +7,7 @@ once its last request is over.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from gateway.api.sink import Receive, Send
 from gateway.candidates import candidate_of
 from gateway.core.catalog import Catalog
 from gateway.core.image_limits import ImageLimits
+from gateway.core.record import Versions
 from gateway.core.tenant import Tenants
 from gateway.forecaster import Forecaster
 from gateway.holds import Holds
@@ -68,6 +70,7 @@ class Lasting:
     factors: Mapping[str, float]
     report: Callable[[str, BaseException], None]
     look_up: LookUp
+    encoder_digest: str
 
 
 class Edition:
@@ -177,6 +180,8 @@ class Editions:
             factors=lasting.factors,
             max_attempts=settings.max_attempts,
             report=lasting.report,
+            versions=_versions(plan, lasting.encoder_digest),
+            keeps_replies=settings.content.keep,
         )
         limits = ImageLimits(int(settings.images.max_mb * MEBIBYTE), settings.images.max_pixels)
         return ChatRoutes(
@@ -186,6 +191,15 @@ class Editions:
             int(settings.server.max_body_mb * MEBIBYTE),
             lasting.metrics,
         )
+
+
+def _versions(plan: Plan, encoder_digest: str) -> Versions:
+    prices = sorted((candidate.name, repr(candidate.price), candidate.prices) for candidate in plan.catalog)
+    return Versions(
+        encoder=encoder_digest,
+        prices=hashlib.sha256(repr(prices).encode()).hexdigest(),
+        configuration=hashlib.sha256(plan.settings.model_dump_json().encode()).hexdigest(),
+    )
 
 
 def _endpoint(name: str, section: ProviderSettings) -> Endpoint:

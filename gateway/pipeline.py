@@ -13,7 +13,7 @@ from gateway.core.catalog import Candidate, Catalog
 from gateway.core.chat import body_for
 from gateway.core.decision import Assessment, Decision, Preference, decide, fit_to_hold, lagrangian_of
 from gateway.core.hold import Refused
-from gateway.core.record import Attempt, RequestRecord
+from gateway.core.record import Attempt, RequestRecord, Versions
 from gateway.errors import ProviderError, RequestError
 from gateway.forecaster import Declined, Forecaster, Forecasts
 from gateway.holds import Holds
@@ -49,6 +49,8 @@ class Pipeline:
         max_attempts: int,
         report: Callable[[str, BaseException], None],
         factors: Mapping[str, float] | None = None,
+        versions: Versions | None = None,
+        keeps_replies: bool = False,
     ) -> None:
         self._catalog = catalog
         self._policies = policies
@@ -60,6 +62,8 @@ class Pipeline:
         self._max_attempts = max_attempts
         self._report = report
         self._factors = factors
+        self._versions = versions
+        self._keeps_replies = keeps_replies
         self._health = Health(candidate.name for candidate in catalog)
         self._orders: dict[tuple[str, ...], Sequence[Candidate]] = {}
         """Each tenant's candidates; as many as there are tenants."""
@@ -251,6 +255,7 @@ class Pipeline:
             exchange.close()
 
     def _record(self, turn: Turn) -> None:
-        record: RequestRecord = turn.record(turn.router_digest or self._forecaster.current.digest)
+        digest = turn.router_digest or self._forecaster.current.digest
+        record: RequestRecord = turn.record(digest, self._versions, with_reply=self._keeps_replies)
         for observer in self._observers:
             observer.observe(record)

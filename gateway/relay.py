@@ -61,6 +61,7 @@ async def relay_whole(turn: Turn, exchange: Exchange, bill: Bill, settle: Settle
     else:
         bill.seen(reply.output_tokens)
     _note(turn, bill, "ok")
+    turn.reply, turn.finish_reason = reply, reply.finish_reason
     await settle()
     await sink.start(200, b"application/json", turn.headers(turn.cost), len(reply.body))
     await sink.write(reply.body, last=True)
@@ -69,6 +70,7 @@ async def relay_whole(turn: Turn, exchange: Exchange, bill: Bill, settle: Settle
 async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settle, sink: Sink) -> None:
     """Send the stream on as it comes. Raises ProviderError when it fails before anything was sent on."""
     meter = StreamMeter(bill_candidate(turn), wants_usage=turn.request.wants_usage)
+    turn.reply = meter
     started = False
     held = b""  # the last events, when they come with [DONE]: they leave together with the end, once it is settled
     broken: ProviderError | None = None
@@ -104,6 +106,7 @@ async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settl
     if broken is None and not (meter.done or meter.finished):
         broken = ProviderError(f"{bill_candidate(turn)}: the stream ended early", reason="broke_off")
     _count(bill, meter)
+    turn.finish_reason = meter.finish_reason
     if broken is not None and not started:
         raise broken
     _note(turn, bill, "ok" if broken is None else "cut_short")

@@ -23,7 +23,7 @@ from gateway.settings import Settings, load_settings
 from gateway.stores.base import StoreError
 from gateway.tenure import Tenure
 
-FIXED = ("store", "log", "encoder", "router")
+FIXED = ("store", "log", "decisions", "content", "encoder", "router")
 NAMES_SAID = 10
 SWAPPED_OF_SERVER = ("max_body_mb",)
 _log = logging.getLogger("loupe")

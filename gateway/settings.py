@@ -32,8 +32,9 @@ class ServerSettings(Section):
 
 class StoreSettings(Section):
     kind: Literal["sqlite", "redis"] = "sqlite"
-    """Where budgets are kept. Outcomes are kept in SQLite either way."""
+    """Where budgets are kept. Decisions are kept in SQLite either way."""
     path: Path = Path("loupe.sqlite")
+    """Decisions are kept beside it, in `loupe-decisions.sqlite`, and content in `loupe-content.sqlite`."""
     lease_s: float = Field(60, ge=1, le=3_600)
     """A hold lives so long without a sign of life from its process; then it is charged in full."""
     redis_url_env: str = "LOUPE_REDIS_URL"
@@ -47,6 +48,18 @@ class StoreSettings(Section):
 class LogSettings(Section):
     path: Path | None = None
     """Where request lines go; standard output when it is not set."""
+
+
+class DecisionSettings(Section):
+    keep: bool = True
+    """Whether every decision is kept, beside the store: what `loupe table export` and feedback need."""
+
+
+class ContentSettings(Section):
+    keep: bool = False
+    """Whether questions, images and replies are kept, too: what `loupe grade` needs."""
+    days: float = Field(30, gt=0, le=3_650)
+    """Content that was last seen longer ago is removed."""
 
 
 class ImageSettings(Section):
@@ -152,6 +165,8 @@ class Settings(Section):
     server: ServerSettings = ServerSettings()
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
+    decisions: DecisionSettings = DecisionSettings()
+    content: ContentSettings = ContentSettings()
     images: ImageSettings = ImageSettings()
     encoder: EncoderSettings = EncoderSettings()
     router: RouterSettings = RouterSettings()
@@ -163,6 +178,12 @@ class Settings(Section):
     tenants: tuple[TenantSettings, ...] = ()
     tenants_from: Literal["store", "yaml"] = "store"
     """`store`: of `tenants` only what is new or was changed is read in, at start and reload. `yaml`: all of it."""
+
+    @model_validator(mode="after")
+    def _content_is_of_decisions(self) -> Self:
+        if self.content.keep and not self.decisions.keep:
+            raise ValueError("content.keep is of no use without decisions.keep")
+        return self
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Self:

@@ -7,9 +7,10 @@ import time
 from gateway.core.budget import Window, session_window
 from gateway.core.chat import ChatRequest
 from gateway.core.decision import Assessment, Decision, Preference
+from gateway.core.exploration import Exploration
 from gateway.core.hold import Granted, Hold
 from gateway.core.money import to_usd
-from gateway.core.record import Attempt, RequestRecord
+from gateway.core.record import Attempt, Reply, RequestRecord, Versions
 from gateway.core.tenant import Tenant
 from gateway.core.usage import Usage
 from gateway.errors import ProviderError, RequestError
@@ -53,6 +54,9 @@ class Turn:
         self.encode_s = 0.0
         self.waited_s = 0.0
         self.first_byte_s: float | None = None
+        self.exploration: Exploration | None = None
+        self.finish_reason: str | None = None
+        self.reply: Reply | None = None
 
     def chosen(self, choice: Assessment, granted: Granted) -> None:
         self.choice, self.held, self.remaining = choice, granted.amount, granted.remaining
@@ -107,7 +111,9 @@ class Turn:
         failed = ",".join(f"{a.candidate}:{a.failure}" for a in self.attempts if a.failure)
         return f"{self.reason};fallback={failed}" if failed else self.reason
 
-    def record(self, router_digest: str) -> RequestRecord:
+    def record(
+        self, router_digest: str, versions: Versions | None = None, *, with_reply: bool = False
+    ) -> RequestRecord:
         total = time.perf_counter() - self.began
         choice, decision, query = self.choice, self.decision, self.request.query
         forecast = choice.forecast if choice else None
@@ -145,4 +151,12 @@ class Turn:
             estimated_cost=choice.estimated_cost if choice else 0,
             estimated_input_tokens=choice.input_tokens if choice else 0,
             estimated_output_tokens=choice.output_tokens if choice else 0,
+            remaining=self.remaining,
+            finish_reason=self.finish_reason,
+            versions=versions,
+            decision=decision,
+            query=query,
+            sources=self.request.images,
+            exploration=self.exploration,
+            reply=self.reply if with_reply else None,
         )

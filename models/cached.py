@@ -96,6 +96,13 @@ class QueryEncoder:
         self._hits += 1 + len(parts)
         return {**found, **self._averaged(parts)}
 
+    def peek(self, text: str, images: Sequence[ImageSource]) -> Views | None:
+        """As `cached`, from any thread: it counts as no use."""
+        parts = [self._cache.peek(_text_key(text)), *[self._cache.peek(i.key) for i in images[: self._max_images]]]
+        first, *others = parts
+        known = [part for part in others if part is not None]
+        return None if first is None or len(known) < len(others) else {**first, **self._averaged(known)}
+
     async def encode(self, text: str, images: Sequence[ImageSource]) -> Views:
         """The query's views. Raises EncodeError when a part cannot be encoded, EncoderBusy under load."""
         first, *parts = await asyncio.gather(
@@ -151,6 +158,10 @@ class _Cache:
         if views is not None:
             self._views.move_to_end(key)
         return views
+
+    def peek(self, key: bytes) -> Views | None:
+        """As `get`, but its place among the recent stays what it was."""
+        return self._views.get(key)
 
     def put(self, key: bytes, views: Views) -> None:
         self._views[key] = views

@@ -6,7 +6,7 @@ Rule: what belongs together never stands on both sides of a split; sharing is tr
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,15 +42,21 @@ def joined_groups(
         )
     if image_hashes is not None and len(image_hashes) != len(table):
         raise ValueError(f"{len(image_hashes)} image hashes for {len(table)} queries")
-    parents = np.arange(len(table))
-    for key in by:
-        first: dict[str, int] = {}
-        for row, shared in enumerate(_shared(table, key, image_hashes)):
-            if shared is not None:
-                _join(parents, first.setdefault(shared, row), row)
-    roots = [_root(parents, row) for row in range(len(table))]
+    columns = [_shared(table, key, image_hashes) for key in by]
+    rows = zip(*columns, strict=True)
+    roots = first_alike([[(place, shared) for place, shared in enumerate(row) if shared is not None] for row in rows])
     names = table.groups if "group" in by else table.query_ids  # distinct among roots, each in its way
     return tuple(names[root] for root in roots)
+
+
+def first_alike(keys: Sequence[Iterable[Hashable]]) -> list[int]:
+    """For each row the first one that it belongs together with: that shares a key with it, be it through others."""
+    parents = np.arange(len(keys))
+    first: dict[Hashable, int] = {}
+    for row, own in enumerate(keys):
+        for key in own:
+            _join(parents, first.setdefault(key, row), row)
+    return [_root(parents, row) for row in range(len(keys))]
 
 
 def _shared(table: OutcomeTable, key: str, image_hashes: Sequence[str | None] | None) -> Sequence[str | None]:

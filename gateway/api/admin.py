@@ -57,6 +57,8 @@ class AdminState:
     refresh: Callable[[], None]
     store: BudgetStore
     reload: Callable[[], Awaitable[Reloaded]]
+    delete_content: Callable[[str], int]
+    """Of a tenant; how many rows. Blocking; raises StoreError."""
 
 
 class AdminRoutes:
@@ -82,6 +84,7 @@ class AdminRoutes:
             ("PATCH", "/keys/{key_id}", self.update_key),
             ("DELETE", "/keys/{key_id}", self.revoke_key),
             ("POST", "/keys/{key_id}/rotate", self.rotate_key),
+            ("DELETE", "/content/{tenant}", self.delete_content),
             ("GET", "/usage", self.usage),
             ("POST", "/reload", self.reload),
         ):
@@ -137,6 +140,11 @@ class AdminRoutes:
         response.headers["cache-control"] = "no-store"
         body = await _read(request, RotateBody)
         return _new_key(await self._change(lambda tenancy: tenancy.rotate_key(key_id, body.grace_s)))
+
+    async def delete_content(self, tenant: str) -> dict[str, Any]:
+        """Remove what was kept of a tenant's questions, images, replies and comments. It need not exist any more."""
+        rows = await asyncio.to_thread(self._ready().delete_content, tenant)
+        return {"object": "content.deleted", "tenant": tenant, "rows": rows}
 
     async def usage(self, tenant: str | None = None) -> dict[str, Any]:
         """Where every budget stands, of tenants and of their keys. Amounts in USD."""

@@ -23,6 +23,7 @@ COMMANDS = {
     "data": "fetch a public outcome table with its images",
     "encoder": "list, check, pull, export and quantise the networks that queries are encoded with",
     "tenants": "list, create, update and delete tenants",
+    "content": "delete what was kept of a tenant's questions, images and replies",
     "keys": "make, list, revoke and rotate API keys",
 }
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from gateway.cli.datasets import embed, load_encoder
 from gateway.cli.image_facts import with_image_facts
+from gateway.cli.logged_export import add_log_arguments, export_logs
 from gateway.cli.prices import read_prices
 from gateway.errors import ConfigError
 from routers.costs import priced
@@ -40,9 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     added.add_argument("--embeddings", type=Path, metavar="NPZ", help="with --encoder: start from these vectors")
     _add_reading(added)
     added.set_defaults(act=_import)
-    exported = actions.add_parser("export", help="write a table in another format")
-    exported.add_argument("source", type=Path, help=SOURCES)
+    exported = actions.add_parser("export", help="write a table, or the log of a gateway's decisions, as a table")
+    exported.add_argument("source", type=Path, nargs="?", help=SOURCES)
     exported.add_argument("--out", type=Path, required=True, metavar="PATH")
+    add_log_arguments(exported)
     exported.add_argument("--format", choices=FORMATS, help="by default as --out ends: .csv mmr, .parquet routerbench")
     _add_reading(exported)
     exported.set_defaults(act=_export)
@@ -92,6 +94,11 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    if (arguments.source is None) == (arguments.store is None):
+        raise ConfigError("export takes a table, or --store and the store of a gateway")
+    if arguments.store is not None:
+        export_logs(arguments)
+        return
     table = _read(arguments, arguments.source, None)
     format = arguments.format or format_for(arguments.out)
     is_folder = format_of(arguments.source) == "parquet"

@@ -24,6 +24,11 @@ class InlineImage:
     payload: Raw
     key: bytes
 
+    @property
+    def size(self) -> int:
+        """Bytes that it keeps in memory."""
+        return len(self.payload)
+
     def read(self) -> bytes:
         return base64.b64decode(self.payload)
 
@@ -34,6 +39,10 @@ class FetchedImage:
 
     data: bytes
     key: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
 
     def read(self) -> bytes:
         return self.data

@@ -38,6 +38,7 @@ class StreamMeter:
         "_wants_usage",
         "done",
         "failed",
+        "finish_reason",
         "finished",
         "usage",
     )
@@ -51,6 +52,8 @@ class StreamMeter:
         self.usage: Usage | None = None
         self.finished = False
         """Whether a choice gave its finish reason."""
+        self.finish_reason: str | None = None
+        """The first that came."""
         self.done = False
         """Whether `[DONE]` was seen."""
         self.failed = False
@@ -110,6 +113,11 @@ class StreamMeter:
                 text_bytes += seen
         return max(events, -(-text_bytes // BYTES_PER_TOKEN))
 
+    def said(self) -> str:
+        """The text of the first choice, as far as it came."""
+        payloads = [_payload(event) for block in [*self._seen, *self._ends] for event in _events(block)]
+        return "".join([_said(payload, "delta") for payload in payloads])
+
     def _event(self, event: bytes) -> bytes:
         """Send an event on, hold it back because it may be the last, or drop it."""
         data = _data(event)
@@ -130,6 +138,7 @@ class StreamMeter:
             return b""
         if isinstance(choices, list) and any(_finished(choice) for choice in choices):
             self.finished = True
+            self.finish_reason = self.finish_reason or _finish_reason(choices)
             released, self._ends = self._ends, [event]
             self._seen.extend(released)
             return b"".join(released)
@@ -149,6 +158,14 @@ class WholeReply:
     def output_tokens(self) -> int:
         """Our own count, for want of the provider's."""
         return -(-_text_bytes(self._payload) // BYTES_PER_TOKEN)
+
+    @property
+    def finish_reason(self) -> str | None:
+        return _finish_reason(self._payload["choices"])
+
+    def said(self) -> str:
+        """The text of the first choice."""
+        return _said(self._payload, "message")
 
 
 def read_whole(body: bytes, candidate: str) -> WholeReply:
@@ -211,6 +228,26 @@ def _parsed(data: bytes) -> Any:
 
 def _finished(choice: Any) -> bool:
     return isinstance(choice, dict) and bool(choice.get("finish_reason"))
+
+
+def _finish_reason(choices: list[Any]) -> str | None:
+    """The first that is given; a provider may say anything, and only a short word is a reason."""
+    reasons = [choice.get("finish_reason") for choice in choices if isinstance(choice, dict)]
+    return next((reason for reason in reasons if isinstance(reason, str) and 0 < len(reason) <= 40), None)
+
+
+def _said(payload: Any, member: str) -> str:
+    """The content of choice 0 in a whole reply's `message` or a chunk's `delta`; a list of parts gives its texts."""
+    choices = payload.get("choices") if isinstance(payload, dict) else None
+    for choice in choices if isinstance(choices, list) else ():
+        said = choice.get(member) if isinstance(choice, dict) and choice.get("index", 0) == 0 else None
+        content = said.get("content") if isinstance(said, dict) else None
+        if isinstance(content, list):
+            texts = [part.get("text") for part in content if isinstance(part, dict)]
+            return "".join([text for text in texts if isinstance(text, str)])
+        if isinstance(content, str):
+            return content
+    return ""
 
 
 def _text_bytes(payload: Any) -> int:

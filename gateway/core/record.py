@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+from gateway.core.chat import FetchedImage, InlineImage
+from gateway.core.decision import Decision
+from gateway.core.exploration import Exploration
+from gateway.core.query import Query
+
+
+class Reply(Protocol):
+    """What a candidate said, read only by those who keep it: reading it takes time."""
+
+    def said(self) -> str:
+        """The text of its first choice."""
+        ...
+
+
+class Versions(NamedTuple):
+    """What a decision was made by, beside the router: hex sha256 of the encoder, of the candidates' prices, and of the
+    configuration.
+    """
+
+    encoder: str
+    prices: str
+    configuration: str
 
 
 class Attempt(NamedTuple):
@@ -27,6 +50,15 @@ class RequestRecord(NamedTuple):
         prices: by which prices the candidate was estimated and charged: a list and its version, or what was set.
         estimated_cost: the estimate before it was calibrated; `expected_cost` is after. Made of
             `estimated_input_tokens` and `estimated_output_tokens` (of all replies).
+        remaining: nanodollars that the fullest window had left once the reply's ceiling was held.
+        finish_reason: of the first choice that gave one, as the provider words it.
+
+    References, so that what is kept of them is worked out later, off the path:
+        decision: every candidate's row; None where the request was refused before.
+        query: what was priced and encoded, with the key and size of every image.
+        sources: the images that were encoded, in their bytes.
+        exploration: the draw, where there was one.
+        reply: what was said, only where the operator keeps content.
     """
 
     request_id: str
@@ -62,3 +94,11 @@ class RequestRecord(NamedTuple):
     estimated_input_tokens: int = 0
     estimated_output_tokens: int = 0
     exceeded: tuple[str, ...] = ()
+    remaining: int | None = None
+    finish_reason: str | None = None
+    versions: Versions | None = None
+    decision: Decision | None = None
+    query: Query | None = None
+    sources: tuple[InlineImage | FetchedImage, ...] = ()
+    exploration: Exploration | None = None
+    reply: Reply | None = None

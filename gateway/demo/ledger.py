@@ -39,15 +39,16 @@ class Ledger:
 
 
 def read_ledger(store: Path) -> Ledger:
-    """Read the store of a gateway that has stopped."""
-    with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True)) as database:
+    """Read the store of a gateway that has stopped, and the log of decisions beside it."""
+    with _reading(store) as database:
         spent, held = database.execute("SELECT sum(spent), sum(held) FROM windows").fetchone()
-        charges, requests = database.execute("SELECT sum(cost_nanousd), count(*) FROM outcomes").fetchone()
+    with _reading(store.with_name(f"{store.stem}-decisions{store.suffix}")) as database:
+        charges, requests = database.execute("SELECT sum(cost_nanousd), count(*) FROM decisions").fetchone()
         spend = database.execute(
-            "SELECT candidate, sum(cost_nanousd) FROM outcomes WHERE candidate IS NOT NULL GROUP BY candidate"
+            "SELECT candidate, sum(cost_nanousd) FROM decisions WHERE candidate IS NOT NULL GROUP BY candidate"
         ).fetchall()
         overhead = database.execute(
-            "SELECT overhead_ms, overhead_ms - encode_ms FROM outcomes WHERE outcome = 'ok'"
+            "SELECT overhead_ms, overhead_ms - encode_ms FROM decisions WHERE outcome = 'ok'"
         ).fetchall()
     return Ledger(
         spent=spent or 0,
@@ -58,6 +59,10 @@ def read_ledger(store: Path) -> Ledger:
         overhead_ms=tuple(row[0] for row in overhead),
         beside_encoding_ms=tuple(row[1] for row in overhead),
     )
+
+
+def _reading(path: Path) -> closing[sqlite3.Connection]:
+    return closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True))
 
 
 def read_pool_log(port: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What is kept between requests: budgets (holds and spend) and outcomes."""
+"""What is kept between requests: budgets (holds and spend)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Protocol
 
 from gateway.core.budget import Window
 from gateway.core.hold import Balance, Granted, Hold, Refused
-from gateway.core.record import RequestRecord
 
 
 class BudgetStore(Protocol):
@@ -31,14 +30,6 @@ class BudgetStore(Protocol):
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:
         """Where the windows stand, reservations and settlements asked for earlier included."""
-        ...
-
-
-class OutcomeStore(Protocol):
-    """Keeps finished requests; an observer like any other."""
-
-    def observe(self, record: RequestRecord) -> None:
-        """Take a finished record. Must not block and must not raise."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The embedded store: one SQLite file in WAL mode for budgets and outcomes.
+"""The embedded store: one SQLite file in WAL mode for budgets.
 
 Reservations and settlements of one turn of the event loop share one transaction, run on the loop itself: with
 `synchronous=NORMAL` a commit is a write into the page cache and takes tens of microseconds, less than handing it
@@ -17,9 +17,7 @@ from typing import Any
 
 from gateway.core.budget import Window
 from gateway.core.hold import Balance, Granted, Hold, Refused
-from gateway.core.record import RequestRecord
 from gateway.stores.base import StoreError
-from gateway.stores.outcome_rows import INSERT_OUTCOME, OUTCOMES_SCHEMA, columns_to_add, row_of
 from gateway.stores.sqlite_ledger import (
     KEEP_SETTLED_S,
     OLD_HOLDS,
@@ -35,8 +33,6 @@ LOCK_PATIENCE_S = 5.0
 CHECKPOINT_S = 2.0
 CHECKPOINTS_PER_SCAN = 300
 FORGOTTEN_AT_ONCE = 200
-OUTCOME_FLUSH_S = 0.02
-LARGEST_OUTCOME_QUEUE = 100_000
 LARGEST_AMOUNT = 10**18
 """Nanodollars; SQLite's integers end at nine times that."""
 BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -45,16 +41,13 @@ Operation = Callable[[], Any]
 
 
 class SqliteStore:
-    """Implements `BudgetStore` and `OutcomeStore`. `clock` gives seconds since the epoch."""
+    """Implements `BudgetStore`. `clock` gives seconds since the epoch."""
 
     def __init__(self, path: Path | str, clock: Callable[[], float]) -> None:
         self._path = str(path)
         self._clock = clock
         self._waiting: list[tuple[Operation, asyncio.Future[Any]]] = []
         self._locked_since: float | None = None
-        self._outcomes: list[RequestRecord] = []
-        self.outcomes_lost = 0
-        self._outcome_timer: asyncio.TimerHandle | None = None
         self._tidying: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -75,12 +68,6 @@ class SqliteStore:
         while self._waiting:
             self._flush()
             await asyncio.sleep(LOCK_RETRY_S if self._waiting else 0)
-        for _ in range(int(LOCK_PATIENCE_S / LOCK_RETRY_S)):
-            if not self._flush_outcomes():
-                break
-            await asyncio.sleep(LOCK_RETRY_S)
-        if self._outcome_timer is not None:
-            self._outcome_timer.cancel()
         self._db.close()
 
     async def reserve(self, hold: Hold) -> Granted | Refused:
@@ -103,14 +90,6 @@ class SqliteStore:
         )
         return result
 
-    def observe(self, record: RequestRecord) -> None:
-        if len(self._outcomes) >= LARGEST_OUTCOME_QUEUE:
-            self.outcomes_lost += 1
-            return
-        if not self._outcomes:
-            self._outcome_timer = self._loop.call_later(OUTCOME_FLUSH_S, self._flush_outcomes)
-        self._outcomes.append(record)
-
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=LOCK_PATIENCE_S, isolation_level=None, check_same_thread=False)
         try:
@@ -118,8 +97,6 @@ class SqliteStore:
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA wal_autocheckpoint = 8000")
             make_tables(db)
-            db.executescript(OUTCOMES_SCHEMA)
-            _add_columns(db)
             db.execute("PRAGMA busy_timeout = 0")
         except sqlite3.Error:
             db.close()
@@ -186,37 +163,6 @@ class SqliteStore:
             else:
                 answer.set_result(result)
 
-    def _flush_outcomes(self) -> bool:
-        """Write the outcomes that wait; True when some still do."""
-        records = self._outcomes
-        if not records:
-            return False
-        try:
-            self._write_outcomes(records)
-        except sqlite3.OperationalError:  # locked, or the disk is full: keep them and try again
-            self._outcome_timer = self._loop.call_later(OUTCOME_FLUSH_S, self._flush_outcomes)
-            return True
-        except Exception:  # a row that no table takes must not keep the others back
-            self._write_one_by_one(records)
-        self._outcomes = []
-        return False
-
-    def _write_outcomes(self, records: Sequence[RequestRecord]) -> None:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(INSERT_OUTCOME, map(row_of, records))
-            self._db.execute("COMMIT")
-        except Exception:
-            self._roll_back()
-            raise
-
-    def _write_one_by_one(self, records: Sequence[RequestRecord]) -> None:
-        for record in records:
-            try:
-                self._write_outcomes([record])
-            except Exception:
-                self.outcomes_lost += 1
-
     async def _tidy_for_ever(self) -> None:
         """Checkpoint in a thread; now and then forget what was settled long ago."""
         while True:
@@ -248,14 +194,6 @@ class SqliteStore:
                 db.close()
         except sqlite3.Error:  # the next one will do
             return []
-
-
-def _add_columns(db: sqlite3.Connection) -> None:
-    """Bring the outcomes of an older file up to date; several processes may open it at once."""
-    db.execute("BEGIN IMMEDIATE")
-    for change in columns_to_add([row[1] for row in db.execute("PRAGMA table_info(outcomes)")]):
-        db.execute(change)
-    db.execute("COMMIT")
 
 
 def _check_amount(nanodollars: int) -> None:

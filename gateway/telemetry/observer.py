@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gateway.core.record import RequestRecord
 from gateway.errors import RequestError
@@ -11,6 +11,13 @@ from gateway.errors import RequestError
 class Observer(Protocol):
     def observe(self, record: RequestRecord) -> None:
         """Take a finished record. Must not block and must not raise."""
+        ...
+
+
+@runtime_checkable
+class LabelObserver(Protocol):
+    def labelled(self, tenant: str, candidate: str, modality: str, score: float) -> None:
+        """Take the first label that a source gave an answer. `modality` is `text` or `image`; score is 0 to 1."""
         ...
 
 

@@ -68,9 +68,10 @@ class Ledger:
         assert sum(spent for spent, _ in windows.values()) == self.charged()
 
     def _outcomes(self, request_id: str = "") -> list[dict[str, Any]]:
-        with closing(self._open()) as db:
+        path = self.path.with_name("loupe-decisions.sqlite")
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
             db.row_factory = sqlite3.Row
-            query = "SELECT * FROM outcomes WHERE request_id LIKE ? ORDER BY started_at, request_id"
+            query = "SELECT * FROM decisions WHERE request_id LIKE ? ORDER BY started_at, request_id"
             rows = [dict(row) for row in db.execute(query, (f"{request_id}%",))]
         return [{**row, "attempts": json.loads(row["attempts"])} for row in rows]
 

@@ -57,6 +57,7 @@ def editions() -> Editions:
             factors={},
             report=report,
             look_up=look_up,
+            encoder_digest=encoder.digest,
         )
     )
 

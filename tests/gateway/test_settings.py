@@ -75,6 +75,9 @@ def test_the_shipped_file_is_good_and_names_every_key() -> None:
         ("images.timeout_s", float("nan"), "images.timeout_s", "nan"),
         ("encoder.timeout_ms", 0, "encoder.timeout_ms", "0"),
         ("max_attempts", 0, "max_attempts", "0"),
+        ("content.days", 0, "content.days", "0"),
+        ("content.kept", True, "content.kept", "Extra inputs"),
+        ("decisions.keep", "perhaps", "decisions.keep", "perhaps"),
         ("policies.frugal", 1.5, "file", "1.5"),
         ("policies.auto", 0.5, "file", "auto"),
         ("policies.small", 0.5, "file", "small"),
@@ -120,6 +123,13 @@ def test_each_fault_names_its_key_and_value(tmp_path: Path, where: str, value: A
     assert len(lines) == 1
     assert lines[0].strip().startswith(f"{key}: ")
     assert shown in lines[0]
+
+
+def test_content_is_not_kept_unless_it_is_asked_for_and_never_without_decisions(tmp_path: Path) -> None:
+    found = load_settings(write(tmp_path, GOOD))
+    assert (found.decisions.keep, found.content.keep, found.content.days) == (True, False, 30)
+    with pytest.raises(ConfigError, match="no use without decisions"):
+        load_settings(write(tmp_path, {**GOOD, "content": {"keep": True}, "decisions": {"keep": False}}))
 
 
 @pytest.mark.parametrize("name", ["candidates", "providers"])

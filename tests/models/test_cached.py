@@ -95,6 +95,27 @@ def test_cached_answers_at_once_and_only_when_all_is_there() -> None:
     asyncio.run(scene())
 
 
+def test_a_peek_finds_what_is_there_and_counts_as_no_use() -> None:
+    async def scene() -> None:
+        query_encoder = QueryEncoder(FakeEncoder(), cache_entries=2)
+        assert query_encoder.peek("a", [RED]) is None
+        views = await query_encoder.encode("a", [RED])
+        before = query_encoder.stats
+        found = await asyncio.to_thread(query_encoder.peek, "a", [Unread(RED.data)])
+        assert found is not None and found.keys() == views.keys()
+        for view, rows in views.items():
+            np.testing.assert_array_equal(found[view], rows)
+        assert query_encoder.peek("a", [RED, BLUE]) is None
+        assert query_encoder.stats == before
+        await query_encoder.encode("b", [RED])  # "a" is now the one used longest ago, for all that it was peeked at
+        query_encoder.peek("a", [RED])
+        await query_encoder.encode("c", [RED])
+        assert query_encoder.peek("a", [RED]) is None
+        await query_encoder.close()
+
+    asyncio.run(scene())
+
+
 def test_cache_forgets_what_was_used_longest_ago() -> None:
     async def scene() -> None:
         query_encoder = QueryEncoder(FakeEncoder(), cache_entries=2)

@@ -29,7 +29,8 @@ def relayed(pieces: list[bytes], *, wants_usage: bool = True) -> tuple[bytes, St
 
 
 def state(meter: StreamMeter) -> tuple[Any, ...]:
-    return meter.usage, meter.done, meter.finished, meter.failed, meter.output_tokens_seen()
+    counted = meter.output_tokens_seen()
+    return meter.usage, meter.done, meter.finished, meter.failed, counted, meter.finish_reason, meter.said()
 
 
 def payloads(data: bytes) -> list[Any]:
@@ -94,6 +95,26 @@ def test_any_cuts_give_the_same_bytes_and_usage(data: st.DataObject, name: str) 
 def test_every_chunk_names_the_candidate(name: str) -> None:
     out, _ = relayed([STREAMS[name].data])
     assert {payload["model"] for payload in payloads(out) if "model" in payload} <= {CANDIDATE}
+
+
+@names
+def test_what_the_first_choice_said_is_what_a_client_reads(name: str) -> None:
+    stream = STREAMS[name]
+    out, meter = relayed([stream.data])
+    assert meter.said() == texts_of(payloads(out)).get(0, "")
+    assert (meter.finish_reason is not None) == stream.finished
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+def test_the_finish_reason_is_the_providers_word(reason: str) -> None:
+    last = chunk([{"index": 0, "delta": {}, "finish_reason": reason}])
+    _, meter = relayed([PLAIN[0] + PLAIN[1] + last + DONE])
+    assert meter.finish_reason == reason
+
+
+def test_a_finish_reason_that_is_no_short_word_is_none() -> None:
+    last = chunk([{"index": 0, "delta": {}, "finish_reason": "x" * 41}])
+    assert relayed([PLAIN[0] + last + DONE])[1].finish_reason is None
 
 
 @names

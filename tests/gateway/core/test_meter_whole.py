@@ -143,3 +143,28 @@ def test_an_odd_choice_counts_for_nothing(choice: Any) -> None:
 @pytest.mark.parametrize(("size", "tokens"), [(0, 0), (1, 1), (4, 1), (5, 2)])
 def test_a_whole_reply_that_broke_off_is_counted_by_its_bytes(size: int, tokens: int) -> None:
     assert partial_output_tokens(b"x" * size) == tokens
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("Hello", "Hello"),
+        ([{"type": "text", "text": "a"}, {"type": "image"}, "odd", {"type": "text", "text": "b"}], "ab"),
+        (None, ""),
+        (5, ""),
+    ],
+)
+def test_what_was_said_is_the_first_choices_text(content: Any, expected: str) -> None:
+    body = reply(content, model="m")
+    body["choices"].insert(0, {"index": 1, "message": {"content": "another"}, "finish_reason": "length"})
+    found = read_whole(encoded(body), "m")
+    assert found.said() == expected
+    assert found.finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    "choice", [None, 5, "text", [], {"message": None}, {"finish_reason": 5}, {"finish_reason": ""}]
+)
+def test_an_odd_choice_says_nothing_and_has_no_reason(choice: Any) -> None:
+    found = read_whole(encoded({"model": "m", "choices": [choice]}), "m")
+    assert (found.said(), found.finish_reason) == ("", None)

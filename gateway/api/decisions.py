@@ -1,0 +1,154 @@
+"""`GET /v1/decisions/{id}` and `POST /v1/feedback`: a tenant's own decisions, and its word on them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from fastapi import FastAPI, Request
+
+from gateway.api.auth import authenticate
+from gateway.core.label import Label, Labelled, LabelRefused
+from gateway.core.tenant import Tenant, Tenants
+from gateway.errors import BodyTooLarge, InvalidRequest, NotFound, RequestError
+
+LARGEST_BODY = 16 * 1024
+WRITTEN_WITHIN_S = 1.0
+"""A decision is in the log that soon after its answer: an id that is younger is asked for again."""
+ASK_AGAIN_S = 0.05
+YOUNG_S = 700.0
+"""The id holds when a request began, and the longest take so long to end."""
+Found = TypeVar("Found")
+_THUMBS = {"up": 1.0, "down": 0.0}
+
+
+class Decisions(Protocol):
+    """The log. Both raise StoreError."""
+
+    async def shown(self, tenant: str, request_id: str) -> Mapping[str, Any] | None:
+        """A decision of this tenant, or None."""
+        ...
+
+    async def label(self, tenant: str, label: Label) -> Labelled | None:
+        """Keep a label on a request of this tenant, or None. Raises LabelRefused."""
+        ...
+
+
+class Feedback(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /v1/feedback`."""
+
+    request_id: str
+    score: float | str
+    source: str = "client"
+    comment: str | None = None
+    version: str = ""
+    probability: float = 1.0
+
+
+class DecisionRoutes:
+    """Routes over state that the composition root fills in when the service starts."""
+
+    def __init__(self) -> None:
+        self.tenants: Tenants | None = None
+        self.decisions: Decisions | None = None
+        """None: the operator keeps none."""
+
+    def mount(self, app: FastAPI) -> None:
+        app.add_api_route("/v1/decisions/{request_id}", self.decision, methods=["GET"])
+        app.add_api_route("/v1/feedback", self.feedback, methods=["POST"])
+
+    async def decision(self, request: Request, request_id: str) -> Mapping[str, Any]:
+        tenant, log = self._tenant(request), self._log()
+        return await _found(request_id, lambda: log.shown(tenant.name, request_id))
+
+    async def feedback(self, request: Request) -> dict[str, Any]:
+        """Label one request. The same source again replaces its label: its last word stands."""
+        tenant, log = self._tenant(request), self._log()
+        label = _label(await _body(request))
+        try:
+            labelled = await _found(label.request_id, lambda: log.label(tenant.name, label))
+        except LabelRefused as refused:
+            raise _as_error(refused) from None
+        return {
+            "object": "feedback",
+            "request_id": label.request_id,
+            "source": label.source,
+            "score": label.score,
+            "candidate": labelled.candidate,
+            "replaced": not labelled.is_new,
+        }
+
+    def _tenant(self, request: Request) -> Tenant:
+        if self.tenants is None:
+            raise RequestError("the gateway is starting", status=503, code="starting")
+        return authenticate(dict(request.scope["headers"]), self.tenants)
+
+    def _log(self) -> Decisions:
+        if self.decisions is None:
+            raise NotFound("this gateway keeps no decisions (decisions.keep)", code="decisions_not_kept")
+        return self.decisions
+
+
+async def _found(request_id: str, ask: Callable[[], Awaitable[Found | None]]) -> Found:
+    """Ask until it is there, as long as it may be on its way into the log. Raises NotFound."""
+    if not request_id.isascii():
+        raise _not_found(request_id)
+    deadline = time.monotonic() + WRITTEN_WITHIN_S
+    while (found := await ask()) is None:
+        if not _is_young(request_id) or time.monotonic() >= deadline:
+            raise _not_found(request_id)
+        await asyncio.sleep(ASK_AGAIN_S)
+    return found
+
+
+def _not_found(request_id: str) -> NotFound:
+    return NotFound(f"there is no request {request_id[:80]!r} of yours", param="request_id")
+
+
+def _is_young(request_id: str) -> bool:
+    """Whether it may have ended only now; the id holds the time at which it began."""
+    prefix, _, rest = request_id.partition("_")
+    try:
+        age_s = time.time() - int(rest[:14], 16) / 1e6
+    except ValueError:
+        return False
+    return prefix == "req" and len(rest) == 24 and -1 <= age_s < YOUNG_S
+
+
+async def _body(request: Request) -> bytes:
+    raw = b""
+    async for part in request.stream():
+        raw += part
+        if len(raw) > LARGEST_BODY:
+            raise BodyTooLarge(f"the body is over the limit of {LARGEST_BODY} bytes")
+    return raw
+
+
+def _label(raw: bytes) -> Label:
+    try:
+        body = msgspec.json.decode(raw, type=Feedback)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(str(error), param=_path(str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"the body is no JSON: {error}"[:300], code="invalid_json") from None
+    score = _THUMBS.get(body.score) if isinstance(body.score, str) else body.score
+    if score is None:
+        what = f"score: {str(body.score)[:40]!r} is not a number from 0 to 1, 'up' or 'down'"
+        raise InvalidRequest(what, param="score")
+    try:
+        return Label(body.request_id, score, body.source, body.version, body.probability, body.comment)
+    except LabelRefused as refused:
+        raise _as_error(refused) from None
+
+
+def _path(message: str) -> str | None:
+    """`score` of "Expected `float | str`, got `null` - at `$.score`"."""
+    _, at, path = message.rpartition("`$.")
+    return path.rstrip("`") if at else None
+
+
+def _as_error(refused: LabelRefused) -> InvalidRequest:
+    return InvalidRequest(str(refused), param=refused.param, code=refused.code)

@@ -1,0 +1,28 @@
+"""`loupe content`: what was kept of questions, images and replies, where the operator opted to keep any."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from gateway.decision_log.content import delete_content
+from gateway.errors import ConfigError
+from gateway.settings import load_settings
+from gateway.stores.base import StoreError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    command = commands.add_parser("delete", help="delete all content of a tenant, comments on its labels too, for good")
+    command.add_argument("--tenant", required=True)
+    command.add_argument("--config", type=Path, required=True, metavar="FILE", help="the gateway's; names its store")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Raises ConfigError."""
+    try:
+        rows = delete_content(load_settings(arguments.config).store.path, arguments.tenant)
+    except StoreError as error:
+        raise ConfigError(str(error)) from None
+    print(f"{rows} of {arguments.tenant} deleted: questions, images, replies and comments")
+    return 0

@@ -1,0 +1,68 @@
+"""A label: how good one answer was, who says so, and how likely it was that they were asked."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+LATEST_S = 30 * 86_400.0
+"""An answer may be labelled for so long after it was asked for."""
+LONGEST_COMMENT = 2_000
+MOST_SOURCES = 16
+"""Sources that may label one request."""
+_SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}")
+_VERSION = re.compile(r"[!-~]{0,64}")
+
+
+class LabelRefused(ValueError):
+    """A label that cannot be taken. `param` is the member at fault, and `code` a short name of the reason."""
+
+    def __init__(self, message: str, param: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One source's word on one request. Raises LabelRefused for values out of range.
+
+    Attributes:
+        score: 0 to 1.
+        source: who says so (`client`, `grader:exact`, ...); it has one label a request, and its last one stands.
+        version: of the source.
+        probability: with which this row was chosen for labelling, over 0 to 1; 1 where all rows are.
+        comment: free text, or None.
+    """
+
+    request_id: str
+    score: float
+    source: str = "client"
+    version: str = ""
+    probability: float = 1.0
+    comment: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.score <= 1:  # NaN too
+            raise LabelRefused(f"score: {self.score!r} is not a number from 0 to 1", "score")
+        if not (0 < self.probability <= 1 and math.isfinite(1 / self.probability)):
+            raise LabelRefused(f"probability: {self.probability!r} is not a number over 0 up to 1", "probability")
+        if not _SOURCE.fullmatch(self.source):
+            what = "is not 1 to 64 letters, digits and ._:/@-, beginning with a letter or digit"
+            raise LabelRefused(f"source: {self.source[:80]!r} {what}", "source")
+        if not _VERSION.fullmatch(self.version):
+            raise LabelRefused(f"version: {self.version[:80]!r} is not up to 64 printable characters", "version")
+        if self.comment is not None and len(self.comment) > LONGEST_COMMENT:
+            size = len(self.comment)
+            raise LabelRefused(f"comment: {size} characters are over the limit of {LONGEST_COMMENT}", "comment")
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """What a label was given to. `modality` is `text` or `image`; `is_new` is false where it replaced another."""
+
+    tenant: str
+    candidate: str
+    modality: str
+    is_new: bool

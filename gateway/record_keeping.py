@@ -1,0 +1,102 @@
+"""Decisions, labels and content in one process, opened: who writes them, who may ask for them.
+
+Part of the composition root.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastapi import FastAPI
+
+from gateway.api.decisions import DecisionRoutes
+from gateway.core.label import Label, Labelled
+from gateway.core.tenant import Tenants
+from gateway.decision_log.content import ContentStore, delete_content
+from gateway.decision_log.labels import UnknownRequest, put_labels
+from gateway.decision_log.reading import decision_of
+from gateway.decision_log.tables import content_path, decisions_path
+from gateway.decision_log.writer import DecisionLog, Encodings
+from gateway.settings import Settings
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.observer import LabelObserver, Observer
+
+THREADS = 2
+Result = TypeVar("Result")
+
+
+class RecordKeeping:
+    """What a configuration keeps of requests: made with the gateway, opened and served when it starts."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._routes = DecisionRoutes()
+
+    def mount(self, app: FastAPI) -> None:
+        self._routes.mount(app)
+
+    def open(self, encodings: Encodings, stack: AsyncExitStack) -> Sequence[Observer]:
+        """The log, running until the stack ends; nothing where the configuration keeps none. Raises StoreError."""
+        settings, store = self._settings, self._settings.store.path
+        if not settings.decisions.keep:
+            return ()
+        content = ContentStore(content_path(store), settings.content.days) if settings.content.keep else None
+        log = DecisionLog(decisions_path(store), encodings, content)
+        log.open()
+        stack.push_async_callback(asyncio.to_thread, log.close)
+        watch = self._metrics.watch
+        watch("loupe_decision_queue", "Decisions that wait to be written", lambda: log.queued)
+        watch("loupe_decisions_lost", "Decisions lost to a full queue, or that no table takes", lambda: log.lost)
+        watch("loupe_decision_write_seconds", "The longest that a group took to write", lambda: log.longest_write_s)
+        watch("loupe_content_lost", "Requests whose content was let go, for want of room", lambda: log.content_lost)
+        return (log,)
+
+    def serve(self, tenants: Tenants, observers: Sequence[Observer], stack: AsyncExitStack) -> None:
+        """From here on tenants may ask for decisions and label them, until the stack ends."""
+        self._routes.tenants = tenants
+        if self._settings.decisions.keep:
+            decisions = LabelledDecisions(decisions_path(self._settings.store.path), observers)
+            stack.push_async_callback(asyncio.to_thread, decisions.close)
+            self._routes.decisions = decisions
+
+    def delete_content(self, tenant: str) -> int:
+        """Of a tenant; how many rows. Raises StoreError. Blocks."""
+        return delete_content(self._settings.store.path, tenant)
+
+
+class LabelledDecisions:
+    """Implements `gateway.api.decisions.Decisions` over the file of a log.
+
+    Its threads are its own: a file that is locked for long must not keep those waiting that forecasts are made in.
+    """
+
+    def __init__(self, path: Path, observers: Sequence[Observer]) -> None:
+        self._path = path
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="decisions")
+        self._observers = [each for each in observers if isinstance(each, LabelObserver)]
+
+    async def shown(self, tenant: str, request_id: str) -> Mapping[str, Any] | None:
+        return await self._apart(decision_of, self._path, tenant, request_id)
+
+    async def label(self, tenant: str, label: Label) -> Labelled | None:
+        try:
+            (labelled,) = await self._apart(put_labels, self._path, [label], time.time(), tenant)
+        except UnknownRequest:
+            return None
+        if labelled.is_new:
+            for observer in self._observers:
+                observer.labelled(labelled.tenant, labelled.candidate, labelled.modality, label.score)
+        return labelled
+
+    def close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    async def _apart(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

@@ -1,0 +1,150 @@
+"""The decision log: a row a request, written soon, never in anybody's way; nothing of what was said is in the file."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core.chat import FetchedImage
+from gateway.decision_log import writer
+from gateway.decision_log.rows import views_of
+from gateway.decision_log.tables import content_path, decisions_path
+from gateway.decision_log.writer import DecisionLog
+from tests.e2e.scripted_provider import wait_until
+from tests.gateway.records import record
+
+from .made import PICTURE, Encodings, Said, full, keep, log_at, rows, sha256
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "loupe.sqlite"
+
+
+def test_a_record_is_a_row_soon_after_and_while_the_log_is_open(store: Path) -> None:
+    path = decisions_path(store)
+    with log_at(store) as log:
+        log.observe(full(1))
+        wait_until(lambda: bool(rows(path, "SELECT 1 FROM decisions")), "the row")
+        assert log.queued == 0
+        assert log.longest_write_s > 0
+        log.observe(full(2))
+    assert rows(path, "SELECT request_id FROM decisions ORDER BY 1") == [("req_1",), ("req_2",)]
+
+
+def test_a_refused_request_without_a_decision_is_a_row_too(store: Path) -> None:
+    keep(store, record(candidate=None, cap=None, first_byte_s=None, outcome="refused", error_code="model_not_found"))
+    found = rows(decisions_path(store), "SELECT candidate, decided, candidates, query_key, propensity FROM decisions")
+    assert found == [(None, "unrouted", "[]", None, None)]
+
+
+def test_the_same_request_is_one_row(store: Path) -> None:
+    keep(store, full(1), full(1, cost=5))
+    assert rows(decisions_path(store), "SELECT cost_nanousd FROM decisions") == [(1_234_567,)]
+
+
+def test_a_group_of_any_size_is_written_whole(store: Path) -> None:
+    count = writer.LARGEST_GROUP * 2 + 77
+    keep(store, *[full(number) for number in range(count)])
+    assert rows(decisions_path(store), "SELECT count(*), count(DISTINCT query_key) FROM decisions") == [(count, 1)]
+
+
+@pytest.mark.parametrize("odd", [{"cost": 10**30}, {"error_code": "\ud800"}, {"error_code": {"a": 1}}])
+def test_a_record_that_can_not_be_kept_keeps_no_other_back(store: Path, odd: dict[str, Any]) -> None:
+    with log_at(store) as log:
+        log.observe(full(1))
+        log.observe(full(2, **odd))
+        log.observe(full(3))
+    assert log.lost == 1
+    assert rows(decisions_path(store), "SELECT request_id FROM decisions ORDER BY 1") == [("req_1",), ("req_3",)]
+
+
+def test_records_past_a_full_queue_are_only_counted(store: Path) -> None:
+    log = DecisionLog(decisions_path(store), Encodings())
+    one = full(1)
+    for _ in range(writer.LARGEST_QUEUE + 3):
+        log.observe(one)
+    assert (log.queued, log.lost) == (writer.LARGEST_QUEUE, 3)
+
+
+def test_images_are_let_go_of_before_the_queue_takes_too_much_memory(store: Path) -> None:
+    log = DecisionLog(decisions_path(store), Encodings())
+    large = FetchedImage(bytes(writer.LARGEST_QUEUE_BYTES // 2), b"k" * 32)
+    for number in range(4):
+        log.observe(full(number)._replace(sources=(large,)))
+    assert (log.queued, log.lost, log.content_lost) == (4, 0, 2 + 1)  # texts take a few bytes, too
+
+
+def test_text_that_does_not_fit_either_is_counted_as_lost(store: Path) -> None:
+    log = DecisionLog(decisions_path(store), Encodings())
+    log.observe(full(1, "x" * (writer.LARGEST_QUEUE_BYTES + 1), pictures=()))
+    assert (log.queued, log.lost) == (0, 1)
+
+
+def test_what_waits_behind_a_lock_is_written_once_it_is_gone(store: Path) -> None:
+    with log_at(store) as log:
+        with closing(sqlite3.connect(decisions_path(store), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for number in range(10):
+                log.observe(full(number))
+            time.sleep(3 * writer.FLUSH_S)  # it tries, and can not
+            began = time.perf_counter()
+            log.observe(full(10))
+            assert time.perf_counter() - began < 0.05
+            assert log.queued == 11
+            other.execute("ROLLBACK")
+        wait_until(lambda: log.queued == 0, "the end of the queue")
+    assert log.lost == 0
+    assert rows(decisions_path(store), "SELECT count(*) FROM decisions") == [(11,)]
+
+
+def test_two_processes_may_write_one_file(store: Path) -> None:
+    with log_at(store) as one, log_at(store) as other:
+        for number in range(100):
+            (one, other)[number % 2].observe(full(number))
+    assert (one.lost, other.lost) == (0, 0)
+    assert rows(decisions_path(store), "SELECT count(*) FROM decisions") == [(100,)]
+
+
+def test_a_query_is_kept_once_with_its_images_and_its_embedding(store: Path) -> None:
+    keep(store, full(1), full(2), full(3, "another question", pictures=()))
+    found = rows(decisions_path(store), "SELECT images, encoder, views, embedding FROM queries ORDER BY images")
+    assert len(found) == 2
+    assert found[1][0] == "[]"
+    key = full(1).sources[0].key.hex()
+    assert json.loads(found[0][0]) == [[key, 640, 480, "auto", sha256()]]
+    assert found[0][1] == "encoder-1"
+    views = views_of(found[0][2], found[0][3])
+    assert {name: view.tolist() for name, view in views.items()} == {"image": [[1, 2]], "text": [[9, 0.5, -1.25]]}
+
+
+def test_an_embedding_that_comes_later_is_added(store: Path) -> None:
+    path = decisions_path(store)
+    with log_at(store, encodings=Encodings(unknown=("how many?",))) as log:
+        log.observe(full(1))
+    assert rows(path, "SELECT encoder, embedding FROM queries") == [(None, None)]
+    keep(store, full(2))
+    assert rows(path, "SELECT encoder, length(embedding) FROM queries") == [("encoder-1", 10)]
+    with log_at(store, encodings=Encodings(digest="encoder-2")) as log:
+        log.observe(full(3))
+    assert rows(path, "SELECT encoder FROM queries") == [("encoder-2",)]
+
+
+def test_nothing_that_was_said_or_shown_is_in_the_file_unless_it_was_asked_for(store: Path) -> None:
+    question = "what does the confidential slip say?"
+    keep(store, *[full(number, f"{question} {number}", reply=Said()) for number in range(20)])
+    assert not content_path(store).exists()
+    files = [path.read_bytes() for path in store.parent.iterdir()]
+    assert files
+    for data in files:
+        assert b"confidential" not in data
+        assert b"own words" not in data
+        assert PICTURE[8:40] not in data
+        assert base64.b64encode(PICTURE)[8:60] not in data
