@@ -15,10 +15,10 @@ from routers.base import Floats, Forecast, Router, Views
 from routers.bench import NO_VIEW, Judged, Task, cost_grid, curve
 from routers.bootstrap import Resamples, rejudge
 from routers.judging import Policy, baselines, judge, of_candidates, routed
-from routers.logged import logged_singles, measure_for
-from routers.metrics import Singles
+from routers.logged import Logged, measure_for
+from routers.metrics import Singles, single_points
 from routers.newcomers import widened
-from routers.protocol import Measure, column_means
+from routers.protocol import Measure, Shared, column_means
 from routers.table import OutcomeTable, TableError
 
 BEST_SINGLE = "best_single"
@@ -102,9 +102,11 @@ def between(rivals: Mapping[str, Router], parts: Sequence[Part], known: OutcomeT
     widest = {name: widened(router, prices) for name, router in rivals.items()}
     for place, part in enumerate(usable):
         test = part.test.select(_shown(part.test))
-        measure = measure_for(test)
-        arena = Arena(part.name, ("held out",), (test.candidates, logged_singles(test)))
-        for policy in _policies(widest, part, (known.select(test.candidates), test), measure):
+        sides = known.select(test.candidates), test
+        forecasts = {name: _forecast(router, part.views, test.candidates) for name, router in widest.items()}
+        measure = measure_for(test, np.mean([forecast.quality for forecast in forecasts.values()], axis=0))
+        arena = Arena(part.name, ("held out",), (test.candidates, _singles(test, measure)))
+        for policy in _policies(forecasts, sides, measure):
             judged.append(_judged(place, policy, (arena, test, measure), draws))
         arenas.append(arena)
         differences.append(_difference(*judged[-2:]))
@@ -126,13 +128,18 @@ def _shown(table: OutcomeTable) -> list[str]:
     return [name for name, cells in zip(table.candidates, table.mask.T, strict=True) if cells.any()]
 
 
+def _singles(test: OutcomeTable, measure: Shared) -> Singles:
+    filled = measure.filled if isinstance(measure, Logged) else None
+    return single_points(test.score, test.cost_usd) if filled is None else filled.singles
+
+
 def _policies(
-    rivals: Mapping[str, Router], part: Part, sides: tuple[OutcomeTable, OutcomeTable], measure: Measure
+    forecasts: Mapping[str, Forecast], sides: tuple[OutcomeTable, OutcomeTable], measure: Measure
 ) -> Iterator[Policy]:
     """The best single candidate, then the rivals."""
     yield from (policy for policy in baselines(*sides, measure) if policy.name == BEST_SINGLE)
-    for name, router in rivals.items():
-        yield routed(name, _forecast(router, part.views, sides[1].candidates), sides, measure)
+    for name, forecast in forecasts.items():
+        yield routed(name, forecast, sides, measure)
 
 
 def _difference(one: Judged, other: Judged) -> Floats:

@@ -1,9 +1,10 @@
 """Judging by logged outcomes: a query that one candidate answered tells of the policies that would have chosen it.
 
-Each cell stands for 1 / (its probability of being there), which is its `weight`; what a policy earns is the weighted
-mean over the cells that it would have chosen: the self-normalised estimator of Hájek (Owen, "Monte Carlo theory,
-methods and examples", 2013, section 9.2). Where all candidates answered every query and all weights are 1, that is
-exactly what `routers.protocol.Shared` finds.
+Doubly robust (Dudik, Langford and Li, "Doubly Robust Policy Evaluation and Learning", ICML 2011): where an outcome is
+missing a forecast stands in, and each outcome that is there corrects the forecasts of its candidate by as much as they
+were off, times its weight, which is 1 / (its probability of being there). Right on average whatever is forecast, if
+the forecasts were not learned from these outcomes. Where all candidates answered every query and all weights are 1,
+that is exactly what `routers.protocol.Shared` finds.
 """
 
 from __future__ import annotations
@@ -13,49 +14,49 @@ from dataclasses import dataclass
 import numpy as np
 
 from routers.base import Floats
-from routers.metrics import Frontier, Singles, Trace, nauc, peak_score, quality_neutral_cost, trace
-from routers.protocol import Decided, Shared, Worth
+from routers.metrics import Singles, nauc, peak_score, quality_neutral_cost, single_points, trace
+from routers.protocol import Decided, Shared, Worth, column_means
 from routers.table import Mask, OutcomeTable
-
-LEAST_SHARE = 0.2
-"""A point of which cells tell less than this share of the queries is no point: a handful may all be right."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LoggedTrace:
-    """Decisions of a sweep among all that was on offer: the sums of weighted outcomes, and of the weights alone."""
+class Filled:
+    """Outcomes of all that was on offer, [n, K]; NaN for what was not. Scores may lie beyond 0 and 1: means do not."""
 
-    outcomes: Trace
-    weights: Trace
+    score: Floats
+    cost_usd: Floats
 
-    def frontier(self, weights: Floats | None = None) -> Frontier:
-        """The means that the decisions realise, as far as cells tell. ValueError where they tell of none."""
-        sums, shares = self.outcomes.frontier(weights), self.weights.frontier(weights).scores
-        told = shares >= min(LEAST_SHARE, float(shares.max()))
-        if not shares.max() > 0:
-            raise ValueError("no cell tells of any decision")
-        return Frontier(sums.penalties[told], sums.costs[told] / shares[told], sums.scores[told] / shares[told])
-
-
-@dataclass(frozen=True, slots=True)
-class Logged(Shared):
-    """As `Shared`, on tables in which a query may show the outcome of one candidate of many."""
-
-    name: str = "logged"
-
-    def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> LoggedTrace:
-        offered = on_offer(test)
-        told = test.mask & ~np.isnan(test.cost_usd)
-        weight = np.where(told, test.weights, 0.0)
-        score, cost = (weight * np.where(told, values, 0.0) for values in (test.score, test.cost_usd))
-        hidden = np.where(offered, 0.0, np.nan)  # what was not on offer is never chosen
-        return LoggedTrace(
-            outcomes=trace(quality, expected_cost, score + hidden, cost + hidden),
-            weights=trace(quality, expected_cost, weight + hidden, weight + hidden),
+    @classmethod
+    def of(cls, table: OutcomeTable, predicted: Floats) -> Filled:
+        """`predicted` [n, K] scores stand in; for costs, each candidate's mean."""
+        offered, told = on_offer(table), table.mask & ~np.isnan(table.cost_usd)
+        weight = _to_scale(np.where(told, table.weights, 0.0), offered, logged_rows(table))
+        costs = np.tile(column_means(table.cost_usd), (len(table), 1))
+        return cls(
+            score=_corrected(predicted, table.score, weight, offered),
+            cost_usd=_corrected(costs, table.cost_usd, weight, offered),
         )
 
+    @property
+    def singles(self) -> Singles:
+        """Each candidate alone."""
+        return single_points(self.score, self.cost_usd)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Logged(Shared):
+    """As `Shared`, on a table in which a query may show the outcome of one candidate of many; `filled` says it all."""
+
+    filled: Filled | None = None
+    name: str = "logged"
+
+    def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> Decided:
+        filled = self._filled(test)
+        return trace(quality, expected_cost, filled.score, filled.cost_usd)
+
     def worth(self, decided: Decided, test: OutcomeTable, weights: Floats | None = None) -> Worth:
-        frontier, singles = decided.frontier(weights), logged_singles(test, weights)
+        filled = self._filled(test)
+        frontier, singles = decided.frontier(weights), single_points(filled.score, filled.cost_usd, weights)
         return Worth(
             nauc=nauc(frontier, singles),
             peak_score=peak_score(frontier),
@@ -63,32 +64,46 @@ class Logged(Shared):
             accuracy=float(frontier.scores[-1]),
         )
 
+    def _filled(self, test: OutcomeTable) -> Filled:
+        if self.filled is None or self.filled.score.shape != test.score.shape:
+            raise ValueError("what is filled in is of another table")
+        return self.filled
 
-def measure_for(table: OutcomeTable) -> Shared:
-    """`Shared` where every query shows every candidate and all count alike, else `Logged`."""
-    return Shared() if table.mask.all() and table.unequal_weights is None else Logged()
+
+def measure_for(table: OutcomeTable, predicted: Floats) -> Shared:
+    """`Shared` where no query is a logged one and all cells count alike, else `Logged`."""
+    if table.unequal_weights is None and not logged_rows(table).any():
+        return Shared()
+    return Logged(filled=Filled.of(table, predicted))
+
+
+def logged_rows(table: OutcomeTable) -> Mask:
+    """[n]: queries of which one outcome is there and its weight is said."""
+    if table.weight is None:
+        return np.zeros(len(table), dtype=np.bool_)
+    said = (table.mask & ~np.isnan(table.weight)).any(axis=1)
+    return np.asarray((table.mask.sum(axis=1) == 1) & said, dtype=np.bool_)
 
 
 def on_offer(table: OutcomeTable) -> Mask:
-    """[n, K]: who could have been chosen. A logged query (one outcome, with a weight) could have gone to whoever any
-    logged query went to; of the others, those that were asked are on offer.
+    """[n, K]: who could have been chosen. A logged query could have gone to whoever any logged query went to; of the
+    others, those that were asked are on offer.
     """
-    logged = table.mask.sum(axis=1) == 1
-    if table.weight is None:
-        logged[:] = False
-    else:
-        logged &= ~np.isnan(np.where(table.mask, table.weight, 0.0)).any(axis=1)
-    among = table.mask[logged].any(axis=0) if logged.any() else np.zeros(table.mask.shape[1], dtype=np.bool_)
-    return np.where(logged[:, None], among[None, :], table.mask)
+    logged = logged_rows(table)
+    among = table.mask[logged].any(axis=0, keepdims=True)
+    return np.where(logged[:, None], among, table.mask)
 
 
-def logged_singles(table: OutcomeTable, weights: Floats | None = None) -> Singles:
-    """Each candidate alone, by the cells that it has; `weights` [n] of the rows."""
-    told = table.mask & ~np.isnan(table.cost_usd)
-    counted = np.where(told, table.weights, 0.0) * (1.0 if weights is None else weights[:, None])
-    counts = counted.sum(axis=0)
-    counts = np.where(counts > 0, counts, np.nan)
-    return Singles(
-        costs=(counted * np.where(told, table.cost_usd, 0.0)).sum(axis=0) / counts,
-        scores=(counted * np.where(told, table.score, 0.0)).sum(axis=0) / counts,
-    )
+def _to_scale(weight: Floats, offered: Mask, logged: Mask) -> Floats:
+    """Weights of logged cells, such that a candidate's add up to the queries on which it was on offer: labels that come
+    by a chance that nobody told change nothing then.
+    """
+    found = weight.copy()
+    sums = weight[logged].sum(axis=0)
+    found[logged] *= np.where(sums > 0, offered[logged].sum(axis=0) / np.where(sums > 0, sums, 1.0), 0.0)
+    return found
+
+
+def _corrected(predicted: Floats, seen: Floats, weight: Floats, offered: Mask) -> Floats:
+    misses = np.where(weight > 0, seen - predicted, 0.0)
+    return np.where(offered, predicted + weight * misses, np.nan)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from routers.base import Floats
-from routers.logged import Logged, logged_singles, measure_for, on_offer
-from routers.metrics import single_points
+from routers.logged import Filled, Logged, measure_for, on_offer
 from routers.protocol import Shared
 from routers.table import OutcomeTable, merge
 from tests.routers.logged_table import logged
@@ -28,11 +27,9 @@ def test_where_all_is_known_it_is_what_the_shared_protocol_finds() -> None:
     quality, cost = forecasts(table)
     weights = np.random.default_rng(2).integers(0, 3, len(table)).astype(np.float64)
     for rows in (None, weights):
-        worths = [measure.worth(measure.decide(quality, cost, table), table, rows) for measure in (Shared(), Logged())]
+        measures = (Shared(), Logged(filled=Filled.of(table, quality)))
+        worths = [measure.worth(measure.decide(quality, cost, table), table, rows) for measure in measures]
         assert astuple(worths[1]) == pytest.approx(astuple(worths[0]))
-        found, expected = logged_singles(table, rows), single_points(table.score, table.cost_usd, rows)
-        np.testing.assert_allclose(found.scores, expected.scores)
-        np.testing.assert_allclose(found.costs, expected.costs)
 
 
 def test_logged_outcomes_tell_the_worth_that_all_outcomes_would() -> None:
@@ -43,7 +40,8 @@ def test_logged_outcomes_tell_the_worth_that_all_outcomes_would() -> None:
     found = []
     for seed in range(20):
         seen = logged(table, propensities, seed, labelled=0.7)
-        found.append(Logged().worth(Logged().decide(quality, cost, seen), seen))
+        measure = measure_for(seen, np.full(quality.shape, 0.2))  # a forecast that is far off
+        found.append(measure.worth(measure.decide(quality, cost, seen), seen))
     for name in ("nauc", "accuracy"):
         values = np.array([getattr(worth, name) for worth in found])
         error = values.std(ddof=1) / np.sqrt(len(values))
@@ -54,8 +52,9 @@ def test_logged_outcomes_tell_the_worth_that_all_outcomes_would() -> None:
 def test_a_logging_policy_that_favours_some_does_not_favour_their_singles() -> None:
     table, _ = drawn_table(groups=2000)
     propensities = np.tile([0.85, 0.05, 0.05, 0.05], (len(table), 1))
-    found = logged_singles(logged(table, propensities, 4))
+    found = Filled.of(logged(table, propensities, 4), np.full(table.score.shape, 0.9)).singles
     np.testing.assert_allclose(found.scores, table.score.mean(axis=0), atol=0.06)
+    np.testing.assert_allclose(found.costs, table.cost_usd.mean(axis=0), rtol=0.1)
 
 
 def test_logged_queries_could_have_gone_to_whoever_any_of_them_went_to() -> None:
@@ -72,16 +71,21 @@ def test_logged_queries_could_have_gone_to_whoever_any_of_them_went_to() -> None
 def test_an_outcome_that_only_happens_to_be_the_only_one_is_no_logged_query() -> None:
     table, _ = drawn_table(missing=0.6)
     np.testing.assert_array_equal(on_offer(table), table.mask)
-    assert isinstance(measure_for(table), Logged)
-    assert not isinstance(measure_for(drawn_table()[0]), Logged)
+    assert not isinstance(measure_for(table, table.score), Logged)
 
 
-def test_a_point_of_which_hardly_a_cell_tells_is_left_out() -> None:
-    table, _ = drawn_table(groups=50)
-    propensities = np.tile([0.97, 0.01, 0.01, 0.01], (len(table), 1))
-    seen = logged(table, propensities, 6)
-    nobody = np.tile([0.1, 0.2, 0.3, 0.9], (len(table), 1))
-    cost = np.tile([4.0, 3.0, 2.0, 1.0], (len(table), 1))
-    frontier = Logged().decide(nobody, cost, seen).frontier()
-    assert len(frontier.scores) >= 1
-    assert np.isfinite(frontier.scores).all()
+def test_labels_that_come_by_a_chance_nobody_told_change_nothing() -> None:
+    table, _ = drawn_table(groups=200)
+    predicted = np.full(table.score.shape, 0.3)
+    told = logged(table, np.full(table.score.shape, 0.25), 6, labelled=0.1)
+    assert told.weight is not None
+    untold = replace(told, weight=0.1 * told.weight)
+    one, other = (Filled.of(each, predicted).singles.scores for each in (told, untold))
+    np.testing.assert_allclose(one, other)
+
+
+def test_what_is_filled_in_is_of_one_table_alone() -> None:
+    table, _ = drawn_table(groups=10)
+    measure = Logged(filled=Filled.of(table, table.score))
+    with pytest.raises(ValueError, match="another table"):
+        measure.decide(table.score[:4], table.cost_usd[:4], table.take(range(4)))
