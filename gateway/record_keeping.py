@@ -48,7 +48,7 @@ class RecordKeeping:
         if not settings.decisions.keep:
             return ()
         content = ContentStore(content_path(store), settings.content.days) if settings.content.keep else None
-        log = DecisionLog(decisions_path(store), encodings, content)
+        log = DecisionLog(decisions_path(store), encodings, content, settings.decisions.days)
         log.open()
         stack.push_async_callback(asyncio.to_thread, log.close)
         watch = self._metrics.watch

@@ -53,6 +53,8 @@ class LogSettings(Section):
 class DecisionSettings(Section):
     keep: bool = True
     """Whether every decision is kept, beside the store: what `loupe table export` and feedback need."""
+    days: float | None = Field(None, gt=0, le=3_650)
+    """Decisions that are older, and their labels, are removed; null: never."""
 
 
 class ContentSettings(Section):

@@ -21,6 +21,39 @@ Header = tuple[bytes, bytes]
 class Turn:
     """The only thing on the path that changes. Made when the request is parsed, read once at its end."""
 
+    __slots__ = (
+        "attempts",
+        "began",
+        "choice",
+        "cost",
+        "cost_before",
+        "decision",
+        "encode_s",
+        "enforced_locally",
+        "error_code",
+        "exceeded",
+        "exploration",
+        "failures",
+        "finish_reason",
+        "first_byte_s",
+        "held",
+        "holds",
+        "metered",
+        "outcome",
+        "preference",
+        "reason",
+        "remaining",
+        "reply",
+        "request",
+        "request_id",
+        "started_at",
+        "status",
+        "tenant",
+        "usage",
+        "waited_s",
+        "windows",
+    )
+
     def __init__(self, request_id: str, tenant: Tenant, request: ChatRequest, began: float) -> None:
         self.request_id = request_id
         self.tenant = tenant

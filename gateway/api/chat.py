@@ -36,13 +36,13 @@ class ChatRoutes:
         self._refusals = refusals
 
     async def completions(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        sink = AsgiSink(receive, send)
+        sink = AsgiSink(scope, receive, send)
         turn = await self._turn(scope, sink)
         if turn is not None:
             await sink.run(self._pipeline.serve(turn, sink))
 
     async def route(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        sink = AsgiSink(receive, send)
+        sink = AsgiSink(scope, receive, send)
         turn = await self._turn(scope, sink)
         if turn is None:
             return

@@ -1,55 +1,91 @@
 """uvicorn's HTTP protocol, but a reply's head leaves together with the first bytes of its body.
 
 uvicorn writes the head by itself: a system call more for every reply, and a packet more that wakes the client twice.
+The app finds the reply in the scope's extensions too, so that the hot path need not wrap every chunk into a message.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn._types import ASGI3Application, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+REPLY = "loupe.reply"
+"""The extension's name."""
 
 
 class OnePieceProtocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=...)`."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        async def answer(scope: Any, receive: Any, _: Any) -> None:
-            await app(scope, receive, Reply(cycle).send)
+        reply = Reply(cycle)
+        cycle.send = reply.send  # type: ignore[method-assign]
+        cast(dict[str, Any], cycle.scope)["extensions"] = {REPLY: reply}
+        super()._start_asgi_task(cycle, app)
 
-        super()._start_asgi_task(cycle, cast(ASGI3Application, answer))
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.cycle is not None and self.cycle.disconnected:
+            reply: Reply | None = cast(dict[str, Any], self.cycle.scope).get("extensions", {}).get(REPLY)
+            if reply is not None:
+                reply.client_left()
 
 
 class Reply:
     """What ASGI calls `send`, for one request. Stands in for the cycle's own and keeps the cycle's state as it does."""
 
-    __slots__ = ("_bodiless", "_cycle", "_head")
+    __slots__ = ("_bodiless", "_cycle", "_head", "client_left")
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
+        self.client_left: Callable[[], None] = _nobody_waits
+        """Called when the client hangs up before the reply is complete."""
         self._head = b""
         self._bodiless = False
 
     async def send(self, message: ASGISendEvent) -> None:
         """Raises RuntimeError for messages out of order, headers that break the head, a body of the wrong length."""
+        if self.is_paused:
+            await self.drained()
         cycle = self._cycle
-        if cycle.flow.write_paused and not cycle.disconnected:
-            await cycle.flow.drain()
         if cycle.disconnected:
             return
         if not cycle.response_started:
             if message["type"] != "http.response.start":
                 raise RuntimeError(f"a reply can not begin with {message['type']!r}")
-            self._head = self._begin(message["status"], list(message.get("headers", ())))
-            cycle.response_started = True
-            cycle.waiting_for_100_continue = False
+            self.begin(message["status"], list(message.get("headers", ())))
             return
         if message["type"] != "http.response.body" or cycle.response_complete:
             raise RuntimeError(f"unexpected {message['type']!r} in a reply")
-        self._write(message.get("body", b""), message.get("more_body", False))
+        self.write(message.get("body", b""), more=message.get("more_body", False))
 
-    def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+    @property
+    def is_paused(self) -> bool:
+        """Whether the client reads more slowly than it is written to: wait until it has `drained`."""
+        cycle = self._cycle
+        return cycle.flow.write_paused and not cycle.disconnected
+
+    async def drained(self) -> None:
+        await self._cycle.flow.drain()
+
+    def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Status and headers; they leave with the first bytes of the body. Raises RuntimeError as `send` does."""
+        cycle = self._cycle
+        if cycle.disconnected:
+            return
+        self._head = self._head_of(status, headers)
+        cycle.response_started = True
+        cycle.waiting_for_100_continue = False
+
+    def write(self, body: bytes, *, more: bool) -> None:
+        """A part of the body. Raises RuntimeError as `send` does."""
+        if self._cycle.disconnected:
+            return
+        self._write(body, more)
+
+    def _head_of(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
         cycle = self._cycle
         lines = [STATUS_LINE[status][:-2]]
         length: int | None = None
@@ -96,3 +132,7 @@ class Reply:
             if not cycle.keep_alive:
                 cycle.transport.close()
             cycle.on_response()
+
+
+def _nobody_waits() -> None:
+    pass

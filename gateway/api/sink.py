@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from functools import partial
 from typing import Any
 
+from gateway.api.protocol import REPLY, Reply
 from gateway.errors import BodyTooLarge, InvalidRequest, RequestError
 from gateway.turn import Header
 
-WATCH_AFTER_S = 0.05
+_NONE: Mapping[str, Any] = {}
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -23,12 +25,13 @@ class ClientLeft(Exception):
 class AsgiSink:
     """Implements `gateway.relay.Sink` over one ASGI request."""
 
-    __slots__ = ("_receive", "_send", "_watching", "client_left", "complete", "started")
+    __slots__ = ("_receive", "_reply", "_send", "client_left", "complete", "started")
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._watching: asyncio.Task[None] | None = None
+        self._reply: Reply | None = scope.get("extensions", _NONE).get(REPLY)
+        """The reply itself, where our own server runs the app; elsewhere messages are sent."""
         self.started = False
         self.complete = False
         self.client_left = False
@@ -57,40 +60,54 @@ class AsgiSink:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` in this task; cancel it when the client leaves before the reply is complete.
-
-        Watching begins after `WATCH_AFTER_S`: most short requests are done by then and need no second task.
-        """
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
+        """Run `work` in this task; cancel it when the client leaves before the reply is complete."""
+        task = asyncio.current_task()
         assert task is not None
-        timer = loop.call_later(WATCH_AFTER_S, self._begin_watch, task)
+        if self._reply is None:
+            return await self._run_watched(task, work)
+        self._reply.client_left = partial(self._left, task)
         try:
             await work
         finally:
             self.complete = True
-            timer.cancel()
-            if self._watching is not None:
-                self._watching.cancel()
+        return None
 
-    def _begin_watch(self, task: asyncio.Task[Any]) -> None:
-        self._watching = asyncio.ensure_future(self._watch(task))
+    async def _run_watched(self, task: asyncio.Task[Any], work: Coroutine[Any, Any, None]) -> None:
+        """The same where only `receive` tells that the client has left."""
+        watching = asyncio.ensure_future(self._watch(task))
+        try:
+            await work
+        finally:
+            self.complete = True
+            watching.cancel()
 
     async def start(self, status: int, content_type: bytes, headers: list[Header], length: int | None) -> None:
         self.started = True
-        sized = [] if length is None else [(b"content-length", b"%d" % length)]
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [(b"content-type", content_type), *sized, *headers],
-            }
-        )
+        whole = [(b"content-type", content_type), *headers]
+        if length is not None:
+            whole.append((b"content-length", b"%d" % length))
+        if self._reply is not None:
+            self._reply.begin(status, whole)
+        else:
+            await self._send({"type": "http.response.start", "status": status, "headers": whole})
 
     async def write(self, data: bytes, *, last: bool = False) -> None:
         if last:
             self.complete = True
-        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+        if self._reply is not None:
+            if self._reply.is_paused:
+                await self._reply.drained()
+            self._reply.write(data, more=not last)
+        else:
+            await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    @property
+    def is_ready(self) -> bool:
+        return self._reply is not None and not self._reply.is_paused
+
+    def pass_on(self, data: bytes) -> None:
+        assert self._reply is not None
+        self._reply.write(data, more=True)
 
     async def refuse(self, error: RequestError, headers: list[Header]) -> None:
         body = json.dumps(
@@ -110,6 +127,9 @@ class AsgiSink:
     async def _watch(self, task: asyncio.Task[Any]) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._left(task)
+
+    def _left(self, task: asyncio.Task[Any]) -> None:
         if not self.complete:
             self.client_left = True
             task.cancel()

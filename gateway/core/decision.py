@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from gateway.core.catalog import Candidate
@@ -95,8 +96,7 @@ class Assessment(NamedTuple):
         return most(self.candidate.price, self.input_ceiling, output_tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class Preference:
+class Preference(NamedTuple):
     """What the request and its tenant ask of the decision.
 
     `factors` are what candidates were billed over what was estimated: expected costs are multiplied by them, ceilings
@@ -109,8 +109,7 @@ class Preference:
     factors: Mapping[str, float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Ranked choices (best first), and what was dropped and why."""
 
     choices: tuple[Assessment, ...]
@@ -141,13 +140,12 @@ def decide(
     is_healthy: Callable[[str], bool],
 ) -> Decision:
     """Rank the candidates for a query. Without forecasts the order of `candidates` is the ranking."""
-    weigh = _Weighing(query, preference, reference_cost)
-    known = forecasts or {}
-    rows = [weigh.assess(c, known.get(c.forecast_as), is_healthy(c.name)) for c in candidates]
+    rows = _Weighing(query, preference, reference_cost).rows(candidates, forecasts or {}, is_healthy)
     fitting = [row for row in rows if row.dropped is None]
     dropped = [row for row in rows if row.dropped is not None] if len(fitting) < len(rows) else []
     if forecasts is not None:
-        fitting.sort(key=_rank)
+        fitting.sort(key=_EXPECTED_COST)
+        fitting.sort(key=_SCORE, reverse=True)  # both keep the order of equals: the cheaper one stays in front
     if not fitting and preference.on_infeasible == "cheapest":
         cut_short = [row for row in dropped if row.dropped == OVER_CAP and row.output_limit >= 1]
         if cut_short:
@@ -157,10 +155,8 @@ def decide(
     return Decision(tuple(fitting), tuple(dropped))
 
 
-def _rank(row: Assessment) -> tuple[float, int]:
-    return -row.score, row.expected_cost
-
-
+_EXPECTED_COST = itemgetter(Assessment._fields.index("expected_cost"))
+_SCORE = itemgetter(Assessment._fields.index("score"))
 OVER_CAP = "over_cap"
 BLIND = "sees_no_images"
 NO_TOOLS = "calls_no_tools"
@@ -178,10 +174,14 @@ def fit_to_hold(row: Assessment, query: Query, granted: int) -> int:
     return min(row.output_limit, affordable // query.choices)
 
 
+_new = tuple.__new__  # what a named tuple's own constructor calls, without its keywords: twice as fast
+
+
 class _Weighing:
     """What all candidates' assessments of one query share. Written for speed: it runs for each of them each time."""
 
     __slots__ = (
+        "_at_most",
         "_cap",
         "_choices",
         "_factors",
@@ -195,6 +195,7 @@ class _Weighing:
     )
 
     def __init__(self, query: Query, preference: Preference, reference_cost: int) -> None:
+        self._at_most = cost_at_most if query.writes_cache else cost
         self._cap = preference.cap
         self._choices = query.choices
         self._images = query.images
@@ -206,13 +207,23 @@ class _Weighing:
         self._query = query
         self._text: dict[str, tuple[int, int]] = {}
 
-    def assess(self, candidate: Candidate, forecast: CandidateForecast | None, healthy: bool) -> Assessment:
-        images = 0
-        for image in self._images:
-            images += candidate.image_tokens(image.width, image.height, image.detail)
+    def rows(
+        self,
+        candidates: Sequence[Candidate],
+        forecasts: Mapping[str, CandidateForecast],
+        is_healthy: Callable[[str], bool],
+    ) -> list[Assessment]:
+        """One for each candidate, in their order."""
+        assess, forecast_of = self._assess, forecasts.get
+        return [assess(c, forecast_of(c.forecast_as), is_healthy(c.name)) for c in candidates]
+
+    def _assess(self, candidate: Candidate, forecast: CandidateForecast | None, healthy: bool) -> Assessment:
         price, choices, cap = candidate.price, self._choices, self._cap
-        text = self._text.get(candidate.tokenizer.name) or self._text_of(candidate.tokenizer)
-        expected_input, input_ceiling = text[0] + images, text[1] + images
+        expected_input, input_ceiling = self._text.get(candidate.tokenizer.name) or self._text_of(candidate.tokenizer)
+        for image in self._images:
+            tokens = candidate.image_tokens(image.width, image.height, image.detail)
+            expected_input += tokens
+            input_ceiling += tokens
         room = candidate.context_tokens - expected_input
         limit = candidate.max_output_tokens
         if limit > room:
@@ -224,53 +235,56 @@ class _Weighing:
             quality = 0.0
         else:
             replied, needed, quality = forecast.expected_tokens, forecast.high_tokens, forecast.quality
-        replied += candidate.reasoning_tokens[0]
-        needed += candidate.reasoning_tokens[1]
+        thought = candidate.reasoning_tokens
+        replied += thought[0]
+        needed += thought[1]
         if needed > limit:
             needed = limit
         if needed < 1:
             needed = 1
-
-        dropped = None
-        if self._images and not candidate.sees_images:
-            dropped = BLIND
-        elif self._uses_tools and not candidate.calls_tools:
-            dropped = NO_TOOLS
-        elif room < 1:
-            dropped = CONTEXT
-        elif not healthy:
-            dropped = UNHEALTHY
-        elif cap is not None:
+        dropped = self._unfit(candidate, room, healthy)
+        ceiling = self._at_most(price, input_ceiling, limit * choices)
+        if cap is not None and ceiling > cap and dropped is None:
             affordable = affordable_output_tokens(price, input_ceiling, cap, may_write=self._writes_cache)
-            if affordable is not None and affordable < limit * choices:
-                limit = affordable // choices
-                if limit < needed:
-                    dropped = OVER_CAP
+            limit = (affordable or 0) // choices
+            dropped = OVER_CAP if limit < needed else None
+            ceiling = self._at_most(price, input_ceiling, limit * choices)
         if limit < 0:
             limit = 0
         output = (replied if replied < limit else limit) * choices
-        estimated = cost(price, expected_input, output)
-        expected = estimated
+        estimated = expected = cost(price, expected_input, output)
         if self._factors is not None and (factor := self._factors.get(candidate.name, 1.0)) != 1.0:
             expected = ceil(estimated * factor)
-            if factor > 1.0:  # never over the ceiling
-                expected = min(expected, cost(price, input_ceiling, limit * choices))
-        score = quality - self._per_cost * expected
-        return Assessment(
-            candidate,
-            forecast,
-            expected_input,
-            input_ceiling,
-            limit,
-            expected,
-            choices,
-            needed,
-            score,
-            dropped,
-            output,
-            estimated,
-            self._writes_cache,
+            if expected > ceiling and factor > 1.0:
+                expected = ceiling if ceiling > estimated else estimated
+        return _new(
+            Assessment,
+            (
+                candidate,
+                forecast,
+                expected_input,
+                input_ceiling,
+                limit,
+                expected,
+                choices,
+                needed,
+                quality - self._per_cost * expected,
+                dropped,
+                output,
+                estimated,
+                self._writes_cache,
+            ),
         )
+
+    def _unfit(self, candidate: Candidate, room: int, healthy: bool) -> str | None:
+        """Why it can not serve, whatever the cap."""
+        if self._images and not candidate.sees_images:
+            return BLIND
+        if self._uses_tools and not candidate.calls_tools:
+            return NO_TOOLS
+        if room < 1:
+            return CONTEXT
+        return None if healthy else UNHEALTHY
 
     def _text_of(self, tokenizer: Tokenizer) -> tuple[int, int]:
         """Expected and most tokens of the text by this tokenizer: once for all candidates that share it."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gateway.core.decision import Assessment, Decision
 
@@ -100,7 +100,7 @@ def explore(
         candidate=first.candidate.name,
         best=choices[0].candidate.name,
     )
-    return replace(decision, choices=(first, *rest), propensity=weights[drawn]), explored
+    return decision._replace(choices=(first, *rest), propensity=weights[drawn]), explored
 
 
 def safe_set(choices: Sequence[Assessment], settings: ExplorationSettings, allowance: int) -> list[int]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.core.budget import Unit, Window
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """What is to be set aside in every window.
 
     Attributes:
@@ -28,8 +28,7 @@ class Hold:
     requests: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(NamedTuple):
     """The hold stands.
 
     Attributes:

@@ -64,6 +64,9 @@ class StreamMeter:
 
         Raises BrokenReply for an event without an end.
         """
+        plain = self.feed_plain(data)
+        if plain is not None:
+            return plain
         if self._tail:
             data = self._tail + data
             self._tail = b""
@@ -77,14 +80,24 @@ class StreamMeter:
             data = data[:end]
         block = _MODEL.sub(self._named, data)
         special = [found.start() for pattern in _SPECIAL if (found := pattern.search(block))]
-        if not special:
-            self._seen.append(block)
-            return block
-        start = _last_end(block, min(special))
+        start = _last_end(block, min(special)) if special else len(block)
         plain = block[:start]
         if plain:
             self._seen.append(plain)
         return plain + b"".join([self._event(event) for event in _events(block[start:])])
+
+    def feed_plain(self, data: bytes) -> bytes | None:
+        """Take a chunk if it is whole events of content and nothing else: what to send on now, at least one byte.
+        None when it is more than that, and then it was not taken: `feed` it.
+        """
+        if self._tail or not data.endswith(b"\n\n"):
+            return None
+        for pattern in _SPECIAL:
+            if pattern.search(data) is not None:
+                return None
+        block = _MODEL.sub(self._named, data)
+        self._seen.append(block)
+        return block
 
     def finish(self, extra: dict[str, Any]) -> bytes:
         """The end of a stream that came to its end: the last data event, with `extra` merged into it, and `[DONE]`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from typing import Literal
 
 from gateway.core.budget import Budget, Window, window_at
@@ -62,19 +63,24 @@ class Tenants:
     def __init__(self, key_hash: KeyHash, by_hash: Mapping[bytes, Tenant]) -> None:
         self._key_hash = key_hash
         self._by_hash = by_hash
+        self._keyed: dict[bytes, bytes] = {}
+        """Keyed hashes by plain ones, of keys that are known: no key stands here, and nobody can fill it with more."""
         self._used: set[bytes] = set()
 
     def find(self, key: bytes) -> Tenant | None:
         """The tenant of a key as it was sent; its use is noted."""
-        hashed = self._key_hash.of(key)
+        plain = sha256(key).digest()
+        hashed = self._keyed.get(plain) or self._key_hash.over(plain)
         tenant = self._by_hash.get(hashed)
         if tenant is not None:
+            self._keyed[plain] = hashed
             self._used.add(hashed)
         return tenant
 
     def replace(self, by_hash: Mapping[bytes, Tenant]) -> None:
         """From here on these are known, and no others."""
         self._by_hash = by_hash
+        self._keyed = {}
 
     def take_used(self) -> set[bytes]:
         """Hashes of the keys that were used since this was asked last."""

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.decision_log.retention import DAY_S, REMOVED_AT_ONCE, remove_some
 from gateway.decision_log.tables import content_path, decisions_path, open_content, open_decisions, reading
 from gateway.stores.base import StoreError
 from models.base import ImageSource
@@ -20,9 +21,7 @@ LONGEST_REPLY = 65_536
 """Characters that are kept."""
 SEEN_AGAIN_S = 3_600.0
 """What is seen again counts as newer after so long: not every request writes."""
-DELETED_AT_ONCE = 200
 TABLES = ("questions", "pictures", "replies")
-DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +70,8 @@ class ContentStore:
             raise
 
     def sweep(self, now: float) -> int:
-        """Remove what was last seen too long ago; how many rows. Raises sqlite3.Error."""
-        return sum(_delete(self._db, table, "seen_at < ?", now - self._days * DAY_S) for table in TABLES)
+        """Remove some of what was last seen too long ago; how many rows: 0 when all is done. Raises sqlite3.Error."""
+        return sum(remove_some(self._db, table, "seen_at < ?", now - self._days * DAY_S) for table in TABLES)
 
     def _keep_picture(self, tenant: str, sha256: bytes, source: ImageSource, now: float) -> None:
         where = "WHERE tenant = ? AND sha256 = ?"
@@ -145,13 +144,12 @@ def _ending(data: bytes) -> str:
 
 
 def _delete(db: sqlite3.Connection, table: str, where: str, value: object) -> int:
-    """A few rows a transaction, so that nobody waits long."""
+    """All such rows, a few a transaction, so that nobody waits long."""
     deleted = 0
     while True:
-        some = f"SELECT rowid FROM {table} WHERE {where} LIMIT {DELETED_AT_ONCE}"  # noqa: S608  our own words
-        count = db.execute(f"DELETE FROM {table} WHERE rowid IN ({some})", (value,)).rowcount  # noqa: S608
+        count = remove_some(db, table, where, value)
         deleted += count
-        if count < DELETED_AT_ONCE:
+        if count < REMOVED_AT_ONCE:
             return deleted
 
 

@@ -44,44 +44,10 @@ _encode = msgspec.json.Encoder().encode
 
 def decision_row(record: RequestRecord, query_key: bytes | None) -> tuple[Any, ...]:
     """Column values in the order of `tables.DECISION_COLUMNS`."""
-    decision, versions = record.decision or _NOTHING_DECIDED, record.versions or _UNKNOWN
-    drawn, decided = record.exploration, how_decided(record)
-    known = decided in ("drawn", "determined")
-    propensities = _propensities(decision, drawn) if known else None
+    versions = record.versions or _UNKNOWN
     return (
-        record.request_id,
-        record.started_at,
-        record.tenant,
-        record.candidate,
-        record.reason,
-        record.outcome,
-        record.status,
-        record.error_code,
-        record.finish_reason,
-        record.streamed,
-        record.images,
-        record.prompt_bytes,
-        record.input_tokens,
-        record.output_tokens,
-        record.metered,
-        record.expected_cost,
-        record.held,
-        record.cost,
-        record.cap,
-        record.remaining,
-        ",".join(record.exceeded),
-        record.forecast_quality,
-        record.estimated_cost,
-        record.estimated_input_tokens,
-        record.estimated_output_tokens,
-        record.lagrangian,
-        decided,
-        decision.choices[0].candidate.name if decision.choices else None,
-        drawn.best if drawn else None,
-        drawn.uniform if drawn else None,
-        record.propensity or None if known else None,  # 0: another served than was drawn
-        _encode(_candidates(decision, propensities)).decode(),
-        _encode(record.attempts).decode(),
+        *_request(record),
+        *_decision(record),
         query_key,
         record.router_digest,
         versions.encoder,
@@ -120,7 +86,7 @@ def key_of(query: Query, sources: Sequence[ImageSource]) -> bytes:
 
 
 def query_row(
-    key: bytes, query: Query, sha256: Mapping[bytes, bytes], views: Views | None, encoder: str
+    key: bytes, query: Query, sha256: Mapping[bytes, bytes], views: Views | None, encoder: str, seen_at: float
 ) -> tuple[Any, ...]:
     """Column values of `queries`. `sha256` has the files' own hashes by image key, as far as they are known."""
     images = []
@@ -128,11 +94,11 @@ def query_row(
         own = sha256.get(image.key)
         images.append([image.key.hex(), image.width, image.height, image.detail, own.hex() if own else None])
     if views is None:
-        return key, _encode(images).decode(), None, None, None
+        return key, _encode(images).decode(), None, None, None, seen_at
     names = sorted(views)
     embedding = np.concatenate([views[name][0] for name in names]).astype(np.float16).tobytes()
     shapes = [[name, views[name].shape[1]] for name in names]
-    return key, _encode(images).decode(), encoder, _encode(shapes).decode(), embedding
+    return key, _encode(images).decode(), encoder, _encode(shapes).decode(), embedding, seen_at
 
 
 def views_of(shapes: str, embedding: bytes) -> Views:
@@ -142,6 +108,55 @@ def views_of(shapes: str, embedding: bytes) -> Views:
         views[name] = numbers[None, start : start + dimension]
         start += dimension
     return views
+
+
+def _request(record: RequestRecord) -> tuple[Any, ...]:
+    """`request_id` to `lagrangian`."""
+    return (
+        record.request_id,
+        record.started_at,
+        record.tenant,
+        record.candidate,
+        record.reason,
+        record.outcome,
+        record.status,
+        record.error_code,
+        record.finish_reason,
+        record.streamed,
+        record.images,
+        record.prompt_bytes,
+        record.input_tokens,
+        record.output_tokens,
+        record.metered,
+        record.expected_cost,
+        record.held,
+        record.cost,
+        record.cap,
+        record.remaining,
+        ",".join(record.exceeded),
+        record.forecast_quality,
+        record.estimated_cost,
+        record.estimated_input_tokens,
+        record.estimated_output_tokens,
+        record.lagrangian,
+    )
+
+
+def _decision(record: RequestRecord) -> tuple[Any, ...]:
+    """`decided` to `attempts`."""
+    decision, drawn, decided = record.decision or _NOTHING_DECIDED, record.exploration, how_decided(record)
+    first = decision.choices[0].candidate.name if decision.choices else None
+    known = decided in ("drawn", "determined")
+    propensities = _propensities(decision, drawn) if known else None
+    return (
+        decided,
+        first,
+        drawn.best if drawn else None,
+        drawn.uniform if drawn else None,
+        record.propensity or None if known and record.candidate == first else None,  # of what was taken
+        _encode(_candidates(decision, propensities)).decode(),
+        _encode(record.attempts).decode(),
+    )
 
 
 def _propensities(decision: Decision, drawn: Exploration | None) -> dict[str, float]:

@@ -68,8 +68,9 @@ DECISIONS = f"""
 CREATE TABLE IF NOT EXISTS decisions({", ".join(f"{name} {kind}" for name, kind in DECISION_COLUMNS.items())});
 CREATE INDEX IF NOT EXISTS decisions_by_time ON decisions(started_at);
 CREATE TABLE IF NOT EXISTS queries(
-    key BLOB PRIMARY KEY, images TEXT NOT NULL, encoder TEXT, views TEXT, embedding BLOB
+    key BLOB PRIMARY KEY, images TEXT NOT NULL, encoder TEXT, views TEXT, embedding BLOB, seen_at REAL NOT NULL
 );
+CREATE INDEX IF NOT EXISTS queries_by_time ON queries(seen_at);
 CREATE TABLE IF NOT EXISTS labels(
     request_id TEXT NOT NULL, source TEXT NOT NULL, tenant TEXT NOT NULL, score REAL NOT NULL, version TEXT NOT NULL,
     probability REAL NOT NULL, comment TEXT, labelled_at REAL NOT NULL, PRIMARY KEY(request_id, source)
@@ -77,7 +78,8 @@ CREATE TABLE IF NOT EXISTS labels(
 CREATE INDEX IF NOT EXISTS labels_by_tenant ON labels(tenant);
 """
 """`queries`: one row a distinct content. `images` is a JSON array of [key, width, height, detail, sha256 of the file
-or null]; `views` a JSON array of [view, dimension] in the order in which `embedding` holds them, in half precision.
+or null]; `views` a JSON array of [view, dimension] in the order in which `embedding` holds them, in half precision;
+`seen_at` is when it was last seen, to a day.
 """
 CONTENT = """
 CREATE TABLE IF NOT EXISTS questions(
@@ -143,6 +145,7 @@ def _opened(path: Path, schema: str) -> sqlite3.Connection:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA secure_delete = ON")
+            db.execute("PRAGMA wal_autocheckpoint = 8000")  # pages: rarer is cheaper, and it runs in the log's thread
             db.executescript(schema)
             db.execute(f"PRAGMA busy_timeout = {BUSY_S * 1e3:.0f}")
         except sqlite3.Error:

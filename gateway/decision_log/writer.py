@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from gateway.core.record import RequestRecord
 from gateway.decision_log.content import Content, ContentStore
 from gateway.decision_log.recent import Recent
+from gateway.decision_log.retention import DAY_S, remove_old_decisions
 from gateway.decision_log.rows import decision_row, key_of, query_row
 from gateway.decision_log.tables import DECISION_COLUMNS, open_decisions
 from models.base import ImageSource, Views
@@ -51,8 +52,12 @@ class Encodings(Protocol):
 class DecisionLog:
     """Implements `Observer`. Past a full queue records are only counted (`lost`); nothing waits for the log."""
 
-    def __init__(self, path: Path, encodings: Encodings, content: ContentStore | None = None) -> None:
+    def __init__(
+        self, path: Path, encodings: Encodings, content: ContentStore | None = None, days: float | None = None
+    ) -> None:
+        """Decisions older than `days` are removed; None: never."""
         self._path = path
+        self._days = days
         self._encodings = encodings
         self._content = content
         self._queue: list[RequestRecord] = []
@@ -62,7 +67,8 @@ class DecisionLog:
         self.longest_write_s = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write_for_ever, name="decision-log", daemon=True)
-        self._known_queries = Recent[bytes, bool](KNOWN_QUERIES)
+        self._known_queries = Recent[bytes, float](KNOWN_QUERIES)
+        """Those that are in the file with their embedding, and when that was noted."""
         self._sha256 = Recent[bytes, bytes](KNOWN_IMAGES)
         self._sweep_at = 0.0
 
@@ -158,21 +164,23 @@ class DecisionLog:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-        for row in queries:
-            self._known_queries.put(row[0], row[2] is not None)
+        for key, *_, embedding, seen_at in queries:
+            if embedding is not None:
+                self._known_queries.put(key, seen_at)
 
     def _query_row(self, record: RequestRecord, key: bytes) -> tuple[Any, ...] | None:
         """None where all that can be known of the query is in the file."""
         query = record.query
         assert query is not None
-        if self._known_queries.get(key):
+        now = time.time()
+        if (noted_at := self._known_queries.get(key)) is not None and now - noted_at < DAY_S:
             return None
         for source in record.sources:
             if self._sha256.get(source.key) is None:
                 self._sha256.put(source.key, _file_hash(source))
         known = {image.key: own for image in query.images if (own := self._sha256.get(image.key)) is not None}
         views = self._encodings.peek(query.text, record.sources)
-        return query_row(key, query, known, views, self._encodings.digest)
+        return query_row(key, query, known, views, self._encodings.digest, now)
 
     def _content_of(self, record: RequestRecord, key: bytes) -> Content:
         assert record.query is not None
@@ -209,20 +217,26 @@ class DecisionLog:
         return last
 
     def _sweep(self) -> None:
-        if self._content is not None and time.monotonic() >= self._sweep_at:
+        """Remove a little of what is too old; when nothing is left of it, look again in a while."""
+        if time.monotonic() < self._sweep_at:
+            return
+        try:
+            removed = self._content.sweep(time.time()) if self._content is not None else 0
+            if self._days is not None:
+                removed += remove_old_decisions(self._db, time.time() - self._days * DAY_S)
+        except sqlite3.Error as error:
+            self._sweep_at = time.monotonic() + SWEEP_EVERY_S / 60
+            _log.warning("what is old could not be removed: %s", error)
+            return
+        if not removed:
             self._sweep_at = time.monotonic() + SWEEP_EVERY_S
-            try:
-                self._content.sweep(time.time())
-            except sqlite3.Error as error:
-                self._sweep_at = time.monotonic() + SWEEP_EVERY_S / 60
-                _log.warning("old content could not be removed: %s", error)
 
 
 _PUT_QUERY = """
-INSERT INTO queries VALUES(?, ?, ?, ?, ?) ON CONFLICT(key) DO UPDATE SET
+INSERT INTO queries VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT(key) DO UPDATE SET
     images = CASE WHEN instr(images, ',null]') THEN excluded.images ELSE images END,
-    encoder = excluded.encoder, views = excluded.views, embedding = excluded.embedding
-WHERE excluded.embedding IS NOT NULL AND (encoder IS NOT excluded.encoder OR instr(images, ',null]'))
+    encoder = coalesce(excluded.encoder, encoder), views = coalesce(excluded.views, views),
+    embedding = coalesce(excluded.embedding, embedding), seen_at = excluded.seen_at
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -12,6 +13,12 @@ class Exchange(Protocol):
         """The bytes that have come since the last call, the first ones included; empty at the reply's end.
 
         Raises ProviderError when the reply breaks off or a time limit passes.
+        """
+        ...
+
+    def offer(self, take: Callable[[bytes], bool]) -> None:
+        """From here, while a `read` waits, bytes are offered to `take` as they come: those that it takes are done with,
+        and the wait goes on. It must not raise.
         """
         ...
 

@@ -9,6 +9,7 @@ proxy.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import httptools
@@ -49,6 +50,8 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._parser = httptools.HttpResponseParser(self)  # it starts over by itself after each message
         self._chunks: list[bytes] = []
+        self.taker: Callable[[bytes], bool] | None = None
+        """While `read` waits, what comes of the body is offered to this first."""
         self.idle_since = 0.0
         self.used = False
         self.status: int
@@ -107,6 +110,7 @@ class Connection(asyncio.Protocol):
 
     def release(self) -> None:
         """End the exchange: keep the connection when its reply was read to the end, else cut it."""
+        self.taker = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -134,6 +138,7 @@ class Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._chunks.clear()
+        self.taker = None
         self._buffered = 0
         self._paused = False
         self._error: Exception | None = None
@@ -204,7 +209,8 @@ class Connection(asyncio.Protocol):
                 self._fail(BrokenConnection(f"no HTTP: {error}", fresh=False))
             self.abort()
         if self.status:
-            self._wake()
+            if not self._is_taken() or self.complete:
+                self._wake()
         else:
             self._head_size += len(data)
             if self._head_size > LONGEST_HEAD:
@@ -213,6 +219,17 @@ class Connection(asyncio.Protocol):
         if self._buffered > HIGH_WATER and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
+
+    def _is_taken(self) -> bool:
+        """Whether what has come was offered and taken: nobody need be woken for it."""
+        if self.taker is None or self._waiter is None or not self._chunks or self._error is not None:
+            return False
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        if not self.taker(data):
+            return False
+        self._chunks.clear()
+        self._buffered = 0
+        return True
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.errors import ConfigError, ProviderError
@@ -144,6 +145,10 @@ class OpenAIExchange:
             raise _timeout(self._name, error, "the reply stalled", "idle_timeout") from None
         except BrokenConnection as error:
             raise ProviderError(f"{self._name}: {error}", reason="broke_off") from None
+
+    def offer(self, take: Callable[[bytes], bool]) -> None:
+        if not self._closed:
+            self._connection.taker = take
 
     @property
     def ended(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gateway.core.budget import Window
 from gateway.core.hold import Balance, Granted, Hold, Refused
@@ -93,7 +93,7 @@ class LeasedStore:
             if key in self._leases:
                 self._leases[key].used_at = self._clock()
             else:
-                self._wanted[key] = replace(hold, windows=windows)
+                self._wanted[key] = hold._replace(windows=windows)
         return answer
 
     async def settle(self, hold_id: str, charge: int, tokens: int = 0) -> bool:

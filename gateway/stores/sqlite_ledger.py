@@ -6,7 +6,9 @@ Windows are read once and written once a transaction, however many holds touch t
 from __future__ import annotations
 
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from gateway.core.budget import Window
 from gateway.core.hold import Granted, Hold, Refused, grant
@@ -14,6 +16,7 @@ from gateway.core.hold import Granted, Hold, Refused, grant
 EXPIRY_SCAN_S = 1.0
 KEEP_SETTLED_S = 86_400.0
 ROWS_PER_SCAN = 5_000
+OWN_HOLDS = 65_536
 
 OLD_HOLDS = "SELECT id FROM holds WHERE state != 'held' AND changed_at < ? LIMIT ?"
 """Settled holds from before a time. It reads the whole table: for a thread, and seldom."""
@@ -48,6 +51,15 @@ def make_tables(db: sqlite3.Connection) -> None:
             db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
 
+class _Standing(NamedTuple):
+    """A hold as it was written. `parts` are the (unit, key) of its windows."""
+
+    amount: int
+    tokens: int
+    requests: int
+    parts: Sequence[tuple[str, str]]
+
+
 class SqliteLedger:
     """Between `begin` and `end` it knows what the windows stand at; any error in between must roll back."""
 
@@ -58,6 +70,8 @@ class SqliteLedger:
         self._windows: dict[str, tuple[int, int]] = {}
         self._changed: dict[str, float | None] = {}
         """Windows to be written, and when they may be forgotten (None: as it stands)."""
+        self._own: OrderedDict[str, _Standing] = OrderedDict()
+        """What was written of the latest holds of this process: their rows need not be read to settle them."""
 
     def begin(self) -> None:
         """Open a transaction. Raises sqlite3.OperationalError when another process has one open."""
@@ -89,36 +103,32 @@ class SqliteLedger:
         if isinstance(answer, Refused):
             return self._made_before(hold) or answer
         now = self._clock()
+        lines = "\n".join([_line(window) for window in hold.windows])
         made = self._db.execute(
             "INSERT INTO holds VALUES(?, ?, ?, NULL, 'held', ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING",
-            (
-                hold.id,
-                "\n".join([_line(window) for window in hold.windows]),
-                answer.amount,
-                now,
-                now + hold.lease_s,
-                hold.tokens,
-                hold.requests,
-            ),
+            (hold.id, lines, answer.amount, now, now + hold.lease_s, hold.tokens, hold.requests),
         )
         if made.rowcount == 0 and (standing := self._made_before(hold)):
             return standing
+        parts = [(window.unit, window.key) for window in hold.windows]
+        self._own[hold.id] = _Standing(answer.amount, hold.tokens, hold.requests, parts)
+        if len(self._own) > OWN_HOLDS:
+            self._own.popitem(last=False)
         for window in hold.windows:
             self._add(window.key, 0, _share(window.unit, answer.amount, hold.tokens, hold.requests))
             self._changed[window.key] = window.forget_at
         return answer
 
     def settle(self, hold_id: str, charge: int, tokens: int, state: str = "settled") -> bool:
-        row = self._db.execute(
-            "UPDATE holds SET state = ?, charge = ?, changed_at = ? WHERE id = ? AND state = 'held'"
-            " RETURNING amount, tokens, requests, windows",
+        standing = self._own.pop(hold_id, None) or self._written(hold_id)
+        settled = self._db.execute(
+            "UPDATE holds SET state = ?, charge = ?, changed_at = ? WHERE id = ? AND state = 'held'",
             (state, charge, self._clock(), hold_id),
-        ).fetchone()
-        if row is None:
+        )
+        if standing is None or settled.rowcount == 0:
             return False
-        amount, held_tokens, requests, lines = row
-        for line in lines.split("\n") if lines else ():
-            unit, key = _parsed(line)
+        amount, held_tokens, requests, parts = standing
+        for unit, key in parts:
             self._add(key, _share(unit, charge, tokens, requests), -_share(unit, amount, held_tokens, requests))
         return True
 
@@ -153,6 +163,16 @@ class SqliteLedger:
         self._db.executemany(
             "DELETE FROM windows WHERE key = ? AND held = 0 AND forget_at < ?", [(key, now) for key in keys]
         )
+
+    def _written(self, hold_id: str) -> _Standing | None:
+        """A hold of another process, or of before a restart."""
+        row = self._db.execute(
+            "SELECT amount, tokens, requests, windows FROM holds WHERE id = ?", (hold_id,)
+        ).fetchone()
+        if row is None:
+            return None
+        amount, tokens, requests, lines = row
+        return _Standing(amount, tokens, requests, [_parsed(line) for line in lines.split("\n")] if lines else [])
 
     def _part(self, key: str) -> tuple[int, int]:
         known = self._windows.get(key)

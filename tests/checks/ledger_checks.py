@@ -157,7 +157,7 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = self.ledger.reserve(hold, self.place.clock.now)
         found = self.runner.run(self.store.reserve(hold))
         if again and isinstance(found, Granted):  # what remains is not said twice
-            found = replace(found, remaining=None)
+            found = found._replace(remaining=None)
         assert found == expected
 
     def step(self, seconds: int) -> None:

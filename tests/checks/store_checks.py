@@ -313,13 +313,13 @@ async def check_windows_of_tokens_and_requests_count_their_own(place: Place) -> 
     first = Hold("first", windows, 300, 300, LEASE_S, tokens=60)
     assert await store.reserve(first) == Granted(300, 700)
     assert await stands(store, *windows) == [(0, 300), (0, 60), (0, 1)]
-    assert await store.reserve(replace(first, id="many tokens", tokens=41)) == Refused(tokens, 40, 60)
+    assert await store.reserve(first._replace(id="many tokens", tokens=41)) == Refused(tokens, 40, 60)
     assert await store.settle("first", 200, 30) is True
     assert await stands(store, *windows) == [(200, 0), (30, 0), (1, 0)]
-    again = replace(first, id="second try", requests=0)
+    again = first._replace(id="second try", requests=0)
     assert await store.reserve(again) == Granted(300, 500)
-    assert await store.reserve(replace(first, id="second", tokens=1)) == Granted(300, 200)
-    assert await store.reserve(replace(first, id="third", tokens=1, ceiling=0, floor=0)) == Refused(requests, 0, 1)
+    assert await store.reserve(first._replace(id="second", tokens=1)) == Granted(300, 200)
+    assert await store.reserve(first._replace(id="third", tokens=1, ceiling=0, floor=0)) == Refused(requests, 0, 1)
     await store.close()
 
 

@@ -99,9 +99,7 @@ class ScriptedProvider:
             finally:
                 call.ended.set()
                 watch.cancel()
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
+        writer.close()  # and no more: who waits for the end is cancelled with the loop, and asyncio reports it
 
     def _next_script(self, model: str) -> Script:
         scripts = self._scripts.get(model)

@@ -13,8 +13,12 @@ from typing import Any
 
 import pytest
 
+from gateway.cli import main
 from gateway.core.label import LATEST_S, LONGEST_COMMENT, MOST_SOURCES
 from gateway.decision_log.reading import logged_answers
+from routers.load import read_table
+from routers.parquet import read_embedded
+from tests.fakes.encoder import FakeEncoder
 
 from .pictures import data_url, picture
 from .scripted_provider import ScriptedProvider
@@ -272,3 +276,28 @@ def test_a_gateway_that_keeps_no_decisions_says_so(provider: ScriptedProvider, t
         assert site.call("GET", f"/v1/decisions/{request_id}").error["code"] == "decisions_not_kept"
         assert feedback(site, request_id, 1).error["code"] == "decisions_not_kept"
     assert not (tmp_path / "loupe-decisions.sqlite").exists()
+
+
+def test_what_was_served_and_labelled_is_a_row_of_an_outcome_table(site: Site, tmp_path: Path) -> None:
+    """From the client's request to the table, with the very vectors that were routed by."""
+    routed, pinned = answered(site, ask_of_picture()), answered(site, ask("another", model="small"))
+    assert feedback(site, routed, 0.75).status == 200
+    assert feedback(site, pinned, "down").status == 200
+    out = tmp_path / "table"
+    export = ["table", "export", "--store", str(site.folder / "loupe.sqlite"), "--out", str(out)]
+    assert main([*export, "--until", "1h"]) == 1
+    assert main([*export, "--since", "1h", "--no-embeddings"]) == 0
+    assert read_table(out).query_ids == (routed, pinned)  # a pinned request is not encoded
+    assert main(export) == 0
+    table, embedded = read_table(out), read_embedded(out)
+    assert (table.query_ids, table.details["decided"]) == ((routed,), ("determined",))
+    column = table.candidates.index("large")
+    assert (table.score[0, column], table.weights[0, column]) == (0.75, 1.0)
+    assert table.cost_usd[0, column] == pytest.approx(decision(site, routed)["cost_usd"])
+    assert table.details["image_sha256"] == (hashlib.sha256(PICTURE).hexdigest(),)
+    assert embedded is not None
+    encoder = FakeEncoder()
+    expected = {**encoder.encode_texts([QUESTION]), **encoder.encode_images([PICTURE])}
+    assert embedded.encoder_digest == encoder.digest
+    for view, rows in expected.items():
+        assert embedded.views[view].tolist() == rows.astype("float16").astype("float32").tolist()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,17 +33,26 @@ BROKEN = ProviderError("p: cut", reason="broke_off")
 class Recorded:
     """Implements `gateway.providers.base.Exchange`: the given chunks, then the end or an error."""
 
-    def __init__(self, chunks: Sequence[bytes], error: BaseException | None = None) -> None:
+    def __init__(self, chunks: Sequence[bytes], error: BaseException | None = None, *, offers: bool = False) -> None:
         self.left = list(chunks)
         self.error = error
+        self.offers, self.taken = offers, 0
+        self.take: Callable[[bytes], bool] = lambda _: False
 
     async def read(self) -> bytes:
         await asyncio.sleep(0)
+        while self.left and self.take(self.left[0]):
+            self.left.pop(0)
+            self.taken += 1
         if self.left:
             return self.left.pop(0)
         if self.error is not None:
             raise self.error
         return b""
+
+    def offer(self, take: Callable[[bytes], bool]) -> None:
+        if self.offers:
+            self.take = take
 
     @property
     def ended(self) -> bool:
@@ -62,6 +72,7 @@ class Client:
     body: bytes = b""
     complete: bool = False
     client_left: bool = False
+    is_slow: bool = False
 
     @property
     def started(self) -> bool:
@@ -76,6 +87,16 @@ class Client:
         assert not self.complete
         self.body += data
         self.complete = last
+
+    @property
+    def is_ready(self) -> bool:
+        return not self.is_slow
+
+    def pass_on(self, data: bytes) -> None:
+        assert self.is_ready
+        assert self.started
+        assert not self.complete
+        self.body += data
 
     async def refuse(self, error: RequestError, headers: list[Header]) -> None:
         raise AssertionError("the relay refuses nothing")
@@ -95,7 +116,7 @@ class Relayed:
         return [json.loads(line) for line in lines if line != b"[DONE]"]
 
 
-def relayed(exchange: Recorded, *, streamed: bool = True, wants_usage: bool = True) -> Relayed:
+def relayed(exchange: Recorded, *, streamed: bool = True, wants_usage: bool = True, is_slow: bool = False) -> Relayed:
     """Relay a reply to a request that was decided, held and sent."""
     request = a_request(streamed=streamed, wants_usage=wants_usage)
     turn = Turn("req_1", Tenant("acme", ("a",), 0.8, budgets=(Budget(HELD),)), request, 0.0)
@@ -113,7 +134,7 @@ def relayed(exchange: Recorded, *, streamed: bool = True, wants_usage: bool = Tr
             settled.append(bill.charge)
             turn.cost += bill.charge
 
-    client, caught = Client(), None
+    client, caught = Client(is_slow=is_slow), None
     try:
         asyncio.run((relay_stream if streamed else relay_whole)(turn, exchange, bill, settle, client))
     except (ProviderError, ConnectionError) as error:
@@ -139,6 +160,26 @@ def test_a_complete_stream_ends_in_done_and_its_exact_cost(name: str) -> None:
         assert not found.turn.metered
     else:
         assert found.turn.metered
+
+
+@pytest.mark.parametrize("error", [None, BROKEN], ids=["to its end", "cut"])
+@pytest.mark.parametrize("size", [None, 1, 7, 100], ids=lambda size: f"by {size}" if size else "by event")
+@pytest.mark.parametrize("name", STREAMS)
+def test_what_is_offered_as_it_comes_makes_the_same_reply(name: str, size: int | None, error: ProviderError) -> None:
+    data = STREAMS[name].data
+    chunks = [data[at : at + size] for at in range(0, len(data), size)] if size else re.split(rb"(?<=\n\n)", data)
+    read, offered = relayed(Recorded(chunks, error)), relayed(Recorded(chunks, error, offers=True))
+    slow = relayed(Recorded(chunks, error, offers=True), is_slow=True)
+    for found in (offered, slow):
+        assert (found.client.body, found.settled) == (read.client.body, read.settled)
+        assert (found.turn.outcome, found.turn.usage) == (read.turn.outcome, read.turn.usage)
+
+
+def test_most_of_a_stream_is_passed_on_as_it_comes() -> None:
+    exchange = Recorded([*[said("word ")] * 10, ended(usage=usage()), DONE], offers=True)
+    found = relayed(exchange)
+    assert exchange.taken == 9  # the first begins the reply, the last are looked at
+    assert found.client.body.count(b"word") == 10
 
 
 def test_a_stream_without_usage_is_charged_by_our_own_count() -> None:

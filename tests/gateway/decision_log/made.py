@@ -110,10 +110,16 @@ def sha256(data: bytes = PICTURE) -> str:
 
 
 @contextmanager
-def log_at(store: Path, *, days: float | None = None, encodings: Encodings | None = None) -> Iterator[DecisionLog]:
+def log_at(
+    store: Path,
+    *,
+    days: float | None = None,
+    encodings: Encodings | None = None,
+    decision_days: float | None = None,
+) -> Iterator[DecisionLog]:
     """A running log beside `store`; it keeps content where `days` are given. All is written when the block ends."""
     content = None if days is None else ContentStore(content_path(store), days)
-    log = DecisionLog(decisions_path(store), encodings or Encodings(), content)
+    log = DecisionLog(decisions_path(store), encodings or Encodings(), content, decision_days)
     log.open()
     try:
         yield log

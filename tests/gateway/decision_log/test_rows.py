@@ -74,8 +74,9 @@ def test_what_no_policy_decided_has_no_propensity(reason: str, expected: str) ->
 
 
 def test_a_draw_that_did_not_serve_keeps_the_odds_of_all_and_none_of_its_own() -> None:
-    row = row_of(exploration=drawn("large", "small", 0.2), propensity=0.0)
-    assert (row["decided"], row["propensity"]) == ("drawn", None)
+    for changes in ({"candidate": "small"}, {"candidate": None}, {"propensity": 0.0}):
+        row = row_of(exploration=drawn("large", "small", 0.2), **changes)
+        assert (row["decided"], row["first_choice"], row["propensity"]) == ("drawn", "large", None)
     assert [each["propensity"] for each in row["candidates"]] == [0.8, 0.2, 0.0]
 
 

@@ -77,6 +77,56 @@ def test_reply_is_the_same_byte_by_byte(run: Run, reply: bytes) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("every", [1, 2, 3, 1000])
+@pytest.mark.parametrize("reply", WELL_FORMED.values(), ids=WELL_FORMED)
+def test_what_is_taken_as_it_comes_and_what_is_read_are_the_reply_together(run: Run, reply: bytes, every: int) -> None:
+    """`every` so-manieth offer is refused, and then read."""
+
+    async def drip(ask: Ask) -> None:
+        for position in range(len(reply)):
+            await ask.say(reply[position : position + 1])
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        async with raw_server(drip) as server, pool_at(server) as pool:
+            for _ in range(2):
+                connection = await asked(pool)
+                parts: list[bytes] = []
+                offers = 0
+
+                def take(data: bytes, parts: list[bytes] = parts) -> bool:
+                    nonlocal offers
+                    offers += 1
+                    if offers % every:
+                        parts.append(data)
+                    return bool(offers % every)
+
+                connection.taker = take
+                while data := await connection.read():
+                    parts.append(data)
+                assert b"".join(parts) == BODY
+                assert offers
+                connection.release()
+                assert connection.taker is None
+            assert server.connections == 1
+
+    run(main())
+
+
+def test_a_reply_that_breaks_off_while_it_is_taken_says_so(run: Run) -> None:
+    async def main() -> None:
+        cut = chunked(BODY[:5], BODY[5:])[:-8]
+        async with raw_server(say_and_hang_up(cut)) as server, pool_at(server) as pool:
+            connection = await asked(pool)
+            connection.taker = lambda _: True
+            with pytest.raises(BrokenConnection):
+                while await connection.read():
+                    pass
+            connection.release()
+
+    run(main())
+
+
 @pytest.mark.parametrize("reply", WELL_FORMED.values(), ids=WELL_FORMED)
 def test_reply_is_the_same_in_two_parts_and_in_one(run: Run, reply: bytes) -> None:
     async def main() -> None:
