@@ -46,6 +46,7 @@ class Turn:
         "reply",
         "request",
         "request_id",
+        "router_digest",
         "started_at",
         "status",
         "tenant",
