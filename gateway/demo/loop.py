@@ -102,7 +102,8 @@ def _begin(site: LoopSite, table: LoopTable, path: Path, terms: LoopTerms, say: 
     """Tables, prices, and a router that has seen little."""
     queries = read_table([path]).queries
     typical = sum(query.image_tokens + len(query.question) / CHARACTERS_PER_TOKEN for query in queries) / len(queries)
-    site.write_config(table, prices(table, typical), terms.explore)
+    largest = max(query.image_tokens for query in queries)
+    site.write_config(prices(table, typical), largest, terms.explore)
     start = write(table.start, site.folder / "start.csv")
     write(table.held_out, site.folder / "held-out.csv")
     write(shuffled(table.asked[:BAD_QUERIES], terms.seed), site.folder / "shuffled.csv")

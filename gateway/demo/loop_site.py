@@ -9,14 +9,14 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from gateway.demo.loop_table import LoopTable, TablePrice
+from gateway.demo.loop_table import TablePrice
 from gateway.demo.services import HOST
 from gateway.errors import LoupeError
 
@@ -55,8 +55,8 @@ class LoopSite:
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
 
-    def write_config(self, table: LoopTable, prices: dict[str, TablePrice], explore: float) -> None:
-        """Every candidate of the table at the pool, and a tenant who explores that often, whoever is asked for it."""
+    def write_config(self, prices: Mapping[str, TablePrice], image_tokens: int, explore: float) -> None:
+        """Every candidate at the pool, and a tenant who explores that share of requests among all of them."""
         config: dict[str, Any] = {
             "server": {"host": HOST, "port": self.port, "workers": self.workers},
             "store": {"path": str(self.store)},
@@ -68,11 +68,11 @@ class LoopSite:
                 {
                     "name": name,
                     "provider": "pool",
-                    "input_usd_per_mtok": round(prices[name].input, 6),
-                    "output_usd_per_mtok": round(prices[name].output, 6),
-                    "image_tokens": "flat:400",
+                    "input_usd_per_mtok": round(price.input, 6),
+                    "output_usd_per_mtok": round(price.output, 6),
+                    "image_tokens": f"flat:{image_tokens}",
                 }
-                for name in table.candidates
+                for name, price in prices.items()
             ],
             "tenants": [
                 {

@@ -99,5 +99,5 @@ def prices(table: LoopTable, input_tokens: float) -> dict[str, TablePrice]:
         cells = [(row[name + TOKENS], row[name + COST]) for row in table.asked if row.get(name + CORRECT)]
         tokens, costs = np.array([(float(token), float(cost)) for token, cost in cells]).T
         slope, left = np.polyfit(tokens, costs, 1)
-        found[name] = TablePrice(max(left, 0.0) / input_tokens * 1e6, max(slope, 0.0) * 1e6)
+        found[name] = TablePrice(max(float(left), 0.0) / input_tokens * 1e6, max(float(slope), 0.0) * 1e6)
     return found
