@@ -35,6 +35,7 @@ from gateway.providers.images import LookUp, look_up
 from gateway.record_keeping import RecordKeeping
 from gateway.reload import Reloads
 from gateway.settings import EncoderSettings, Settings, secret_from
+from gateway.steered import Surroundings, begin_steering
 from gateway.stores.base import BudgetStore, StoreError
 from gateway.stores.leased import LeasedStore, LeaseOptions
 from gateway.stores.redis import RedisOptions, RedisStore
@@ -65,9 +66,16 @@ class Gateway:
         router: Router | None = None,
         look_up: LookUp = look_up,
         config: Path | None = None,
+        processes: int | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """`processes` serve the same budgets, of which this is one: `server.workers` where it is not said. `clock`
+        gives the seconds since the epoch by which budgets, pacing and outcomes go.
+        """
         self._settings = settings
         self._config = config
+        self._processes = settings.server.workers if processes is None else processes
+        self._clock = clock
         self._plan = Plan.of(settings)
         declared_in(settings, KeyHash(secrets.token_bytes(32)))  # its keys are there, each of them once
         self._encoder = encoder
@@ -132,11 +140,13 @@ class Gateway:
             holds = Holds(store, settings.store.lease_s, self._report)
             stack.push_async_callback(holds.drain)
             stack.callback(asyncio.ensure_future(holds.renew_for_ever()).cancel)
+            around = Surroundings(settings, self._metrics, self._clock, self._report, self._processes)
+            steered = begin_steering(store, around, stack)
             calibration = watched_calibration(self._plan.candidates, self._metrics)
             tenant_store = open_tenant_store(settings)
             stack.callback(tenant_store.close)
             tenure = begin_tenure(tenant_store, settings, self._report)
-            observers: tuple[Observer, ...] = (self._metrics, log, calibration, *decisions)
+            observers: tuple[Observer, ...] = (self._metrics, log, calibration, steered.spend, *decisions)
             self._records.serve(tenure.tenants, observers, stack)
             lasting = Lasting(
                 forecaster_for=lambda catalog: self._forecaster(encode, router, catalog),
@@ -148,16 +158,19 @@ class Gateway:
                 report=self._report,
                 look_up=self._look_up,
                 encoder_digest=encode.digest,
+                steering=steered.steering,
+                clock=self._clock,
             )
             self._watch(encode, log)
             watch_router(router, self._metrics)
-            self._rest.store, self._rest.tenants = store, tenure.tenants
+            self._rest.books, self._rest.tenants = steered.books, tenure.tenants
             editions = Editions(lasting)
             stack.push_async_callback(editions.close)
             self._metrics.watch("loupe_editions", "Configurations that still have requests", lambda: editions.count)
 
             def taken(edition: Edition) -> None:
                 calibration.follow(edition.plan.candidates)
+                steered.steering.follow(edition.plan.catalog, calibration.factors)
                 self._rest.policies = edition.plan.settings.policies
                 self._edition = edition
 
@@ -168,7 +181,7 @@ class Gateway:
             stack.push_async_callback(reloads.close)
             _on_hang_up(reloads.ask, stack)
             tenancy, delete = tenure.tenancy, self._records.delete_content
-            self._admin.state = AdminState(tenancy, tenure.live.refresh, store, reloads.reload, delete)
+            self._admin.state = AdminState(tenancy, tenure.live.refresh, steered.books, reloads.reload, delete)
             yield
 
     def _forecaster(self, encode: QueryEncoder, router: LiveRouter, catalog: Catalog) -> Forecaster:
@@ -186,19 +199,19 @@ class Gateway:
         """Where budgets are kept. Raises ConfigError or StoreError."""
         section = self._settings.store
         if section.kind == "sqlite":
-            embedded = SqliteStore(section.path, time.time)
+            embedded = SqliteStore(section.path, self._clock)
             await embedded.open()
             stack.push_async_callback(embedded.close)
             return embedded
         options = RedisOptions(secret_from(section.redis_url_env), limit_s=section.redis_limit_ms / 1e3)
-        store = RedisStore(options, time.time, _log.warning)
+        store = RedisStore(options, self._clock, _log.warning)
         await store.open()
         stack.push_async_callback(store.close)
         self._metrics.watch("loupe_unsettled", "Settlements that Redis has not confirmed", lambda: store.unsettled)
         if section.when_gone == "closed":
             return store
         lease = LeaseOptions(_nanodollars(section.local_lease_usd), uuid.uuid4().hex)
-        leased = LeasedStore(store, time.time, lease, _log.warning)
+        leased = LeasedStore(store, self._clock, lease, _log.warning)
         await leased.open()
         stack.push_async_callback(leased.close)
         self._metrics.watch(
@@ -235,11 +248,11 @@ class Gateway:
         _log.error("%s: %s", where, type(error).__name__, exc_info=error)
 
 
-def build(settings: Settings, config: Path | None = None) -> Gateway:
-    """A gateway on these settings, which it reads from `config` again when it is told to. Raises ConfigError for keys
-    and secrets that are not there.
+def build(settings: Settings, config: Path | None = None, processes: int | None = None) -> Gateway:
+    """A gateway on these settings, which it reads from `config` again when it is told to; one of so many `processes`.
+    Raises ConfigError for keys and secrets that are not there.
     """
-    return Gateway(settings, config=config)
+    return Gateway(settings, config=config, processes=processes)
 
 
 def _on_hang_up(act: Callable[[], None], stack: AsyncExitStack) -> None:

@@ -8,6 +8,8 @@ from gateway.core.yaml_roster import Declared, mark_of
 from gateway.errors import ConfigError
 from gateway.settings import KeySettings, Settings, TenantSettings
 
+CAME_LATER = ("pacing", "exploration")
+
 
 def declared_in(settings: Settings, key_hash: KeyHash) -> Declared:
     """Raises ConfigError for a key whose variable is not set, and for one that stands twice."""
@@ -49,5 +51,10 @@ def _key(tenant: str, section: KeySettings, key_hash: KeyHash) -> ApiKey:
 
 
 def _digest(key_hash: KeyHash, section: TenantSettings | KeySettings, *, without: str, also: str = "") -> str:
-    """Keyed, for a key's own digest is among what it is of."""
-    return key_hash.of(section.model_dump_json(exclude={without, "sha256"}).encode() + also.encode()).hex()[:32]
+    """Keyed, for a key's own digest is among what it is of. Members that came later count once they say something: a
+    file that is as it was has the digest that an older version gave it.
+    """
+    fields = type(section).model_fields
+    silent = {name for name in CAME_LATER if name in fields and getattr(section, name) == fields[name].default}
+    written = section.model_dump_json(exclude={without, "sha256", *silent})
+    return key_hash.of(written.encode() + also.encode()).hex()[:32]

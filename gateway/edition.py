@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ from gateway.providers.images import FetchPolicy, ImageFetcher, LookUp
 from gateway.providers.openai import Endpoint, OpenAIProvider
 from gateway.remote_images import RemoteImages
 from gateway.settings import ProviderSettings, Settings, secret_from
+from gateway.steering import Steering
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observer import Observer
 
@@ -71,6 +73,8 @@ class Lasting:
     report: Callable[[str, BaseException], None]
     look_up: LookUp
     encoder_digest: str
+    steering: Steering
+    clock: Callable[[], float] = time.time
 
 
 class Edition:
@@ -175,6 +179,7 @@ class Editions:
             forecaster=lasting.forecaster_for(plan.catalog),
             providers=providers,
             holds=lasting.holds,
+            steering=lasting.steering,
             images=RemoteImages(fetcher),
             observers=lasting.observers,
             factors=lasting.factors,
@@ -182,6 +187,7 @@ class Editions:
             report=lasting.report,
             versions=_versions(plan, lasting.encoder_digest),
             keeps_replies=settings.content.keep,
+            clock=lasting.clock,
         )
         limits = ImageLimits(int(settings.images.max_mb * MEBIBYTE), settings.images.max_pixels)
         return ChatRoutes(
@@ -190,6 +196,7 @@ class Editions:
             ChatLimits(limits, settings.images.max_per_request),
             int(settings.server.max_body_mb * MEBIBYTE),
             lasting.metrics,
+            lasting.clock,
         )
 
 

@@ -110,7 +110,8 @@ class ProviderFailed(RequestError):
 class ProviderError(LoupeError):
     """One attempt failed. `reason` is a short label for metrics; `status` is the provider's, when it sent one.
 
-    `permanent` marks an answer that another candidate would not change (the request itself is at fault).
+    `permanent` marks an answer that another candidate would not change (the request itself is at fault). `reached`
+    marks a failure after the request was sent, without a refusal: the provider may have worked on it, and bill it.
     """
 
     def __init__(
@@ -121,8 +122,10 @@ class ProviderError(LoupeError):
         status: int | None = None,
         body: bytes = b"",
         permanent: bool = False,
+        reached: bool = False,
     ) -> None:
         super().__init__(message)
+        self.reached = reached
         self.reason = reason
         self.status = status
         self.body = body

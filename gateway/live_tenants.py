@@ -139,4 +139,6 @@ def tenant_of(terms: TenantTerms, key: ApiKey, candidates: Collection[str]) -> T
         key=key.name,
         key_budgets=key.budgets,
         expires_at=key.expires_at,
+        pacing=terms.pacing,
+        exploration=terms.exploration,
     )

@@ -27,6 +27,7 @@ from gateway.refusals import (
 )
 from gateway.relay import Sink, relay_stream, relay_whole
 from gateway.remote_images import RemoteImages
+from gateway.steering import Steering
 from gateway.telemetry.observer import Observer
 from gateway.turn import Turn
 
@@ -44,6 +45,7 @@ class Pipeline:
         forecaster: Forecaster,
         providers: Mapping[str, Provider],
         holds: Holds,
+        steering: Steering,
         images: RemoteImages,
         observers: Sequence[Observer],
         max_attempts: int,
@@ -51,12 +53,14 @@ class Pipeline:
         factors: Mapping[str, float] | None = None,
         versions: Versions | None = None,
         keeps_replies: bool = False,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._catalog = catalog
         self._policies = policies
         self._forecaster = forecaster
         self._providers = providers
         self._holds = holds
+        self._steering = steering
         self._images = images
         self._observers = observers
         self._max_attempts = max_attempts
@@ -64,6 +68,7 @@ class Pipeline:
         self._factors = factors
         self._versions = versions
         self._keeps_replies = keeps_replies
+        self._clock = clock
         self._health = Health(candidate.name for candidate in catalog)
         self._orders: dict[tuple[str, ...], Sequence[Candidate]] = {}
         """Each tenant's candidates; as many as there are tenants."""
@@ -99,6 +104,8 @@ class Pipeline:
         decision = await self._decide(turn)
         if not decision.choices:
             raise infeasible(decision, turn.request)
+        if turn.course is not None:
+            decision = turn.steer(turn.course)
         refused: Refused | None = None
         for choice in decision.choices:
             if len(turn.attempts) >= self._max_attempts:
@@ -115,11 +122,11 @@ class Pipeline:
         if turn.failures:
             raise provider_failed(turn.failures)
         if refused is not None:
-            raise over_quota(refused, time.time())
+            raise over_quota(refused, self._clock())
         raise infeasible(decision, turn.request)
 
     async def _decide(self, turn: Turn) -> Decision:
-        candidates, weight, routed = self._resolve(turn)
+        candidates, named, routed = self._resolve(turn)
         turn.request = await self._images.fetch(turn.request)
         forecasts: Forecasts | None = None
         if routed:
@@ -127,7 +134,7 @@ class Pipeline:
         else:
             turn.reason = "pinned"
         turn.preference = Preference(
-            lagrangian_of(weight),
+            self._lagrangian(turn, named),
             turn.request.cap,
             turn.tenant.on_infeasible if routed else "refuse",
             self._factors or None,
@@ -142,8 +149,16 @@ class Pipeline:
         )
         return turn.decision
 
-    def _resolve(self, turn: Turn) -> tuple[Sequence[Candidate], float, bool]:
-        """The candidates in the tenant's order, the quality weight, and whether to route at all."""
+    def _lagrangian(self, turn: Turn, named: float | None) -> float:
+        """Of the quality weight that the request names, or its tenant's; raised while pacing finds money short."""
+        turn.course = course = self._steering.course(turn.tenant)
+        if course is None:
+            return lagrangian_of(turn.tenant.quality_weight if named is None else named)
+        lagrangian, turn.scale, turn.pace = course.lagrangian(named)
+        return lagrangian
+
+    def _resolve(self, turn: Turn) -> tuple[Sequence[Candidate], float | None, bool]:
+        """The candidates in the tenant's order, the quality weight that was asked for, and whether to route at all."""
         request, tenant = turn.request, turn.tenant
         order = self._order(tenant.candidates)
         if request.model != AUTO and request.model not in self._policies:
@@ -158,7 +173,7 @@ class Pipeline:
             order = [candidate for candidate in order if candidate.name in request.allowed]
         weight = request.quality_weight
         if weight is None:
-            weight = self._policies.get(request.model, tenant.quality_weight)
+            weight = self._policies.get(request.model)
         return order, weight, True
 
     def _order(self, names: tuple[str, ...]) -> Sequence[Candidate]:
@@ -211,6 +226,7 @@ class Pipeline:
             granted = await self._holds.reserve(hold)
             if isinstance(granted, Refused):
                 settled = True
+                turn.refused_hold(granted)
                 return granted
             bill.granted = granted.amount
             turn.chosen(choice, granted)
@@ -257,5 +273,7 @@ class Pipeline:
     def _record(self, turn: Turn) -> None:
         digest = turn.router_digest or self._forecaster.current.digest
         record: RequestRecord = turn.record(digest, self._versions, with_reply=self._keeps_replies)
+        if turn.course is not None and turn.planned_cost is not None:
+            turn.course.finished(turn.planned_cost, turn.cost, is_refused=turn.is_out_of_money)
         for observer in self._observers:
             observer.observe(record)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from gateway.core.budget import Budget, Period, Unit
+from gateway.core.exploration import ExplorationSettings
 from gateway.core.money import NANODOLLARS, from_usd
+from gateway.core.pace import PacingTerms
 from gateway.core.roster import ApiKey, TenantTerms
 from gateway.errors import InvalidRequest
 
@@ -76,6 +79,38 @@ class KeyTerms(Section):
         return None if self.expires is None else self.expires.timestamp()
 
 
+class PacingBody(Section):
+    """How spend is paced in hard USD windows of an hour or longer."""
+
+    plan: Literal["learned", "even"] = "learned"
+    """By the learned hour-of-week shape of the tenant's traffic, or evenly over time."""
+    burst: float = Field(0.05, ge=0, le=1)
+    """Spend may run ahead of the plan by this share of the limit."""
+
+    def terms(self) -> PacingTerms:
+        return PacingTerms(self.plan, self.burst)
+
+
+class ExplorationBody(Section):
+    """How often, and at what cost, another candidate than the best serves."""
+
+    rate: float = Field(0.05, ge=0, le=1)
+    gamma: float = Field(50.0, ge=0, le=1_000_000)
+    slack: float = Field(0.1, ge=0, le=1)
+    optimism: float = Field(0.0, ge=0, le=100)
+    budget_share: float = Field(0.02, ge=0, le=1)
+
+    def settings(self) -> ExplorationSettings:
+        return ExplorationSettings(self.rate, self.gamma, self.slack, self.optimism, self.budget_share)
+
+
+def _switch(told: Any) -> Any:
+    """`on` is a section that says nothing, `off` is none."""
+    if told in (True, "on"):
+        return {}
+    return None if told in (False, "off") else told
+
+
 class TenantBody(Section):
     """What one tenant may do."""
 
@@ -87,6 +122,9 @@ class TenantBody(Section):
     """Allow-list, and the order when routing declines; the catalog's order when it is not set."""
     quality_weight: float = Field(0.8, ge=0, le=1)
     on_infeasible: Literal["refuse", "cheapest"] = "refuse"
+    pacing: Annotated[PacingBody | None, BeforeValidator(_switch)] = PacingBody()
+    """`off`: budgets are enforced and nothing more."""
+    exploration: Annotated[ExplorationBody | None, BeforeValidator(_switch)] = None
 
     def terms(self, created_at: float = 0.0) -> TenantTerms:
         budgets = (*((self.budget,) if self.budget else ()), *self.budgets)
@@ -97,6 +135,8 @@ class TenantBody(Section):
             self.quality_weight,
             self.on_infeasible,
             created_at,
+            self.pacing.terms() if self.pacing else None,
+            self.exploration.settings() if self.exploration else None,
         )
 
 
@@ -120,6 +160,8 @@ def tenant_as_written(terms: TenantTerms) -> dict[str, Any]:
         "candidates": None if terms.candidates is None else list(terms.candidates),
         "quality_weight": terms.quality_weight,
         "on_infeasible": terms.on_infeasible,
+        "pacing": False if terms.pacing is None else asdict(terms.pacing),
+        "exploration": False if terms.exploration is None else asdict(terms.exploration),
         "created_at": _time(terms.created_at),
     }
 

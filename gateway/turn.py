@@ -8,12 +8,13 @@ from gateway.core.budget import Window, session_window
 from gateway.core.chat import ChatRequest
 from gateway.core.decision import Assessment, Decision, Preference
 from gateway.core.exploration import Exploration
-from gateway.core.hold import Granted, Hold
+from gateway.core.hold import Granted, Hold, Refused
 from gateway.core.money import to_usd
 from gateway.core.record import Attempt, Reply, RequestRecord, Versions
 from gateway.core.tenant import Tenant
 from gateway.core.usage import Usage
 from gateway.errors import ProviderError, RequestError
+from gateway.steering import Course
 
 Header = tuple[bytes, bytes]
 
@@ -27,19 +28,24 @@ class Turn:
         "choice",
         "cost",
         "cost_before",
+        "course",
         "decision",
         "encode_s",
         "enforced_locally",
         "error_code",
         "exceeded",
         "exploration",
+        "exploration_windows",
         "failures",
         "finish_reason",
         "first_byte_s",
         "held",
         "holds",
+        "is_out_of_money",
         "metered",
         "outcome",
+        "pace",
+        "planned_cost",
         "preference",
         "reason",
         "remaining",
@@ -47,6 +53,7 @@ class Turn:
         "request",
         "request_id",
         "router_digest",
+        "scale",
         "started_at",
         "status",
         "tenant",
@@ -55,12 +62,15 @@ class Turn:
         "windows",
     )
 
-    def __init__(self, request_id: str, tenant: Tenant, request: ChatRequest, began: float) -> None:
+    def __init__(
+        self, request_id: str, tenant: Tenant, request: ChatRequest, began: float, started_at: float | None = None
+    ) -> None:
+        """`began` is of `time.perf_counter`, `started_at` in seconds since the epoch (None: now)."""
         self.request_id = request_id
         self.tenant = tenant
         self.request = request
         self.began = began
-        self.started_at = time.time()
+        self.started_at = time.time() if started_at is None else started_at
         self.windows: tuple[Window, ...] = tenant.windows(self.started_at)
         if request.session is not None:
             session, limit = request.session
@@ -88,9 +98,32 @@ class Turn:
         self.encode_s = 0.0
         self.waited_s = 0.0
         self.first_byte_s: float | None = None
-        self.exploration: Exploration | None = None
         self.finish_reason: str | None = None
         self.reply: Reply | None = None
+        self.course: Course | None = None
+        """How its tenant is steered; None for one that is neither paced nor explores."""
+        self.scale = 1.0
+        self.pace = ""
+        self.exploration: Exploration | None = None
+        self.exploration_windows: tuple[Window, ...] = ()
+        self.planned_cost: int | None = None
+        """What pacing expects of it: the cost of the best choice. None until it was counted."""
+        self.is_out_of_money = False
+        """Whether a hold of it was refused for want of money."""
+
+    def steer(self, course: Course) -> Decision:
+        """Count towards the tenant's pace, and explore where it does. Gives the decision, with who serves first."""
+        decision = self.decision
+        assert decision is not None
+        self.planned_cost = decision.choices[0].expected_cost
+        self.decision, self.exploration, self.exploration_windows = course.decided(
+            decision, self.scale, may_explore=self.reason == "routed"
+        )
+        return self.decision
+
+    def refused_hold(self, refused: Refused) -> None:
+        window = refused.window
+        self.is_out_of_money = self.is_out_of_money or (window.unit == "usd" and not window.apart)
 
     def chosen(self, choice: Assessment, granted: Granted) -> None:
         self.choice, self.held, self.remaining = choice, granted.amount, granted.remaining
@@ -100,18 +133,25 @@ class Turn:
 
     def hold(self, choice: Assessment, bounds: tuple[int, int], lease_s: float) -> Hold:
         """What the next attempt sets aside, between `bounds` (ceiling, floor). A request counts as one, however often
-        it is tried.
+        it is tried. One that explores is held in full or not at all: exploration's window must not cut a reply short.
         """
         self.holds += 1
+        windows, (ceiling, floor) = self.windows, bounds
+        if self.exploration_windows and self.is_first(choice):
+            windows, floor = windows + self.exploration_windows, ceiling
         return Hold(
             id=f"{self.tenant.name}/{self.request_id}.{self.holds - 1}",
-            windows=self.windows,
-            ceiling=bounds[0],
-            floor=bounds[1],
+            windows=windows,
+            ceiling=ceiling,
+            floor=floor,
             lease_s=lease_s,
             tokens=choice.expected_tokens,
-            requests=1 if self.holds == 1 else 0,
+            requests=1 if self.choice is None else 0,
         )
+
+    def is_first(self, choice: Assessment) -> bool:
+        """Whether it is the one that was decided on: what a propensity is of."""
+        return self.decision is not None and bool(self.decision.choices) and choice is self.decision.choices[0]
 
     def first_byte(self) -> None:
         self.first_byte_s = time.perf_counter() - self.began
@@ -141,9 +181,14 @@ class Turn:
         return found
 
     def route_reason(self) -> str:
-        """Why this candidate: `routed`, `pinned` or `declined:...`, then what failed before it."""
+        """Why this candidate: `routed`, `pinned` or `declined:...`; the pace while it binds; whether it was drawn
+        instead of the best; what failed before it.
+        """
         failed = ",".join(f"{a.candidate}:{a.failure}" for a in self.attempts if a.failure)
-        return f"{self.reason};fallback={failed}" if failed else self.reason
+        reason = f"{self.reason};{self.pace}" if self.pace and self.reason == "routed" else self.reason
+        if self.exploration is not None and self.exploration.explores:
+            reason += ";explored" if self.choice is None or self.is_first(self.choice) else ""
+        return f"{reason};fallback={failed}" if failed else reason
 
     def record(
         self, router_digest: str, versions: Versions | None = None, *, with_reply: bool = False
@@ -151,6 +196,7 @@ class Turn:
         total = time.perf_counter() - self.began
         choice, decision, query = self.choice, self.decision, self.request.query
         forecast = choice.forecast if choice else None
+        has_strayed = choice is not None and not self.is_first(choice)
         return RequestRecord(
             request_id=self.request_id,
             started_at=self.started_at,
@@ -170,7 +216,7 @@ class Turn:
             held=self.held,
             cost=self.cost,
             forecast_quality=forecast.quality if forecast else None,
-            propensity=decision.propensity if decision else 1.0,
+            propensity=0.0 if has_strayed else decision.propensity if decision else 1.0,
             lagrangian=self.preference.lagrangian if self.preference else None,
             cap=self.request.cap,
             attempts=tuple(self.attempts),

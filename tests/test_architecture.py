@@ -21,7 +21,8 @@ EVERYTHING = "*"
 
 BASES = ("gateway.stores.base", "gateway.providers.base", "gateway.telemetry.observer", "routers.base", "models.base")
 PATH_MODULES = tuple(
-    f"gateway.{name}" for name in ("pipeline", "relay", "turn", "holds", "refusals", "forecaster", "remote_images")
+    f"gateway.{name}"
+    for name in ("pipeline", "relay", "turn", "holds", "refusals", "forecaster", "remote_images", "steering", "purse")
 )
 
 
@@ -60,6 +61,7 @@ RULES: dict[str, Rule] = {
     "gateway.edition": Rule((EVERYTHING,), (EVERYTHING,)),  # with `app`, the composition root
     "gateway.reload": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.tenure": Rule((EVERYTHING,), (EVERYTHING,)),
+    "gateway.steered": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.live_tenants": Rule((*EDGE, "gateway.stores.base", "gateway.stores.tenants")),
     "gateway.live_router": Rule(
         (*EDGE, "gateway.forecaster", "gateway.settings", "gateway.telemetry.metrics", "models.base", "routers"),
@@ -67,6 +69,7 @@ RULES: dict[str, Rule] = {
     ),
     "gateway.declared": Rule((*EDGE, "gateway.settings")),
     "gateway.settings": Rule((*EDGE, "gateway.terms"), ("pydantic", "yaml")),
+    "gateway.collect": Rule((*EDGE, "gateway.providers.base")),
     "gateway.replay": Rule(("gateway.errors",), ("msgspec", "numpy", "PIL", "uvicorn")),
     "gateway.demo": Rule(("gateway.replay", *EDGE), ("PIL", "openai", "uvicorn", "numpy", "httpx", "aiohttp", "yaml")),
     "gateway.app": Rule((EVERYTHING,), (EVERYTHING,)),

@@ -15,18 +15,17 @@ from typing import Any, Protocol, TypeVar
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from pydantic import BaseModel, Field, ValidationError
 
-from gateway.api.windows import window_row
-from gateway.core.budget import Budget, Window, window_at
+from gateway.api.books import Books, Place, exploration_row, since_of
+from gateway.core.budget import window_at
 from gateway.core.roster import ApiKey, Roster, TenantTerms
 from gateway.core.tenant import key_owner
 from gateway.core.yaml_roster import Readings
 from gateway.errors import BodyTooLarge, ConfigError, InvalidRequest, NotAuthenticated, RequestError
-from gateway.stores.base import BudgetStore, StoreError
+from gateway.stores.base import StoreError
 from gateway.tenancy import NewKey, Tenancy
 from gateway.terms import KeyTerms, Section, TenantBody, TenantName, invalid, key_as_written, tenant_as_written
 
 LARGEST_BODY = 1024 * 1024
-WINDOWS_AT_ONCE = 500
 Body = TypeVar("Body", bound=BaseModel)
 Result = TypeVar("Result")
 
@@ -55,7 +54,7 @@ class AdminState:
 
     tenancy: Tenancy
     refresh: Callable[[], None]
-    store: BudgetStore
+    books: Books
     reload: Callable[[], Awaitable[Reloaded]]
     delete_content: Callable[[str], int]
     """Of a tenant; how many rows. Blocking; raises StoreError."""
@@ -146,23 +145,30 @@ class AdminRoutes:
         rows = await asyncio.to_thread(self._ready().delete_content, tenant)
         return {"object": "content.deleted", "tenant": tenant, "rows": rows}
 
-    async def usage(self, tenant: str | None = None) -> dict[str, Any]:
-        """Where every budget stands, of tenants and of their keys. Amounts in USD."""
-        roster, now = await self._roster(), time.time()
+    async def usage(self, tenant: str | None = None, since: str | None = None) -> dict[str, Any]:
+        """Where every budget stands, of tenants and of their keys, and what was spent on whom. Amounts in USD."""
+        books = self._ready().books
+        roster, now = await self._roster(), books.clock()
         chosen = [roster.tenant(tenant)] if tenant is not None else list(roster.tenants.values())
         rows: list[dict[str, Any]] = []
-        places: list[tuple[list[dict[str, Any]], Budget, Window]] = []
+        places: list[Place] = []
+        spend = await books.by_candidate(since_of(since), tenant)
         for terms in chosen:
             row: dict[str, Any] = {"tenant": terms.name, "windows": [], "keys": []}
+            row["candidates"] = spend.get(terms.name, [])
             rows.append(row)
-            places += [(row["windows"], budget, window_at(terms.name, budget, now)) for budget in terms.budgets]
+            own = [Place(row["windows"], budget, window_at(terms.name, budget, now)) for budget in terms.budgets]
+            places += own
+            if terms.exploration is not None:
+                row["exploration"], beside = exploration_row(terms.exploration, own)
+                places += beside
             standing = (key for key in roster.keys_of(terms.name) if key.stands(now))
             for key in {key.name: key for key in standing}.values():  # a rotated key shares its windows
                 shown: dict[str, Any] = {"id": key.id, "name": key.name, "windows": []}
                 row["keys"].append(shown)
                 owner = key_owner(terms.name, key.name)
-                places += [(shown["windows"], budget, window_at(owner, budget, now)) for budget in key.budgets]
-        await self._fill(places)
+                places += [Place(shown["windows"], budget, window_at(owner, budget, now)) for budget in key.budgets]
+        await books.fill(places, books.known_paces())
         return _list(rows)
 
     async def reload(self) -> dict[str, Any]:
@@ -173,15 +179,6 @@ class AdminRoutes:
             what = f"reload refused, nothing was changed: {error}"
             raise InvalidRequest(what, code="reload_refused") from None
         return {"object": "reload", "changed": list(done.changed), "tenants": asdict(done.readings)}
-
-    async def _fill(self, places: Sequence[tuple[list[dict[str, Any]], Budget, Window]]) -> None:
-        """Ask where windows stand, some at a time, so that requests come in between; put each where it belongs."""
-        store = self._ready().store
-        for start in range(0, len(places), WINDOWS_AT_ONCE):
-            some = places[start : start + WINDOWS_AT_ONCE]
-            balances = await store.balances([window for _, _, window in some])
-            for (rows, budget, _), balance in zip(some, balances, strict=True):
-                rows.append(window_row(budget, balance))
 
     async def _admit(self, request: Request) -> None:
         if self._hashed is None:

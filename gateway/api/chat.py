@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 from gateway.api.auth import authenticate
@@ -28,12 +29,14 @@ class ChatRoutes:
         limits: ChatLimits,
         largest_body: int,
         refusals: RefusalObserver,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._pipeline = pipeline
         self._tenants = tenants
         self._limits = limits
         self._largest_body = largest_body
         self._refusals = refusals
+        self._clock = clock
 
     async def completions(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         sink = AsgiSink(scope, receive, send)
@@ -63,7 +66,7 @@ class ChatRoutes:
         try:
             tenant = authenticate(headers, self._tenants)
             body = await sink.read_body(headers, self._largest_body)
-            return Turn(request_id, tenant, parse_chat(body, headers, self._limits), began)
+            return Turn(request_id, tenant, parse_chat(body, headers, self._limits), began, self._clock())
         except RequestError as error:
             self._refusals.refused_early(error)
             await sink.refuse(error, [(b"x-request-id", request_id.encode())])

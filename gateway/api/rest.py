@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +10,11 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gateway.api.auth import authenticate
-from gateway.api.windows import window_row
+from gateway.api.books import Books, since_of
 from gateway.core.tenant import Tenant, Tenants
 from gateway.errors import NotFound, RequestError
 from gateway.refusals import store_unavailable
-from gateway.stores.base import BudgetStore, StoreError
+from gateway.stores.base import StoreError
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 
 CREATED = 1_767_225_600
@@ -30,7 +29,7 @@ class RestRoutes:
         self.policies = policies
         """Of the configuration in service."""
         self._metrics = metrics
-        self.store: BudgetStore | None = None
+        self.books: Books | None = None
 
     def mount(self) -> FastAPI:
         app = FastAPI(title="Loupe")
@@ -58,27 +57,22 @@ class RestRoutes:
         return _model(name, kind)
 
     async def usage(self, request: Request) -> dict[str, Any]:
-        """Where the tenant's budget stands. Amounts in USD."""
+        """Where the tenant's budget stands, how it is paced, and what was spent on whom (`?since=`). Amounts in USD."""
         tenant = self._tenant(request)
-        now = time.time()
-        budgets = (*tenant.budgets, *tenant.key_budgets)
-        balances = await self.store.balances(tenant.windows(now)) if self.store else []
-        return {
-            "object": "usage",
-            "tenant": tenant.name,
-            "key": tenant.key,
-            "windows": [window_row(*pair) for pair in zip(budgets, balances, strict=True)],
-        }
+        if self.books is None:
+            raise _starting()
+        found = await self.books.of_tenant(tenant, since_of(request.query_params.get("since")))
+        return {"object": "usage", "tenant": tenant.name, "key": tenant.key, **found}
 
     async def healthz(self) -> dict[str, str]:
         return {"status": "ok"}
 
     async def readyz(self) -> Response:
         """Whether requests can be served: the store answers."""
-        if self.store is None:
+        if self.books is None:
             return JSONResponse({"status": "starting"}, 503)
         try:
-            await self.store.balances([])
+            await self.books.store.balances([])
         except Exception as error:  # whatever is wrong with the store, the answer is the same
             return JSONResponse({"status": "store unavailable", "reason": type(error).__name__}, 503)
         return JSONResponse({"status": "ready"})
@@ -88,7 +82,7 @@ class RestRoutes:
 
     def _tenant(self, request: Request) -> Tenant:
         if self.tenants is None:
-            raise RequestError("the gateway is starting", status=503, code="starting")
+            raise _starting()
         return authenticate(dict(request.scope["headers"]), self.tenants)
 
     def _names(self, tenant: Tenant) -> dict[str, str]:
@@ -97,6 +91,10 @@ class RestRoutes:
             **dict.fromkeys(self.policies, "loupe"),
             **dict.fromkeys(tenant.candidates, "candidate"),
         }
+
+
+def _starting() -> RequestError:
+    return RequestError("the gateway is starting", status=503, code="starting")
 
 
 def _model(name: str, kind: str) -> dict[str, Any]:

@@ -22,6 +22,8 @@ COMMANDS = {
     "artifacts": "list the routers that are kept, and which of them serves",
     "bench": "judge routers on held-out queries of outcome tables: figures, frontier, report",
     "table": "import, export, merge and show outcome tables",
+    "collect": "ask candidates about every row of a data set, and write the outcome table",
+    "grade": "label logged answers by what is known to be right",
     "data": "fetch a public outcome table with its images",
     "encoder": "list, check, pull, export and quantise the networks that queries are encoded with",
     "tenants": "list, create, update and delete tenants",

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--workers: {workers} is not 1 or more")
     if workers > 1 and arguments.descriptor is None:
         return _serve_by_workers(arguments.config, _listen(host, port), workers, settings.server.shutdown_s)
-    return _serve(build(settings, arguments.config), host, port, arguments.descriptor)
+    return _serve(build(settings, arguments.config, workers), host, port, arguments.descriptor)
 
 
 def _serve(app: Gateway, host: str, port: int, descriptor: int | None) -> int:
@@ -65,7 +65,8 @@ def _serve(app: Gateway, host: str, port: int, descriptor: int | None) -> int:
 
 def _serve_by_workers(config: Path, listener: socket.socket, count: int, shutdown_s: float) -> int:
     def command(descriptor: int) -> list[str]:
-        return [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--descriptor", str(descriptor)]
+        words = ["serve", "--config", str(config), "--workers", str(count), "--descriptor", str(descriptor)]
+        return [sys.executable, "-m", "gateway", *words]
 
     _log.info("%d workers serve http://%s:%d", count, *listener.getsockname()[:2])
     with listener:

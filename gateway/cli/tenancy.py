@@ -44,7 +44,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def add_budgets(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--budget", action="append", type=budget, metavar="WORDS", help=BUDGET_HELP)
+    parser.add_argument("--budget", action="append", type=members, metavar="WORDS", help=BUDGET_HELP)
 
 
 @contextmanager
@@ -76,8 +76,8 @@ def read_as(model: type[Model], values: Mapping[str, Any]) -> Model:
         raise ConfigError("; ".join(faults(error, "arguments"))) from None
 
 
-def budget(words: str) -> dict[str, str]:
-    """`usd=25,period=month` as members of a budget."""
+def members(words: str) -> dict[str, str]:
+    """`usd=25,period=month` as members of a section, such as a budget."""
     found = {}
     for word in words.split(","):
         name, mark, value = word.partition("=")

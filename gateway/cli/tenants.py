@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from gateway.cli.tenancy import Opened, add_budgets, add_config, names, opened, read_as, show
+from gateway.cli.tenancy import Opened, add_budgets, add_config, members, names, opened, read_as, show
 from gateway.core.roster import TenantTerms
 from gateway.terms import TenantBody, tenant_as_written
 
 COLUMNS = ("name", "budgets", "candidates", "quality_weight", "on_infeasible", "created_at")
+
+PACING_HELP = "off, learned, even, or plan=even,burst=0.1"
+EXPLORATION_HELP = "off, on, or rate=0.05,gamma=50,slack=0.1,optimism=0,budget_share=0.02"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--candidates", type=names, metavar="A,B", help="allow-list; `all` for all there are")
         command.add_argument("--quality-weight", type=float, metavar="0..1")
         command.add_argument("--on-infeasible", choices=("refuse", "cheapest"))
+        command.add_argument("--pacing", type=_pacing, metavar="WORDS", help=PACING_HELP)
+        command.add_argument("--exploration", type=_section, metavar="WORDS", help=EXPLORATION_HELP)
     command = commands.add_parser("delete", help="take a tenant off and revoke its keys; what it spent is kept")
     add_config(command)
     command.add_argument("name")
@@ -63,10 +68,19 @@ def _terms(arguments: argparse.Namespace) -> dict[str, Any]:
         terms["budgets"] = arguments.budget or []
     if arguments.candidates is not None:
         terms["candidates"] = None if arguments.candidates == ["all"] else arguments.candidates
-    for name in ("quality_weight", "on_infeasible"):
+    for name in ("quality_weight", "on_infeasible", "pacing", "exploration"):
         if getattr(arguments, name) is not None:
             terms[name] = getattr(arguments, name)
     return terms
+
+
+def _pacing(words: str) -> bool | dict[str, str]:
+    return _section(f"plan={words}" if words in ("learned", "even") else words)
+
+
+def _section(words: str) -> bool | dict[str, str]:
+    """`on`, `off`, or members as `name=value,...`."""
+    return words == "on" if words in ("on", "off") else members(words)
 
 
 def _show(tenants: list[TenantTerms], as_json: bool) -> None:

@@ -48,6 +48,7 @@ class Window:
         ends_at: when it starts over; None for `total`. A rolling window lets go of its oldest part then.
         earlier: keys of the parts before this one that a rolling window still counts.
         forget_at: when nobody will ask for it any more; None if that never comes.
+        apart: a limit beside the budget: it refuses, but what is left of it is not what is left of the budget.
     """
 
     key: str
@@ -58,6 +59,7 @@ class Window:
     soft: bool = False
     earlier: tuple[str, ...] = ()
     forget_at: float | None = None
+    apart: bool = False
 
 
 def window_at(owner: str, budget: Budget, now: float) -> Window:

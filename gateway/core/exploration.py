@@ -13,9 +13,10 @@ a decision can be replayed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
+from gateway.core.budget import Window
 from gateway.core.decision import Assessment, Decision
 
 WINDOW = "exploration"
@@ -75,6 +76,26 @@ class Exploration:
 def window_key(tenant: str, period_key: str) -> str:
     """The name of exploration's window beside the tenant's own (`day/2026-01-05T00:00`)."""
     return f"{tenant}/{WINDOW}/{period_key}"
+
+
+def exploration_windows(windows: Iterable[Window], budget_share: float) -> tuple[Window, ...]:
+    """Exploration's own beside each hard window of money: its share of that one's limit."""
+    return tuple(
+        replace(
+            window,
+            key=_beside(window.key),
+            limit=int(window.limit * budget_share),
+            earlier=tuple(map(_beside, window.earlier)),
+            apart=True,
+        )
+        for window in windows
+        if window.unit == "usd" and not window.soft
+    )
+
+
+def _beside(key: str) -> str:
+    tenant, _, period_key = key.partition("/")
+    return window_key(tenant, period_key)
 
 
 def explore(

@@ -33,7 +33,8 @@ class Granted(NamedTuple):
 
     Attributes:
         amount: nanodollars.
-        remaining: nanodollars that are left in the tightest hard window after it (None: there is none).
+        remaining: nanodollars that are left in the tightest hard window after it (None: there is none), those apart
+            not counted.
         exceeded: keys of soft windows that are over their limit with it.
         local: whether it was granted without the ledger, out of what was set aside before.
     """
@@ -81,7 +82,7 @@ def grant(hold: Hold, standings: Sequence[tuple[int, int]]) -> Granted | Refused
         else:
             if left < amount:
                 amount = left if left > 0 else 0
-            if remaining is None or left < remaining:
+            if not window.apart and (remaining is None or left < remaining):
                 remaining = left
     exceeded = _exceeded(hold, amount, standings) if any_soft else ()
     return Granted(amount, None if remaining is None else remaining - amount, exceeded)

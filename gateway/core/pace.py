@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from gateway.core.budget import ROLLING_S, Budget, Window
-from gateway.core.decision import LARGEST_LAMBDA
+from gateway.core.decision import LARGEST_LAMBDA, lagrangian_of
+
+PACED_PERIODS = ("hour", "day", "week", "month")
+"""Shorter windows are over before there is anything to learn from; a total has no end to pace towards."""
 
 Saturation = Literal["", "ample", "short"]
 """`ample`: the plan pays for the best quality throughout. `short`: not even the cheapest choices fit it."""
@@ -65,6 +69,25 @@ class PacingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PacingTerms:
+    """What a tenant may say about its pacing: `plan` and `burst` are `learns_shape` and `burst` of the settings."""
+
+    plan: Literal["learned", "even"] = "learned"
+    burst: float = 0.05
+
+    def settings(self, quality_weight: float, processes: int) -> PacingSettings:
+        """How a tenant of this weight is paced: never at less than what it thinks money is worth in any case."""
+        least = own_lagrangian(quality_weight)
+        return PacingSettings(
+            learns_shape=self.plan == "learned", burst=self.burst, least=least, start=least, processes=processes
+        )
+
+
+PACED = PacingTerms()
+"""How a tenant is paced that says nothing of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pace:
     """What pacing makes of one window: for `/v1/usage`, metrics and `X-Route-Reason`. Nanodollars, seconds.
 
@@ -74,7 +97,8 @@ class Pace:
         burn_per_hour: recent spend.
         exhausted_at: when the money is gone if spend goes on like this and traffic as planned; None if it lasts.
         expected_requests: arrivals at this process until the end.
-        feedback: planned over actual spend: below 1, requests cost more than forecast.
+        feedback: planned over actual spend: below 1, requests cost more than forecast. With several processes the
+            actual spend is taken for this one's share of all.
         is_frozen: whether refusals kept the feedback as it was.
         is_capped: whether the burst cap, not the plan, set lambda.
     """
@@ -103,10 +127,46 @@ def standing_of(budget: Budget, window: Window, spent: int, held: int, now: floa
     """Where `window` of `budget` stands. Raises ValueError for a budget that is not of money."""
     if budget.unit != "usd":
         raise ValueError(f"{window.key} counts {budget.unit}, not money")
-    name = window.key if window.ends_at is None else window.key.rpartition("/")[0]  # without the start of the period
+    name = window_name(window)
     if budget.rolling and window.ends_at is not None:
         return Standing(name, window.limit, spent, held, now - ROLLING_S[budget.period], None, is_rolling=True)
     return Standing(name, window.limit, spent, held, window.starts_at, window.ends_at)
+
+
+def window_name(window: Window) -> str:
+    """The name of a window, which stays the same from one period to the next: its key without the period's start."""
+    return window.key if window.ends_at is None else window.key.rpartition("/")[0]
+
+
+def paced_budgets(budgets: Iterable[Budget]) -> tuple[Budget, ...]:
+    """Those that can be paced: hard ones of money, of an hour or longer. Of two for one window the tighter."""
+    found: dict[Budget, Budget] = {}
+    for budget in budgets:
+        if budget.unit == "usd" and not budget.soft and budget.period in PACED_PERIODS:
+            window = replace(budget, limit=0)
+            if window not in found or budget.limit < found[window].limit:
+                found[window] = budget
+    return tuple(found.values())
+
+
+def own_lagrangian(quality_weight: float) -> float:
+    """The lambda of a tenant's own weight, from which the paced one rises. At the ends of the scale (0, 1) there is
+    nothing to multiply: the paced lambda then rises from 0.
+    """
+    return lagrangian_of(quality_weight) if 0 < quality_weight < 1 else 0.0
+
+
+def request_scale(named: float | None, own: float) -> float:
+    """By what a request multiplies its tenant's paced lambda. `named` is the weight that it asks for, `own` the
+    tenant's.
+
+    Who names none pays the paced lambda, but a tenant that lets only price count (0) always takes the cheapest. Who
+    names one trades that much more or less than the tenant does: while money is ample that is just the lambda of the
+    named weight.
+    """
+    if named is None:
+        return math.inf if own <= 0 else 1.0
+    return scale_of(named) / (own_lagrangian(own) or 1.0)
 
 
 def scale_of(quality_weight: float) -> float:

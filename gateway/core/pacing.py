@@ -155,7 +155,7 @@ class Pacer:
             burn_per_hour=watch.burn_per_hour,
             exhausted_at=self._exhausted_at(now, standing, watch),
             expected_requests=aim.requests,
-            feedback=1 / watch.ratio,
+            feedback=self._settings.processes / watch.ratio,
             saturated=saturated,
             is_frozen=is_frozen,
             is_capped=aim.is_capped,

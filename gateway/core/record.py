@@ -40,13 +40,15 @@ class RequestRecord(NamedTuple):
     """A request, from its first byte in to its settled charge. Money in nanodollars, times in seconds.
 
     Attributes:
-        reason: why this candidate (`routed`, `pinned`, `declined:...`), as in `X-Route-Reason`.
+        reason: why this candidate (`routed`, `pinned`, `declined:...`, and more behind `;`), as in `X-Route-Reason`.
         outcome: `ok`, `cut_short`, `client_left`, `refused` or `failed`.
         error_code: the code of the error the client saw, or None.
         metered: whether the tokens are Loupe's own count, because the provider sent no usage.
         overhead_s: time that Loupe itself added: everything but waiting for the provider and the client.
         exceeded: soft windows that are over their limit with it.
-        propensity: with what probability the decision took this candidate (1 without exploration).
+        propensity: with what probability the decision took this candidate (1 without exploration). 0 where another
+            served than was decided on, because a hold did not fit or an attempt failed: nobody knows it then, and
+            off-policy evaluation must leave the outcome out.
         prices: by which prices the candidate was estimated and charged: a list and its version, or what was set.
         estimated_cost: the estimate before it was calibrated; `expected_cost` is after. Made of
             `estimated_input_tokens` and `estimated_output_tokens` (of all replies).

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gateway.core.budget import Budget
+from gateway.core.exploration import ExplorationSettings
+from gateway.core.pace import PACED, PacingTerms
 from gateway.errors import InvalidRequest, NotFound
 
 Origin = Literal["made", "yaml"]
@@ -18,7 +20,10 @@ Origin = Literal["made", "yaml"]
 
 @dataclass(frozen=True, slots=True)
 class TenantTerms:
-    """What a tenant may do. `candidates`: None for all there are. Times are seconds since the epoch."""
+    """What a tenant may do. `candidates`: None for all there are. Times are seconds since the epoch.
+
+    `pacing` is of the windows that can be paced; None: its budgets are only enforced. `exploration`: None: never.
+    """
 
     name: str
     budgets: tuple[Budget, ...] = ()
@@ -26,6 +31,8 @@ class TenantTerms:
     quality_weight: float = 0.8
     on_infeasible: Literal["refuse", "cheapest"] = "refuse"
     created_at: float = 0.0
+    pacing: PacingTerms | None = PACED
+    exploration: ExplorationSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ from hashlib import sha256
 from typing import Literal
 
 from gateway.core.budget import Budget, Window, window_at
+from gateway.core.exploration import ExplorationSettings
 from gateway.core.key_hash import KeyHash
+from gateway.core.pace import PACED, PacingTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Tenant:
         key: the name of the key; it stands in the keys of the key's own windows.
         key_budgets: of this key alone.
         expires_at: when the key ends, in seconds since the epoch; None: never.
+        pacing: how spend is paced in the windows that can be; None: it is not.
+        exploration: how it explores; None: it does not.
     """
 
     name: str
@@ -32,6 +36,8 @@ class Tenant:
     key: str = ""
     key_budgets: tuple[Budget, ...] = ()
     expires_at: float | None = None
+    pacing: PacingTerms | None = PACED
+    exploration: ExplorationSettings | None = None
 
     def windows(self, now: float) -> tuple[Window, ...]:
         """Everything that a request at `now` counts towards."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.decision_log.rows import candidates_of
 from gateway.decision_log.tables import reading
 
 FAILED_OVER = "failed_over"
@@ -136,7 +137,7 @@ def _cell(row: sqlite3.Row, label: sqlite3.Row | None) -> Cell:
         tenant=row["tenant"],
         candidate=row["candidate"],
         decided=decided,
-        candidates=tuple(each[0] for each in json.loads(row["candidates"])),
+        candidates=tuple(each[0] for each in candidates_of(row["candidates"])),
         propensity=row["propensity"] if decided in WEIGHED else None,
         score=None if label is None else label["score"],
         source=source,

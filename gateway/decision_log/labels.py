@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from gateway.core.label import LATEST_S, MOST_SOURCES, Label, Labelled, LabelRefused
-from gateway.decision_log.tables import open_decisions
+from gateway.decision_log.tables import open_decisions, reading
 from gateway.stores.base import StoreError
 
 PATIENCE_MS = 5_000
@@ -38,6 +38,13 @@ def put_labels(path: Path, labels: list[Label], now: float, tenant: str | None =
         except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error
     return found
+
+
+def probabilities(path: Path, source: str) -> dict[str, float]:
+    """Request id -> probability, of the labels that a source has given. Raises StoreError."""
+    with reading(path) as db:
+        rows = db.execute("SELECT request_id, probability FROM labels WHERE source = ?", (source,)).fetchall()
+    return {row["request_id"]: row["probability"] for row in rows}
 
 
 def _put(db: sqlite3.Connection, label: Label, now: float, tenant: str | None) -> Labelled:

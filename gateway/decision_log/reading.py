@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core.money import NANODOLLARS
-from gateway.decision_log.rows import CANDIDATE_FIELDS
+from gateway.decision_log.rows import CANDIDATE_FIELDS, candidates_of
 from gateway.decision_log.tables import content_path, decisions_path, reading
 
 _MONEY = "_nanousd"
@@ -40,7 +40,9 @@ def decision_of(path: Path, tenant: str, request_id: str) -> dict[str, Any] | No
 
 @dataclass(frozen=True, slots=True)
 class LoggedAnswer:
-    """An answered request whose content was kept. `images` are files; `reply` is the first choice's text."""
+    """An answered request whose content was kept. `images` are files, those of `image_count` that are there; `reply` is
+    the first choice's text.
+    """
 
     request_id: str
     started_at: float
@@ -51,6 +53,7 @@ class LoggedAnswer:
     reply: str
     sources: tuple[str, ...]
     """Those that have labelled it already."""
+    image_count: int = 0
 
 
 def logged_answers(
@@ -92,7 +95,8 @@ def _answer(content: sqlite3.Connection, row: sqlite3.Row) -> LoggedAnswer | Non
     ).fetchone()
     if reply is None or question is None:
         return None
-    hashes = [bytes.fromhex(image[4]) for image in json.loads(row["images"]) if image[4]]
+    images = json.loads(row["images"])
+    hashes = [bytes.fromhex(image[4]) for image in images if image[4]]
     query = "SELECT data FROM pictures WHERE tenant = ? AND sha256 = ?"
     pictures = [content.execute(query, (tenant, own)).fetchone() for own in hashes]
     return LoggedAnswer(
@@ -104,6 +108,7 @@ def _answer(content: sqlite3.Connection, row: sqlite3.Row) -> LoggedAnswer | Non
         images=tuple(picture[0] for picture in pictures if picture is not None),
         reply=reply[0],
         sources=tuple(json.loads(row["sources"])),
+        image_count=len(images),
     )
 
 
@@ -118,7 +123,7 @@ def _shown(row: sqlite3.Row, labels: list[dict[str, Any]]) -> dict[str, Any]:
         "metered": bool(row["metered"]),
         "exceeded": row["exceeded"].split(",") if row["exceeded"] else [],
         "images": [dict(zip(("key", "width", "height", "detail", "sha256"), image, strict=True)) for image in images],
-        "candidates": [_in_usd(dict(zip(CANDIDATE_FIELDS, c, strict=True))) for c in json.loads(row["candidates"])],
+        "candidates": [_in_usd(dict(zip(CANDIDATE_FIELDS, c, strict=True))) for c in candidates_of(row["candidates"])],
         "attempts": [
             {"candidate": name, "failure": failure, "cost_usd": cost / NANODOLLARS}
             for name, failure, cost in json.loads(row["attempts"])

@@ -40,6 +40,7 @@ and `propensity` where nothing is known of it; `dropped` is null for one that wa
 _NOTHING_DECIDED = Decision((), ())
 _UNKNOWN = Versions("", "", "")
 _encode = msgspec.json.Encoder().encode
+_pack = msgspec.msgpack.Encoder().encode
 
 
 def decision_row(record: RequestRecord, query_key: bytes | None) -> tuple[Any, ...]:
@@ -101,6 +102,12 @@ def query_row(
     return key, _encode(images).decode(), encoder, _encode(shapes).decode(), embedding, seen_at
 
 
+def candidates_of(packed: bytes) -> list[list[Any]]:
+    """The candidates of a decision as they were written, each as `CANDIDATE_FIELDS`."""
+    found: list[list[Any]] = msgspec.msgpack.decode(packed)
+    return found
+
+
 def views_of(shapes: str, embedding: bytes) -> Views:
     """The views that `query_row` wrote, each [1, dimension]."""
     numbers, views, start = np.frombuffer(embedding, dtype=np.float16).astype(np.float32), {}, 0
@@ -154,7 +161,7 @@ def _decision(record: RequestRecord) -> tuple[Any, ...]:
         drawn.best if drawn else None,
         drawn.uniform if drawn else None,
         record.propensity or None if known and record.candidate == first else None,  # of what was taken
-        _encode(_candidates(decision, propensities)).decode(),
+        _pack(_candidates(decision, propensities)),
         _encode(record.attempts).decode(),
     )
 

@@ -48,7 +48,7 @@ DECISION_COLUMNS = {
     "best": "TEXT",
     "uniform": "REAL",
     "propensity": "REAL",
-    "candidates": "TEXT NOT NULL",
+    "candidates": "BLOB NOT NULL",
     "attempts": "TEXT NOT NULL",
     "query_key": "BLOB",
     "router_digest": "TEXT NOT NULL",

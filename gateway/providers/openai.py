@@ -55,7 +55,9 @@ class OpenAIProvider:
             if connection.status != 200:
                 raise await self._refusal(connection)
             if connection.encoded:
-                raise ProviderError(f"{endpoint.name} compressed its reply unasked", reason="content_encoding")
+                raise ProviderError(
+                    f"{endpoint.name} compressed its reply unasked", reason="content_encoding", reached=True
+                )
             first = await self._first_bytes(connection)
         except BaseException:
             connection.release()
@@ -82,12 +84,12 @@ class OpenAIProvider:
             await connection.exchange(head, body, self._endpoint.first_byte_s, deadline)
         except TimeoutError as error:
             connection.release()
-            raise _timeout(name, error, "no first byte in time", "first_byte_timeout") from None
+            raise _timeout(name, error, "no first byte in time", "first_byte_timeout", reached=True) from None
         except BrokenConnection as error:
             connection.release()
             if used and error.fresh and not fresh:
                 return await self._exchange(head, body, deadline, fresh=True)
-            raise ProviderError(f"{name}: {error}", reason="connection_failed") from None
+            raise ProviderError(f"{name}: {error}", reason="connection_failed", reached=True) from None
         except BaseException:
             connection.release()
             raise
@@ -99,11 +101,11 @@ class OpenAIProvider:
             first = await connection.read()
             connection.expect_within(self._endpoint.idle_s)
         except TimeoutError as error:
-            raise _timeout(name, error, "no first byte in time", "first_byte_timeout") from None
+            raise _timeout(name, error, "no first byte in time", "first_byte_timeout", reached=True) from None
         except BrokenConnection as error:
-            raise ProviderError(f"{name}: {error}", reason="connection_failed") from None
+            raise ProviderError(f"{name}: {error}", reason="connection_failed", reached=True) from None
         if not first:
-            raise ProviderError(f"{name} sent an empty reply", reason="empty_reply")
+            raise ProviderError(f"{name} sent an empty reply", reason="empty_reply", reached=True)
         return first
 
     async def _refusal(self, connection: Connection) -> ProviderError:
@@ -142,9 +144,9 @@ class OpenAIExchange:
         try:
             return await self._connection.read()
         except TimeoutError as error:
-            raise _timeout(self._name, error, "the reply stalled", "idle_timeout") from None
+            raise _timeout(self._name, error, "the reply stalled", "idle_timeout", reached=True) from None
         except BrokenConnection as error:
-            raise ProviderError(f"{self._name}: {error}", reason="broke_off") from None
+            raise ProviderError(f"{self._name}: {error}", reason="broke_off", reached=True) from None
 
     def offer(self, take: Callable[[bytes], bool]) -> None:
         if not self._closed:
@@ -188,7 +190,7 @@ def _head(endpoint: Endpoint, origin: Origin) -> bytes:
     return f"POST {origin.path} HTTP/1.1\r\n{lines}".encode("ascii")
 
 
-def _timeout(name: str, error: TimeoutError, what: str, reason: str) -> ProviderError:
+def _timeout(name: str, error: TimeoutError, what: str, reason: str, *, reached: bool = False) -> ProviderError:
     if isinstance(error, Overdue):
-        return ProviderError(f"{name}: took longer than it may in all", reason="total_timeout")
-    return ProviderError(f"{name}: {what}", reason=reason)
+        return ProviderError(f"{name}: took longer than it may in all", reason="total_timeout", reached=reached)
+    return ProviderError(f"{name}: {what}", reason=reason, reached=reached)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from gateway.core.budget import Window
 from gateway.core.hold import Balance, Granted, Hold, Refused
@@ -30,6 +30,38 @@ class BudgetStore(Protocol):
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:
         """Where the windows stand, reservations and settlements asked for earlier included."""
+        ...
+
+
+class PaceStates(Protocol):
+    """Keeps what pacing has learned, as text by owner, so that a restart goes on with it. Blocking."""
+
+    def read(self, owner: str) -> str | None:
+        """None when nothing is kept. Raises StoreError."""
+        ...
+
+    def write(self, states: Mapping[str, str]) -> None:
+        """In place of what was kept of these. Raises StoreError."""
+        ...
+
+
+class CandidateSpend(NamedTuple):
+    """What a tenant's finished requests cost at one candidate; nanodollars."""
+
+    tenant: str
+    candidate: str
+    requests: int
+    cost: int
+
+
+class SpendReport(Protocol):
+    """What was spent on whom."""
+
+    async def by_candidate(self, since: float, tenant: str | None = None) -> list[CandidateSpend]:
+        """Since the hour of `since` (seconds since the epoch), of all tenants or one; the dearest first.
+
+        Raises StoreError.
+        """
         ...
 
 

@@ -85,9 +85,10 @@ class LeasedStore:
         try:
             answer = await self._inner.reserve(hold)
         except StoreError as error:
-            return self._reserve_locally(hold, error)
+            apart = next((window for window in hold.windows if window.apart), None)
+            return self._reserve_locally(hold, error) if apart is None else Refused(apart, 0, 0)
         self._returned()
-        windows = _money(hold.windows)
+        windows = () if any(window.apart for window in hold.windows) else _money(hold.windows)
         if windows and isinstance(answer, Granted):
             key = _names(windows)
             if key in self._leases:

@@ -127,7 +127,8 @@ class RedisStore:
             await self._run([self._key(tenant, "h", hold_id) for hold_id in ids], ["renew", until])
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:
-        await self._finish()
+        # what was asked for before: under load something is always under way
+        await asyncio.gather(*self._reserving.values(), *self._settling, return_exceptions=True)
         found: list[Balance] = []
         for window in windows:
             parts = self._parts(window)
@@ -148,7 +149,7 @@ class RedisStore:
             parts = self._parts(window)
             keys += parts
             kept_ms = "" if window.forget_at is None else max(int((window.forget_at - now) * 1000), 1)
-            values += [window.unit, window.limit, int(window.soft), len(parts), kept_ms]
+            values += [window.unit, window.limit, 2 if window.apart else int(window.soft), len(parts), kept_ms]
         try:
             answer = await self._run(keys, values)
         except _NoAnswer:

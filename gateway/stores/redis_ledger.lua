@@ -64,11 +64,11 @@ local function reserve()
     local left = limit - spent - held
     standing[number] = {place, unit, soft, left, ARGV[base + 5]}
     place = place + parts
-    if soft == '0' then
+    if soft ~= '1' then  -- '0': hard, '2': hard, but apart from what is left of the budget
       if unit == 'usd' then
         if left < floor and ceiling > 0 then return {'refused', number - 1, whole(math.max(left, 0)), whole(held)} end
         amount = math.max(math.min(amount, left), 0)
-        if remaining == nil or left < remaining then remaining = left end
+        if soft == '0' and (remaining == nil or left < remaining) then remaining = left end
       elseif left < share(unit, 0, tokens, requests) then
         return {'refused', number - 1, whole(math.max(left, 0)), whole(held)}
       end

@@ -11,6 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from gateway.core.budget import Budget
+from gateway.core.exploration import ExplorationSettings
+from gateway.core.pace import PacingTerms
 from gateway.core.roster import ApiKey, TenantTerms
 from gateway.errors import ConfigError
 
@@ -60,10 +62,13 @@ def settle_secret(given: bytes | None, kept: KeptSecret, place: str) -> tuple[by
 
 
 def _values(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists back into the tuples that they were."""
+    """Lists back into the tuples that they were. What an older version did not write has its default."""
     candidates = raw["candidates"]
+    kinds: Mapping[str, type[Any]] = {"pacing": PacingTerms, "exploration": ExplorationSettings}
+    parts = {name: kind(**raw[name]) for name, kind in kinds.items() if raw.get(name) is not None}
     return {
         **raw,
+        **parts,
         "budgets": tuple(Budget(**budget) for budget in raw["budgets"]),
         "candidates": None if candidates is None else tuple(candidates),
     }

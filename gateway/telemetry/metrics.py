@@ -10,13 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway.core.money import NANODOLLARS
@@ -103,8 +97,7 @@ class Metrics(Collector):
         self._counts: dict[str, dict[Labels, float]] = {name: defaultdict(float) for name in COUNTERS}
         self._histograms = {name: Histogram() for name in HISTOGRAMS}
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
-        self._gauges_each: dict[str, tuple[str, Callable[[], Mapping[str, float]]]] = {}
-        self._infos: dict[str, tuple[str, Callable[[], Mapping[str, str]]]] = {}
+        self._gauges_each: dict[str, tuple[str, Labels, Callable[[], Mapping[Labels, float]]]] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -114,11 +107,11 @@ class Metrics(Collector):
 
     def watch_each(self, name: str, text: str, read: Callable[[], Mapping[str, float]]) -> None:
         """As `watch`, a gauge for each candidate."""
-        self._gauges_each[name] = (text, read)
+        self._gauges_each[name] = (text, ("candidate",), lambda: {(each,): value for each, value in read().items()})
 
-    def watch_info(self, name: str, text: str, read: Callable[[], Mapping[str, str]]) -> None:
-        """`<name>_info`: labels that are read when metrics are asked for, at the value 1."""
-        self._infos[name] = (text, read)
+    def watch_labelled(self, name: str, text: str, labels: Labels, read: Callable[[], Mapping[Labels, float]]) -> None:
+        """As `watch`, a gauge for each row of label values."""
+        self._gauges_each[name] = (text, labels, read)
 
     def observe(self, record: RequestRecord) -> None:
         counts, candidate = self._counts, record.candidate or "none"
@@ -172,12 +165,10 @@ class Metrics(Collector):
             yield HistogramMetricFamily(name, text, _cumulative(histogram.counts), histogram.sum)
         for name, (text, read) in self._gauges.items():
             yield GaugeMetricFamily(name, text, read())
-        for name, (text, read_labels) in self._infos.items():
-            yield InfoMetricFamily(name, text, dict(read_labels()))
-        for name, (text, read_each) in self._gauges_each.items():
-            gauge = GaugeMetricFamily(name, text, labels=("candidate",))
-            for candidate, value in read_each().items():
-                gauge.add_metric((candidate,), value)
+        for name, (text, labels, read_each) in self._gauges_each.items():
+            gauge = GaugeMetricFamily(name, text, labels=labels)
+            for values, value in read_each().items():
+                gauge.add_metric(values, value)
             yield gauge
 
 

@@ -203,6 +203,28 @@ async def check_balances_see_what_was_asked_for_before(place: Place) -> None:
     await store.close()
 
 
+async def check_balances_are_told_though_others_never_stop_asking(place: Place) -> None:
+    store = await place.open()
+    told = asyncio.Event()
+
+    async def spend(name: int) -> None:
+        turn = 0
+        while not told.is_set():
+            await store.reserve(hold(f"h{name}.{turn}", 1))
+            await store.settle(f"h{name}.{turn}", 0)
+            for _ in range(1 + name % 5):  # not in step; and the store in memory never waits
+                await asyncio.sleep(0)
+            turn += 1
+
+    spending = [asyncio.ensure_future(spend(name)) for name in range(16)]
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(10):
+        assert len(await stands(store, DAY, MONTH)) == 2
+    told.set()
+    await asyncio.gather(*spending)
+    await store.close()
+
+
 async def check_a_lease_that_ends_is_charged_in_full(place: Place) -> None:
     store = await place.open()
     await store.reserve(hold("gone", 300, None, DAY, MONTH))
@@ -340,6 +362,18 @@ async def check_a_soft_window_counts_and_refuses_nothing(place: Place) -> None:
     assert await stands(store, soft) == [(0, 600)]
     await store.settle("over", 300)
     assert await stands(store, soft) == [(300, 300)]
+    await store.close()
+
+
+async def check_a_window_apart_refuses_and_is_not_what_is_left(place: Place) -> None:
+    store = await place.open()
+    apart = replace(DAY, key="acme/apart", limit=500, apart=True)
+    assert await store.reserve(hold("fits", 300, None, MONTH, apart)) == Granted(300, 4_700)
+    refused = await store.reserve(hold("over", 300, None, MONTH, apart))
+    assert refused == Refused(apart, 200, 300)
+    assert await stands(store, MONTH, apart) == [(0, 300), (0, 300)]
+    await store.settle("fits", 100)
+    assert await stands(store, MONTH, apart) == [(100, 0), (100, 0)]
     await store.close()
 
 

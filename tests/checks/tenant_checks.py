@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.core.budget import Budget
+from gateway.core.exploration import ExplorationSettings
+from gateway.core.pace import PacingTerms
 from gateway.core.roster import ApiKey, Roster, TenantTerms, add_key, add_tenant
 from gateway.errors import ConfigError, NotFound
 from gateway.stores.tenants import TenantStore
@@ -19,6 +21,8 @@ ACME = TenantTerms(
     quality_weight=0.25,
     on_infeasible="cheapest",
     created_at=1_000.5,
+    pacing=PacingTerms("even", 0.25),
+    exploration=ExplorationSettings(rate=0.5, budget_share=0.125),
 )
 KEY = ApiKey(
     "key_1",
@@ -31,7 +35,11 @@ KEY = ApiKey(
     candidates=("small",),
     origin="yaml",
 )
-FULL = Roster({"acme": ACME}, {"key_1": KEY}, {"acme": "digest"})
+FULL = Roster(
+    {"acme": ACME, "plain": TenantTerms("plain"), "unpaced": TenantTerms("unpaced", pacing=None)},
+    {"key_1": KEY},
+    {"acme": "digest"},
+)
 
 
 class TenantChecks:
@@ -58,7 +66,7 @@ class TenantChecks:
 
     def test_what_is_taken_off_is_gone(self, store: TenantStore) -> None:
         store.change(lambda _: (FULL, None))
-        store.change(lambda roster: (replace(roster, keys={}, read={}), None))
+        store.change(lambda roster: (replace(roster, tenants={"acme": ACME}, keys={}, read={}), None))
         assert store.load()[0] == Roster({"acme": ACME})
 
     def test_a_change_gives_its_result_and_raises_the_version(self, store: TenantStore, same: TenantStore) -> None:

@@ -56,6 +56,11 @@ class Ledger:
         assert len(found) == count, [row["outcome"] for row in found]
         return found[-1]
 
+    def all_outcomes(self, count: int) -> list[dict[str, Any]]:
+        """Every record, in the order they began, once there are `count` of them."""
+        wait_until(lambda: len(self._outcomes()) >= count, f"{count} outcomes")
+        return self._outcomes()
+
     def count(self) -> int:
         """How many requests are recorded."""
         return len(self._outcomes())

@@ -9,7 +9,8 @@ import logging
 import math
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -208,11 +209,23 @@ def serving_gateway(
     router: Router | None = None,
     look_up: LookUp = look_up,
     config: Path | None = None,
+    processes: int | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> Iterator[Site]:
-    """The gateway on these settings in a thread while the block runs; it reads them from `config` again."""
+    """The gateway on these settings in a thread while the block runs; it reads them from `config` again. It goes by
+    `clock`, and takes itself for one of so many `processes`.
+    """
     encoder = encoder or FakeEncoder()
     router = router or FakeRouter(tuple(FORECASTS), FORECASTS, encoder_digest=encoder.digest)
-    app = Gateway(Settings.model_validate(raw), encoder=encoder, router=router, look_up=look_up, config=config)
+    app = Gateway(
+        Settings.model_validate(raw),
+        encoder=encoder,
+        router=router,
+        look_up=look_up,
+        config=config,
+        processes=processes,
+        clock=clock,
+    )
     config = uvicorn.Config(
         app, http=OnePieceProtocol, ws="none", access_log=False, log_config=None, server_header=False
     )

@@ -12,6 +12,7 @@ import pytest
 
 from tests.gateway.stores.redis_server import RedisServer
 
+from .paced import BEST_COST, DAY_S, paced_site, tenant
 from .scripted_provider import ScriptedProvider
 from .site import Answer, Site, serving_gateway, settings_for
 
@@ -105,3 +106,26 @@ def test_with_a_lease_requests_go_on_without_redis_and_are_settled_afterwards(
             lambda answer: answer.status == 200 and round(answer.json["windows"][0]["spent_usd"] * 1e9) >= spent,
         )
         assert sum("locally" in line for line in site.log) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("site_on")
+def test_a_day_is_paced_and_explored_in_redis_too(tmp_path: Path, provider: ScriptedProvider) -> None:
+    limit = round(0.4 * 720 * BEST_COST / 1e9, 9)
+    exploration = {"rate": 0.2, "gamma": 0.0, "slack": 1.0, "budget_share": 0.25}
+    terms = tenant({"usd": limit, "period": "day"}, exploration=exploration)
+    store = {"path": str(tmp_path / "loupe.sqlite"), "kind": "redis", "redis_limit_ms": 2_000}
+    with paced_site(tmp_path, provider, terms, store=store) as served:
+        for _ in range(4):
+            served.serve(DAY_S * 23 / 96, 120)
+            usage = served.site.call("GET", "/v1/usage").json
+            [day], [apart] = usage["windows"], usage["exploration"]["windows"]
+            assert abs(day["spent_usd"] - day["pacing"]["plan_usd"]) < 0.1 * limit
+            assert apart["spent_usd"] <= apart["limit_usd"] == pytest.approx(0.25 * limit)
+        assert apart["spent_usd"] > 0
+        reply = served.ask("question 7")
+        spent = float(reply.headers["x-route-cost"])
+        assert float(reply.headers["x-budget-remaining"]) == pytest.approx(limit - day["spent_usd"] - spent, abs=1e-8)
+        explored = [answer for _, answer in served.answers if "explored" in answer.headers["x-route-reason"]]
+        assert 40 < len(explored) < 250
+        assert {answer.status for _, answer in served.answers} == {200}

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from .scripted_provider import ScriptedProvider
-from .site import Site, settings_for
+from .site import OTHER_KEY, Site, settings_for
 
 pytestmark = pytest.mark.slow
 
@@ -83,8 +87,13 @@ def test_workers_share_the_port_and_the_ledger_and_are_replaced_when_killed(
         assert len(pids(log)) == 3
         assert site.chat(ask).status == 200
 
+        assert site.chat(ask, key=OTHER_KEY).status == 200
+        assert "pacing" in site.call("GET", "/v1/usage", key=OTHER_KEY).json["windows"][0]
         process.terminate()
         assert process.wait(PATIENCE_S) == 0
+        with closing(sqlite3.connect(tmp_path / "loupe-spend.sqlite")) as db:
+            [(state,)] = db.execute("SELECT state FROM paces WHERE owner = 'other'")
+        assert json.loads(state)["processes"] == 2, "each worker knows how many spend with it"
         assert not any(alive(pid) for pid in pids(log))
 
 
@@ -103,3 +112,32 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     with workers(tmp_path, raw, 2) as (process, log):
         assert process.wait(PATIENCE_S) == 1
         assert "can not be listened on" in log.read_text()
+
+
+def test_four_workers_pace_one_budget(tmp_path: Path, shared_provider: ScriptedProvider) -> None:
+    shared_provider.forget()
+    raw: dict[str, Any] = raw_settings(tmp_path, shared_provider.url)
+    for candidate, column in zip(raw["candidates"], ("GPT-4o", "Gemini-1.5-Pro", "Qwen2-VL-7B"), strict=True):
+        candidate["forecast_as"] = column
+    raw["tenants"][0]["budget"] = {"usd": 0.2, "period": "day", "rolling": True}
+    ask = {"model": "auto", "messages": [{"role": "user", "content": "How many?"}], "max_tokens": 20}
+    with workers(tmp_path, raw, 4) as (process, log):
+        until(lambda: log.read_text().count("Application startup complete") >= 4, log)
+        found = re.search(r"serve http://127\.0\.0\.1:(\d+)", log.read_text())
+        assert found is not None
+        site = Site("127.0.0.1", int(found.group(1)), tmp_path)
+        assert site.chat(ask).headers["x-route-reason"] == "routed"
+
+        def all_are_paced() -> bool:
+            with ThreadPoolExecutor(8) as pool:
+                answers = list(pool.map(lambda _: site.chat(ask), range(64)))
+            assert {answer.status for answer in answers} == {200}
+            return all("pace=" in answer.headers["x-route-reason"] for answer in answers)
+
+        until(all_are_paced, log)
+        usage = site.call("GET", "/v1/usage").json["windows"][0]
+        assert usage["pacing"]["binds"]
+        assert usage["spent_usd"] < usage["limit_usd"]
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+        assert "Traceback" not in log.read_text()

@@ -17,10 +17,12 @@ from gateway.forecaster import Forecaster, ForecastLimits, RouterInService
 from gateway.holds import Holds
 from gateway.providers.images import look_up
 from gateway.settings import Settings
+from gateway.steering import Steering
 from gateway.stores.memory import MemoryStore
 from gateway.telemetry.metrics import Metrics
 from models.cached import QueryEncoder
 from tests.fakes.encoder import FakeEncoder
+from tests.fakes.paces import NothingKept
 from tests.fakes.router import FakeRouter
 from tests.gateway.test_settings import GOOD
 
@@ -46,7 +48,8 @@ def editions() -> Editions:
         ForecastLimits(encode_s=1, forecast_s=1),
         report=report,
     )
-    holds = Holds(MemoryStore(lambda: 0.0), 60, report)
+    store = MemoryStore(lambda: 0.0)
+    holds = Holds(store, 60, report)
     return Editions(
         Lasting(
             forecaster_for=lambda catalog: forecaster,
@@ -58,6 +61,7 @@ def editions() -> Editions:
             report=report,
             look_up=look_up,
             encoder_digest=encoder.digest,
+            steering=Steering(store, NothingKept(), clock=lambda: 0.0, report=report),
         )
     )
 

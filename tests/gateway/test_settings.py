@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.core.exploration import ExplorationSettings
+from gateway.core.pace import PacingTerms
+from gateway.core.roster import TenantTerms
 from gateway.errors import ConfigError
 from gateway.settings import KeySettings, Settings, hash_key, load_settings, secret_from
+from gateway.terms import TenantBody, tenant_as_written
 
 ROOT = Path(__file__).resolve().parents[2]
 HASH = hash_key("a key")
@@ -109,6 +113,12 @@ def test_the_shipped_file_is_good_and_names_every_key() -> None:
         ("tenants.0.budget", {"usd": 1, "rolling": True}, "tenants[0].budget", "roll"),
         ("tenants.0.budgets", [{"usd": 1, "period": "day", "zone": "Mars/Base"}], "tenants[0].budgets[0]", "Mars/Base"),
         ("tenants.0.budgets", [{"requests": -1, "period": "minute"}], "tenants[0].budgets[0].requests", "-1"),
+        ("tenants.0.pacing", {"burst": 2}, "tenants[0].pacing.burst", "2"),
+        ("tenants.0.pacing", {"plan": "weekly"}, "tenants[0].pacing.plan", "weekly"),
+        ("tenants.0.pacing", "sometimes", "tenants[0].pacing", "sometimes"),
+        ("tenants.0.exploration", {"rate": -0.1}, "tenants[0].exploration.rate", "-0.1"),
+        ("tenants.0.exploration", {"epsilon": 0.1}, "tenants[0].exploration.epsilon", "Extra inputs"),
+        ("tenants.0.exploration", {"gamma": float("inf")}, "tenants[0].exploration.gamma", "inf"),
         ("tenants.0.candidates", ["small", "medium"], "file", "medium"),
         ("tenants.0.candidates", ["small", "small"], "file", "small stands twice"),
         ("tenants.0.candidates", [], "tenants[0].candidates", "at least 1"),
@@ -231,3 +241,43 @@ def test_prices_that_do_not_fit_together_are_refused(tmp_path: Path, where: str,
 def test_a_candidate_may_leave_its_price_to_the_list(tmp_path: Path) -> None:
     changes = changed("candidates.0", {"name": "gpt-4o", "provider": "pool"})
     assert load_settings(write(tmp_path, changes)).candidates[0].input_usd_per_mtok is None
+
+
+@pytest.mark.parametrize(
+    ("told", "pacing"),
+    [
+        ({}, PacingTerms()),
+        ({"pacing": True}, PacingTerms()),
+        ({"pacing": "on"}, PacingTerms()),
+        ({"pacing": {}}, PacingTerms()),
+        ({"pacing": {"plan": "even", "burst": 0.2}}, PacingTerms("even", 0.2)),
+        ({"pacing": False}, None),
+        ({"pacing": "off"}, None),
+    ],
+)
+def test_pacing_is_on_until_it_is_switched_off(told: dict[str, Any], pacing: PacingTerms | None) -> None:
+    terms = TenantBody.model_validate({"name": "acme", **told}).terms()
+    assert terms.pacing == pacing
+    assert TenantBody.model_validate(writable(terms)).terms() == terms
+
+
+@pytest.mark.parametrize(
+    ("told", "exploration"),
+    [
+        ({}, None),
+        ({"exploration": "off"}, None),
+        ({"exploration": True}, ExplorationSettings()),
+        ({"exploration": {"rate": 0.5, "budget_share": 0.1}}, ExplorationSettings(rate=0.5, budget_share=0.1)),
+    ],
+)
+def test_exploration_is_off_until_it_is_asked_for(
+    told: dict[str, Any], exploration: ExplorationSettings | None
+) -> None:
+    terms = TenantBody.model_validate({"name": "acme", **told}).terms()
+    assert terms.exploration == exploration
+    assert TenantBody.model_validate(writable(terms)).terms() == terms
+
+
+def writable(terms: TenantTerms) -> dict[str, Any]:
+    """As it is shown, less what is not for writing."""
+    return {name: value for name, value in tenant_as_written(terms).items() if name != "created_at"}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from gateway.core.budget import Budget
-from gateway.core.decision import CandidateForecast, Preference, decide
-from gateway.core.hold import Granted
+from gateway.core.budget import Budget, Window
+from gateway.core.decision import CandidateForecast, Decision, Preference, decide
+from gateway.core.exploration import Exploration, draw
+from gateway.core.hold import Granted, Refused
 from gateway.core.record import Attempt
 from gateway.core.tenant import Tenant
 from gateway.core.usage import Usage
@@ -23,17 +25,19 @@ def a_turn(budget: Budget | None = None) -> Turn:
     return Turn("req_1", Tenant("acme", ("a",), 0.8, budgets=(budget,) if budget else ()), a_request(budget=b"1"), 0.0)
 
 
-def decided(turn: Turn, remaining: int | None = 700) -> Turn:
+def decided(
+    turn: Turn, remaining: int | None = 700, *, is_healthy: Callable[[str], bool] = lambda name: name == "a"
+) -> Turn:
     turn.reason = "routed"
     turn.preference = Preference(0.25, turn.request.cap)
-    forecasts = {"a": CandidateForecast(0.625, 0.1, 100, 200)}
+    forecasts = {"a": CandidateForecast(0.625, 0.1, 100, 200), "b": CandidateForecast(0.5, 0.1, 100, 200)}
     turn.decision = decide(
         turn.request.query,
         [candidate("a"), candidate("b", calls_tools=False)],
         forecasts,
         turn.preference,
         reference_cost=1,
-        is_healthy=lambda name: name == "a",
+        is_healthy=is_healthy,
     )
     turn.chosen(turn.decision.choices[0], Granted(300, remaining))
     return turn
@@ -121,3 +125,111 @@ def test_the_budget_window_is_the_one_of_the_requests_start() -> None:
     assert window.ends_at is not None
     assert window.starts_at <= turn.started_at < window.ends_at
     assert a_turn().windows == ()
+
+
+class Drawn:
+    """A course that lets every request explore: the second choice goes first."""
+
+    def __init__(self) -> None:
+        self.scales: list[float] = []
+
+    def decided(
+        self, decision: Decision, scale: float, *, may_explore: bool
+    ) -> tuple[Decision, Exploration | None, tuple[Window, ...]]:
+        self.scales.append(scale)
+        if not may_explore:
+            return decision, None, ()
+        best, other = decision.choices
+        drawn = Exploration((("a", 0.75), ("b", 0.25)), 0.9, "b", "a")
+        return decision._replace(choices=(other, best), propensity=0.25), drawn, (APART,)
+
+
+APART = Window("acme/exploration/total", 9, 0.0, None, apart=True)
+
+
+def steered(reason: str = "routed") -> Turn:
+    turn = decided(a_turn(Budget(10**9)), is_healthy=lambda _: True)
+    turn.choice = None
+    turn.reason = reason
+    turn.steer(Drawn())
+    return turn
+
+
+def test_what_explores_is_held_in_full_and_in_explorations_window() -> None:
+    turn = steered()
+    assert turn.decision is not None
+    first, best = turn.decision.choices
+    assert first.candidate.name == "b"
+    hold = turn.hold(first, (500, 100), 60.0)
+    assert (hold.ceiling, hold.floor) == (500, 500)
+    assert hold.windows == (*turn.windows, APART)
+    hold = turn.hold(best, (500, 100), 60.0)
+    assert (hold.floor, hold.windows) == (100, turn.windows)
+
+
+def test_a_request_counts_once_however_often_a_hold_is_refused() -> None:
+    turn = steered()
+    assert turn.decision is not None
+    first, best = turn.decision.choices
+    assert [turn.hold(first, (5, 5), 60.0).requests, turn.hold(best, (5, 5), 60.0).requests] == [1, 1]
+    turn.chosen(best, Granted(5, None))
+    assert turn.hold(first, (5, 5), 60.0).requests == 0
+
+
+def test_the_propensity_is_that_of_who_was_decided_on() -> None:
+    turn = steered()
+    assert turn.decision is not None
+    first, best = turn.decision.choices
+    turn.chosen(first, Granted(5, None))
+    record = turn.record("digest")
+    assert (record.candidate, record.propensity) == ("b", 0.25)
+    assert record.exploration is not None
+    names, weights = zip(*record.exploration.propensities, strict=True)
+    assert names[draw(weights, record.exploration.uniform)] == record.exploration.candidate == record.candidate
+    turn.chosen(best, Granted(5, None))
+    assert turn.record("digest").propensity == 0.0, "nobody decided on that one"
+
+
+def test_who_was_drawn_instead_of_the_best_is_told() -> None:
+    turn = steered()
+    assert turn.decision is not None
+    first, best = turn.decision.choices
+    turn.chosen(first, Granted(5, None))
+    assert turn.route_reason() == "routed;explored"
+    turn.pace = "pace=0.5@acme/day"
+    assert turn.route_reason() == "routed;pace=0.5@acme/day;explored"
+    turn.chosen(best, Granted(5, None))
+    assert turn.route_reason() == "routed;pace=0.5@acme/day"
+
+
+def test_what_is_pinned_is_counted_and_does_not_explore() -> None:
+    turn = steered("pinned")
+    assert turn.exploration is None
+    assert turn.hold(turn.decision.choices[0], (5, 1), 60.0).floor == 1 if turn.decision else False
+
+
+def test_pacing_plans_with_the_best_choice_whoever_serves() -> None:
+    turn = steered()
+    assert turn.decision is not None
+    assert turn.planned_cost == turn.decision.choices[1].expected_cost
+
+
+def test_the_pace_stands_in_the_reason_of_what_was_routed() -> None:
+    turn = decided(a_turn())
+    turn.pace = "pace=0.5@acme/day"
+    assert turn.route_reason() == "routed;pace=0.5@acme/day"
+    turn.attempts = [Attempt("x", "http_503", 0)]
+    assert turn.route_reason() == "routed;pace=0.5@acme/day;fallback=x:http_503"
+    turn.reason = "declined:timeout"
+    assert turn.route_reason() == "declined:timeout;fallback=x:http_503"
+
+
+@pytest.mark.parametrize(
+    ("window", "is_out"),
+    [(Window("acme/day/1", 5, 0.0, None), True), (APART, False), (Window("a/r", 5, 0.0, None, "requests"), False)],
+)
+def test_only_the_budgets_own_refusal_is_a_want_of_money(window: Window, is_out: bool) -> None:
+    turn = a_turn()
+    turn.refused_hold(Refused(window, 0, 0))
+    turn.refused_hold(Refused(APART, 0, 0))
+    assert turn.is_out_of_money is is_out

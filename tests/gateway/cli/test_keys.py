@@ -67,6 +67,19 @@ def test_a_tenant_is_made_changed_and_taken_off(loupe: Loupe) -> None:
     assert {row["name"] for row in loupe("tenants", "list")} == {"acme"}
 
 
+def test_pacing_and_exploration_are_set_and_switched_off(loupe: Loupe) -> None:
+    [made] = loupe("tenants", "create", "shop", "--exploration", "rate=0.1,budget_share=0.5")
+    assert made["pacing"] == {"plan": "learned", "burst": 0.05}
+    assert (made["exploration"]["rate"], made["exploration"]["slack"]) == (0.1, 0.1)
+    [changed] = loupe("tenants", "update", "shop", "--pacing", "plan=even,burst=0.2")
+    assert (changed["pacing"], changed["exploration"]) == ({"plan": "even", "burst": 0.2}, made["exploration"])
+    [changed] = loupe("tenants", "update", "shop", "--pacing", "even", "--exploration", "on")
+    assert (changed["pacing"]["plan"], changed["exploration"]["rate"]) == ("even", 0.05)
+    [changed] = loupe("tenants", "update", "shop", "--pacing", "off", "--exploration", "off")
+    assert (changed["pacing"], changed["exploration"]) == (False, False)
+    assert "pacing.burst" in loupe.refused("tenants", "update", "shop", "--pacing", "burst=7")
+
+
 def test_a_tenant_of_the_file_is_known_before_a_gateway_ran(loupe: Loupe) -> None:
     assert loupe("keys", "create", "--tenant", "acme")["tenant"] == "acme"
     loupe("tenants", "update", "acme", "--quality-weight", "0.3")

@@ -53,7 +53,7 @@ def test_a_cell_weighs_one_over_its_propensity_and_its_labels_probability(store:
     decision = full().decision
     assert decision is not None
     first, second = decision.choices
-    explored = replace(decision, choices=(second, first), propensity=0.2)
+    explored = decision._replace(choices=(second, first), propensity=0.2)
     keep(store, full(1, candidate="small", exploration=exploration, decision=explored, propensity=0.2), full(2))
     label(store, Label("req_1", 0.75, "grader", "v1", probability=0.5), Label("req_2", 1.0, probability=0.25))
     table = export(store, tmp_path / "out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cli.progress import ByteBar, bar
+from gateway.cli.progress import ByteBar, CellBar, bar, cells_bar
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,24 @@ def test_without_a_terminal_only_the_end_is_said(capsys: pytest.CaptureFixture[s
     for done in (1_000_000, 2_000_000, 4_000_000):
         show("f", done, 4_000_000)
     assert capsys.readouterr().err == "f [########################] 4.0 of 4.0 MB\n"
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "passed_s", "shown"),
+    [
+        (0, 24, 1.0, "asking [------------------------] 0 of 24 cells"),
+        (12, 24, 65.0, "asking [############------------] 12 of 24 cells, 1:05 left"),
+        (24, 24, 9.0, "asking [########################] 24 of 24 cells"),
+        (0, 0, 0.0, "asking [########################] 0 of 0 cells"),
+    ],
+)
+def test_cells_are_counted_and_the_rest_is_estimated(done: int, total: int, passed_s: float, shown: str) -> None:
+    assert cells_bar(done, total, passed_s) == shown
+
+
+def test_cells_are_said_once_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    show = CellBar(2)
+    show(1, "0.1", 0)
+    show(2, "0.2", 3)
+    show.end()
+    assert capsys.readouterr().err == "asking [########################] 2 of 2 cells, 0.2 USD, 3 retried\n"

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.breaker import always_well
+from gateway.core.budget import Budget, window_at
 from gateway.core.decision import CandidateForecast, Decision, Preference, decide
 from gateway.core.exploration import (
     ExplorationSettings,
     draw,
+    exploration_windows,
     explore,
     inverse_gap_weights,
     safe_set,
@@ -24,6 +26,7 @@ from gateway.core.pricing import Price
 from gateway.core.query import Query
 from tests.gateway.core.makers import candidate
 
+NOW = 1_767_571_200.0 + 6 * 3_600  # 2026-01-05 06:00 UTC
 PLENTY = 10**15
 shares = st.floats(0.001, 1.0)
 gammas = st.floats(0.0, 1e6)
@@ -210,3 +213,20 @@ def test_settings_out_of_range_are_refused(change: dict[str, float]) -> None:
 
 def test_window_of_its_own_is_the_tenants() -> None:
     assert window_key("acme", "day/2026-01-05T00:00") == "acme/exploration/day/2026-01-05T00:00"
+
+
+def test_windows_of_its_own_are_a_share_of_each_hard_budget_of_money() -> None:
+    budgets = (
+        Budget(1_000, "day"),
+        Budget(9, "minute", "requests"),
+        Budget(500, "month", soft=True),
+        Budget(4_000, "week", rolling=True),
+        Budget(7),
+    )
+    day, week, total = exploration_windows([window_at("acme", budget, NOW) for budget in budgets], 0.25)
+    assert (day.key, day.limit, day.apart) == ("acme/exploration/day/2026-01-05T00:00", 250, True)
+    assert (week.limit, total.limit) == (1_000, 1)
+    assert total.key == "acme/exploration/total"
+    whole = window_at("acme", budgets[3], NOW)
+    assert [key.replace("/exploration", "") for key in (week.key, *week.earlier)] == [whole.key, *whole.earlier]
+    assert (week.starts_at, week.ends_at, week.forget_at) == (whole.starts_at, whole.ends_at, whole.forget_at)

@@ -7,8 +7,18 @@ from dataclasses import replace
 import pytest
 
 from gateway.core.budget import Budget, window_at
-from gateway.core.decision import LARGEST_LAMBDA
-from gateway.core.pace import Pace, Standing, scale_of, scaled, standing_of
+from gateway.core.decision import LARGEST_LAMBDA, lagrangian_of
+from gateway.core.pace import (
+    Pace,
+    PacingTerms,
+    Standing,
+    own_lagrangian,
+    paced_budgets,
+    request_scale,
+    scale_of,
+    scaled,
+    standing_of,
+)
 
 NOW = 1_767_571_200.0 + 6 * 3_600  # 2026-01-05 06:00 UTC
 
@@ -59,3 +69,40 @@ def test_name_stays_from_one_period_to_the_next() -> None:
 def test_limits_of_requests_and_tokens_are_not_paced() -> None:
     with pytest.raises(ValueError, match="counts tokens"):
         standing(Budget(100, "minute", unit="tokens"))
+
+
+def test_hard_windows_of_money_of_an_hour_or_longer_are_paced() -> None:
+    paced = (
+        Budget(5, "hour"),
+        Budget(5, "day", zone="Asia/Tokyo"),
+        Budget(5, "week", rolling=True),
+        Budget(5, "month"),
+    )
+    others = (Budget(5), Budget(5, "minute"), Budget(5, "day", soft=True), Budget(5, "day", "tokens"))
+    assert paced_budgets((*others, *paced)) == paced
+
+
+def test_of_two_limits_of_one_window_the_tighter_is_paced() -> None:
+    assert paced_budgets((Budget(5, "day"), Budget(3, "day"), Budget(9, "day"))) == (Budget(3, "day"),)
+
+
+@pytest.mark.parametrize("own", [0.2, 0.5, 0.8, 0.95])
+@pytest.mark.parametrize("named", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_a_named_weight_at_the_least_pace_is_just_its_own_lambda(own: float, named: float) -> None:
+    assert scaled(own_lagrangian(own), request_scale(named, own)) == pytest.approx(lagrangian_of(named))
+
+
+def test_who_names_no_weight_pays_the_paced_lambda() -> None:
+    assert [request_scale(None, own) for own in (0.3, 0.8, 1.0)] == [1.0, 1.0, 1.0]
+    assert scaled(0.0, request_scale(None, 0.0)) == LARGEST_LAMBDA
+
+
+def test_at_the_ends_of_the_scale_the_paced_lambda_rises_from_0() -> None:
+    assert own_lagrangian(1.0) == own_lagrangian(0.0) == 0.0
+    assert request_scale(0.5, 1.0) == request_scale(0.5, 0.0) == 1.0
+
+
+def test_terms_are_settings_that_begin_at_the_tenants_own_lambda() -> None:
+    settings = PacingTerms("even", 0.2).settings(0.8, 4)
+    assert (settings.learns_shape, settings.burst, settings.processes) == (False, 0.2, 4)
+    assert settings.least == settings.start == pytest.approx(0.25)

@@ -42,7 +42,7 @@ def test_a_record_is_a_row_soon_after_and_while_the_log_is_open(store: Path) -> 
 def test_a_refused_request_without_a_decision_is_a_row_too(store: Path) -> None:
     keep(store, record(candidate=None, cap=None, first_byte_s=None, outcome="refused", error_code="model_not_found"))
     found = rows(decisions_path(store), "SELECT candidate, decided, candidates, query_key, propensity FROM decisions")
-    assert found == [(None, "unrouted", "[]", None, None)]
+    assert found == [(None, "unrouted", b"\x90", None, None)]
 
 
 def test_the_same_request_is_one_row(store: Path) -> None:

@@ -128,6 +128,24 @@ def test_a_budget_without_a_lease_is_closed() -> None:
     asyncio.run(case())
 
 
+def test_nothing_is_set_aside_for_windows_apart_and_they_are_refused_meanwhile() -> None:
+    async def case() -> None:
+        place = Place()
+        store = await place.ready()
+        apart = replace(DAY, key="acme/apart/1", limit=500, apart=True)
+        assert isinstance(await store.reserve(hold("asked", 100, None, DAY, apart)), Granted)
+        await store.settle("asked", 0)
+        await store.tend()
+        assert await stands(place.inner, DAY, apart) == [(100, LEASE), (0, 0)]
+        place.inner.away = True
+        assert await store.reserve(hold("drawn", 100, None, DAY, apart)) == Refused(apart, 0, 0)
+        assert await store.reserve(hold("best", 100)) == Granted(100, 100, local=True)
+        place.inner.away = False
+        await store.close()
+
+    asyncio.run(case())
+
+
 def test_what_counts_no_money_goes_on() -> None:
     async def case() -> None:
         place = Place()

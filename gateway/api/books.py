@@ -1,0 +1,113 @@
+"""What /v1/usage and /admin/usage read: the ledger's windows, their paces, and what was spent on whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from gateway.api.windows import pace_row, window_row
+from gateway.core.budget import Budget, Window
+from gateway.core.exploration import ExplorationSettings, exploration_windows
+from gateway.core.money import NANODOLLARS
+from gateway.core.pace import Pace, window_name
+from gateway.core.tenant import Tenant
+from gateway.errors import InvalidRequest
+from gateway.steering import Steering
+from gateway.stores.base import BudgetStore, SpendReport
+
+WINDOWS_AT_ONCE = 500
+DAY_S = 86_400.0
+MOST_DAYS = 31
+HOUR_S = 3_600
+Rows = list[dict[str, Any]]
+
+
+class Place(NamedTuple):
+    """A window to be shown, and the list that its row goes into."""
+
+    rows: Rows
+    budget: Budget
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """`clock` gives seconds since the epoch."""
+
+    store: BudgetStore
+    spend: SpendReport
+    steering: Steering
+    clock: Callable[[], float]
+
+    async def of_tenant(self, tenant: Tenant, since: float | None = None) -> dict[str, Any]:
+        """Windows, candidates and, where it explores, exploration. Amounts in USD. Raises StoreError."""
+        now = self.clock()
+        since = _checked(since, now)
+        paces = await self.steering.paces(tenant)
+        windows: Rows = []
+        found: dict[str, Any] = {"windows": windows}
+        budgets, own = (*tenant.budgets, *tenant.key_budgets), tenant.windows(now)
+        places = [Place(windows, *pair) for pair in zip(budgets, own, strict=True)]
+        if tenant.exploration is not None:
+            found["exploration"], beside = exploration_row(tenant.exploration, places[: len(tenant.budgets)])
+            places += beside
+        await self.fill(places, paces)
+        candidates = (await self.by_candidate(since, tenant.name)).get(tenant.name, [])
+        return {**found, "candidates": candidates, "candidates_since": since}
+
+    async def fill(self, places: Sequence[Place], paces: Mapping[str, tuple[Pace, float]]) -> None:
+        """Ask where windows stand, some at a time, so that requests come in between; put each where it belongs."""
+        now = self.clock()
+        for start in range(0, len(places), WINDOWS_AT_ONCE):
+            some = places[start : start + WINDOWS_AT_ONCE]
+            balances = await self.store.balances([place.window for place in some])
+            for place, balance in zip(some, balances, strict=True):
+                told = paces.get(window_name(place.window)) if _is_hard(place.budget) else None
+                place.rows.append(window_row(place.budget, balance, None if told is None else pace_row(*told, now)))
+
+    def known_paces(self) -> dict[str, tuple[Pace, float]]:
+        """As they were found last, by the name of the window; of those that sent requests through this process."""
+        return {pace.window: (pace, least) for pace, least in self.steering.known_paces()}
+
+    async def by_candidate(self, since: float | None, tenant: str | None = None) -> dict[str, Rows]:
+        """By tenant: what each candidate was paid since then (None: a day ago), the dearest first.
+
+        Raises StoreError.
+        """
+        rows = await self.spend.by_candidate(_checked(since, self.clock()), tenant)
+        found: dict[str, Rows] = {}
+        for row in rows:
+            shown = {"candidate": row.candidate, "requests": row.requests, "spent_usd": row.cost / NANODOLLARS}
+            found.setdefault(row.tenant, []).append(shown)
+        return found
+
+
+def exploration_row(settings: ExplorationSettings, places: Sequence[Place]) -> tuple[dict[str, Any], list[Place]]:
+    """What is shown of a tenant's exploration, and where the windows beside those of its budgets go to in it."""
+    rows: Rows = []
+    hard = [place for place in places if _is_hard(place.budget)]
+    beside = exploration_windows([place.window for place in hard], settings.budget_share)
+    found = [Place(rows, place.budget, window) for place, window in zip(hard, beside, strict=True)]
+    return {"rate": settings.rate, "windows": rows}, found
+
+
+def since_of(text: str | None) -> float | None:
+    """The query's `since`, seconds since the epoch. Raises InvalidRequest."""
+    try:
+        found = None if text is None else float(text)
+    except ValueError:
+        found = -1.0
+    if found is not None and not 0 <= found < 1e11:
+        raise InvalidRequest(f"since: {text!r:.40} is not a time in seconds since the epoch", param="since")
+    return found
+
+
+def _checked(since: float | None, now: float) -> float:
+    """The beginning of the hour: spend is summed by it."""
+    found = max(now - (DAY_S if since is None else MOST_DAYS * DAY_S), since or 0.0)
+    return found // HOUR_S * HOUR_S
+
+
+def _is_hard(budget: Budget) -> bool:
+    return budget.unit == "usd" and not budget.soft

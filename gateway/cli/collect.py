@@ -1,0 +1,194 @@
+"""`loupe collect`: ask every candidate about every row of a data set, and write the outcome table."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import select
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from gateway.cli.collect_job import Job, Remains, job_of, remains_of
+from gateway.cli.collect_report import manifest_of, say_end, say_plan
+from gateway.cli.collect_table import table_of, write_collected, write_manifest
+from gateway.cli.datasets import load_encoder
+from gateway.cli.outlive import fall_silent, outlive
+from gateway.cli.progress import CellBar
+from gateway.collect.collector import Collector, Tally
+from gateway.collect.journal import Journal, read_journal
+from gateway.collect.purse import Purse
+from gateway.core.graders.registry import AUTO, GRADERS
+from gateway.core.money import from_usd, to_usd
+from gateway.errors import ConfigError
+from gateway.providers.openai import OpenAIProvider
+from models.base import EncodeError
+from models.dual import DualEncoder
+from models.pulled import locate
+from routers.arrow_columns import arrow
+from routers.table import TableError
+
+JOURNAL = "journal.jsonl"
+NO_ENCODER = "none"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's words."""
+    parser.add_argument("--dataset", type=Path, required=True, metavar="FILE", help="CSV or JSON lines")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="where img_path starts; by default beside the data set"
+    )
+    parser.add_argument(
+        "--config", type=Path, required=True, metavar="YAML", help="the gateway's: providers and prices"
+    )
+    parser.add_argument("--candidates", required=True, type=_names, metavar="A,B,C", help="whom to ask")
+    parser.add_argument(
+        "--budget", required=True, type=_usd, metavar="USD", help="never exceeded, all runs into DIR together"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run again with it to go on")
+    parser.add_argument("--limit", type=_count, metavar="N", help="ask about N rows, drawn by --seed")
+    parser.add_argument("--seed", type=int, default=0, help="of the order that rows are asked in (default 0)")
+    parser.add_argument("--grader", default=AUTO, help=f"where a row names none: {', '.join(GRADERS)}; default {AUTO}")
+    parser.add_argument("--instruction", metavar="TEXT", help="a system message before every question")
+    parser.add_argument(
+        "--max-tokens", type=_count, metavar="N", help="longest reply; by default each candidate's limit"
+    )
+    parser.add_argument("--encoder", metavar="NAME", help="by default the configuration's; `none` embeds nothing")
+    parser.add_argument(
+        "--skip-bad-rows", action="store_true", help="go on without rows that can not be asked or judged"
+    )
+    parser.add_argument(
+        "--refused-again", action="store_true", help="ask cells again that were turned down (400) before"
+    )
+    parser.add_argument("--concurrency", type=_count, default=16, metavar="N", help="requests at once (default 16)")
+    parser.add_argument("--per-candidate", type=_count, default=4, metavar="N", help="of them to one (default 4)")
+    parser.add_argument("--tries", type=_count, default=8, metavar="N", help="tries a cell (default 8)")
+    parser.add_argument(
+        "--retry-s", type=_seconds, default=1.0, metavar="S", help="the first wait (default 1), then twice"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask, and write what there is: 0 when the table is whole, 1 when cells are left, 130 on ^C. Raises ConfigError."""
+    try:
+        arrow()  # before a cent is spent: without it no table could be written
+        job = job_of(arguments)
+        encoder = arguments.encoder or job.plan.settings.encoder.bundle
+        if encoder != NO_ENCODER:
+            locate(encoder)
+        tally = Tally(**outlive(lambda gone: asdict(asyncio.run(_ask(job, arguments, gone)))))
+        return _write(job, arguments, None if encoder == NO_ENCODER else load_encoder(encoder), tally)
+    except EncodeError as error:
+        raise ConfigError(f"encoder {arguments.encoder!r}: {error}") from error
+    except TableError as error:
+        raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise ConfigError(f"{error.filename or arguments.out}: {error.strerror or error}") from error
+
+
+async def _ask(job: Job, arguments: argparse.Namespace, gone: int | None) -> Tally:
+    """Ask what is left, every step in the journal; `gone` ends when the command is killed."""
+    journal = Journal(arguments.out / JOURNAL, _say_waiting)
+    try:
+        await journal.begin()
+        kept = journal.kept
+        remains = remains_of(job, kept, arguments)
+        purse = Purse(arguments.budget, spent=kept.spent, uncertain=kept.uncertain)
+        say_plan(job, remains, purse)
+        bar = CellBar(len(remains.work))
+
+        def progress(tally: Tally) -> None:
+            bar(tally.done, to_usd(purse.spent + purse.uncertain), tally.retries)
+
+        providers = {name: OpenAIProvider(endpoint) for name, endpoint in job.plan.endpoints.items()}
+        collector = Collector(providers, journal, purse, job.terms, job.manner, progress)
+        await _run(collector, remains, gone)
+        bar.end()
+        for provider in providers.values():
+            await provider.close()
+    finally:
+        await journal.close()
+    return collector.tally
+
+
+async def _run(collector: Collector, remains: Remains, gone: int | None) -> None:
+    """Until all is asked, a signal stops it, or the command that waits for it is gone."""
+    if gone is not None and select.select([gone], [], [], 0)[0]:
+        return
+    asking = asyncio.ensure_future(collector.run(remains.work))
+    loop = asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        if collector.stop.is_set():
+            asking.cancel()
+            return
+        print("\nloupe collect: finishing what is under way; ^C again cuts it off", file=sys.stderr, flush=True)
+        collector.stop.set()
+
+    def abandon() -> None:
+        assert gone is not None
+        loop.remove_reader(gone)
+        fall_silent()
+        collector.stop.set()
+
+    if gone is not None:
+        loop.add_reader(gone, abandon)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(number, interrupt)
+    with suppress(asyncio.CancelledError):
+        await asking
+    collector.tally.stopped |= asking.cancelled()
+
+
+def _write(job: Job, arguments: argparse.Namespace, encoder: DualEncoder | None, tally: Tally) -> int:
+    """The table of all that the journal keeps, and what came of the run."""
+    kept = read_journal(arguments.out / JOURNAL)
+    rows = sorted(job.rows, key=lambda row: row.number)
+    collected = table_of(rows, [candidate.name for candidate in job.candidates], kept)
+    written = write_collected(collected, arguments.out, encoder)
+    manifest = manifest_of(job, kept, remains_of(job, kept, arguments), arguments) | {"table": written}
+    write_manifest(arguments.out, manifest)
+    say_end(arguments.out, manifest, tally)
+    return 130 if tally.stopped else 0 if manifest["complete"] else 1
+
+
+def _say_waiting() -> None:
+    print(
+        "loupe collect: waiting for the process that is collecting into this folder, or that finishes what was under "
+        "way when its command was killed; ^C ends the waiting",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of different names")
+    return names
+
+
+def _usd(text: str) -> int:
+    try:
+        return from_usd(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 10**9):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 3_600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 3,600")
+    return seconds

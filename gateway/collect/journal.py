@@ -1,0 +1,209 @@
+"""What was asked and what came of it: lines of JSON that are only ever added, and on the disk before anything is sent.
+
+`{"ask": 7, "query": ..., "candidate": ..., "form": ..., "hold": nanodollars}` stands before its request leaves;
+`{"end": 7, "outcome": ..., ...}` after it. An ask without an end was under way when the process died: its request may
+have been billed, so its hold counts as gone, and the cell is asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gateway.errors import ConfigError
+
+if sys.platform != "win32":
+    import fcntl
+
+FORMAT = 1
+ANSWERED, REFUSED, FAILED, BROKEN, LOST = "answered", "refused", "failed", "broken", "lost"
+"""Billed; turned down for good; failed at no cost; broken off at an unknown cost; under way when the process died."""
+UNKNOWN_COST = (BROKEN, LOST)
+
+Cell = tuple[str, str]
+"""Query id and candidate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a candidate said to a query. `cost` in nanodollars; `metered` where the provider counted nothing."""
+
+    text: str
+    finish_reason: str
+    input_tokens: int
+    output_tokens: int
+    cost: int
+    metered: bool
+    latency_s: float
+    prices: str
+
+
+@dataclass(slots=True)
+class Kept:
+    """What a journal says. Amounts in nanodollars.
+
+    Attributes:
+        answers: of cells that were answered; `refused` says why of those that were turned down for good.
+        forms: a digest of what was asked of each cell.
+        ends: how many asks ended in each way; one under way at a kill ended in `lost`.
+        holds: of asks without an end, by their number.
+    """
+
+    answers: dict[Cell, Answer] = field(default_factory=dict)
+    refused: dict[Cell, str] = field(default_factory=dict)
+    forms: dict[Cell, str] = field(default_factory=dict)
+    ends: dict[str, int] = field(default_factory=lambda: dict.fromkeys((ANSWERED, REFUSED, FAILED, BROKEN, LOST), 0))
+    holds: dict[int, tuple[Cell, int]] = field(default_factory=dict)
+    asks: int = 0
+    spent: int = 0
+    uncertain: int = 0
+
+    def take(self, record: Mapping[str, Any]) -> None:
+        """Take in one line. Raises KeyError, TypeError or ValueError for what is none of ours."""
+        if "journal" in record:
+            if record["journal"] != FORMAT:
+                raise ValueError(f"it is of format {record['journal']!r}; this version reads {FORMAT}")
+        elif "ask" in record:
+            cell = (record["query"], record["candidate"])
+            self.asks = max(self.asks, record["ask"])
+            self.forms[cell] = record["form"]
+            self.refused.pop(cell, None)
+            self.holds[record["ask"]] = (cell, record["hold"])
+        else:
+            self._end(record)
+
+    def _end(self, record: Mapping[str, Any]) -> None:
+        cell, hold = self.holds.pop(record["end"])
+        outcome = record["outcome"]
+        self.ends[outcome] += 1
+        if outcome == ANSWERED:
+            self.answers[cell] = answer = Answer(**record["answer"])
+            self.spent += answer.cost
+        elif outcome == REFUSED:
+            self.refused[cell] = record["reason"]
+        elif outcome in UNKNOWN_COST:
+            self.uncertain += hold
+
+
+class Journal:
+    """An open journal. `kept` is what it says, this run's lines included. Make it, and close it, in a running loop."""
+
+    def __init__(self, path: Path, say_waiting: Callable[[], None]) -> None:
+        """Open or begin it, alone: while another process has it, say so and wait for that to end. Raises ConfigError:
+        it is broken elsewhere than at its end, or can not be written.
+        """
+        self.kept = Kept()
+        self._path = path
+        self._lines: list[bytes] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._flushing: asyncio.Task[None] | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = path.open("a+b", buffering=0)
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror or error}") from None
+        try:
+            self._lock(say_waiting)
+            self._read()
+        except BaseException:
+            self._file.close()
+            raise
+
+    async def begin(self) -> None:
+        """Say what it is, and end what was under way when the process before this one died."""
+        if not self.kept.asks:
+            await self.write({"journal": FORMAT})
+        for number in list(self.kept.holds):
+            await self.write({"end": number, "outcome": LOST})
+
+    async def ask(self, cell: Cell, form: str, hold: int) -> int:
+        """Note what is about to be sent; returns its number once that is on the disk."""
+        number = self.kept.asks + 1
+        await self.write({"ask": number, "query": cell[0], "candidate": cell[1], "form": form, "hold": hold})
+        return number
+
+    async def end(self, number: int, outcome: str, **more: Any) -> None:
+        """Note what came of it; returns once that is on the disk."""
+        await self.write({"end": number, "outcome": outcome, **more})
+
+    async def write(self, record: Mapping[str, Any]) -> None:
+        """Add a line; lines that come while others are being written reach the disk together. Raises ConfigError."""
+        self.kept.take(record)
+        self._lines.append(json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+        written = asyncio.get_running_loop().create_future()
+        self._waiting.append(written)
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.ensure_future(self._flush())
+        await written
+
+    async def close(self) -> None:
+        """Bring what is left to the disk."""
+        if self._flushing is not None:
+            await asyncio.gather(self._flushing, return_exceptions=True)
+        self._file.close()
+
+    async def _flush(self) -> None:
+        while self._lines:
+            lines, self._lines = self._lines, []
+            waiting, self._waiting = self._waiting, []
+            fault: ConfigError | None = None
+            try:
+                await asyncio.to_thread(self._put, b"".join(lines))
+            except OSError as error:
+                fault = ConfigError(f"{self._path}: {error.strerror or error}")
+            for each in waiting:
+                if each.cancelled():
+                    continue
+                if fault is None:
+                    each.set_result(None)
+                else:
+                    each.set_exception(fault)
+
+    def _put(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._file.fileno(), view) :]
+        os.fsync(self._file.fileno())
+
+    def _lock(self, say_waiting: Callable[[], None]) -> None:
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say_waiting()
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def _read(self) -> None:
+        """Take in every line; what a kill left of the last one is cut away."""
+        self._file.seek(0)
+        data = self._file.read()
+        whole = _take_lines(self.kept, data, self._path)
+        if whole < len(data):
+            self._file.truncate(whole)
+
+
+def read_journal(path: Path) -> Kept:
+    """What a journal says, whoever has it. Raises ConfigError."""
+    kept = Kept()
+    try:
+        _take_lines(kept, path.read_bytes(), path)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from None
+    return kept
+
+
+def _take_lines(kept: Kept, data: bytes, path: Path) -> int:
+    """Take in the whole lines; how many bytes they are."""
+    whole = data.rfind(b"\n") + 1
+    for number, line in enumerate(data[:whole].splitlines(), start=1):
+        try:
+            kept.take(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{path}, line {number}: {error}") from None
+    return whole

@@ -1,0 +1,36 @@
+"""What may be spent, is held, and was spent: nanodollars, and never more than there is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Purse:
+    """One run's money. `spent` is what was billed; `uncertain` bounds what may have been, where the bill was lost."""
+
+    limit: int
+    spent: int = 0
+    uncertain: int = 0
+    held: int = 0
+
+    @property
+    def left(self) -> int:
+        return self.limit - self.spent - self.uncertain - self.held
+
+    def hold(self, ceiling: int) -> bool:
+        """Set aside what one call may cost; False, and nothing is, where that is not there."""
+        if ceiling > self.left:
+            return False
+        self.held += ceiling
+        return True
+
+    def settle(self, ceiling: int, charge: int) -> None:
+        """A held call was billed."""
+        self.held -= ceiling
+        self.spent += charge
+
+    def lose(self, ceiling: int) -> None:
+        """A held call's bill is not known: all of it counts as gone."""
+        self.held -= ceiling
+        self.uncertain += ceiling

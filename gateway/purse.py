@@ -1,0 +1,177 @@
+"""The money of one tenant, or of one key with budgets of its own, as pacing and exploration see it.
+
+A purse learns from every request, and is told now and then where its windows stand in the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.core.budget import Budget, Window, window_at
+from gateway.core.catalog import Catalog
+from gateway.core.decision import Decision
+from gateway.core.exploration import exploration_windows
+from gateway.core.hold import Balance
+from gateway.core.pace import Pace, PacingSettings, standing_of
+from gateway.core.pacing import Pacer
+from gateway.core.pricing import cost
+from gateway.core.spend_curve import options_of
+
+RETRY_S = 2.0
+STATE_FORMAT = 1
+UNLIMITED = 10**18
+"""Nanodollars that exploration may spend where there is no budget to take a share of."""
+
+
+@dataclass(frozen=True, slots=True)
+class PurseTerms:
+    """What a purse is of.
+
+    Attributes:
+        owner: whose its windows are, as `window_at` takes it.
+        paced: budgets that are paced.
+        explored: budgets of which exploration has a share, and that share.
+    """
+
+    owner: str
+    settings: PacingSettings
+    paced: tuple[Budget, ...]
+    explored: tuple[Budget, ...] = ()
+    budget_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What candidates cost by the configuration in service, and what they were billed over that of late."""
+
+    catalog: Catalog
+    factors: Mapping[str, float]
+
+    def expected(self, name: str, input_tokens: int, output_tokens: int) -> int | None:
+        """Nanodollars; None when it is no longer on offer."""
+        candidate = self.catalog.get(name)
+        if candidate is None:
+            return None
+        return math.ceil(cost(candidate.price, input_tokens, output_tokens) * self.factors.get(name, 1.0))
+
+
+class Purse:
+    """One of these for each owner and process."""
+
+    def __init__(self, terms: PurseTerms, prices: Prices) -> None:
+        self.terms = terms
+        self.label = ""
+        """For `X-Route-Reason`, while pacing binds."""
+        self.allowance = 0 if terms.explored else UNLIMITED
+        """What is left of exploration's windows, as far as is known; nanodollars."""
+        self.is_read = False
+        """Whether what was kept of it has been looked for."""
+        self.is_asked = False
+        """Whether somebody is reading the ledger for it."""
+        self.is_changed = False
+        """Whether there is something new to keep."""
+        self.used_at = self.solved_at = self.failed_at = -math.inf
+        self._prices = prices
+        self._pacer = Pacer(terms.settings, prices.catalog.reference_cost)
+
+    @property
+    def lagrangian(self) -> float:
+        """The paced lambda, never under the tenant's own."""
+        return max(self._pacer.lagrangian, self.terms.settings.least)
+
+    @property
+    def paces(self) -> tuple[Pace, ...]:
+        return self._pacer.paces
+
+    def decided(self, now: float, decision: Decision, scale: float) -> None:
+        """A request was decided on. Cheap: what it could have cost is looked at for few of many."""
+        self.used_at = now
+        if self.terms.paced:
+            self._pacer.decided(now, options_of(decision), scale)
+
+    def finished(self, expected_cost: int, charge: int, *, is_refused: bool) -> None:
+        self._pacer.finished(expected_cost, charge, is_refused=is_refused)
+
+    def is_due(self, now: float) -> bool:
+        """Whether to read the ledger."""
+        if self.is_asked or abs(now - self.failed_at) < RETRY_S:
+            return False
+        return self._pacer.is_due(now)
+
+    def windows(self, now: float) -> tuple[Window, ...]:
+        """Those to read: the paced ones, then exploration's."""
+        terms = self.terms
+        beside = exploration_windows([window_at(terms.owner, b, now) for b in terms.explored], terms.budget_share)
+        return (*(window_at(terms.owner, budget, now) for budget in terms.paced), *beside)
+
+    def solve(self, now: float, balances: Sequence[Balance]) -> None:
+        """Find the pace anew from where `windows(now)` stand."""
+        paced = self.terms.paced
+        self._pacer.solve(
+            now,
+            [
+                standing_of(budget, balance.window, balance.spent, balance.held, now)
+                for budget, balance in zip(paced, balances, strict=False)
+            ],
+        )
+        beside = balances[len(paced) :]
+        if beside:
+            left = min(balance.window.limit - balance.spent - balance.held for balance in beside)
+            self.allowance = max(left, 0)
+        tightest = self._pacer.tightest
+        binds = tightest is not None and self._pacer.lagrangian > self.terms.settings.least
+        self.label = tightest.label if tightest is not None and binds else ""
+        self.solved_at = now
+        self.is_changed = True
+
+    def reprice(self, prices: Prices) -> None:
+        """Another configuration is in service: what requests could have cost is reckoned by its prices."""
+        if prices is not self._prices:
+            self._prices = prices
+            self._pacer.reprice(prices.expected, prices.catalog.reference_cost)
+
+    def take_terms(self, terms: PurseTerms) -> None:
+        """The tenant's terms have changed; what was learned stays."""
+        if terms.settings != self.terms.settings:
+            state = self._pacer.state()
+            self._pacer = Pacer(terms.settings, self._prices.catalog.reference_cost)
+            self._pacer.restore(state)
+        if not terms.explored:
+            self.allowance = UNLIMITED
+        elif (terms.explored, terms.budget_share) != (self.terms.explored, self.terms.budget_share):
+            self.allowance = 0
+        self.terms = terms
+
+    def written(self) -> dict[str, Any]:
+        """What a restart should go on with, fit for JSON; it is taken for kept."""
+        self.is_changed = False
+        return {
+            "format": STATE_FORMAT,
+            "processes": self.terms.settings.processes,
+            "reference_cost": self._prices.catalog.reference_cost,
+            "pacer": self._pacer.state(),
+        }
+
+    def restore(self, text: str) -> None:
+        """Go on from the JSON of what was `written`, by the prices of now. With another number of processes each sees
+        another share of the traffic: that alone is learned anew. Raises ValueError for anything else.
+        """
+        try:
+            kept = json.loads(text)
+            if kept["format"] != STATE_FORMAT:
+                raise ValueError(f"format {kept['format']!r}; this version reads {STATE_FORMAT}")
+            state, reference_cost = kept["pacer"], int(kept["reference_cost"])
+            settings = self.terms.settings
+            pacer = Pacer(settings, reference_cost)
+            if kept["processes"] != settings.processes:
+                fresh = pacer.state()
+                state = {**state, "arrivals": fresh["arrivals"], "watches": {}}
+            pacer.restore(state)
+            pacer.reprice(self._prices.expected, self._prices.catalog.reference_cost)
+        except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+        self._pacer = pacer

@@ -1,0 +1,54 @@
+"""Pacing, exploration and the report of what was spent, in one process, opened and looked after.
+
+Part of the composition root.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from gateway.api.books import Books
+from gateway.settings import Settings
+from gateway.steering import Steering
+from gateway.stores.base import BudgetStore
+from gateway.stores.beside import beside
+from gateway.stores.sqlite_paces import SqlitePaces
+from gateway.stores.sqlite_spend import SqliteSpend
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.paces import watch_paces
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """`spend` is an observer; `books` is what usage is read from."""
+
+    steering: Steering
+    spend: SqliteSpend
+    books: Books
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What steering needs of the service. `processes` spend from the same budgets."""
+
+    settings: Settings
+    metrics: Metrics
+    clock: Callable[[], float]
+    report: Callable[[str, BaseException], None]
+    processes: int
+
+
+def begin_steering(store: BudgetStore, around: Surroundings, stack: AsyncExitStack) -> Steered:
+    """Running until the stack ends. What is learned is kept beside the embedded store's file, whichever has budgets."""
+    path, clock = beside(around.settings.store.path), around.clock
+    steering = Steering(store, SqlitePaces(path), clock=clock, report=around.report, processes=around.processes)
+    spend = SqliteSpend(path, around.report)
+    stack.push_async_callback(steering.close)
+    stack.push_async_callback(spend.flush)
+    for task in (steering.keep_for_ever(), spend.flush_for_ever()):
+        stack.callback(asyncio.ensure_future(task).cancel)
+    watch_paces(steering, around.metrics, clock)
+    return Steered(steering, spend, Books(store, spend, steering, clock))

@@ -1,0 +1,295 @@
+"""How requests are steered within their tenants' budgets: the lambda that each pays, and whether it explores.
+
+Lasts from configuration to configuration. On a request's path stands arithmetic alone; the ledger is read and lambda
+solved in tasks of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.core.budget import Window
+from gateway.core.catalog import Catalog
+from gateway.core.decision import Decision, lagrangian_of
+from gateway.core.exploration import Exploration, exploration_windows, explore
+from gateway.core.pace import PACED, Pace, paced_budgets, request_scale, scaled
+from gateway.core.tenant import Tenant, key_owner
+from gateway.purse import Prices, Purse, PurseTerms
+from gateway.stores.base import BudgetStore, PaceStates, StoreError
+
+LOOK_S = 10.0
+SOLVE_IDLE_S = 60.0
+"""A tenant that sends nothing is looked at so often all the same, for who watches."""
+KEEP_S = 30.0
+FORGET_S = 3_600.0
+"""What has sent nothing for so long is kept in the store alone."""
+_log = logging.getLogger("loupe")
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """The requests of one tenant under one of its keys. `purses`: the tenant's, and the key's own if it has one.
+
+    `ask` has the ledger read for a purse.
+    """
+
+    tenant: Tenant
+    purses: tuple[Purse, ...]
+    ask: Callable[[Purse], None]
+    clock: Callable[[], float]
+    uniform: Callable[[], float]
+
+    def lagrangian(self, named: float | None) -> tuple[float, float, str]:
+        """A request's lambda, by what it multiplies the paced one, and how that is told while pacing binds. `named` is
+        the quality weight that it asks for.
+        """
+        own = self.tenant.quality_weight
+        purse = self.purses[0]
+        for other in self.purses[1:]:
+            if other.lagrangian > purse.lagrangian:
+                purse = other
+        if named is None and own > 0:
+            return max(purse.lagrangian, lagrangian_of(own)), 1.0, purse.label
+        scale = request_scale(named, own)
+        asked = lagrangian_of(own if named is None else named)
+        paced = scaled(purse.lagrangian, scale)
+        return (paced, scale, purse.label) if paced > asked else (asked, scale, "")
+
+    def decided(
+        self, decision: Decision, scale: float, *, may_explore: bool
+    ) -> tuple[Decision, Exploration | None, tuple[Window, ...]]:
+        """Count the request, and let it explore where its tenant does: what is decided then, what was drawn, and the
+        windows that it counts towards beside its tenant's.
+        """
+        now = self.clock()
+        for purse in self.purses:
+            purse.decided(now, decision, scale)
+            if purse.is_due(now):
+                self.ask(purse)
+        settings = self.tenant.exploration
+        if settings is None or not may_explore:
+            return decision, None, ()
+        purse = self.purses[0]
+        explored, drawn = explore(decision, settings, purse.allowance, self.uniform())
+        if drawn is None or not drawn.explores:
+            return explored, drawn, ()
+        if purse.terms.explored:  # until the ledger is read again; the hold is what counts
+            purse.allowance -= explored.choices[0].ceiling
+        own = self.tenant.windows(now)[: len(self.tenant.budgets)]
+        return explored, drawn, exploration_windows(own, settings.budget_share)
+
+    def finished(self, expected_cost: int, charge: int, *, is_refused: bool) -> None:
+        """A request that was counted came to its end; see `Pacer.finished`."""
+        for purse in self.purses:
+            purse.finished(expected_cost, charge, is_refused=is_refused)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    tenant: Tenant
+    course: Course | None
+
+
+class Steering:
+    """One instance a process. `processes` spend from the same budgets. `report` takes what no request must fail of.
+
+    Call `follow` before the first request.
+    """
+
+    def __init__(
+        self,
+        store: BudgetStore,
+        states: PaceStates,
+        *,
+        clock: Callable[[], float],
+        report: Callable[[str, BaseException], None],
+        processes: int = 1,
+        uniform: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._states = states
+        self._clock = clock
+        self._report = report
+        self._processes = processes
+        self._uniform = uniform
+        self._prices = Prices(Catalog(()), {})
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._purses: dict[str, Purse] = {}
+        self._reading: set[asyncio.Task[None]] = set()
+
+    def follow(self, catalog: Catalog, factors: Mapping[str, float]) -> None:
+        """These are the candidates and prices from here on. What was learned is reckoned anew, a purse at a time."""
+        self._prices = Prices(catalog, factors)
+        self._begin(self._reprice_all())
+
+    def course(self, tenant: Tenant) -> Course | None:
+        """None for a tenant that is neither paced nor explores."""
+        known = self._known.get((tenant.name, tenant.key))
+        if known is None or known.tenant is not tenant:
+            known = self._meet(tenant, known)
+        return known.course
+
+    async def paces(self, tenant: Tenant) -> dict[str, tuple[Pace, float]]:
+        """The pace of each of its paced windows, by name, with the least lambda; read anew where that is due."""
+        course = self.course(tenant)
+        if course is None:
+            return {}
+        for purse in course.purses:
+            if purse.is_asked:
+                await asyncio.gather(*self._reading)
+            elif purse.is_due(self._clock()):
+                await self._read(purse)
+        return {pace.window: (pace, least) for purse in course.purses for pace, least in _told(purse)}
+
+    def known_paces(self) -> Iterator[tuple[Pace, float]]:
+        """All that this process knows, as they were found last, each with the least lambda of its tenant."""
+        for purse in self._purses.values():
+            yield from _told(purse)
+
+    async def keep_for_ever(self) -> None:
+        """Look after who sends nothing, and keep what was learned."""
+        looks = 0
+        while True:
+            await asyncio.sleep(LOOK_S)
+            looks += 1
+            try:
+                await self.look()
+                if looks % round(KEEP_S / LOOK_S) == 0:
+                    await self.keep()
+            except Exception as error:  # whatever it is: who stops keeping loses what was learned
+                self._report("pacing", error)
+
+    async def look(self) -> None:
+        """Solve for those that nobody has for a while; let go of those long idle, once they are kept."""
+        now = self._clock()
+        for owner, purse in list(self._purses.items()):
+            if now - purse.used_at > FORGET_S and not purse.is_asked:
+                await self._keep(owner, purse)
+                if now - purse.used_at > FORGET_S:
+                    self._forget(owner, purse)
+            elif now - purse.solved_at > SOLVE_IDLE_S and purse.is_due(now):
+                await self._read(purse)
+
+    async def keep(self) -> None:
+        """Write down what has changed, one at a time."""
+        for owner, purse in list(self._purses.items()):
+            await self._keep(owner, purse)
+
+    async def close(self) -> None:
+        """Finish what is under way and keep what was learned."""
+        while self._reading:
+            await asyncio.gather(*self._reading, return_exceptions=True)
+        await self.keep()
+
+    def _meet(self, tenant: Tenant, before: _Known | None) -> _Known:
+        """A tenant that is new here, or of a table that was made anew; its terms may have changed."""
+        if before is not None and _alike(before.tenant, tenant):
+            course = before.course
+        else:
+            purses = tuple(self._purse(terms) for terms in _terms_of(tenant, self._processes))
+            course = Course(tenant, purses, self._ask, self._clock, self._uniform) if purses else None
+        known = self._known[tenant.name, tenant.key] = _Known(tenant, course)
+        return known
+
+    def _purse(self, terms: PurseTerms) -> Purse:
+        purse = self._purses.get(terms.owner)
+        if purse is None:
+            purse = self._purses[terms.owner] = Purse(terms, self._prices)
+            purse.used_at = self._clock()
+        elif purse.terms != terms:
+            purse.take_terms(terms)
+        return purse
+
+    def _ask(self, purse: Purse) -> None:
+        purse.is_asked = True
+        self._begin(self._read(purse))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+
+    async def _read(self, purse: Purse) -> None:
+        """Read where its windows stand, and solve. Without an answer the pace stays as it is."""
+        purse.is_asked = True
+        try:
+            if not purse.is_read:
+                await self._restore(purse)
+            now = self._clock()
+            balances = await self._store.balances(purse.windows(now))
+            purse.reprice(self._prices)
+            purse.solve(now, balances)
+        except StoreError as error:
+            purse.failed_at = self._clock()
+            self._report("pacing", error)
+        except Exception as error:  # a fault of ours: budgets hold without pacing, too
+            purse.failed_at = self._clock()
+            self._report("pacing", error)
+        finally:
+            purse.is_asked = False
+
+    async def _restore(self, purse: Purse) -> None:
+        text = await asyncio.to_thread(self._states.read, purse.terms.owner)
+        purse.is_read = True
+        if text is None:
+            return
+        try:
+            purse.restore(text)
+        except ValueError as error:
+            _log.warning("pacing: what was kept of %s is broken, it begins afresh: %s", purse.terms.owner, error)
+
+    async def _keep(self, owner: str, purse: Purse) -> None:
+        if not purse.is_changed:
+            return
+        state = purse.written()
+        try:
+            await asyncio.to_thread(lambda: self._states.write({owner: json.dumps(state)}))
+        except StoreError as error:
+            purse.is_changed = True
+            self._report("pacing", error)
+
+    def _forget(self, owner: str, purse: Purse) -> None:
+        self._purses.pop(owner, None)
+        stale = [who for who, known in self._known.items() if known.course and purse in known.course.purses]
+        for who in stale:
+            del self._known[who]
+
+    async def _reprice_all(self) -> None:
+        for purse in list(self._purses.values()):
+            purse.reprice(self._prices)
+            await asyncio.sleep(0)
+
+
+def _terms_of(tenant: Tenant, processes: int) -> Iterator[PurseTerms]:
+    """The tenant's purse comes first; where it explores there always is one."""
+    pacing, exploration = tenant.pacing, tenant.exploration
+    settings = (pacing or PACED).settings(tenant.quality_weight, processes)
+    paced, own = (paced_budgets(b) if pacing else () for b in (tenant.budgets, tenant.key_budgets))
+    if exploration is not None:
+        hard = tuple(budget for budget in tenant.budgets if budget.unit == "usd" and not budget.soft)
+        yield PurseTerms(tenant.name, settings, paced, hard, exploration.budget_share)
+    elif paced:
+        yield PurseTerms(tenant.name, settings, paced)
+    if own:
+        yield PurseTerms(key_owner(tenant.name, tenant.key), settings, own)
+
+
+def _alike(one: Tenant, other: Tenant) -> bool:
+    """Whether two tables' tenants are steered alike: all else about them may differ."""
+    return (
+        one.quality_weight == other.quality_weight
+        and one.budgets == other.budgets
+        and one.key_budgets == other.key_budgets
+        and one.pacing == other.pacing
+        and one.exploration == other.exploration
+    )
+
+
+def _told(purse: Purse) -> Iterator[tuple[Pace, float]]:
+    return ((pace, purse.terms.settings.least) for pace in purse.paces if pace.plan_to_date is not None)

@@ -1,0 +1,28 @@
+"""What pacing has learned, a row for each tenant or key that is paced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.stores.beside import transaction
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS paces(owner TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID"
+
+
+class SqlitePaces:
+    """Implements `PaceStates`; blocking. Rows are some tens of kilobytes, read once and written now and then, so each
+    call has a connection of its own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self, owner: str) -> str | None:
+        with transaction(self._path, SCHEMA) as db:
+            found = db.execute("SELECT state FROM paces WHERE owner = ?", (owner,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def write(self, states: Mapping[str, str]) -> None:
+        with transaction(self._path, SCHEMA) as db:
+            db.executemany("INSERT OR REPLACE INTO paces VALUES(?, ?)", states.items())

@@ -1,0 +1,89 @@
+"""What was spent on whom, by the hour: for reports, not for budgets (the ledger is).
+
+Requests are summed in memory and written down once a second. A process that is killed loses that second of the report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gateway.core.record import RequestRecord
+from gateway.stores.base import CandidateSpend, StoreError
+from gateway.stores.beside import transaction
+
+HOUR_S = 3_600
+FLUSH_S = 1.0
+KEPT_HOURS = 32 * 24
+SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS spend(tenant TEXT, hour INTEGER, candidate TEXT, requests INTEGER NOT NULL, "
+    "cost_nanousd INTEGER NOT NULL, PRIMARY KEY(tenant, hour, candidate)) WITHOUT ROWID"
+)
+ADD = (
+    "INSERT INTO spend VALUES(?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+    "requests = requests + excluded.requests, cost_nanousd = cost_nanousd + excluded.cost_nanousd"
+)
+SUMS = "SELECT tenant, candidate, SUM(requests), SUM(cost_nanousd) FROM spend WHERE hour >= ?"
+GROUPED = " GROUP BY tenant, candidate ORDER BY tenant, 4 DESC, candidate"
+Key = tuple[str, int, str]
+
+
+class SqliteSpend:
+    """Implements `Observer` and `SpendReport`. `report` takes what could not be written; it is kept for later."""
+
+    def __init__(self, path: Path, report: Callable[[str, BaseException], None]) -> None:
+        self._path = path
+        self._report = report
+        self._sums: dict[Key, list[int]] = {}
+        self._forgot_at = 0
+        self._writing = asyncio.Lock()
+
+    def observe(self, record: RequestRecord) -> None:
+        if record.candidate is not None:
+            self._add((record.tenant, int(record.started_at // HOUR_S), record.candidate), 1, record.cost)
+
+    async def by_candidate(self, since: float, tenant: str | None = None) -> list[CandidateSpend]:
+        await self.flush()
+        mine: tuple[str, tuple[str, ...]] = ("", ()) if tenant is None else (" AND tenant = ?", (tenant,))
+        values = (int(since // HOUR_S), *mine[1])
+        return [CandidateSpend(*row) for row in await asyncio.to_thread(self._read, SUMS + mine[0] + GROUPED, values)]
+
+    async def flush_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write down what was summed; when that fails it is tried again with what comes."""
+        async with self._writing:
+            sums, self._sums = self._sums, {}
+            if not sums:
+                return
+            try:
+                await asyncio.to_thread(self._write, sums)
+            except StoreError as error:
+                for key, (requests, cost) in sums.items():
+                    self._add(key, requests, cost)
+                self._report("spend", error)
+
+    def _add(self, key: Key, requests: int, cost: int) -> None:
+        sums = self._sums.get(key)
+        if sums is None:
+            self._sums[key] = [requests, cost]
+        else:
+            sums[0] += requests
+            sums[1] += cost
+
+    def _write(self, sums: dict[Key, list[int]]) -> None:
+        newest = max(hour for _, hour, _ in sums)
+        with transaction(self._path, SCHEMA) as db:
+            db.executemany(ADD, [(*key, *amounts) for key, amounts in sums.items()])
+            if newest != self._forgot_at:
+                db.execute("DELETE FROM spend WHERE hour < ?", (newest - KEPT_HOURS,))
+        self._forgot_at = newest
+
+    def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        with transaction(self._path, SCHEMA) as db:
+            return db.execute(query, values).fetchall()

@@ -1,0 +1,40 @@
+"""Paces as gauges, one for each window of each tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.core.pace import Pace
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.paces import watch_paces
+
+DAY = Pace("acme/day", 0.5, 10**9, 400_000_000, 300_000_000, 2e8, 1_060.0, feedback=0.9)
+LASTING = Pace("acme/key/laptop/rolling/hour", 0.25, 10**9, 0, 10**9, 0.0, None)
+
+
+class Known:
+    def known_paces(self) -> Iterator[tuple[Pace, float]]:
+        return iter([(DAY, 0.25), (LASTING, 0.25)])
+
+
+def test_each_window_is_a_row_of_every_gauge() -> None:
+    metrics = Metrics()
+    watch_paces(Known(), metrics, lambda: 1_000.0)
+    lines = metrics.render().decode().splitlines()
+    for name, value in (
+        ("lambda", "0.5"),
+        ("plan_usd", "0.3"),
+        ("spent_usd", "0.4"),
+        ("burn_usd_per_hour", "0.2"),
+        ("feedback", "0.9"),
+        ("exhausted_in_seconds", "60.0"),
+    ):
+        assert f'loupe_pacing_{name}{{tenant="acme",window="day"}} {value}' in lines
+    assert 'loupe_pacing_lambda{tenant="acme",window="key/laptop/rolling/hour"} 0.25' in lines
+
+
+def test_what_lasts_has_no_time_to_its_end() -> None:
+    metrics = Metrics()
+    watch_paces(Known(), metrics, lambda: 1_000.0)
+    lines = metrics.render().decode().splitlines()
+    assert len([line for line in lines if line.startswith("loupe_pacing_exhausted_in_seconds{")]) == 1

@@ -1,0 +1,184 @@
+"""A purse: what it reads, what it makes of that, and what of it outlives a restart or a change of terms."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.core.budget import Budget
+from gateway.core.catalog import Catalog
+from gateway.core.decision import CandidateForecast, Decision, Preference, decide
+from gateway.core.hold import Balance
+from gateway.core.pace import PacingSettings
+from gateway.core.pricing import Price
+from gateway.purse import UNLIMITED, Prices, Purse, PurseTerms
+from tests.gateway.core.makers import candidate
+from tests.gateway.requests import a_request
+
+MIDNIGHT = 1_767_571_200.0
+DAY = Budget(10**9, "day")
+TERMS = PurseTerms("acme", PacingSettings(least=0.25, start=0.25), (DAY,))
+EXPLORING = replace(TERMS, explored=(DAY, Budget(10**10)), budget_share=0.01)
+CHEAP, DEAR = candidate("cheap", Price(10**8, 4 * 10**8)), candidate("dear", Price(10**10, 4 * 10**10))
+PRICES = Prices(Catalog((CHEAP, DEAR)), {})
+FORECASTS = {"cheap": CandidateForecast(0.4, 0.05, 100, 200), "dear": CandidateForecast(0.9, 0.05, 100, 200)}
+
+
+def decision(prices: Prices = PRICES) -> Decision:
+    catalog = prices.catalog
+    return decide(
+        a_request().query,
+        tuple(catalog),
+        FORECASTS,
+        Preference(0.25),
+        reference_cost=catalog.reference_cost,
+        is_healthy=lambda _: True,
+    )
+
+
+HOUR_COST = 60 * decision().choices[0].expected_cost
+
+
+def learned(purse: Purse, now: float = MIDNIGHT) -> float:
+    """An hour of requests, one a minute, charged as expected; the time after it."""
+    made = decision()
+    cost = made.choices[0].expected_cost
+    for _ in range(60):
+        purse.decided(now, made, 1.0)
+        purse.finished(cost, cost, is_refused=False)
+        now += 60.0
+        solve(purse, now, round((now - MIDNIGHT) / 60) * cost)
+    return now
+
+
+def solve(purse: Purse, now: float, spent: int = HOUR_COST, held: int = 0) -> None:
+    purse.solve(now, [Balance(window, spent, held) for window in purse.windows(now)])
+
+
+def test_short_money_raises_lambda_and_is_labelled() -> None:
+    purse = Purse(TERMS, PRICES)
+    assert (purse.lagrangian, purse.label) == (0.25, "")
+    learned(purse)
+    assert purse.lagrangian > 0.25
+    assert purse.label.startswith("pace=")
+    assert "@acme/day" in purse.label
+
+
+def test_ample_money_leaves_the_tenants_own_lambda_without_a_label() -> None:
+    purse = Purse(replace(TERMS, paced=(Budget(10**15, "day"),)), PRICES)
+    learned(purse)
+    assert (purse.lagrangian, purse.label) == (0.25, "")
+    assert purse.paces[0].saturated == "ample"
+
+
+def test_its_windows_are_the_paced_ones_and_explorations() -> None:
+    keys = [window.key for window in Purse(EXPLORING, PRICES).windows(MIDNIGHT)]
+    day = "day/2026-01-05T00:00"
+    assert keys == [f"acme/{day}", f"acme/exploration/{day}", "acme/exploration/total"]
+
+
+def test_nothing_may_be_explored_before_the_ledger_was_read() -> None:
+    purse = Purse(EXPLORING, PRICES)
+    assert purse.allowance == 0
+    solve(purse, MIDNIGHT, spent=10**6, held=10**5)
+    assert purse.allowance == 10**7 - 10**6 - 10**5, "the tightest share of all"
+    assert Purse(TERMS, PRICES).allowance == UNLIMITED, "there is no budget to take a share of"
+
+
+def test_a_restart_goes_on_where_it_was() -> None:
+    purse = Purse(TERMS, PRICES)
+    now = learned(purse)
+    kept = json.dumps(purse.written())
+    assert not purse.is_changed
+    other = Purse(TERMS, PRICES)
+    other.restore(kept)
+    assert other.lagrangian == pytest.approx(purse.lagrangian)
+    solve(other, now)
+    solve(purse, now)
+    assert other.lagrangian == pytest.approx(purse.lagrangian, rel=0.05)
+    assert other.paces[0].expected_requests == pytest.approx(purse.paces[0].expected_requests, rel=0.05)
+
+
+def test_prices_that_changed_meanwhile_are_reckoned_with() -> None:
+    purse = Purse(TERMS, PRICES)
+    now = learned(purse)
+    dearer = (replace(CHEAP, price=Price(3 * 10**8, 12 * 10**8)), replace(DEAR, price=Price(3 * 10**10, 12 * 10**10)))
+    prices = Prices(Catalog(dearer), {})
+    restarted = Purse(TERMS, prices)
+    restarted.restore(json.dumps(purse.written()))
+    purse.reprice(prices)
+    for each in (purse, restarted):
+        solve(each, now)
+    assert restarted.lagrangian == pytest.approx(purse.lagrangian, rel=0.05)
+    assert restarted.paces[0].expected_requests == pytest.approx(purse.paces[0].expected_requests, rel=0.05)
+
+
+def test_another_number_of_processes_learns_its_share_of_the_traffic_anew() -> None:
+    purse = Purse(TERMS, PRICES)
+    now = learned(purse)
+    four = Purse(replace(TERMS, settings=replace(TERMS.settings, processes=4)), PRICES)
+    four.restore(json.dumps(purse.written()))
+    solve(four, now)
+    assert four.paces[0].expected_requests == 1.0, "nothing is known of it"
+    assert four.paces[0].feedback == 1.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"format": None},
+        {"pacer": None},
+        {"pacer": {}},
+        {"pacer": {"format": 99}},
+        {"reference_cost": "much"},
+        {"reference_cost": float("inf")},
+    ],
+)
+def test_what_is_no_state_is_a_value_error_and_changes_nothing(change: dict[str, Any]) -> None:
+    purse = Purse(TERMS, PRICES)
+    learned(purse)
+    before = purse.lagrangian
+    with pytest.raises(ValueError, match=r"."):
+        purse.restore(json.dumps({**purse.written(), **change}))
+    assert purse.lagrangian == before
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "7", "{", '"pacer"', "[" * 100_000])
+def test_what_is_no_json_of_a_state_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Purse(TERMS, PRICES).restore(text)
+
+
+@pytest.mark.parametrize("name", ["rows", "shape", "arrivals", "watches", "lagrangian"])
+@pytest.mark.parametrize("broken", [None, [], [[None]], {"acme/day": 5}, [[1, ["a", 0.5, math.inf, 0, 0]]], math.nan])
+def test_a_state_broken_anywhere_is_a_value_error_or_harmless(name: str, broken: Any) -> None:
+    purse = Purse(TERMS, PRICES)
+    now = learned(purse)
+    state = purse.written()
+    state["pacer"] = {**state["pacer"], name: broken}
+    other = Purse(TERMS, PRICES)
+    try:
+        other.restore(json.dumps(state))
+    except ValueError:
+        assert other.lagrangian == 0.25, "it begins afresh"
+    learned(other, now=now)
+    assert other.lagrangian > 0.25
+
+
+def test_other_terms_keep_what_was_learned() -> None:
+    purse = Purse(TERMS, PRICES)
+    now = learned(purse)
+    expected = purse.paces[0].expected_requests
+    settings = replace(TERMS.settings, burst=0.5, least=0.5)
+    purse.take_terms(replace(EXPLORING, settings=settings))
+    assert (purse.allowance, purse.terms.settings.burst) == (0, 0.5)
+    assert purse.is_due(now)
+    solve(purse, now, spent=10**6)
+    assert purse.paces[0].expected_requests == pytest.approx(expected, rel=0.1)
+    assert purse.allowance == 9 * 10**6
+    assert purse.lagrangian >= 0.5
