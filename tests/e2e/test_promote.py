@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gateway.cli import main
 from models.dual import DualEncoder
@@ -149,6 +150,25 @@ def test_a_gateway_that_starts_takes_what_was_promoted_or_what_was_before_it(
     with promoting(tmp_path / "one", provider) as here:
         assert here.serving() == good
         assert here.site.metric("loupe_router_load_failures") == 1
+
+
+def test_a_candidate_that_is_added_is_forecast_by_its_neighbours_in_price_at_once(
+    provider: ScriptedProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOUPE_ADMIN_KEY", "the-admin-key")
+    raw = settings_for(tmp_path, provider.url)
+    config = tmp_path / "gateway.yaml"
+    config.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    with serving_gateway(raw, tmp_path, config=config) as site:
+        raw["candidates"].append(
+            {**raw["candidates"][0], "name": "new", "input_usd_per_mtok": 2.0, "output_usd_per_mtok": 9.0}
+        )
+        config.write_text(yaml.safe_dump(raw), encoding="utf-8")
+        assert site.call("POST", "/admin/reload", key="the-admin-key").status == 200
+        rows = {row["candidate"]: row for row in site.route(ASK)["candidates"]}
+        assert rows["middle"]["quality"] < rows["new"]["quality"] < rows["large"]["quality"]
+        assert rows["new"]["quality_std"] > rows["large"]["quality_std"] + 0.05
+        assert site.chat({**ASK, "model": "new"}).status == 200
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from routers.bench import Dataset
 from routers.contest import Rules
 from routers.lineage import fingerprints
 from routers.linear_mf import LinearMF
+from routers.newcomers import widened
 from routers.registry import ALGORITHMS
 from routers.retrain import (
     DECIDED,
@@ -156,3 +157,22 @@ def test_a_candidate_of_too_few_outcomes_is_left_to_its_neighbours_in_price(
     assert np.isfinite(found.contest.difference)
     with pytest.raises(TableError, match="two are the least"):
         teachable(thin.select(["candidate-2"]))
+
+
+def test_a_new_candidate_learns_from_a_table_of_its_own(world: tuple[OutcomeTable, Views], tmp_path: Path) -> None:
+    table, views = world
+    old = part("old", table.select(table.candidates[:3]), views, range(600))
+    new = part("new", table.select(table.candidates[3:]), views, range(0, 600, 6))  # asked about a hundred of the same
+    merged = Merged.of([old, new])
+    assert merged.table.mask.sum(axis=0).tolist() == [600, 600, 600, 100]
+    learned, rows = merged.learned(np.arange(600), 0.5)
+    fitted = LINEAR_MF.fit(learned, rows)
+    prices = dict(zip(table.candidates, np.nanmean(table.cost_usd, axis=0).tolist(), strict=True))
+    guessed = widened(LINEAR_MF.fit(old.table, old.views), prices)
+    asked = {name: values[600:] for name, values in views.items()}
+    brier = [
+        float(((router.forecast(asked).quality[:, 3] - table.score[600:, 3]) ** 2).mean())
+        for router in (fitted, guessed)
+    ]
+    assert fitted.candidates == guessed.candidates == table.candidates
+    assert brier[0] < brier[1] - 0.01
