@@ -6,7 +6,7 @@ What is handed out was fitted on all rows; what was judged is the same algorithm
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,10 @@ class Merged:
 
     @classmethod
     def of(cls, datasets: Sequence[Dataset]) -> Merged:
-        """Raises TableError for tables that contradict each other or have other views."""
+        """Raises TableError for tables that contradict each other or have other views. Of a decision that stands in
+        several exports the last one counts: labels come late.
+        """
+        datasets = _last_word(datasets)
         whole = merge([data.table for data in datasets])
         place = {query_id: row for row, query_id in enumerate(whole.query_ids)}
         return cls(
@@ -182,6 +185,20 @@ def teachable(table: OutcomeTable) -> OutcomeTable:
     if len(shown) < 2:
         raise TableError(f"{len(shown)} candidate(s) with {_LEAST_CELLS} outcomes or more; two are the least")
     return table.select(shown)
+
+
+def _last_word(datasets: Sequence[Dataset]) -> list[Dataset]:
+    """Without the decisions of a gateway's log that a later data set has too."""
+    kept: list[Dataset] = []
+    later: set[str] = set()
+    for data in reversed(datasets):
+        decided = data.table.details.get(DECIDED, ("",) * len(data.table))
+        pairs = zip(data.table.query_ids, decided, strict=True)
+        rows = np.array([row for row, (name, how) in enumerate(pairs) if not (how and name in later)], dtype=np.intp)
+        later.update(data.table.query_ids)
+        if len(rows):
+            kept.append(replace(data, table=data.table.take(rows), views=rows_of(data.views, rows)))
+    return kept[::-1]
 
 
 def unweighed(table: OutcomeTable) -> Mask:

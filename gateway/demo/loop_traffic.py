@@ -79,7 +79,7 @@ class Traffic:
     async def _send(
         self, rows: Iterator[Row], connections: int, progress: Callable[[int], None], *, label: bool = True
     ) -> None:
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        timeout, done = aiohttp.ClientTimeout(total=TIMEOUT_S), itertools.count(1)
         async with (
             aiohttp.ClientSession(headers=self._headers, timeout=timeout) as session,
             asyncio.TaskGroup() as late,
@@ -88,7 +88,7 @@ class Traffic:
             async def work() -> None:
                 for row in rows:
                     answered = await self._ask(session, row)
-                    progress(self.tally.sent)
+                    progress(next(done))
                     if label and answered is not None and self._random.random() < self._labelling.share:
                         late.create_task(self._label(session, *answered))
 

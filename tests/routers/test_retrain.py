@@ -176,3 +176,15 @@ def test_a_new_candidate_learns_from_a_table_of_its_own(world: tuple[OutcomeTabl
     ]
     assert fitted.candidates == guessed.candidates == table.candidates
     assert brier[0] < brier[1] - 0.01
+
+
+def test_of_a_decision_in_two_exports_the_last_one_counts(world: tuple[OutcomeTable, Views]) -> None:
+    table, views = world
+    first = replace(logged(table, np.full(table.score.shape, 0.25), 7), details={DECIDED: ("drawn",) * len(table)})
+    relabelled = replace(first, score=1 - first.score)
+    merged = Merged.of([part("june", first, views, range(40)), part("july", relabelled, views, range(20, 60))])
+    assert len(merged.table) == 60
+    place = {name: row for row, name in enumerate(merged.table.query_ids)}
+    np.testing.assert_array_equal(merged.table.score[place["q10"]], first.score[10])
+    np.testing.assert_array_equal(merged.table.score[place["q30"]], relabelled.score[30])
+    np.testing.assert_array_equal(merged.views["text"][place["q30"]], views["text"][30])
