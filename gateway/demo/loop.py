@@ -39,7 +39,7 @@ class LoopTerms:
     """
 
     requests: int = 2_500
-    rounds: int = 3
+    rounds: int = 6
     explore: float = 0.7
     start: int = 64
     held_out: float = 0.3
