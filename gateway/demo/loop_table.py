@@ -81,13 +81,14 @@ def write(rows: Sequence[Row], path: Path) -> Path:
 
 
 def shuffled(rows: Sequence[Row], seed: int) -> list[Row]:
-    """Each query with the outcomes of another: labels that say nothing."""
-    order = np.random.default_rng(seed).permutation(len(rows))
-    columns = [name for name in rows[0] if name.endswith((CORRECT, TOKENS, COST))]
-    return [
-        {**row, **{name: rows[other][name] for name in columns}}
-        for row, other in zip(rows, order.tolist(), strict=True)
-    ]
+    """The rows with all their labels drawn anew from one another, over queries and candidates: they say nothing."""
+    places = [(number, name) for number, row in enumerate(rows) for name in row if name.endswith(CORRECT) and row[name]]
+    order = np.random.default_rng(seed).permutation(len(places)).tolist()
+    found = [dict(row) for row in rows]
+    for (number, name), drawn in zip(places, order, strict=True):
+        other, column = places[drawn]
+        found[number][name] = rows[other][column]
+    return list(found)
 
 
 def prices(table: LoopTable, input_tokens: float) -> dict[str, TablePrice]:

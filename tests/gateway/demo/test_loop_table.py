@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.demo.loop_table import LoopTable, group_of, part, prices, shuffled, write
+from gateway.demo.loop_table import LoopTable, Row, group_of, part, prices, shuffled, write
 
 ROWS = 120
 
@@ -48,13 +48,16 @@ def test_a_seed_parts_the_same_again_and_another_otherwise(path: Path) -> None:
     assert parted(path).held_out != parted(path, seed=1).held_out
 
 
-def test_shuffling_moves_outcomes_and_loses_none(path: Path) -> None:
-    rows = parted(path).asked
+def test_shuffling_moves_labels_over_queries_and_candidates_and_loses_none(path: Path) -> None:
+    rows: list[Row] = [{**row, "a_correct": "1", "b_correct": "0"} for row in parted(path).asked]
+    rows[0] = {**rows[0], "b_correct": ""}
     moved = shuffled(rows, 0)
     assert [row["question"] for row in moved] == [row["question"] for row in rows]
-    outcomes = [Counter((row["a_correct"], row["a_token"], row["a_cost"]) for row in each) for each in (rows, moved)]
-    assert outcomes[0] == outcomes[1]
-    assert [row["a_token"] for row in moved] != [row["a_token"] for row in rows]
+    assert [row["a_token"] for row in moved] == [row["a_token"] for row in rows]
+    labels = [Counter(row[name] for row in each for name in ("a_correct", "b_correct")) for each in (rows, moved)]
+    assert labels[0] == labels[1]
+    assert 0.3 < sum(row["a_correct"] == "1" for row in moved) / len(moved) < 0.7, "means are shuffled away, too"
+    assert moved[0]["b_correct"] == "", "what is missing stays missing"
 
 
 def test_prices_are_those_that_the_costs_follow(path: Path) -> None:
