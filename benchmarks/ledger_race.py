@@ -11,17 +11,14 @@ import argparse
 import asyncio
 import hashlib
 import json
-import os
 import platform
-import shutil
-import socket
-import subprocess
+import shlex
 import sys
 import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +26,8 @@ from typing import Any
 import yaml
 
 from benchmarks.canned_provider import COMPLETION_TOKENS
-from benchmarks.processes import free_port
+from benchmarks.processes import Pinned, free_port
+from tests.gateway.stores.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY = "sk-race"
@@ -39,11 +37,11 @@ COST = round(USD_PER_MTOK * 1e9) * COMPLETION_TOKENS // 1_000_000
 BODY = json.dumps(
     {"model": "canned", "max_tokens": COMPLETION_TOKENS, "messages": [{"role": "user", "content": "How many?"}]}
 ).encode()
-PATIENCE_S = 120.0
 
 
-def main() -> int:
-    arguments = _arguments()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Race, print, and write the result if asked; 1 when a law does not hold."""
+    arguments = _arguments(argv)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         provider = stack.enter_context(_provider(Path(folder)))
@@ -56,7 +54,7 @@ def main() -> int:
     answered, refused = statuses[200], statuses[429]
     payable = min(arguments.payable, arguments.requests)
     result = {
-        "command": " ".join(["python -m benchmarks.ledger_race", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "benchmarks.ledger_race", *(sys.argv[1:] if argv is None else argv)]),
         "versions": {"python": platform.python_version(), "machine": platform.machine()},
         "seeds": [],
         "store": arguments.store,
@@ -83,7 +81,7 @@ def main() -> int:
     return 0 if right else 1
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ledger_race", description=__doc__)
     parser.add_argument("--store", choices=("sqlite", "redis"), default="sqlite")
     parser.add_argument("--workers", type=int, default=4)
@@ -91,7 +89,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--payable", type=int, default=4_000, help="how many of them the budget pays for")
     parser.add_argument("--json", type=Path)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 async def _race(port: int, clients: int, requests: int) -> tuple[Counter[int], float]:
@@ -142,22 +140,17 @@ def _get(port: int, path: str) -> bytes:
 
 @contextmanager
 def _provider(folder: Path) -> Iterator[int]:
-    log = folder / "provider.log"
-    with _process([sys.executable, "-m", "benchmarks.canned_provider"], log) as process:
-        _wait(lambda: "\n" in log.read_text(), process, log)
-        yield int(log.read_text().partition("\n")[0])
+    with _process(["benchmarks.canned_provider"], folder / "provider.log") as process:
+        yield process.printed_port()
 
 
 @contextmanager
 def _redis(folder: Path) -> Iterator[str]:
-    program = shutil.which("redis-server")
-    if program is None:
-        raise SystemExit("redis-server is not installed")
-    port, log = free_port(), folder / "redis.log"
-    words = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "yes"]
-    with _process([program, *words], log) as process:
-        _wait(lambda: _listens(port), process, log)
-        yield f"redis://127.0.0.1:{port}/0"
+    server = RedisServer(folder / "redis", sync="everysec")
+    try:
+        yield server.url
+    finally:
+        server.stop()
 
 
 @contextmanager
@@ -180,42 +173,18 @@ def _gateway(folder: Path, arguments: argparse.Namespace, provider: int, redis_u
     }
     path = folder / "gateway.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    command = [sys.executable, "-m", "gateway", "serve", "--config", str(path)]
-    with _process(command, log, LOUPE_REDIS_URL=redis_url) as process:
-        started = "Application startup complete"
-        _wait(lambda: log.read_text().count(started) >= arguments.workers, process, log)
+    with _process(["gateway", "serve", "--config", str(path)], log, LOUPE_REDIS_URL=redis_url) as process:
+        process.wait_until(lambda: log.read_text().count("Application startup complete") >= arguments.workers)
         yield port
 
 
 @contextmanager
-def _process(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env={**os.environ, **environment})
+def _process(module: list[str], log: Path, **environment: str) -> Iterator[Pinned]:
+    process = Pinned([sys.executable, "-m", *module], None, log, cwd=ROOT, environment=environment)
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait(ready: Any, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not ready():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"{process.args!r} did not start:\n{log.read_text()[-2_000:]}")
-        time.sleep(0.05)
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
+        process.end()
 
 
 if __name__ == "__main__":

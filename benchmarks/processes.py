@@ -9,8 +9,9 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 STARTS_WITHIN_S = 60.0
@@ -23,10 +24,16 @@ class DidNotStart(Exception):
 
 
 class Pinned:
-    """A child process on one core. Its output goes to `log`."""
+    """A child process on one core, or (None) on any. Its output goes to `log`."""
 
     def __init__(
-        self, command: Sequence[str], core: int, log: Path, *, cwd: Path, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        core: int | None,
+        log: Path,
+        *,
+        cwd: Path,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.command = list(command)
         self._log = log
@@ -38,12 +45,16 @@ class Pinned:
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
                 env={**os.environ, **(environment or {})},
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # before any of its threads is there
+                preexec_fn=None if core is None else partial(os.sched_setaffinity, 0, {core}),  # before it has threads
             )
 
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
 
     def freeze(self) -> None:
         """Take it off the core altogether, timers and threads too."""
@@ -59,32 +70,29 @@ class Pinned:
 
     def printed_port(self) -> int:
         """The port that it prints as its first line."""
-        deadline = time.monotonic() + STARTS_WITHIN_S
-        while time.monotonic() < deadline and self._process.poll() is None:
-            first, newline, _ = self._log.read_text().partition("\n")
-            if newline:
-                return int(first)
-            time.sleep(0.02)
-        raise self._silent()
+        self.wait_until(lambda: "\n" in self._log.read_text())
+        return int(self._log.read_text().partition("\n")[0])
 
     def wait_until_ready(self, url: str) -> None:
         """Wait for any HTTP answer under 500 at `url`."""
+        self.wait_until(lambda: _answers(url))
+
+    def wait_until(self, is_ready: Callable[[], bool]) -> None:
+        """Ask again and again, as long as it lives and may take to start."""
         deadline = time.monotonic() + STARTS_WITHIN_S
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                with urllib.request.urlopen(url, timeout=2):
-                    return
-            except urllib.error.HTTPError as error:
-                if error.code < 500:
-                    return
-            except OSError:
-                pass  # not listening yet
+        while not is_ready():
+            if time.monotonic() > deadline or not self.is_alive:
+                raise self._silent()
             time.sleep(0.05)
-        raise self._silent()
+
+    def kill(self) -> None:
+        """As `kill -9`, frozen or not."""
+        self._process.kill()
+        self._process.wait()
 
     def end(self) -> None:
         """Ask it to stop, wait, and kill it when it does not."""
-        if self._process.poll() is not None:
+        if not self.is_alive:
             return
         self.thaw()
         self._process.terminate()
@@ -108,6 +116,16 @@ def pinned_to(core: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code < 500
+    except OSError:  # not listening yet
+        return False
 
 
 def free_port() -> int:

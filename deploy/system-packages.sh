@@ -22,4 +22,4 @@ fi
 command -v apt-get >/dev/null 2>&1 || { echo "missing system packages: $packages (no apt-get here)" >&2; exit 1; }
 # A service must not start by itself: the tests start their own, on ports of their own.
 $as_root apt-get update -qq
-DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 $as_root apt-get install -y -qq $packages
+DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 $as_root apt-get install -y -qq --no-install-recommends $packages

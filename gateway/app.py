@@ -22,14 +22,17 @@ from typing import Any
 from gateway.api.admin import AdminRoutes, AdminState
 from gateway.api.rest import RestRoutes
 from gateway.api.sink import Receive, Send
+from gateway.comparison import LabelledRows
 from gateway.core.catalog import Catalog
 from gateway.core.key_hash import KeyHash
 from gateway.core.money import NANODOLLARS
+from gateway.decision_log.tables import decisions_path
 from gateway.declared import declared_in
 from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, LoupeError
 from gateway.forecaster import Forecaster, ForecastLimits
 from gateway.holds import Holds
+from gateway.labelled_log import LabelledLog
 from gateway.live_router import LiveRouter, live_router, watch_router, widened_for
 from gateway.providers.images import LookUp, look_up
 from gateway.record_keeping import RecordKeeping
@@ -44,7 +47,9 @@ from gateway.telemetry.estimates import watched_calibration
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observer import Observer
+from gateway.telemetry.shared import Place, SharedMetrics
 from gateway.tenure import begin_tenure, open_tenant_store
+from gateway.watching import Measures, watch_parts, watch_requests
 from models.base import EncodeError, Encoder
 from models.cached import QueryEncoder
 from models.dual import DualEncoder
@@ -68,6 +73,8 @@ class Gateway:
         config: Path | None = None,
         processes: int | None = None,
         clock: Callable[[], float] = time.time,
+        place: Place | None = None,
+        labelled_rows: LabelledRows | None = None,
     ) -> None:
         """`processes` serve the same budgets, of which this is one: `server.workers` where it is not said. `clock`
         gives the seconds since the epoch by which budgets, pacing and outcomes go.
@@ -81,8 +88,11 @@ class Gateway:
         self._encoder = encoder
         self._router = router
         self._look_up = look_up
-        self._metrics = Metrics()
-        self._rest = RestRoutes(settings.policies, self._metrics)
+        self._place = place
+        self._labelled_rows = labelled_rows or LabelledLog(decisions_path(settings.store.path))
+        self.metrics = self._metrics = Metrics()
+        self._shared = SharedMetrics(self._metrics, place, report=self._report)
+        self._rest = RestRoutes(settings.policies, self._shared.scrape)
         self._rest_app = self._rest.mount()
         self._records = RecordKeeping(settings, self._metrics)
         self._records.mount(self._rest_app)
@@ -161,12 +171,12 @@ class Gateway:
                 steering=steered.steering,
                 clock=self._clock,
             )
-            self._watch(encode, log)
-            watch_router(router, self._metrics)
+            watch_parts(self._metrics, encode, log)
             self._rest.books, self._rest.tenants = steered.books, tenure.tenants
             editions = Editions(lasting)
             stack.push_async_callback(editions.close)
-            self._metrics.watch("loupe_editions", "Configurations that still have requests", lambda: editions.count)
+            watch_requests(self._metrics, editions)
+            watch_router(router, self._metrics)
 
             def taken(edition: Edition) -> None:
                 calibration.follow(edition.plan.candidates)
@@ -182,6 +192,8 @@ class Gateway:
             _on_hang_up(reloads.ask, stack)
             tenancy, delete = tenure.tenancy, self._records.delete_content
             self._admin.state = AdminState(tenancy, tenure.live.refresh, steered.books, reloads.reload, delete)
+            measures = Measures(self._metrics, self._shared, store, tenure.live, self._labelled_rows, self._report)
+            await measures.open(stack, first=self._place is None or self._place.number == 0)
             yield
 
     def _forecaster(self, encode: QueryEncoder, router: LiveRouter, catalog: Catalog) -> Forecaster:
@@ -193,6 +205,7 @@ class Gateway:
             limits,
             report=self._report,
             widen=lambda known: widened_for(known, catalog),
+            staged=self._metrics.staged,
         )
 
     async def _open_ledger(self, stack: AsyncExitStack) -> BudgetStore:
@@ -221,14 +234,6 @@ class Gateway:
         )
         return leased
 
-    def _watch(self, encode: QueryEncoder, log: RequestLog) -> None:
-        watch = self._metrics.watch
-        watch("loupe_encoder_cache_hits", "Texts and images found in the cache", lambda: encode.stats.hits)
-        watch("loupe_encoder_cache_misses", "Texts and images that were encoded", lambda: encode.stats.misses)
-        watch("loupe_encoder_batches", "Batches that the encoder ran", lambda: encode.stats.batches)
-        watch("loupe_encoder_waiting", "Texts and images that wait to be encoded", lambda: encode.stats.waiting)
-        watch("loupe_log_lines_lost", "Log lines lost to a full queue", lambda: log.lost)
-
     def _report(self, where: str, error: BaseException) -> None:
         """An error inside Loupe that must not fail a request: counted, and logged with its trace.
 
@@ -248,11 +253,13 @@ class Gateway:
         _log.error("%s: %s", where, type(error).__name__, exc_info=error)
 
 
-def build(settings: Settings, config: Path | None = None, processes: int | None = None) -> Gateway:
-    """A gateway on these settings, which it reads from `config` again when it is told to; one of so many `processes`.
-    Raises ConfigError for keys and secrets that are not there.
+def build(
+    settings: Settings, config: Path | None = None, processes: int | None = None, place: Place | None = None
+) -> Gateway:
+    """A gateway on these settings, which it reads from `config` again when it is told to; one of so many `processes`,
+    and `place` is its own among them. Raises ConfigError for keys and secrets that are not there.
     """
-    return Gateway(settings, config=config, processes=processes)
+    return Gateway(settings, config=config, processes=processes, place=place)
 
 
 def _on_hang_up(act: Callable[[], None], stack: AsyncExitStack) -> None:

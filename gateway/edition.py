@@ -123,6 +123,11 @@ class Editions:
         """How many have requests or are in service."""
         return len(self._live)
 
+    @property
+    def users(self) -> int:
+        """Requests under way."""
+        return sum(edition.users for edition in self._live)
+
     def prepare(self, plan: Plan) -> Edition:
         """The next edition, not yet in service: `swap` puts it there, else `discard` it. What has not changed is
         shared with the one in service. Raises ConfigError for an address or a header that can not be sent.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ class ForecastLimits:
 class Forecaster:
     """Forecasts per candidate for a query, by the router that is in service when a request is decided.
 
-    `widen` gives a router columns for candidates that it does not know; it is asked once for each router.
+    `widen` gives a router columns for candidates that it does not know; it is asked once for each router. `staged` is
+    told how long `encode` and `forecast` took, where they were not cached.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class Forecaster:
         limits: ForecastLimits,
         *,
         report: Callable[[str, BaseException], None],
+        staged: Callable[[str, float], None] = lambda _, __: None,
         widen: Callable[[Router], Router] = lambda router: router,
     ) -> None:
         self._encoder = encoder
         self._in_service = in_service
         self._limits = limits
         self._report = report
+        self._staged = staged
         self._widen = widen
         self._source = in_service.router
         self._current = self._serve(in_service.router)
@@ -78,7 +82,7 @@ class Forecaster:
         return self._current
 
     def _serve(self, router: Router) -> RouterForecaster:
-        return RouterForecaster(self._encoder, self._widen(router), self._limits, self._report)
+        return RouterForecaster(self._encoder, self._widen(router), self._limits, self._report, self._staged)
 
 
 class RouterForecaster:
@@ -90,6 +94,7 @@ class RouterForecaster:
         router: Router,
         limits: ForecastLimits,
         report: Callable[[str, BaseException], None],
+        staged: Callable[[str, float], None],
     ) -> None:
         self.digest = router.digest
         """Stands in the record of every request that was decided by it."""
@@ -97,6 +102,7 @@ class RouterForecaster:
         self._router = router
         self._limits = limits
         self._report = report
+        self._staged = staged
         self._known: OrderedDict[tuple[str, tuple[bytes, ...]], Forecasts] = OrderedDict()
 
     def known(self, text: str, images: Sequence[ImageSource]) -> Forecasts | None:
@@ -111,6 +117,7 @@ class RouterForecaster:
         """Forecast a query, or say why not; takes no longer than both limits together."""
         views = self._encoder.cached(text, images)
         if views is None:
+            began = time.perf_counter()
             try:
                 async with asyncio.timeout(self._limits.encode_s):
                     views = await self._encoder.encode(text, images)
@@ -119,6 +126,9 @@ class RouterForecaster:
             except Exception as error:  # whatever breaks in the encoder, the request is served
                 self._report("encoder_failed", error)
                 return Declined("encoder_failed")
+            finally:
+                self._staged("encode", time.perf_counter() - began)
+        began = time.perf_counter()
         try:
             async with asyncio.timeout(self._limits.forecast_s):
                 forecasts = await asyncio.to_thread(self._run_router, views)
@@ -127,6 +137,8 @@ class RouterForecaster:
         except Exception as error:
             self._report("router_failed", error)
             return Declined("router_failed")
+        finally:
+            self._staged("forecast", time.perf_counter() - began)
         self._keep((text, tuple(image.key for image in images)), forecasts)
         return forecasts
 

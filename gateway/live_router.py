@@ -112,8 +112,7 @@ def live_router(section: RouterSettings, encoder: Encoder, given: Router | None 
 
 def watch_router(live: LiveRouter, metrics: Metrics) -> None:
     """Which router serves, and what became of those that were promoted."""
-    name, text = "loupe_router_info", "The router in service"
-    metrics.watch_labelled(name, text, ("digest",), lambda: {(live.in_service.router.digest,): 1.0})
+    metrics.watch_info("loupe_router", "The router in service", lambda: {"digest": live.in_service.router.digest})
     metrics.watch("loupe_router_swaps", "Routers that took another's place", lambda: live.swaps)
     metrics.watch("loupe_router_load_failures", "Promoted routers that could not be used", lambda: live.failures)
 

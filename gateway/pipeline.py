@@ -139,6 +139,7 @@ class Pipeline:
             turn.tenant.on_infeasible if routed else "refuse",
             self._factors or None,
         )
+        began = time.perf_counter()
         turn.decision = decide(
             turn.request.query,
             candidates,
@@ -147,6 +148,7 @@ class Pipeline:
             reference_cost=self._catalog.reference_cost,
             is_healthy=self._health.at(time.monotonic()) if routed else always_well,
         )
+        turn.decide_s = time.perf_counter() - began
         return turn.decision
 
     def _lagrangian(self, turn: Turn, named: float | None) -> float:
@@ -223,7 +225,9 @@ class Pipeline:
                 await self._holds.settle(hold.id, charge, bill.tokens)
 
         try:
+            began = time.perf_counter()
             granted = await self._holds.reserve(hold)
+            turn.reserve_s += time.perf_counter() - began
             if isinstance(granted, Refused):
                 settled = True
                 turn.refused_hold(granted)

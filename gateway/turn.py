@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from operator import itemgetter
 
 from gateway.core.budget import Window, session_window
 from gateway.core.chat import ChatRequest
@@ -17,6 +18,7 @@ from gateway.errors import ProviderError, RequestError
 from gateway.steering import Course
 
 Header = tuple[bytes, bytes]
+_EXPECTED_COST = itemgetter(Assessment._fields.index("expected_cost"))  # by place: half of what by name takes
 
 
 class Turn:
@@ -29,6 +31,7 @@ class Turn:
         "cost",
         "cost_before",
         "course",
+        "decide_s",
         "decision",
         "encode_s",
         "enforced_locally",
@@ -45,6 +48,7 @@ class Turn:
         "metered",
         "outcome",
         "pace",
+        "parse_s",
         "planned_cost",
         "preference",
         "reason",
@@ -52,6 +56,7 @@ class Turn:
         "reply",
         "request",
         "request_id",
+        "reserve_s",
         "router_digest",
         "scale",
         "started_at",
@@ -90,6 +95,7 @@ class Turn:
         self.cost = 0
         self.usage = Usage(0, 0)
         self.metered = False
+        self.parse_s = self.decide_s = self.reserve_s = 0.0
         self.outcome = ""
         self.status = 0
         self.error_code: str | None = None
@@ -223,6 +229,10 @@ class Turn:
             exceeded=self.exceeded,
             dropped=tuple((row.candidate.name, row.dropped or "") for row in decision.dropped) if decision else (),
             router_digest=router_digest,
+            parse_s=self.parse_s,
+            decide_s=self.decide_s,
+            reserve_s=self.reserve_s,
+            dearest_cost=max(map(_EXPECTED_COST, decision.choices)) if choice and decision else 0,
             encode_s=self.encode_s,
             first_byte_s=self.first_byte_s,
             total_s=total,

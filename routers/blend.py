@@ -2,9 +2,12 @@
 
 That a query is hard for all candidates alike is easy to learn; that one candidate is better at it than another is
 what routing lives on, and is mostly noise where data are few. So each member's departure from the means is parted
-along the candidates' first common factor, and both parts get weights of their own, not negative, from forecasts of
-held-out groups: stacking (Breiman, "Stacked Regressions", Machine Learning 24, 1996) in the coordinates of
-Breiman and Friedman, "Predicting Multivariate Responses in Multiple Linear Regression" (JRSS B 59, 1997).
+along the candidates' first common factor (Breiman and Friedman, "Predicting Multivariate Responses in Multiple Linear
+Regression", JRSS B 59, 1997), and both parts have weights of their own, by how members did on held-out groups.
+
+A member is not believed for a lead that other groups would have turned: leads are weighed over Bayesian bootstraps
+of the groups (Yao et al., "Using Stacking to Average Bayesian Predictive Distributions", Bayesian Analysis 13, 2018:
+pseudo-BMA+). With a few dozen groups all share; with hundreds the best do.
 """
 
 from __future__ import annotations
@@ -18,13 +21,32 @@ from numpy.typing import NDArray
 from routers.base import Floats
 from routers.factors import candidate_factors
 from routers.protocol import column_means
+from routers.sharpness import sharpened, sharpness
+from routers.split import numbered
 
-# Imagined rows, as a share of the observed, in which the first guess at the weights is the truth: of the common
-# part and of the candidates' own, where the same data say less.
-_TRUST = (2.0, 8.0)
-# The share of the scores' variance that a member explains less than the best, for which the first guess falls by e.
-_SHARPNESS = 0.006
-_STEPS = 300
+# The share of the scores' variance that a member explains less than the best, for which its weight falls by e.
+_LEAD = 0.006
+_BOOTSTRAPS = 200
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """What a blend learns from.
+
+    Attributes:
+        forecasts: the members' [n, K] forecasts of rows whose groups they did not see.
+        means: [n, K] the candidates' means in the rows that those members saw. A row's departure is from these: the
+            mean of all rows has the row's own outcome in it, and would make every member look worse than it is.
+        score: [n, K] what was observed, NaN where missing.
+        groups: [n].
+        weights: [n, K] how much each cell counts; None: all alike.
+    """
+
+    forecasts: Sequence[Floats]
+    means: Floats
+    score: Floats
+    groups: Sequence[str]
+    weights: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,74 +56,65 @@ class Blend:
     Attributes:
         means: [K] the candidates' mean scores.
         axis: [K] the candidates' common factor, of length 1.
-        weights: [2, members]: of the common part, and of the candidates' own.
+        weights: [2, members]: of the common part, and of the candidates' own; each adds up to 1.
+        sharpness: by which departures are stretched in logits: an average of forecasts says too little.
     """
 
     means: Floats
     axis: Floats
     weights: Floats
+    sharpness: float
 
     @classmethod
-    def fit(
-        cls,
-        held_out: Sequence[Floats],
-        score: Floats,
-        common: Sequence[int] | None = None,
-        weights: Floats | None = None,
-    ) -> Blend:
-        """From the members' held-out forecasts [n, K] each, and what was observed [n, K], NaN where missing.
+    def fit(cls, held_out: HeldOut, common: Sequence[int] | None = None, *, trusted: int | None = None) -> Blend:
+        """`common` are the members whose common part may count (all unless told); `trusted` has half of it at least."""
+        axis = candidate_factors(held_out.score, rank=1)[:, 0]
+        count = len(held_out.forecasts)
+        means = column_means(held_out.score, held_out.weights)
+        bare = cls(means, axis / np.linalg.norm(axis), np.zeros((2, count)), 1.0)
+        parts = bare._parts(held_out.forecasts, held_out.means)
+        chosen = range(count) if common is None else common
+        weights = np.zeros((2, count))
+        weights[0, list(chosen)] = _shares([parts[member] for member in chosen], held_out)
+        weights[1] = _shares(parts[count:], held_out)
+        if trusted is not None:
+            weights[0] /= 2
+            weights[0, trusted] += 0.5
+        blunt = cls(bare.means, bare.axis, weights, 1.0)
+        said = blunt.apply(held_out.forecasts, held_out.means)
+        return cls(bare.means, bare.axis, weights, sharpness(said, held_out.means, held_out.score, held_out.groups))
 
-        `common` are the members whose common part may count; all of them unless told. `weights` [n, K] say how much
-        each cell counts, all alike unless told.
-        """
-        observed = ~np.isnan(score)
-        axis = candidate_factors(score, rank=1)[:, 0]
-        bare = cls(column_means(score, weights), axis / np.linalg.norm(axis), np.zeros((2, len(held_out))))
-        columns = np.stack([part[observed] for part in bare._parts(held_out)], axis=1)
-        target = (score - bare.means)[observed]
-        if weights is not None:
-            root = np.sqrt(weights[observed])
-            columns, target = columns * root[:, None], target * root
-        counts = np.ones((2, len(held_out)), dtype=bool)
-        if common is not None:
-            counts[0] = np.isin(np.arange(len(held_out)), common)
-        usual = _first_guess(columns, target, counts)
-        trust = np.repeat(_TRUST, len(held_out))
-        found = np.zeros(columns.shape[1])
-        chosen = counts.ravel()
-        found[chosen] = _not_negative(columns[:, chosen], target, usual[chosen], trust[chosen])
-        return cls(means=bare.means, axis=bare.axis, weights=found.reshape(2, len(held_out)))
+    def apply(self, forecasts: Sequence[Floats], means: Floats | None = None) -> Floats:
+        """[n, K], between 0 and 1, from the members' forecasts; `means` [n, K] in the place of all rows' own."""
+        means = self.means if means is None else means
+        parts = zip(self.weights.ravel(), self._parts(forecasts, means), strict=True)
+        said = means + sum(weight * part for weight, part in parts if weight)
+        return sharpened(said, means, self.sharpness)
 
-    def apply(self, forecasts: Sequence[Floats]) -> Floats:
-        """[n, K] from the members' forecasts."""
-        parts = zip(self.weights.ravel(), self._parts(forecasts), strict=True)
-        return np.asarray(self.means + sum(weight * part for weight, part in parts), dtype=np.float64)
-
-    def _parts(self, forecasts: Sequence[Floats]) -> list[Floats]:
+    def _parts(self, forecasts: Sequence[Floats], means: Floats) -> list[Floats]:
         """The members' common parts, then their own."""
-        departures = [forecast - self.means for forecast in forecasts]
+        departures = [forecast - means for forecast in forecasts]
         common = [np.outer(departure @ self.axis, self.axis) for departure in departures]
         return common + [departure - part for departure, part in zip(departures, common, strict=True)]
 
 
-def _first_guess(columns: Floats, target: Floats, counts: NDArray[np.bool_]) -> Floats:
-    """[2 * members] weights that add up to 1 in either part: the larger, the more a member explains by itself."""
-    errors = np.mean((columns - target[:, None]) ** 2, axis=0).reshape(counts.shape)
-    errors[~counts] = np.inf
-    behind = (errors - errors.min(axis=1, keepdims=True)) / max(float(np.mean(target**2)), 1e-12)
-    shares = np.exp(-behind / _SHARPNESS)
-    return np.asarray(shares / shares.sum(axis=1, keepdims=True), dtype=np.float64).ravel()
+def _shares(parts: Sequence[Floats], held_out: HeldOut) -> Floats:
+    """[members] weights that add up to 1: the larger, the more a part explains by itself, over bootstraps of groups."""
+    names, group_of_row = numbered(held_out.groups)
+    target = held_out.score - held_out.means
+    observed = ~np.isnan(target)
+    # Each row counts alike, be it of a table of many candidates or of few: a query is what is routed.
+    cells = np.maximum(observed.sum(axis=1), 1)
+    counted = observed.astype(np.float64) if held_out.weights is None else held_out.weights
 
+    def of_groups(squares: Floats) -> Floats:
+        per_row = (counted * np.where(observed, squares, 0.0)).sum(axis=1) / cells
+        return np.asarray(np.bincount(group_of_row, per_row, minlength=len(names)), dtype=np.float64)
 
-def _not_negative(columns: Floats, target: Floats, usual: Floats, trust: Floats) -> Floats:
-    """Least squares with weights >= 0, drawn towards `usual`, by coordinate descent on the normal equations."""
-    gram = columns.T @ columns
-    pull = trust * np.maximum(np.diag(gram), 1e-12)
-    right = columns.T @ target + pull * usual
-    gram = gram + np.diag(pull)
-    weights = usual.copy()
-    for _ in range(_STEPS):
-        for place in range(len(gram)):
-            rest = right[place] - gram[place] @ weights + gram[place, place] * weights[place]
-            weights[place] = max(rest / gram[place, place], 0.0)
-    return weights
+    errors = np.stack([of_groups((part - target) ** 2) for part in parts], axis=1)
+    drawn: NDArray[np.float64] = np.random.default_rng(0).dirichlet(np.ones(len(names)), _BOOTSTRAPS)
+    drawn_errors = drawn @ errors
+    behind = drawn_errors - drawn_errors.min(axis=1, keepdims=True)
+    behind /= np.maximum(drawn @ of_groups(target**2), 1e-12)[:, None]
+    shares = np.exp(-behind / _LEAD)
+    return np.asarray((shares / shares.sum(axis=1, keepdims=True)).mean(axis=0), dtype=np.float64)

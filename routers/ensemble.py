@@ -1,13 +1,14 @@
 """The ensemble that Loupe ships: factor regression, trees, factorisation, item response and cluster prior, blended.
 
-Each member errs in its own way; how far each is believed is learned from forecasts of held-out groups. How hard a
-query is for all candidates alike is taken from the trees only: the others choose among many settings by the very
-forecasts that the blend learns from, so they look better there than they are, and routing does not hang on it.
+Each member errs in its own way; how far each is believed is learned from forecasts of held-out groups, and so is
+whether a candidate is believed that is said to beat the best single one. How hard a query is for all candidates alike
+is taken from trees and factor regression, half of it from the trees at least: the others choose among many settings by
+the very forecasts that the blend learns from, so they look better there than they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,17 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.blend import Blend
+from routers.blend import Blend, HeldOut
+from routers.caution import Caution
 from routers.factor_head import FactorHead
 from routers.headed import Head, fit_head
 from routers.item_response import ItemResponse
 from routers.masked_mf import MaskedMF
+from routers.plain_trees import PlainTrees
 from routers.prior import Prior
+from routers.protocol import column_means
+from routers.split import grouped_folds
 from routers.table import OutcomeTable
 from routers.trees import Trees
+from routers.weighing import rows_of_weights
 
-MEMBERS: tuple[type[Head], ...] = (FactorHead, Trees, MaskedMF, ItemResponse, Prior)
-_SAY_HOW_HARD = (1,)
+MEMBERS: tuple[type[Head], ...] = (FactorHead, Trees, PlainTrees, MaskedMF, ItemResponse, Prior)
+_SAY_HOW_HARD, _TRUSTED = (0, 2), 1
+_FOLDS = 5  # every member's
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +43,7 @@ class Ensemble:
 
     members: tuple[Head, ...]
     blend: Blend
+    caution: Caution
 
     @property
     def view_dims(self) -> Mapping[str, int]:
@@ -48,16 +56,21 @@ class Ensemble:
             "members": {name: dict(member.settings) for name, member in zip(names, self.members, strict=True)},
             "weight_of_common": dict(zip(names, self.blend.weights[0].round(4).tolist(), strict=True)),
             "weight_of_own": dict(zip(names, self.blend.weights[1].round(4).tolist(), strict=True)),
+            "sharpness": round(self.blend.sharpness, 4),
+            "incumbent": self.caution.incumbent,
+            "belief": round(self.caution.belief, 4),
         }
 
     def quality(self, views: Views) -> Floats:
-        return self.blend.apply([member.quality(views) for member in self.members])
+        return self.caution.apply(self.blend.apply([member.quality(views) for member in self.members]))
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         stored: dict[str, NDArray[Any]] = {
             "means": self.blend.means,
             "axis": self.blend.axis,
             "weights": self.blend.weights,
+            "sharpness": np.array(self.blend.sharpness),
+            "caution": np.array([self.caution.incumbent, self.caution.belief]),
         }
         for member in self.members:
             stored |= {f"{member.algorithm}/{name}": array for name, array in member.arrays().items()}
@@ -71,11 +84,25 @@ class Ensemble:
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Ensemble, Floats]:
         """The head, and [n, K] forecasts of each row by members that did not see the row's group.
 
-        The blend's few weights are those that all rows taught.
+        The few numbers of the blend and of caution are those that all rows taught.
         """
         members, held_out = zip(*(fit_head(member, table, views, seed) for member in MEMBERS), strict=True)
-        blend = Blend.fit(held_out, table.score, _SAY_HOW_HARD, table.unequal_weights)
-        return cls(members=members, blend=blend), blend.apply(held_out)
+        return cls.blended(
+            members,
+            HeldOut(held_out, _taught_means(table, seed), table.score, table.groups, table.unequal_weights),
+            table,
+        )
+
+    @classmethod
+    def blended(cls, members: Sequence[Head], held_out: HeldOut, table: OutcomeTable) -> tuple[Ensemble, Floats]:
+        """The head of fitted members, from their held-out forecasts; and its own."""
+        # Where candidates were seen on different queries, what a member says of the others cannot be held against it;
+        # on two tables at once, factor regression took half of this part, to the loss of the larger table.
+        common = _SAY_HOW_HARD if table.mask.all() else (_TRUSTED,)
+        blend = Blend.fit(held_out, common, trusted=_TRUSTED)
+        said = blend.apply(held_out.forecasts, held_out.means)
+        caution = Caution.fit(said, table, held_out.means - blend.means)
+        return cls(members=tuple(members), blend=blend, caution=caution), caution.apply(said)
 
     @classmethod
     def restore(
@@ -89,4 +116,16 @@ class Ensemble:
         means, axis, weights = (arrays[name] for name in ("means", "axis", "weights"))
         if axis.shape != means.shape or weights.shape != (2, len(members)):
             raise ValueError(f"the blend of {len(members)} members is {weights.shape}, its axis {axis.shape}")
-        return cls(members=tuple(members), blend=Blend(means=means, axis=axis, weights=np.asarray(weights)))
+        incumbent, belief = arrays["caution"].tolist()
+        if not 0 <= incumbent < len(means):
+            raise ValueError(f"the incumbent is column {incumbent:g} of {len(means)}")
+        blend = Blend(means=means, axis=axis, weights=np.asarray(weights), sharpness=float(arrays["sharpness"]))
+        return cls(members=tuple(members), blend=blend, caution=Caution(int(incumbent), belief))
+
+
+def _taught_means(table: OutcomeTable, seed: int) -> Floats:
+    """[n, K] the candidates' means in the rows that the members of a row's held-out forecast saw."""
+    means, weights = np.empty(table.score.shape), table.unequal_weights
+    for fold in grouped_folds(table.groups, _FOLDS, seed):
+        means[fold.test] = column_means(table.score[fold.train], rows_of_weights(weights, fold.train))
+    return means

@@ -1,18 +1,16 @@
 """Splits by group: variants of one template, or questions on one image, never stand on both sides.
 
-In domain (a share of one table's groups), across data sets (all tables but one) and across modality (learn from
-text and images, be judged on text alone), as MMR-Bench (arXiv 2601.17814) judges; there, without groups.
+In domain (a share of one table's groups) and across data sets, as MMR-Bench (arXiv 2601.17814) judges; there, without
+groups. `routers.bench` makes whole blocks of judging of them, and withholds images to judge across modality.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from routers.base import Views
 
 Rows = NDArray[np.intp]
 
@@ -26,11 +24,17 @@ class Split:
     test: Rows
 
 
+def numbered(groups: Sequence[str]) -> tuple[NDArray[np.str_], Rows]:
+    """The distinct groups in order, and [n] each row's group by its place among them."""
+    names, group_of_row = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    return names, np.asarray(group_of_row, dtype=np.intp)
+
+
 def grouped_splits(groups: Sequence[str], train: float, seeds: Iterable[int]) -> Iterator[Split]:
     """One split a seed: `train` is the share of groups to learn from, strictly between 0 and 1."""
     if not 0 < train < 1:
         raise ValueError(f"the share to train on is {train}, not between 0 and 1")
-    names, group_of_row = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    names, group_of_row = numbered(groups)
     if len(names) < 2:
         raise ValueError(f"{len(names)} group(s) cannot be split")
     taken = min(max(round(train * len(names)), 1), len(names) - 1)
@@ -43,7 +47,7 @@ def grouped_splits(groups: Sequence[str], train: float, seeds: Iterable[int]) ->
 
 def grouped_folds(groups: Sequence[str], folds: int, seed: int) -> Iterator[Split]:
     """Cross-validation: every row is in `test` exactly once. Fewer groups than folds give fewer folds."""
-    names, group_of_row = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    names, group_of_row = numbered(groups)
     folds = min(folds, len(names))
     if folds < 2:
         raise ValueError("cross-validation needs at least 2 groups and 2 folds")
@@ -51,20 +55,6 @@ def grouped_folds(groups: Sequence[str], folds: int, seed: int) -> Iterator[Spli
     fold_of_row = np.random.default_rng(seed).permutation(fold_of_group)[group_of_row]
     for fold in range(folds):
         yield Split(seed=seed, train=np.flatnonzero(fold_of_row != fold), test=np.flatnonzero(fold_of_row == fold))
-
-
-def in_domain(groups: Sequence[str], rows: Rows, train: float, seeds: Iterable[int]) -> Iterator[Split]:
-    """Splits within `rows` alone (one part of a merged table), by group; row numbers are the whole table's."""
-    rows = np.sort(rows)
-    for split in grouped_splits([groups[row] for row in rows], train, seeds):
-        yield Split(seed=split.seed, train=rows[split.train], test=rows[split.test])
-
-
-def leave_out(parts: Mapping[str, Rows], name: str, groups: Sequence[str], *, seed: int = 0) -> Split:
-    """Cross-dataset: learn from every part but one, and be judged on that one. Raises ValueError for its name."""
-    if name not in parts:
-        raise ValueError(f"no part {name!r} to leave out; there is {', '.join(parts)}")
-    return cross_dataset(np.concatenate(list(parts.values())), parts[name], groups, seed=seed)
 
 
 def cross_dataset(train: Rows, test: Rows, groups: Sequence[str], *, seed: int = 0) -> Split:
@@ -78,15 +68,3 @@ def cross_dataset(train: Rows, test: Rows, groups: Sequence[str], *, seed: int =
         if not len(rows):
             raise ValueError(f"no row is left to {side}, once groups of the other side are left out")
     return Split(seed=seed, train=learned, test=np.unique(test))
-
-
-def text_only(
-    views: Views, rows: Rows | None = None, *, text_views: Collection[str] = ("text",)
-) -> dict[str, NDArray[np.float32]]:
-    """Cross-modality: copies of the views without images at `rows` (everywhere if None): zero rows."""
-    hidden: dict[str, NDArray[np.float32]] = {}
-    for name, values in views.items():
-        hidden[name] = values.copy()
-        if name not in text_views:
-            hidden[name][slice(None) if rows is None else rows] = 0.0
-    return hidden

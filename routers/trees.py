@@ -8,16 +8,17 @@ Training takes scikit-learn; forecasting takes numpy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
 from routers.forest import Forest, Tree
+from routers.grove import Grove
 from routers.reduced import Reduced
 from routers.ridge import rows_of
 from routers.split import grouped_folds
@@ -34,6 +35,7 @@ class TreesOptions:
         most: trees; fewer for a table of more than `work / most` rows, whose trees are larger, know more each, and
             would take their time to grow and their place on disk.
         work: trees times rows.
+        plain: the share of the trees that is grown on the views as they are, not on their components.
         leaf: the fewest rows of a leaf.
         reduced_share, plain_share: of the features that are looked at for a split.
         components: of each view.
@@ -42,6 +44,7 @@ class TreesOptions:
 
     most: int = 180
     work: int = 900_000
+    plain: float = 1 / 3
     leaf: int = 5
     reduced_share: float = 1.0
     plain_share: float = 0.2
@@ -58,9 +61,10 @@ class Trees:
     """A forest for each set of candidates that were observed on the same queries; a `routers.headed.Head`."""
 
     algorithm: ClassVar[str] = "extra_trees"
+    options: ClassVar[TreesOptions] = TreesOptions()
 
     reduced: Reduced
-    forests: tuple[Forest, ...]
+    grove: Grove
     settings: Mapping[str, Any]
 
     @property
@@ -68,41 +72,41 @@ class Trees:
         return self.reduced.view_dims
 
     def quality(self, views: Views) -> Floats:
-        return _forecast(self.reduced, self.forests, views)
+        return _forecast(self.reduced, self.grove, views)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         stored: dict[str, NDArray[Any]] = dict(self.reduced.arrays())
-        for number, forest in enumerate(self.forests):
+        for number, forest in enumerate(self.grove.forests):
             stored |= {f"forest{number}/{name}": array for name, array in forest.arrays().items()}
         return stored
 
     @classmethod
-    def fit(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> Trees:
+    def fit(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> Self:
         return cls.fit_held_out(table, views, seed=seed)[0]
 
     @classmethod
-    def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Trees, Floats]:
+    def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Self, Floats]:
         """The head, and [n, K] forecasts of each row by a fit that did not see the row's group.
 
         Raises ValueError where scikit-learn is not installed.
         """
-        options = TreesOptions()
+        options = cls.options
         held_out = np.empty(table.score.shape)
         count = options.trees(len(table))
         for fold in grouped_folds(table.groups, options.folds, seed):
             known = rows_of(views, fold.train)
             reduced = Reduced.fit(known, components=options.components)
             cells = table.score[fold.train], table.weights[fold.train]
-            forests = _grow(reduced, known, cells, (options, count // 2, seed))
-            held_out[fold.test] = _forecast(reduced, forests, rows_of(views, fold.test))
+            grove = _grow(reduced, known, cells, (options, count // 2, seed))
+            held_out[fold.test] = _forecast(reduced, grove, rows_of(views, fold.test))
         reduced = Reduced.fit(views, components=options.components)
-        forests = _grow(reduced, views, (table.score, table.weights), (options, count, seed))
-        return cls(reduced, forests, asdict(options) | {"trees": count}), held_out
+        grove = _grow(reduced, views, (table.score, table.weights), (options, count, seed))
+        return cls(reduced, grove, asdict(options) | {"trees": count}), held_out
 
     @classmethod
     def restore(
         cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
-    ) -> Trees:
+    ) -> Self:
         reduced = Reduced.restore(arrays, view_dims)
         width = sum(sum(view.axes.shape) for view in reduced.views)
         forests: list[Forest] = []
@@ -110,23 +114,19 @@ class Trees:
             prefix = f"forest{len(forests)}/"
             own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
             forests.append(Forest.of_arrays(own))
-            if forests[-1].feature.max() >= max(width, 1):
-                raise ValueError(f"forest {len(forests) - 1} asks for a feature beyond {width}")
-        columns = np.concatenate([forest.columns for forest in forests]) if forests else np.zeros(0)
-        if not len(columns) or not np.array_equal(np.sort(columns), np.arange(len(columns))):
-            raise ValueError("the forests do not know each candidate once")
-        return cls(reduced, tuple(forests), settings)
+        grove = Grove.of(forests)
+        if grove.width > max(width, 1):
+            raise ValueError(f"the forests ask for a feature beyond {width}")
+        return cls(reduced, grove, settings)
 
 
-def _forecast(reduced: Reduced, forests: Sequence[Forest], views: Views) -> Floats:
-    """[n, K] from forests that know each candidate once."""
+def _forecast(reduced: Reduced, grove: Grove, views: Views) -> Floats:
+    """[n, K]."""
     parts = []
     for start in range(0, max(len(next(iter(views.values()))), 1), _CHUNK):
-        features = _features(reduced, {name: rows[start : start + _CHUNK] for name, rows in views.items()})
-        found = np.empty((len(features), sum(len(forest.columns) for forest in forests)))
-        for forest in forests:
-            found[:, forest.columns] = forest.mean(features)
-        parts.append(found)
+        parts.append(
+            grove.mean(_features(reduced, {name: rows[start : start + _CHUNK] for name, rows in views.items()}))
+        )
     return np.concatenate(parts)
 
 
@@ -139,9 +139,7 @@ def _features(reduced: Reduced, views: Views) -> NDArray[np.float32]:
     return np.concatenate(parts, axis=1)
 
 
-def _grow(
-    reduced: Reduced, views: Views, cells: tuple[Floats, Floats], how: tuple[TreesOptions, int, int]
-) -> tuple[Forest, ...]:
+def _grow(reduced: Reduced, views: Views, cells: tuple[Floats, Floats], how: tuple[TreesOptions, int, int]) -> Grove:
     """One forest a set of candidates that share their observed rows and weights; `how`: options, trees, seed."""
     score, weights = cells
     features = _features(reduced, views)
@@ -159,17 +157,17 @@ def _grow(
             continue
         known = score[np.ix_(rows, np.asarray(columns))]
         trees, starts = [], []
-        on_plain = how[1] // 3
+        on_plain = round(how[0].plain * how[1])
         for part, share, start, count in (
             (features[rows, :plain], how[0].reduced_share, 0, how[1] - on_plain),
             (features[rows, plain:], how[0].plain_share, plain, on_plain),
         ):
-            if part.shape[1]:
+            if part.shape[1] and count:
                 grown = _fitted(part, (known, counted), (how[0].leaf, share, count, how[2]))
                 trees.extend(grown)
                 starts.extend([start] * len(grown))
         forests.append(Forest.build(columns, trees, starts))
-    return tuple(forests)
+    return Grove.of(forests)
 
 
 def _fitted(

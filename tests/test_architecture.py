@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import ast
 import json
+import resource
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,8 @@ RULES: dict[str, Rule] = {
     **{name: Rule((*EDGE, *BASES, *PATH_MODULES), ("anyio",)) for name in PATH_MODULES},
     "gateway.errors": Rule(),
     "gateway.prices": Rule(EDGE, ("genai_prices",)),
+    "gateway.labelled_log": Rule((*EDGE, "gateway.comparison", "gateway.decision_log")),
+    "gateway.comparison": Rule(("gateway.telemetry.metrics", "routers"), ("numpy",)),
     "gateway.candidates": Rule((*EDGE, "gateway.prices", "gateway.settings")),
     "gateway.terms": Rule(EDGE, ("pydantic", "pydantic_core")),
     "gateway.tenancy": Rule((*EDGE, "gateway.terms", "gateway.stores.tenants"), ("pydantic",)),
@@ -60,6 +62,7 @@ RULES: dict[str, Rule] = {
     "gateway.record_keeping": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.edition": Rule((EVERYTHING,), (EVERYTHING,)),  # with `app`, the composition root
     "gateway.reload": Rule((EVERYTHING,), (EVERYTHING,)),
+    "gateway.watching": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.tenure": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.steered": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.live_tenants": Rule((*EDGE, "gateway.stores.base", "gateway.stores.tenants")),
@@ -119,14 +122,16 @@ def test_import_of_the_app_is_quick_and_needs_no_torch() -> None:
     report = "import sys, json, gateway.app; print(json.dumps([m for m in ('torch', 'onnx') if m in sys.modules]))"
     best = 60.0
     for _ in range(3):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-c", report], cwd=ROOT, capture_output=True, text=True, check=False)
-        best = min(best, time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Its processor time: what it takes where nothing else runs, and nearly the same where other tests do.
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == []
         if best < 1.5:
             return
-    pytest.fail(f"import gateway.app took {best:.2f} s at best of three")
+    pytest.fail(f"import gateway.app took {best:.2f} s of the processor at best of three")
 
 
 @pytest.mark.slow

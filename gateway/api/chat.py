@@ -66,7 +66,12 @@ class ChatRoutes:
         try:
             tenant = authenticate(headers, self._tenants)
             body = await sink.read_body(headers, self._largest_body)
-            return Turn(request_id, tenant, parse_chat(body, headers, self._limits), began, self._clock())
+            read = time.perf_counter()
+            request = parse_chat(body, headers, self._limits)
+            parse_s = time.perf_counter() - read
+            turn = Turn(request_id, tenant, request, began, self._clock())
+            turn.parse_s = parse_s
+            return turn
         except RequestError as error:
             self._refusals.refused_early(error)
             await sink.refuse(error, [(b"x-request-id", request_id.encode())])

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
-from gateway.replay import Faults, ReplayApp, listen, read_table, run_server
+from gateway.demo.candidates import CANDIDATES
+from gateway.demo.simulate import simulate, write_table
+from gateway.demo.tasks import draw_tasks
+from gateway.errors import ConfigError
+from gateway.replay import Faults, ReplayApp, ReplayTable, listen, read_table, run_server
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The table, where to listen, and what goes wrong."""
-    parser.add_argument("--table", type=Path, action="append", required=True, metavar="CSV", help="may be repeated")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--table", type=Path, action="append", metavar="CSV", help="may be repeated")
+    source.add_argument("--drawn", type=int, metavar="N", help="so many of the demo's drawn tasks in place of a table")
     parser.add_argument("--images", type=Path, metavar="DIR", help="where img_path starts (default: beside the table)")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True, help="0: any free one, which is printed")
@@ -43,7 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
         no_usage_rate=arguments.no_usage_rate,
         only=frozenset(arguments.only),
     )
-    table = read_table(arguments.table, arguments.images)
+    if arguments.drawn is None:
+        table = read_table(arguments.table, arguments.images)
+    else:
+        table = _drawn(arguments.drawn, arguments.seed)
     app = ReplayApp(
         table,
         faults=faults,
@@ -59,3 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     run_server(app, listener)
     return 0
+
+
+def _drawn(count: int, seed: int) -> ReplayTable:
+    """Tasks and outcomes as `loupe demo` has them. Raises ConfigError."""
+    if count < 1:
+        raise ConfigError(f"--drawn: {count} is not 1 or more")
+    with tempfile.TemporaryDirectory() as folder:
+        return read_table([write_table(simulate(draw_tasks(count, seed), CANDIDATES, seed), Path(folder))])

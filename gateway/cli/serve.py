@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 import uvicorn
@@ -17,6 +18,7 @@ from gateway.app import Gateway, build
 from gateway.cli.workers import Workers
 from gateway.errors import ConfigError
 from gateway.settings import load_settings
+from gateway.telemetry.shared import Place
 
 _log = logging.getLogger("loupe")
 
@@ -27,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="instead of server.port")
     parser.add_argument("--workers", type=int, help="instead of server.workers")
     parser.add_argument("--descriptor", type=int, help=argparse.SUPPRESS)  # the socket that a worker inherits
+    parser.add_argument("--place", type=int, default=0, help=argparse.SUPPRESS)  # a worker's among the workers
+    parser.add_argument("--shared", type=Path, help=argparse.SUPPRESS)  # the folder of what the workers count
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--workers: {workers} is not 1 or more")
     if workers > 1 and arguments.descriptor is None:
         return _serve_by_workers(arguments.config, _listen(host, port), workers, settings.server.shutdown_s)
-    return _serve(build(settings, arguments.config, workers), host, port, arguments.descriptor)
+    place = None if arguments.shared is None else Place(arguments.shared, arguments.place)
+    return _serve(build(settings, arguments.config, workers, place), host, port, arguments.descriptor)
 
 
 def _serve(app: Gateway, host: str, port: int, descriptor: int | None) -> int:
@@ -64,12 +69,12 @@ def _serve(app: Gateway, host: str, port: int, descriptor: int | None) -> int:
 
 
 def _serve_by_workers(config: Path, listener: socket.socket, count: int, shutdown_s: float) -> int:
-    def command(descriptor: int) -> list[str]:
-        words = ["serve", "--config", str(config), "--workers", str(count), "--descriptor", str(descriptor)]
-        return [sys.executable, "-m", "gateway", *words]
+    def command(place: int, descriptor: int) -> list[str]:
+        words = ["--config", str(config), "--workers", str(count), "--descriptor", str(descriptor)]
+        return [sys.executable, "-m", "gateway", "serve", *words, "--place", str(place), "--shared", shared]
 
     _log.info("%d workers serve http://%s:%d", count, *listener.getsockname()[:2])
-    with listener:
+    with listener, tempfile.TemporaryDirectory(prefix="loupe-workers-") as shared:
         return Workers(command, listener, count).run(shutdown_s)
 
 

@@ -19,9 +19,11 @@ _log = logging.getLogger("loupe")
 
 
 class Workers:
-    """`command` gives a worker's command line from the number of the socket that it inherits."""
+    """`command` gives a worker's command line from its place among them (0, 1, ...) and the number of the socket that
+    it inherits.
+    """
 
-    def __init__(self, command: Callable[[int], Sequence[str]], listener: socket.socket, count: int) -> None:
+    def __init__(self, command: Callable[[int, int], Sequence[str]], listener: socket.socket, count: int) -> None:
         self._command = command
         self._listener = listener
         self._count = count
@@ -47,7 +49,7 @@ class Workers:
         for place in range(self._count):
             if place not in self._running and now >= self._wait_until.get(place, 0.0):
                 descriptor = self._listener.fileno()
-                process = subprocess.Popen(self._command(descriptor), pass_fds=[descriptor])  # noqa: S603  our own program
+                process = subprocess.Popen(self._command(place, descriptor), pass_fds=[descriptor])  # noqa: S603  our own program
                 self._running[place] = process, now
                 _log.info("worker %d is process %d", place, process.pid)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway.core.budget import Unit, Window
+from gateway.core.budget import Window
 
 
 class Hold(NamedTuple):
@@ -75,7 +75,7 @@ def grant(hold: Hold, standings: Sequence[tuple[int, int]]) -> Granted | Refused
         if window.soft:
             any_soft = True
         elif window.unit != "usd":
-            if left < claimed(hold, 0, window.unit):
+            if left < share(window.unit, 0, hold.tokens, hold.requests):
                 return Refused(window, max(left, 0), held)
         elif left < floor and ceiling > 0:
             return Refused(window, max(left, 0), held)
@@ -92,12 +92,12 @@ def _exceeded(hold: Hold, amount: int, standings: Sequence[tuple[int, int]]) -> 
     return tuple(
         window.key
         for window, (spent, held) in zip(hold.windows, standings, strict=True)
-        if window.soft and window.limit - spent - held < claimed(hold, amount, window.unit)
+        if window.soft and window.limit - spent - held < share(window.unit, amount, hold.tokens, hold.requests)
     )
 
 
-def claimed(hold: Hold, amount: int, unit: Unit) -> int:
-    """What a hold takes of a window of this unit when `amount` nanodollars were granted."""
+def share(unit: str, money: int, tokens: int, requests: int) -> int:
+    """What a window of this unit counts of so many nanodollars, tokens and requests: of a hold as of a charge."""
     if unit == "usd":
-        return amount
-    return hold.tokens if unit == "tokens" else hold.requests
+        return money
+    return tokens if unit == "tokens" else requests

@@ -45,6 +45,8 @@ class RequestRecord(NamedTuple):
         error_code: the code of the error the client saw, or None.
         metered: whether the tokens are Loupe's own count, because the provider sent no usage.
         overhead_s: time that Loupe itself added: everything but waiting for the provider and the client.
+        parse_s, decide_s, reserve_s: 0 where the request did not come so far; `reserve_s` is of all attempts together.
+        dearest_cost: expected cost of the dearest candidate that could have served.
         exceeded: soft windows that are over their limit with it.
         propensity: with what probability the decision took this candidate (1 without exploration). 0 where another
             served than was decided on, because a hold did not fit or an attempt failed: nobody knows it then, and
@@ -91,6 +93,10 @@ class RequestRecord(NamedTuple):
     first_byte_s: float | None
     total_s: float
     overhead_s: float
+    parse_s: float = 0.0
+    decide_s: float = 0.0
+    reserve_s: float = 0.0
+    dearest_cost: int = 0
     prices: str = ""
     estimated_cost: int = 0
     estimated_input_tokens: int = 0

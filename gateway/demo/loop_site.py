@@ -100,15 +100,15 @@ class LoopSite:
         return done.returncode
 
     def router(self) -> str:
-        """The digest of the router that serves, by one process that was asked."""
+        """The digest of the router that serves; empty while processes differ."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=10)
         try:
             connection.request("GET", "/metrics")
             text = connection.getresponse().read().decode()
         finally:
             connection.close()
-        found = re.search(r'^loupe_router_info\{digest="([^"]+)"\}', text, re.MULTILINE)
-        return found[1] if found else ""
+        found = re.findall(r'^loupe_router_info\{digest="([^"]+)"\}', text, re.MULTILINE)
+        return str(found[0]) if len(found) == 1 else ""
 
     def await_router(self, digest: str) -> None:
         """Until every process that answers names this router. Raises CommandFailed."""

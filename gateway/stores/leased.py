@@ -126,11 +126,11 @@ class LeasedStore:
         except StoreError:
             return
         self._returned()
-        for key, hold in list(self._wanted.items()):
-            self._wanted.pop(key, None)
-            await self._take(key, hold.windows)
         for key, lease in list(self._leases.items()):
             await self._tend_one(key, lease)
+        for key, hold in list(self._wanted.items()):  # what can not be had now is wanted still
+            await self._take(key, hold.windows)
+            self._wanted.pop(key, None)
 
     async def _tend_for_ever(self) -> None:
         while True:
@@ -147,9 +147,9 @@ class LeasedStore:
         if lease.local:  # requests that were granted out of it are under way
             await self._inner.renew([lease.hold.id], LEASE_S)
         elif lease.spent or over or unused:
-            await self._give_back(key)
             if not (over or unused):
-                await self._take(key, lease.hold.windows)
+                self._wanted[key] = lease.hold
+            await self._give_back(key)
         else:
             await self._inner.renew([lease.hold.id], LEASE_S)
 
@@ -158,7 +158,11 @@ class LeasedStore:
         tenant = windows[0].key.partition("/")[0]
         name = f"{tenant}/lease.{self._options.name}.{self._made}"
         hold = Hold(name, windows, self._options.amount, 1, LEASE_S, requests=0)
-        answer = await self._inner.reserve(hold)
+        try:
+            answer = await self._inner.reserve(hold)
+        except asyncio.CancelledError:  # the process ends, and nobody else knows of it
+            await self._inner.settle(hold.id, 0)
+            raise
         if isinstance(answer, Granted):
             self._leases[key] = _Lease(hold, answer.amount, self._clock())
 

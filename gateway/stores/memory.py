@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.core.budget import Window
-from gateway.core.hold import Balance, Granted, Hold, Refused, claimed, grant
+from gateway.core.hold import Balance, Granted, Hold, Refused, grant, share
 from gateway.stores.base import StoreError
 
 LARGEST_AMOUNT = 10**18
@@ -51,7 +51,7 @@ class MemoryStore:
         if isinstance(answer, Granted):
             self._memory.holds[hold.id] = _Standing(hold, answer.amount, self._clock() + hold.lease_s)
             for window in hold.windows:
-                self._part(window.key)[1] += claimed(hold, answer.amount, window.unit)
+                self._part(window.key)[1] += share(window.unit, answer.amount, hold.tokens, hold.requests)
         return answer
 
     async def settle(self, hold_id: str, charge: int, tokens: int = 0) -> bool:
@@ -88,8 +88,8 @@ class MemoryStore:
         hold = standing.hold
         for window in hold.windows:
             part = self._part(window.key)
-            part[0] += {"usd": charge, "tokens": tokens, "requests": hold.requests}[window.unit]
-            part[1] -= claimed(hold, standing.amount, window.unit)
+            part[0] += share(window.unit, charge, tokens, hold.requests)
+            part[1] -= share(window.unit, standing.amount, hold.tokens, hold.requests)
         return True
 
     def _stands(self, window: Window) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gateway.core.budget import Window
-from gateway.core.hold import Granted, Hold, Refused, grant
+from gateway.core.hold import Granted, Hold, Refused, grant, share
 
 EXPIRY_SCAN_S = 1.0
 KEEP_SETTLED_S = 86_400.0
@@ -115,7 +115,7 @@ class SqliteLedger:
         if len(self._own) > OWN_HOLDS:
             self._own.popitem(last=False)
         for window in hold.windows:
-            self._add(window.key, 0, _share(window.unit, answer.amount, hold.tokens, hold.requests))
+            self._add(window.key, 0, share(window.unit, answer.amount, hold.tokens, hold.requests))
             self._changed[window.key] = window.forget_at
         return answer
 
@@ -129,7 +129,7 @@ class SqliteLedger:
             return False
         amount, held_tokens, requests, parts = standing
         for unit, key in parts:
-            self._add(key, _share(unit, charge, tokens, requests), -_share(unit, amount, held_tokens, requests))
+            self._add(key, share(unit, charge, tokens, requests), -share(unit, amount, held_tokens, requests))
         return True
 
     def renew(self, hold_ids: Sequence[str], lease_s: float) -> None:
@@ -201,9 +201,3 @@ def _parsed(line: str) -> tuple[str, str]:
     owner, _, _ = line.partition("/")  # a tenant's name holds no colon
     unit, mark, _ = owner.partition(":")
     return (unit, line[len(unit) + 1 :]) if mark else ("usd", line)
-
-
-def _share(unit: str, money: int, tokens: int, requests: int) -> int:
-    if unit == "usd":
-        return money
-    return tokens if unit == "tokens" else requests

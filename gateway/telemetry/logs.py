@@ -33,6 +33,11 @@ class RequestLog:
         self._file: IO[str] = sys.stdout if self._path is None else self._path.open("a", encoding="utf-8")
         self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """Records that are not written yet."""
+        return len(self._records)
+
     def close(self) -> None:
         self._stop.set()
         self._thread.join()

@@ -1,126 +1,252 @@
 """Prometheus metrics of finished requests. Label values come from the configuration and fixed lists only.
 
-Counted in plain dictionaries on the hot path; the exposition is built when it is asked for.
+On the hot path a record is only kept; a batch of them is counted at once, into plain dictionaries. `docs/metrics.md`
+lists what is exposed; `shared.py` adds up several processes.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from operator import itemgetter
+from typing import Any
 
 from gateway.core.money import NANODOLLARS
 from gateway.core.record import RequestRecord
 from gateway.errors import RequestError
+from gateway.telemetry.families import CONTENT_TYPE, Family, Kind, Labels, Merge, added_up, exposition, family
+from gateway.telemetry.histogram import Histogram, durations, sizes
+from gateway.telemetry.known_codes import CODES
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-Labels = tuple[str, ...]
+__all__ = ["CODES", "CONTENT_TYPE", "Labels", "Metrics"]
+
+COUNTED_AT_ONCE = 128
+LARGEST_TENANTS = 200
+"""Tenants that are shown by name; the others are shown together, as `other`."""
+LARGEST_GAUGES = 2_000
+"""Samples of one gauge."""
+LARGEST_MODALITIES = 8
+OTHER = "other"
 
 COUNTERS: Mapping[str, tuple[str, Labels]] = {
-    "loupe_requests": ("Finished requests", ("tenant", "candidate", "outcome")),
     "loupe_refusals": ("Requests refused or failed", ("tenant", "code")),
-    "loupe_spend_usd": ("Settled spend in USD", ("tenant", "candidate")),
-    "loupe_input_tokens": ("Input tokens as billed", ("tenant", "candidate")),
-    "loupe_output_tokens": ("Output tokens as billed", ("tenant", "candidate")),
     "loupe_soft_exceeded": ("Requests over a soft budget", ("tenant",)),
     "loupe_declines": ("Requests that routing declined", ("reason",)),
     "loupe_failed_attempts": ("Attempts that failed", ("candidate", "reason")),
+    "loupe_fallbacks": ("Requests served by this candidate after another had failed", ("candidate",)),
     "loupe_metered_replies": ("Replies without usage, metered by Loupe", ("candidate",)),
     "loupe_hold_exceeded": ("Bills over their hold", ("candidate",)),
     "loupe_internal_errors": ("Errors inside Loupe that no request failed of", ("where",)),
 }
-HISTOGRAMS: Mapping[str, str] = {
-    "loupe_request_seconds": "From first byte in to last byte out",
-    "loupe_overhead_seconds": "Time that Loupe itself added",
-    "loupe_encode_seconds": "Encode and forecast, where they were not cached",
-    "loupe_first_byte_seconds": "From first byte in to the provider's first byte",
-}
-CODES = frozenset(
-    {
-        "body_too_large",
-        "broke_off",
-        "budget_infeasible",
-        "error_event",
-        "idle_timeout",
-        "image_timeout",
-        "image_too_large",
-        "image_type_unsupported",
-        "image_unreachable",
-        "image_url_forbidden",
-        "insufficient_quota",
-        "internal_error",
-        "invalid_api_key",
-        "expired_api_key",
-        "invalid_budget",
-        "invalid_image",
-        "invalid_image_url",
-        "invalid_json",
-        "invalid_quality_weight",
-        "invalid_request_error",
-        "missing_required_parameter",
-        "model_not_found",
-        "no_capable_candidate",
-        "provider_failed",
-        "provider_rate_limited",
-        "rate_limit_exceeded",
-        "store_unavailable",
-        "too_many_images",
-        "total_timeout",
-    }
+CHARGED: Sequence[tuple[str, str, int]] = (
+    ("loupe_spend_usd", "Settled spend in USD", NANODOLLARS),
+    ("loupe_expected_usd", "What charged requests were expected to cost, in USD", NANODOLLARS),
+    (
+        "loupe_dearest_usd",
+        "What charged requests were expected to cost at the dearest candidate that could have served them, in USD",
+        NANODOLLARS,
+    ),
+    ("loupe_input_tokens", "Input tokens as billed", 1),
+    ("loupe_output_tokens", "Output tokens as billed", 1),
 )
-"""Codes that may be label values; what a provider makes up is counted as `provider_refused`."""
+"""Of tenant and candidate: what is summed of each request that was charged, and in what unit."""
+STAGES = ("parse", "encode", "forecast", "decide", "reserve", "first_byte", "total")
 
 
-class Histogram:
-    """Counts per bucket and their sum."""
-
-    __slots__ = ("counts", "sum")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(LATENCY_BUCKETS) + 1)
-        self.sum = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(LATENCY_BUCKETS, seconds)] += 1
-        self.sum += seconds
+def _pick(*names: str) -> itemgetter[Any]:
+    """By place: a third of what reading the fields by name takes."""
+    return itemgetter(*map(RequestRecord._fields.index, names))
 
 
-class Metrics(Collector):
+_WHO = _pick("tenant", "candidate", "outcome")
+_HOW = _pick("tenant", "candidate", "reason", "error_code", "metered", "exceeded", "cost", "held", "attempts")
+_SUMS = _pick("cost", "expected_cost", "dearest_cost", "input_tokens", "output_tokens")
+_TIMES = _pick("parse_s", "decide_s", "reserve_s", "first_byte_s", "total_s", "overhead_s")
+
+
+class Metrics:
     """Implements `Observer` and `RefusalObserver`."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, dict[Labels, float]] = {name: defaultdict(float) for name in COUNTERS}
-        self._histograms = {name: Histogram() for name in HISTOGRAMS}
-        self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
-        self._gauges_each: dict[str, tuple[str, Labels, Callable[[], Mapping[Labels, float]]]] = {}
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-
-    def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """A gauge (or a total kept elsewhere) that is read when metrics are asked for."""
-        self._gauges[name] = (text, read)
-
-    def watch_each(self, name: str, text: str, read: Callable[[], Mapping[str, float]]) -> None:
-        """As `watch`, a gauge for each candidate."""
-        self._gauges_each[name] = (text, ("candidate",), lambda: {(each,): value for each, value in read().items()})
-
-    def watch_labelled(self, name: str, text: str, labels: Labels, read: Callable[[], Mapping[Labels, float]]) -> None:
-        """As `watch`, a gauge for each row of label values."""
-        self._gauges_each[name] = (text, labels, read)
+        self._pending: list[RequestRecord] = []
+        self._requests: Counter[tuple[str, str | None, str]] = Counter()
+        self._charged: dict[tuple[str, str | None], list[int]] = defaultdict(lambda: [0] * len(CHARGED))
+        self._counts: dict[str, Counter[Labels]] = {name: Counter() for name in COUNTERS}
+        self._stages = {stage: Histogram() for stage in STAGES}
+        self._overhead, self._lag = Histogram(), Histogram()
+        self._lambdas: dict[Labels, float] = {}
+        self._scores: dict[Labels, tuple[int, float]] = {}
+        self._scoring = threading.Lock()
+        self._modalities: set[str] = set()
+        self._tenants: dict[str, None] = {}
+        self._watched: dict[str, Callable[[], Family]] = {}
 
     def observe(self, record: RequestRecord) -> None:
-        counts, candidate = self._counts, record.candidate or "none"
-        who = (record.tenant, candidate)
-        counts["loupe_requests"][(record.tenant, candidate, record.outcome)] += 1
-        if record.cost:
-            counts["loupe_spend_usd"][who] += record.cost
-            counts["loupe_input_tokens"][who] += record.input_tokens
-            counts["loupe_output_tokens"][who] += record.output_tokens
+        self._pending.append(record)
+        if len(self._pending) >= COUNTED_AT_ONCE:
+            self._count()
+
+    def refused_early(self, error: RequestError) -> None:
+        self._counts["loupe_refusals"][("none", _known(error.code or error.type))] += 1
+
+    def internal_error(self, where: str) -> None:
+        self._counts["loupe_internal_errors"][(where,)] += 1
+
+    def labelled(self, tenant: str, candidate: str, modality: str, score: float) -> None:
+        """An answer of this candidate was given a score, from 0 to 1. May be called in any thread."""
+        if modality not in self._modalities:
+            if len(self._modalities) == LARGEST_MODALITIES:
+                modality = OTHER
+            else:
+                self._modalities.add(modality)
+        with self._scoring:
+            count, total = self._scores.get((tenant, candidate, modality), (0, 0.0))
+            self._scores[(tenant, candidate, modality)] = count + 1, total + score
+
+    def staged(self, stage: str, seconds: float) -> None:
+        """A stage that only some requests have took so long: one of `STAGES`."""
+        self._stages[stage].observe(seconds)
+
+    def lagged(self, seconds: float) -> None:
+        """The event loop came back so much later than it was asked to; it is told often, so that no record, which may
+        hold on to images, is kept for long.
+        """
+        self._lag.observe(seconds)
+        self._count()
+
+    def watch(
+        self, name: str, text: str, read: Callable[[], float], *, total: bool = False, merge: Merge = "sum"
+    ) -> None:
+        """A gauge, or a `total` that is counted elsewhere; read when metrics are asked for."""
+        kind: Kind = "counter" if total else "gauge"
+        self._watched[name] = lambda: family(name, kind, text, (), {(): read()}, merge)
+
+    def watch_each(
+        self, name: str, text: str, read: Callable[[], Mapping[str, float]], *, merge: Merge = "mean"
+    ) -> None:
+        """As `watch`, a gauge for each candidate."""
+        self.watch_labelled(
+            name, text, ("candidate",), lambda: {(each,): value for each, value in read().items()}, merge=merge
+        )
+
+    def watch_labelled(
+        self,
+        name: str,
+        text: str,
+        labels: Sequence[str],
+        read: Callable[[], Mapping[tuple[str, ...], float]],
+        *,
+        merge: Merge = "last",
+    ) -> None:
+        """As `watch`, a gauge for each of several labels' values; of a great many the first `LARGEST_GAUGES`."""
+        self._watched[name] = lambda: family(
+            name, "gauge", text, labels, dict(islice(read().items(), LARGEST_GAUGES)), merge
+        )
+
+    def watch_info(self, name: str, text: str, read: Callable[[], Mapping[str, str]]) -> None:
+        """`<name>_info`: labels that are read when metrics are asked for, at the value 1."""
+
+        def info() -> Family:
+            labels = read()
+            return family(f"{name}_info", "gauge", text, tuple(labels), {tuple(labels.values()): 1.0}, "last")
+
+        self._watched[name] = info
+
+    def watch_sizes(
+        self, name: str, text: str, bounds: tuple[float, ...], read: Callable[[], Mapping[int, int]]
+    ) -> None:
+        """A histogram of what is counted by size elsewhere."""
+        self._watched[name] = lambda: sizes(name, text, bounds, read())
+
+    def continue_from(self, families: Iterable[Family]) -> None:
+        """Show the tenants that a process before this one has shown: what is counted of them goes on."""
+        for each in families:
+            if "tenant" in each.labels and each.kind != "gauge":
+                place = each.labels.index("tenant")
+                self._tenants.update(dict.fromkeys(labels[place] for labels, _ in each.samples))
+
+    def snapshot(self) -> list[Family]:
+        """All families as they stand now."""
+        self._count()
+        counted = [self._bounded(each) for each in (*self._counters(), *self._measured())]
+        return [*counted, *(read() for read in self._watched.values())]
+
+    def render(self) -> bytes:
+        """The exposition text of this process alone."""
+        return exposition(self.snapshot())
+
+    def _counters(self) -> Iterator[Family]:
+        requests: dict[Labels, float] = {
+            (tenant, _named(who), how): count for (tenant, who, how), count in self._requests.items()
+        }
+        yield family("loupe_requests", "counter", "Finished requests", ("tenant", "candidate", "outcome"), requests)
+        for place, (name, text, unit) in enumerate(CHARGED):
+            charged: dict[Labels, float] = {
+                (tenant, _named(who)): sums[place] / unit for (tenant, who), sums in self._charged.items()
+            }
+            yield family(name, "counter", text, ("tenant", "candidate"), charged)
+        for name, (text, labels) in COUNTERS.items():
+            yield family(name, "counter", text, labels, dict(self._counts[name]))  # other threads count errors too
+
+    def _measured(self) -> Iterator[Family]:
+        scores = tuple((key, (float(count), total)) for key, (count, total) in dict(self._scores).items())
+        labels = ("tenant", "candidate", "modality")
+        yield Family("loupe_labelled_score", "summary", "Scores that answers were given, 0 to 1", labels, scores)
+        text = "What a reference cost weighed against quality in the last routed request: lambda"
+        yield family("loupe_lambda", "gauge", text, ("tenant",), self._lambdas, "mean")
+        stages: dict[Labels, Histogram] = {(stage,): self._stages[stage] for stage in STAGES}
+        yield durations("loupe_stage_seconds", "How long the stages of a request took", ("stage",), stages)
+        yield durations("loupe_overhead_seconds", "Time that Loupe itself added", (), {(): self._overhead})
+        yield durations("loupe_event_loop_lag_seconds", "How late the event loop came back", (), {(): self._lag})
+
+    def _bounded(self, each: Family) -> Family:
+        """With the tenants that there is room for, and all others as one; gauges of others are left out."""
+        if "tenant" not in each.labels:
+            return each
+        place = each.labels.index("tenant")
+        kept, rest = [], []
+        for labels, values in each.samples:
+            if self._shows(labels[place]):
+                kept.append((labels, values))
+            elif each.kind != "gauge":
+                rest.append(replace(each, samples=(((*labels[:place], OTHER, *labels[place + 1 :]), values),)))
+        bounded = replace(each, samples=tuple(kept))
+        return added_up([[bounded], *([one] for one in rest)])[0] if rest else bounded
+
+    def _shows(self, tenant: str) -> bool:
+        if tenant not in self._tenants:
+            if len(self._tenants) >= LARGEST_TENANTS:
+                return False
+            self._tenants[tenant] = None
+        return True
+
+    def _count(self) -> None:
+        """Take what has gathered into account."""
+        batch, self._pending = self._pending, []
+        if not batch:
+            return
+        self._requests.update(map(_WHO, batch))
+        for record in batch:
+            tenant, candidate, reason, code, metered, exceeded, cost, held, attempts = _HOW(record)
+            if cost:
+                sums = self._charged[(tenant, candidate)]
+                for place, amount in enumerate(_SUMS(record)):
+                    sums[place] += amount
+            routed = reason.startswith("routed")  # what it was paced or fell back by may stand behind it
+            if routed and record.lagrangian is not None:
+                self._lambdas[(tenant,)] = record.lagrangian
+            if not routed or code is not None or metered or exceeded or len(attempts) > 1 or cost > held:
+                self._unusual(record)
+        stages = self._stages
+        histograms = (*map(stages.__getitem__, ("parse", "decide", "reserve", "first_byte", "total")), self._overhead)
+        for histogram, seconds in zip(histograms, zip(*map(_TIMES, batch), strict=True), strict=True):
+            histogram.observe_all(list(filter(None, seconds)))  # without those that did not come so far
+
+    def _unusual(self, record: RequestRecord) -> None:
+        counts, candidate = self._counts, _named(record.candidate)
         if record.exceeded:
             counts["loupe_soft_exceeded"][(record.tenant,)] += 1
         if record.error_code is not None:
@@ -131,53 +257,16 @@ class Metrics(Collector):
         for attempt in record.attempts:
             if attempt.failure is not None:
                 counts["loupe_failed_attempts"][(attempt.candidate, attempt.failure)] += 1
+        if len(record.attempts) > 1 and record.attempts[-1].failure is None:
+            counts["loupe_fallbacks"][(candidate,)] += 1
         if record.metered:
             counts["loupe_metered_replies"][(candidate,)] += 1
         if record.cost > record.held and len(record.attempts) == 1:
             counts["loupe_hold_exceeded"][(candidate,)] += 1
-        histograms = self._histograms
-        histograms["loupe_request_seconds"].observe(record.total_s)
-        histograms["loupe_overhead_seconds"].observe(record.overhead_s)
-        if record.encode_s:
-            histograms["loupe_encode_seconds"].observe(record.encode_s)
-        if record.first_byte_s is not None:
-            histograms["loupe_first_byte_seconds"].observe(record.first_byte_s)
-
-    def refused_early(self, error: RequestError) -> None:
-        self._counts["loupe_refusals"][("none", _known(error.code or error.type))] += 1
-
-    def internal_error(self, where: str) -> None:
-        self._counts["loupe_internal_errors"][(where,)] += 1
-
-    def render(self) -> bytes:
-        """The exposition text."""
-        return generate_latest(self._registry)
-
-    def collect(self) -> Iterable[Metric]:
-        for name, (text, labels) in COUNTERS.items():
-            unit = NANODOLLARS if name == "loupe_spend_usd" else 1
-            counter = CounterMetricFamily(name, text, labels=labels)
-            for values, count in self._counts[name].items():
-                counter.add_metric(values, count / unit)
-            yield counter
-        for name, text in HISTOGRAMS.items():
-            histogram = self._histograms[name]
-            yield HistogramMetricFamily(name, text, _cumulative(histogram.counts), histogram.sum)
-        for name, (text, read) in self._gauges.items():
-            yield GaugeMetricFamily(name, text, read())
-        for name, (text, labels, read_each) in self._gauges_each.items():
-            gauge = GaugeMetricFamily(name, text, labels=labels)
-            for values, value in read_each().items():
-                gauge.add_metric(values, value)
-            yield gauge
 
 
-def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
-    total, buckets = 0, []
-    for bound, count in zip((*map(str, map(float, LATENCY_BUCKETS)), "+Inf"), counts, strict=True):
-        total += count
-        buckets.append((bound, float(total)))
-    return buckets
+def _named(candidate: str | None) -> str:
+    return candidate or "none"
 
 
 def _known(code: str) -> str:

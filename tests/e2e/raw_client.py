@@ -38,7 +38,11 @@ class RawClient:
 
     def read_until(self, mark: bytes) -> bytes:
         """Everything received, once it holds the mark."""
-        while mark not in self.received:
+        return self.read_times(mark, 1)
+
+    def read_times(self, mark: bytes, times: int) -> bytes:
+        """Everything received, once the mark came so many times."""
+        while self.received.count(mark) < times:
             data = self._socket.recv(65_536)
             assert data, f"closed before {mark!r}: {self.received!r}"
             self.received += data

@@ -26,6 +26,7 @@ from gateway.api.protocol import OnePieceProtocol
 from gateway.app import Gateway
 from gateway.providers.images import LookUp, look_up
 from gateway.settings import Settings, hash_key
+from gateway.telemetry.metrics import Metrics
 from models.base import Encoder
 from routers.base import Router
 from tests.fakes.encoder import FakeEncoder
@@ -91,6 +92,7 @@ class Site:
     port: int
     folder: Path
     log: list[str] = field(default_factory=list)
+    metrics: Metrics | None = None
 
     @property
     def url(self) -> str:
@@ -234,7 +236,7 @@ def serving_gateway(
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", 0))
     listener.listen(256)
-    site = Site("127.0.0.1", listener.getsockname()[1], folder)
+    site = Site("127.0.0.1", listener.getsockname()[1], folder, metrics=app.metrics)
     gather = _Gather(site.log)
     logging.getLogger().addHandler(gather)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="gateway")

@@ -141,3 +141,46 @@ def test_four_workers_pace_one_budget(tmp_path: Path, shared_provider: ScriptedP
         process.terminate()
         assert process.wait(PATIENCE_S) == 0
         assert "Traceback" not in log.read_text()
+
+
+def test_any_worker_tells_of_all_and_a_dead_one_is_not_forgotten(
+    tmp_path: Path, shared_provider: ScriptedProvider
+) -> None:
+    shared_provider.forget()
+    with workers(tmp_path, raw_settings(tmp_path, shared_provider.url), 2) as (_, log):
+        until(lambda: log.read_text().count("Application startup complete") >= 2, log)
+        found = re.search(r"serve http://127\.0\.0\.1:(\d+)", log.read_text())
+        assert found is not None
+        site = Site("127.0.0.1", int(found.group(1)), tmp_path)
+        ask = {"model": "small", "messages": [{"role": "user", "content": "hi"}]}
+        who = {"tenant": "first", "candidate": "small", "outcome": "ok"}
+
+        def counted() -> float:
+            return site.metric("loupe_requests_total", **who)
+
+        sent, seen = 0, [0.0]
+        for _ in range(12):
+            assert site.chat(ask).status == 200
+            sent += 1
+            seen.append(counted())  # by whichever worker takes the connection
+        until(lambda: counted() == sent, log)  # the other's last second has been published
+        assert seen == sorted(seen)
+        assert site.metric("loupe_workers") == 2
+
+        before = log.read_text().count("Application startup complete")
+        os.kill(pids(log)[0], signal.SIGKILL)
+        assert counted() == sent
+        until(lambda: log.read_text().count("Application startup complete") > before, log)
+        assert counted() == sent
+        for _ in range(8):
+            assert site.chat(ask).status == 200
+        until(lambda: counted() == sent + 8, log)
+        until(lambda: site.metric("loupe_workers") == 2, log)
+        spend = site.metric("loupe_spend_usd_total", tenant="first", candidate="small")
+        assert spend == pytest.approx(site.usage()["spent"] / 1e9)
+        until(
+            lambda: (
+                site.metric("loupe_budget_limit", tenant="first", window="total", unit="usd", enforced="hard") == 100
+            ),
+            log,
+        )

@@ -39,12 +39,14 @@ class Asked:
 
     def __init__(self, encoder: SlowEncoder, router: FakeRouter) -> None:
         self.reports: list[str] = []
+        self.stages: list[str] = []
         self.in_service = RouterInService(router)
         self.forecaster = Forecaster(
             encoder,
             self.in_service,
             ForecastLimits(encode_s=0.05, forecast_s=0.05),
             report=lambda where, error: self.reports.append(where),
+            staged=lambda stage, seconds: self.stages.append(f"{stage} {seconds > 0}"),
             widen=lambda router: widened(router, {"a": 1.0, "newcomer": 2.0}),
         )
 
@@ -101,6 +103,16 @@ def test_what_breaks_or_lags_declines(
     assert time.monotonic() - began < 2
     assert asked.reports == reports
     assert asked.forecaster.current.known("what?", ()) is None
+
+
+def test_stages_are_timed_where_they_were_gone_through() -> None:
+    asked = Asked(SlowEncoder(), FakeRouter(("a",)))
+    asked.forecast()
+    asked.forecast("known")
+    assert asked.stages == ["encode True", "forecast True", "forecast True"]
+    failing = Asked(SlowEncoder(fail=RuntimeError("broken")), FakeRouter(("a",)))
+    failing.forecast()
+    assert failing.stages == ["encode True"]
 
 
 def test_a_candidate_that_the_router_does_not_know_is_forecast_as_its_neighbour_in_price_and_unsurely() -> None:

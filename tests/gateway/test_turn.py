@@ -51,6 +51,17 @@ def test_a_refusal_before_the_decision_still_has_an_id_and_a_reason() -> None:
     assert headers(a_turn()) == {"x-request-id": "req_1", "x-route-reason": "unrouted"}
 
 
+def test_the_record_says_how_long_the_stages_took_and_what_the_dearest_would_have_cost() -> None:
+    turn = a_turn()
+    turn.parse_s, turn.decide_s, turn.reserve_s = 0.25, 0.5, 0.75
+    refused = turn.record("digest")
+    assert (refused.parse_s, refused.decide_s, refused.reserve_s, refused.dearest_cost) == (0.25, 0.5, 0.75, 0)
+    decided(turn)
+    assert turn.decision is not None
+    served = turn.record("digest")
+    assert served.dearest_cost == max(row.expected_cost for row in turn.decision.choices) > 0
+
+
 def test_before_the_bill_the_expected_cost_stands() -> None:
     turn = decided(a_turn())
     assert turn.choice is not None

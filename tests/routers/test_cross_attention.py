@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from routers.cross_attention import CrossAttention
 from routers.metrics import log_loss
@@ -10,6 +11,7 @@ from routers.split import grouped_splits
 from tests.routers.synthetic import drawn_table
 
 
+@pytest.mark.slow
 def test_held_out_forecast_is_better_than_the_means() -> None:
     table, views = drawn_table(groups=150, missing=0.1)
     (split,) = grouped_splits(table.groups, 0.6, [0])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from routers.split import cross_dataset, grouped_folds, grouped_splits, in_domain, leave_out, text_only
+from routers.split import cross_dataset, grouped_folds, grouped_splits, numbered
 
 GROUPS = [f"g{row // 3}" for row in range(90)]
 
@@ -21,6 +21,12 @@ def test_no_group_stands_on_both_sides(groups: list[str]) -> None:
         assert hidden
         assert not learned & hidden
         assert sorted([*split.train, *split.test]) == list(range(len(groups)))
+
+
+def test_rows_are_numbered_by_their_groups_in_order() -> None:
+    names, places = numbered(["b", "a", "b"])
+    assert names.tolist() == ["a", "b"]
+    assert places.tolist() == [1, 0, 1]
 
 
 def test_share_is_of_groups() -> None:
@@ -52,24 +58,6 @@ def test_one_group_cannot_be_split() -> None:
         list(grouped_folds(["a", "a"], 5, 0))
 
 
-def test_in_domain_splits_stay_within_the_part() -> None:
-    rows = np.arange(30, 60)
-    first, second = in_domain(GROUPS, rows[::-1], 0.5, [0, 1])
-    assert sorted([*first.train, *first.test]) == rows.tolist()
-    assert not {GROUPS[row] for row in first.train} & {GROUPS[row] for row in first.test}
-    assert len(first.train) == 15
-    assert not np.array_equal(first.train, second.train)
-
-
-def test_left_out_part_is_judged_on_and_never_learned_from() -> None:
-    parts = {"a": np.arange(0, 33), "b": np.arange(30, 60), "c": np.arange(60, 90)}
-    split = leave_out(parts, "b", GROUPS)
-    assert split.test.tolist() == list(range(30, 60))
-    assert split.train.tolist() == [*range(0, 30), *range(60, 90)]  # rows 30 to 32 are b's too
-    with pytest.raises(ValueError, match="no part 'd' to leave out; there is a, b, c"):
-        leave_out(parts, "d", GROUPS)
-
-
 def test_rows_of_a_tested_group_are_not_learned_from() -> None:
     split = cross_dataset(np.arange(0, 10), np.array([20, 10]), GROUPS, seed=3)
     assert split.train.tolist() == list(range(0, 9))  # row 9 is of the same group as row 10
@@ -80,17 +68,5 @@ def test_rows_of_a_tested_group_are_not_learned_from() -> None:
 def test_cross_dataset_without_a_side_is_refused() -> None:
     with pytest.raises(ValueError, match="learn from"):
         cross_dataset(np.array([9, 11]), np.array([10]), GROUPS)
-    with pytest.raises(ValueError, match="learn from"):
-        leave_out({"a": np.arange(90)}, "a", GROUPS)
     with pytest.raises(ValueError, match="be judged on"):
         cross_dataset(np.arange(3), np.array([], dtype=np.intp), GROUPS)
-
-
-def test_text_only_hides_images_and_leaves_the_views_alone() -> None:
-    views = {"text": np.ones((4, 2), np.float32), "image": np.ones((4, 3), np.float32)}
-    bare = text_only(views)
-    assert (bare["text"] == 1).all()
-    assert (bare["image"] == 0).all()
-    assert text_only(views, np.array([1, 3]))["image"].sum(axis=1).tolist() == [3, 0, 3, 0]
-    assert (views["image"] == 1).all()
-    assert (text_only(views, text_views=("text", "image"))["image"] == 1).all()

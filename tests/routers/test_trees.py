@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesRegressor
 
-from routers.forest import Forest
+from routers.forest import LEVELS, Forest
+from routers.grove import Grove
 from routers.trees import Trees
 from tests.routers.synthetic import drawn_table
 
@@ -28,23 +29,23 @@ def flat(forest: ExtraTreesRegressor, columns: tuple[int, ...] = (0, 1, 2)) -> F
 def test_arrays_forecast_what_the_trees_do() -> None:
     forest, _, _ = grown()
     asked = np.random.default_rng(1).standard_normal((700, 8)).astype(np.float32)
-    gap = np.abs(flat(forest).mean(asked) - forest.predict(asked))
+    gap = np.abs(Grove.of([flat(forest)]).mean(asked) - forest.predict(asked))
     # A threshold of half precision sends few rows another way; bytes round each leaf by 1 / 510 at most.
     assert np.quantile(gap, 0.95) < 0.01
     assert gap.max() < 0.1
 
 
 def test_rows_forecast_alone_or_together_are_the_same() -> None:
-    forest = flat(grown()[0])
+    grove = Grove.of([flat(grown()[0])])
     asked = np.random.default_rng(2).standard_normal((300, 8)).astype(np.float32)
-    whole = forest.mean(asked)
-    np.testing.assert_array_equal(np.concatenate([forest.mean(asked[row : row + 1]) for row in range(300)]), whole)
-    assert forest.mean(asked[:0]).shape == (0, 3)
+    whole = grove.mean(asked)
+    np.testing.assert_array_equal(np.concatenate([grove.mean(asked[row : row + 1]) for row in range(300)]), whole)
+    assert grove.mean(asked[:0]).shape == (0, 3)
 
 
 def test_stump_says_its_mean() -> None:
     stump = Forest.stump([1, 4], 0.4)
-    np.testing.assert_allclose(stump.mean(np.zeros((2, 3), dtype=np.float32)), 0.4, atol=1 / 510)
+    np.testing.assert_allclose(stump.values / LEVELS, 0.4, atol=1 / 510)
     assert stump.columns.tolist() == [1, 4]
 
 
@@ -74,7 +75,7 @@ def test_candidates_observed_together_share_a_forest() -> None:
     score[30:, 2] = np.nan
     score[:20, 3] = np.nan
     trees = Trees.fit(replace(table, score=score), views)
-    assert sorted(forest.columns.tolist() for forest in trees.forests) == [[0, 1], [2], [3]]
+    assert sorted(forest.columns.tolist() for forest in trees.grove.forests) == [[0, 1], [2], [3]]
     again = Trees.restore(trees.settings, trees.arrays(), trees.view_dims)
     np.testing.assert_array_equal(again.quality(views), trees.quality(views))
     twice = {**trees.arrays(), "forest1/columns": np.array([0], dtype=np.int32)}

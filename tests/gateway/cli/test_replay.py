@@ -43,3 +43,11 @@ def test_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
 def test_missing_table_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", "--table", str(tmp_path / "gone.csv"), "--port", "1"]) == 1
     assert "cannot read the outcome table" in capsys.readouterr().err
+
+
+def test_drawn_tasks_stand_in_for_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", "--drawn", "0", "--port", "0"]) == 1
+    assert "--drawn: 0 is not 1 or more" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["replay", "--port", "0"])
+    assert "one of the arguments --table --drawn is required" in capsys.readouterr().err

@@ -11,15 +11,20 @@ from contextlib import suppress
 from pathlib import Path
 
 PROGRAM = shutil.which("redis-server")
-OPTIONS = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always")
+OPTIONS = ("--bind", "127.0.0.1", "--save", "")
 DEBUGGING = ("--enable-debug-command", "yes")
 
 
 class RedisServer:
-    """Started when made; `stop` it. What it holds outlives `kill` and `start` (append-only file, synced always)."""
+    """Started when made; `stop` it. What it holds outlives `kill` and `start` in an append-only file, which is synced
+    as `sync` says (Redis's `appendfsync`; None: there is no such file).
+    """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, sync: str | None = "always") -> None:
         self.folder = folder
+        self._options = [*OPTIONS, *DEBUGGING]
+        if sync is not None:
+            self._options += ["--appendonly", "yes", "--appendfsync", sync]
         folder.mkdir(parents=True, exist_ok=True)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
@@ -33,9 +38,10 @@ class RedisServer:
         assert PROGRAM is not None, "redis-server is not installed: `make test` installs it where it may"
         with (self.folder / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [PROGRAM, "--port", str(self.port), "--dir", str(self.folder), *OPTIONS, *DEBUGGING],
+                [PROGRAM, "--port", str(self.port), "--dir", str(self.folder), *self._options],
                 stdout=log,
                 stderr=log,
+                restore_signals=False,  # a file that may grow no further is then an error, and not its end
             )
         deadline = time.monotonic() + 20
         while not self.answers():

@@ -8,68 +8,13 @@ from dataclasses import replace
 import pytest
 
 from gateway.core.budget import Window
-from gateway.core.hold import Granted, Refused
+from gateway.core.hold import Granted, Hold, Refused
 from gateway.stores.base import StoreError
 from gateway.stores.leased import LEASE_S, UNUSED_S, LeasedStore, LeaseOptions
-from gateway.stores.memory import Memory, MemoryStore
+from gateway.stores.memory import Memory
 from tests.checks.store_checks import DAY, MONTH, NEXT_DAY, STORE_CHECKS, Check, Clock, hold, stands
 
-LEASE = 200
-
-
-class Flighty(MemoryStore):
-    """A ledger that can be away."""
-
-    away = False
-
-    def _ready(self, amount: int) -> None:
-        if self.away:
-            raise StoreError("away")
-        super()._ready(amount)
-
-
-class Place:
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.memory = Memory()
-        self.inner = Flighty(self.clock, self.memory)
-        self.said: list[str] = []
-        self.opened = 0
-
-    async def open(self) -> LeasedStore:
-        self.opened += 1
-        options = LeaseOptions(LEASE, f"process{self.opened}")
-        return Whole(Closing(self.clock, self.memory, self.inner), self.clock, options, self.said.append)
-
-    async def ready(self) -> LeasedStore:
-        """A store with a lease on the day's budget."""
-        store = await self.open()
-        await store.reserve(hold("first", 300))
-        await store.settle("first", 100)
-        await store.tend()
-        return store
-
-
-class Whole(LeasedStore):
-    """Closes the ledger with itself."""
-
-    async def close(self) -> None:
-        await super().close()
-        if isinstance(self._inner, MemoryStore):
-            await self._inner.close()
-
-
-class Closing(MemoryStore):
-    """The same ledger, for one store that closes it."""
-
-    def __init__(self, clock: Clock, memory: Memory, inner: Flighty) -> None:
-        super().__init__(clock, memory)
-        self._inner = inner
-
-    def _ready(self, amount: int) -> None:
-        if self._inner.away:
-            raise StoreError("away")
-        super()._ready(amount)
+from .flighty import LEASE, Flighty, Place
 
 
 def lease_of(place: Place) -> int:
@@ -204,6 +149,55 @@ def test_a_lease_of_a_budget_that_nobody_uses_is_given_back() -> None:
         await store.tend()
         assert store.set_aside == 0
         assert await stands(place.inner) == [(100, 0)]
+
+    asyncio.run(case())
+
+
+class Stubborn(Flighty):
+    """It makes a lease, and never says so."""
+
+    def __init__(self, clock: Clock, memory: Memory) -> None:
+        super().__init__(clock, memory)
+        self.taken = asyncio.Event()
+
+    async def reserve(self, asked: Hold) -> Granted | Refused:
+        answer = await super().reserve(asked)
+        if "/lease." in asked.id:
+            self.taken.set()
+            await asyncio.Event().wait()
+        return answer
+
+
+def test_a_lease_that_can_not_be_had_is_taken_another_time() -> None:
+    async def case() -> None:
+        place = Place()
+        store = await place.open()
+        await store.reserve(hold("first", 900))
+        place.inner.lends = False
+        with pytest.raises(StoreError):
+            await store.tend()
+        assert store.set_aside == 0
+        place.inner.lends = True
+        await store.settle("first", 100)
+        await store.tend()
+        assert store.set_aside == LEASE == lease_of(place)
+        await store.close()
+
+    asyncio.run(case())
+
+
+def test_a_process_that_ends_while_it_takes_a_lease_leaves_nothing_held() -> None:
+    async def case() -> None:
+        inner = Stubborn(Clock(), Memory())
+        store = LeasedStore(inner, Clock(), LeaseOptions(LEASE, "p", tend_s=0.001), [].append)
+        await store.open()
+        await store.reserve(hold("first", 300))
+        await store.settle("first", 100)
+        async with asyncio.timeout(10):
+            await inner.taken.wait()
+        assert await stands(inner) == [(100, LEASE)]
+        await store.close()
+        assert await stands(inner) == [(100, 0)]
 
     asyncio.run(case())
 

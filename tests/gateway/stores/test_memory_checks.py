@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
-from hypothesis import settings
 
 from gateway.stores.memory import Memory, MemoryStore
-from tests.checks.ledger_checks import LedgerMachine
+from tests.checks.ledger_checks import HISTORIES, LedgerMachine, play
 from tests.checks.store_checks import STORE_CHECKS, Check, Clock
 
 
@@ -22,6 +22,9 @@ class MemoryPlace:
     async def open(self) -> MemoryStore:
         return MemoryStore(self.clock, self.memory)
 
+    async def kill(self, store: MemoryStore) -> None:
+        """Whatever it does it does at once."""
+
 
 @pytest.mark.parametrize("check", STORE_CHECKS, ids=lambda check: check.__name__)
 def test_memory_store_obeys(check: Check) -> None:
@@ -29,9 +32,12 @@ def test_memory_store_obeys(check: Check) -> None:
 
 
 class LedgerInMemory(LedgerMachine):
-    def make_place(self) -> MemoryPlace:
+    def place_for_it(self) -> MemoryPlace:
         return MemoryPlace()
 
 
-TestMemoryLedger = LedgerInMemory.TestCase
-TestMemoryLedger.settings = settings(max_examples=100, stateful_step_count=40)
+@pytest.mark.parametrize("histories", HISTORIES)
+def test_any_history_in_memory_is_that_of_the_reference(
+    histories: int, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("histories", f"{play(LedgerInMemory, histories)} in memory")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import settings
 
 from gateway.stores.redis import RedisOptions, RedisStore
-from tests.checks.ledger_checks import LedgerMachine
+from tests.checks.ledger_checks import HISTORIES, LedgerMachine, play
 from tests.checks.store_checks import STORE_CHECKS, Check, Clock
 
 from .redis_server import RedisServer
@@ -32,6 +31,10 @@ class RedisPlace:
         self.opened.append(store)
         return store
 
+    async def kill(self, store: RedisStore) -> None:
+        """What was sent is carried out, and nobody hears of it: so much is certain, whatever becomes of the sender."""
+        await store.close()
+
     async def end(self) -> None:
         """Close what was left open as by a process that died: here the process goes on."""
         for store in self.opened:
@@ -40,8 +43,7 @@ class RedisPlace:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    started = RedisServer(tmp_path_factory.mktemp("redis"))
-    LedgerInRedis.server = started
+    started = RedisServer(tmp_path_factory.mktemp("redis"), sync=None)
     yield started
     started.stop()
 
@@ -58,19 +60,14 @@ def test_redis_store_obeys(check: Check, server: RedisServer) -> None:
     asyncio.run(checked())
 
 
-class LedgerInRedis(LedgerMachine):
-    server: RedisServer
+@pytest.mark.parametrize("histories", HISTORIES)
+def test_any_history_in_redis_is_that_of_the_reference(
+    histories: int, server: RedisServer, record_property: Callable[[str, object], None]
+) -> None:
+    place = RedisPlace(server)
 
-    def make_place(self) -> RedisPlace:
-        self.redis_place = RedisPlace(self.server)
-        return self.redis_place
+    class LedgerInRedis(LedgerMachine):
+        def place_for_it(self) -> RedisPlace:
+            return place
 
-    def teardown(self) -> None:
-        self.check_the_end()
-        self.runner.run(self.redis_place.end())
-        self.runner.close()
-
-
-@pytest.mark.usefixtures("server")
-class TestRedisLedger(LedgerInRedis.TestCase):  # type: ignore[misc,name-defined]
-    settings = settings(max_examples=25, stateful_step_count=40)
+    record_property("histories", f"{play(LedgerInRedis, histories)} in redis")

@@ -1,0 +1,51 @@
+"""The configuration of the watched gateway: three tenants whose budgets differ in kind, and the demo's candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.demo.candidates import CANDIDATES
+from gateway.settings import hash_key
+
+KEYS: Mapping[str, str] = {name: f"sk-watched-{name}-0123456789abcdef" for name in ("alpha", "bravo", "charlie")}
+_BUDGETS: Mapping[str, list[dict[str, Any]]] = {
+    "alpha": [{"usd": 50.0, "period": "month"}, {"requests": 6_000, "period": "minute"}],
+    "bravo": [{"usd": 20.0, "period": "day"}, {"usd": 0.001, "period": "hour", "soft": True}],
+    "charlie": [{"usd": 0.02, "period": "day", "rolling": True}, {"tokens": 10_000_000, "period": "hour"}],
+}
+"""charlie's money runs out; bravo's soft limit is exceeded at once."""
+_WEIGHTS = {"alpha": 0.9, "bravo": 0.5, "charlie": 0.7}
+
+
+def settings_of(folder: Path, pool_url: str) -> dict[str, Any]:
+    """As the YAML file would have it; all state lies in `folder`."""
+    return {
+        "store": {"path": str(folder / "loupe.sqlite")},
+        "log": {"path": str(folder / "requests.jsonl")},
+        "encoder": {"timeout_ms": 10_000},
+        "router": {"timeout_ms": 10_000},
+        "providers": {"pool": {"base_url": pool_url}},
+        "candidates": [
+            {
+                "name": candidate.name,
+                "provider": "pool",
+                "input_usd_per_mtok": float(candidate.input_usd),
+                "output_usd_per_mtok": float(candidate.output_usd),
+                "image_tokens": candidate.image_tokens,
+                "context_tokens": candidate.context_tokens,
+                "max_output_tokens": 2_048,
+            }
+            for candidate in CANDIDATES
+        ],
+        "tenants": [
+            {
+                "name": name,
+                "keys": [{"sha256": hash_key(key)}],
+                "budgets": _BUDGETS[name],
+                "quality_weight": _WEIGHTS[name],
+            }
+            for name, key in KEYS.items()
+        ],
+    }

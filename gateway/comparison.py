@@ -1,0 +1,252 @@
+"""Routing against no routing, on the labelled requests of a window: what was got for the money, and what one candidate
+alone would have given.
+
+Of each request only the candidate that served it was seen. For the others the router's forecast stands, and where the
+choice was drawn at random, its error on those that were seen is given back in proportion to how rarely they are drawn:
+the doubly robust estimate (Dudik et al. 2011), self-normalised. Without exploration (propensity 1) it rests on the
+forecasts alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.telemetry.metrics import Metrics
+from routers.base import Floats
+from routers.metrics import nauc, peak_score, quality_neutral_cost, single_points, trace
+
+ALL = "all"
+EVERY_S = 30.0
+FIRST_S = 5.0
+"""So often it is looked whether there are rows enough, until there are."""
+WINDOW_S = 24 * 3600.0
+FEWEST_ROWS = 100
+FEWEST_OF_ONE = 10
+"""With fewer rows of a candidate its forecasts stand as they are."""
+MOST_ROWS = 5_000
+MOST_TENANTS = 10
+LARGEST_WEIGHT = 20.0
+"""Of one row: a choice drawn less often than that says no more than this."""
+
+
+class LabelledRow(NamedTuple):
+    """A served request that was given a score.
+
+    Attributes:
+        score: 0 to 1; `cost_usd`: as billed.
+        propensity: with what probability the candidate was chosen; 1 where nothing was drawn.
+        label_probability: with what probability the row was chosen for labelling.
+        forecasts: per candidate that could have served: quality and expected cost in USD; empty when it was not routed.
+    """
+
+    tenant: str
+    candidate: str
+    score: float
+    cost_usd: float
+    propensity: float
+    label_probability: float
+    forecasts: Mapping[str, tuple[float, float]]
+
+
+class LabelledRows(Protocol):
+    """Where labelled requests are kept."""
+
+    def labelled_rows(self, since: float, limit: int) -> Sequence[LabelledRow]:
+        """The newest `limit` that began after `since` (seconds since the epoch). Called in a thread."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Mean score and mean cost in USD of a request."""
+
+    score: float
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the rows say.
+
+    Attributes:
+        rows: how many were judged; `explored`: those of them whose choice was drawn.
+        routed: as it was.
+        singles: each candidate alone.
+        nauc, peak_score, qnc: of the frontier of the router's forecasts; `qnc` is None when no point reaches the best
+            single's score.
+    """
+
+    rows: int
+    explored: int
+    routed: Point
+    singles: Mapping[str, Point]
+    best: str
+    cheapest: str
+    dearest: str
+    nauc: float
+    peak_score: float
+    qnc: float | None
+
+
+def compare(rows: Sequence[LabelledRow]) -> Comparison | None:
+    """None where fewer than `FEWEST_ROWS` were routed."""
+    rows = [row for row in rows if row.candidate in row.forecasts and row.propensity > 0 and row.label_probability > 0]
+    if len(rows) < FEWEST_ROWS:
+        return None
+    names = sorted({name for row in rows for name in row.forecasts})
+    weights = np.minimum(1 / np.array([row.label_probability for row in rows]), LARGEST_WEIGHT)
+    quality, expected, score, cost = _cells(rows, names, weights)
+    singles = single_points(score, cost, weights)
+    frontier = trace(quality, expected, score, cost).frontier(weights)
+    frontier = replace(frontier, scores=np.clip(frontier.scores, 0, 1))  # estimates of means that lie in there
+    singles = replace(singles, scores=np.clip(singles.scores, 0, 1))
+    qnc = quality_neutral_cost(frontier, singles)
+    points = {name: Point(float(singles.scores[k]), float(singles.costs[k])) for k, name in enumerate(names)}
+    return Comparison(
+        rows=len(rows),
+        explored=sum(row.propensity < 1 for row in rows),
+        routed=_routed(rows, weights),
+        singles=points,
+        best=names[singles.best],
+        cheapest=names[singles.cheapest],
+        dearest=names[int(np.nanargmax(singles.costs))],
+        nauc=nauc(frontier, singles),
+        peak_score=peak_score(frontier),
+        qnc=qnc if math.isfinite(qnc) else None,
+    )
+
+
+def _routed(rows: Sequence[LabelledRow], weights: Floats) -> Point:
+    score = np.average([row.score for row in rows], weights=weights)
+    return Point(float(score), float(np.average([row.cost_usd for row in rows], weights=weights)))
+
+
+def _cells(rows: Sequence[LabelledRow], names: Sequence[str], labels: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Forecast quality and cost, and what is estimated of score (doubly robust) and of cost (the forecast times
+    what was billed over it), each [n, K]; NaN where one could not have served.
+    """
+    column = {name: k for k, name in enumerate(names)}
+    quality, expected = np.full((2, len(rows), len(names)), np.nan)
+    for i, row in enumerate(rows):
+        for name, (forecast, usd) in row.forecasts.items():
+            quality[i, column[name]], expected[i, column[name]] = forecast, usd
+    served = np.array([column[row.candidate] for row in rows])
+    cells = np.arange(len(rows)), served
+    seen = _weights(np.array([row.propensity for row in rows]), labels, served)
+    score, cost = quality.copy(), expected.copy()
+    score[cells] += seen * (np.array([row.score for row in rows]) - quality[cells])
+    billed = np.array([row.cost_usd for row in rows])
+    for k in np.unique(served):
+        own = served == k
+        weight, forecast = labels[own] * seen[own], expected[own, k]
+        if own.sum() >= FEWEST_OF_ONE and weight @ forecast > 0:
+            cost[:, k] *= (weight @ billed[own]) / (weight @ forecast)
+    return quality, expected, score, cost
+
+
+def _weights(propensity: Floats, labels: Floats, served: NDArray[np.intp]) -> Floats:
+    """[n]: how much the error on what was seen counts. Of drawn choices 1 / propensity, and for each candidate made to
+    sum, with the rows' own weights, to those of all drawn: it does so on average, and the estimate is far steadier. One
+    that was drawn a few times has no more than those rows corrected.
+    """
+    weights: Floats = np.minimum(1 / propensity, LARGEST_WEIGHT)
+    drawn = propensity < 1
+    for k in np.unique(served[drawn]):
+        own = drawn & (served == k)
+        if own.sum() >= FEWEST_OF_ONE:
+            weights[own] *= labels[drawn].sum() / (labels[own] @ weights[own])
+        else:
+            weights[own] = 1.0
+    return weights
+
+
+class ComparisonGauges:
+    """The comparison of the last day, of all tenants together and of those with the most labels. `report` is told when
+    the rows can not be had.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        rows: LabelledRows,
+        *,
+        report: Callable[[str, BaseException], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._rows = rows
+        self._report = report
+        self._clock = clock
+        self._found: Mapping[str, Comparison] = {}
+        self._watch(metrics)
+
+    async def refresh_for_ever(self, every_s: float = EVERY_S) -> None:
+        while True:
+            try:
+                self._found = await asyncio.to_thread(self._compare)
+            except Exception as error:  # whatever is wrong with the rows: the gauges stay as they were
+                self._report("comparison", error)
+            await asyncio.sleep(every_s if self._found else min(FIRST_S, every_s))
+
+    def _compare(self) -> dict[str, Comparison]:
+        rows = self._rows.labelled_rows(self._clock() - WINDOW_S, MOST_ROWS)
+        tenants = [name for name, _ in Counter(row.tenant for row in rows).most_common(MOST_TENANTS)]
+        parts = {ALL: rows, **{name: [row for row in rows if row.tenant == name] for name in tenants}}
+        found = {name: compare(part) for name, part in parts.items()}
+        return {name: each for name, each in found.items() if each is not None}
+
+    def _watch(self, metrics: Metrics) -> None:
+        for name, text, points in (
+            ("policy", "{} of a labelled request: routed, and by one candidate alone", _policies),
+            ("single", "{} of a labelled request if this candidate alone served", lambda found: found.singles),
+        ):
+            label = "policy" if name == "policy" else "candidate"
+            for metric, what, of in (
+                ("score", "Mean score", lambda point: point.score),
+                ("cost_usd", "Mean cost in USD", lambda point: point.cost_usd),
+            ):
+                read = self._reader(points, of)
+                metrics.watch_labelled(f"loupe_{name}_{metric}", text.format(what), ("tenant", label), read)
+        for name, text, each in (
+            ("nauc", "Area under the frontier of the router's forecasts, 0 to 1", lambda found: found.nauc),
+            ("peak_score", "P_s: the highest mean score on the frontier", lambda found: found.peak_score),
+            (
+                "qnc",
+                "Least cost that reaches the best single's score, over that single's cost",
+                lambda found: found.qnc,
+            ),
+            ("labelled_rows", "Labelled requests that were compared", lambda found: float(found.rows)),
+            ("explored_rows", "Those of them whose candidate was drawn", lambda found: float(found.explored)),
+        ):
+            metrics.watch_labelled(f"loupe_comparison_{name}", text, ("tenant",), self._number_reader(each))
+
+    def _reader(
+        self, points: Callable[[Comparison], Mapping[str, Point]], of: Callable[[Point], float]
+    ) -> Callable[[], Mapping[tuple[str, ...], float]]:
+        return lambda: {
+            (tenant, name): of(point) for tenant, found in self._found.items() for name, point in points(found).items()
+        }
+
+    def _number_reader(self, of: Callable[[Comparison], float | None]) -> Callable[[], Mapping[tuple[str, ...], float]]:
+        def read() -> Mapping[tuple[str, ...], float]:
+            values = {(tenant,): of(found) for tenant, found in self._found.items()}
+            return {labels: value for labels, value in values.items() if value is not None}
+
+        return read
+
+
+def _policies(found: Comparison) -> Mapping[str, Point]:
+    return {
+        "routed": found.routed,
+        "best_single": found.singles[found.best],
+        "cheapest": found.singles[found.cheapest],
+        "dearest": found.singles[found.dearest],
+    }

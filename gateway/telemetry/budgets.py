@@ -1,0 +1,84 @@
+"""Where tenants' budgets stand, as gauges: looked up now and then in small parts, never when metrics are asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import islice
+
+from gateway.core.budget import Budget, Window, window_at
+from gateway.core.hold import Balance
+from gateway.core.money import NANODOLLARS
+from gateway.core.roster import TenantTerms
+from gateway.telemetry.families import Labels
+from gateway.telemetry.metrics import LARGEST_TENANTS, Metrics
+
+EVERY_S = 5.0
+AT_ONCE = 16
+"""Windows in one question: the embedded store answers it on the event loop."""
+LABELS = ("tenant", "window", "unit", "enforced")
+
+
+class BudgetGauges:
+    """Of each tenant's own windows, not of its keys'. `balances` asks the ledger; `report` is told when that fails."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        tenants: Callable[[], Mapping[str, TenantTerms]],
+        balances: Callable[[Sequence[Window]], Awaitable[list[Balance]]],
+        *,
+        report: Callable[[str, BaseException], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._tenants = tenants
+        self._balances = balances
+        self._report = report
+        self._clock = clock
+        self._standings: dict[Labels, tuple[float, float, float]] = {}
+        for name, text, of in (
+            ("limit", "What a budget window allows, in its unit", lambda limit, _, __: limit),
+            ("spent", "What has been spent of a budget window, in its unit", lambda _, spent, __: spent),
+            ("held", "What requests under way hold of a budget window, in its unit", lambda _, __, held: held),
+            (
+                "remaining",
+                "What is left of a budget window, in its unit",
+                lambda limit, spent, held: max(limit - spent - held, 0.0),
+            ),
+        ):
+            metrics.watch_labelled(f"loupe_budget_{name}", text, LABELS, self._reader(of))
+
+    async def refresh_for_ever(self, every_s: float = EVERY_S) -> None:
+        while True:
+            try:
+                await self.refresh()
+            except Exception as error:  # whatever is wrong with the store: the gauges stay as they were
+                self._report("budgets", error)
+            await asyncio.sleep(every_s)
+
+    async def refresh(self) -> None:
+        """Raises what the store raises."""
+        now = self._clock()
+        asked = [
+            ((name, window_name(budget), budget.unit, "soft" if budget.soft else "hard"), window_at(name, budget, now))
+            for name, terms in islice(self._tenants().items(), LARGEST_TENANTS)
+            for budget in terms.budgets
+        ]
+        found: dict[Labels, tuple[float, float, float]] = {}
+        for start in range(0, len(asked), AT_ONCE):
+            part = asked[start : start + AT_ONCE]
+            balances = await self._balances([window for _, window in part])
+            for (labels, window), balance in zip(part, balances, strict=True):
+                unit = NANODOLLARS if window.unit == "usd" else 1
+                found[labels] = (window.limit / unit, balance.spent / unit, balance.held / unit)
+        self._standings = found
+
+    def _reader(self, of: Callable[[float, float, float], float]) -> Callable[[], Mapping[Labels, float]]:
+        return lambda: {labels: of(*standing) for labels, standing in self._standings.items()}
+
+
+def window_name(budget: Budget) -> str:
+    """A budget's window as a label: `month`, `rolling_day`, `day@Europe/Berlin`."""
+    name = f"rolling_{budget.period}" if budget.rolling else budget.period
+    return name if budget.zone == "UTC" else f"{name}@{budget.zone}"

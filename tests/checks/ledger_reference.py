@@ -1,0 +1,64 @@
+"""The ledger in thirty lines: every hold and every charge is kept, and what a window stands at is added up anew."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from gateway.core.budget import Window
+from gateway.core.hold import Granted, Hold, Refused
+
+
+@dataclass(slots=True)
+class Reference:
+    """What a store must answer, and how its windows must stand: every hold is kept, and nothing else."""
+
+    made: dict[str, tuple[Hold, int]] = field(default_factory=dict)
+    ends_at: dict[str, float] = field(default_factory=dict)
+    """Of holds that stand."""
+    spent: Counter[str] = field(default_factory=Counter)
+
+    def stands(self, window: Window) -> tuple[int, int]:
+        keys = {window.key, *window.earlier}
+        standing = [self.made[name] for name in self.ends_at]
+        held = sum(
+            takes(part, amount, hold.tokens, hold.requests)
+            for hold, amount in standing
+            for part in hold.windows
+            if part.key in keys
+        )
+        return sum(self.spent[key] for key in keys), held
+
+    def reserve(self, hold: Hold, now: float) -> Granted | Refused:
+        if hold.id in self.made:
+            return Granted(self.made[hold.id][1], None)
+        left = {window: window.limit - sum(self.stands(window)) for window in hold.windows}
+        for window in [window for window in hold.windows if not window.soft]:
+            needed = takes(window, hold.floor, hold.tokens, hold.requests)
+            if left[window] < needed and (window.unit != "usd" or hold.ceiling):
+                return Refused(window, max(left[window], 0), self.stands(window)[1])
+        money = [left[window] for window in hold.windows if window.unit == "usd" and not window.soft]
+        amount = max(0, min([hold.ceiling, *money]))
+        self.made[hold.id], self.ends_at[hold.id] = (hold, amount), now + hold.lease_s
+        over = tuple(w.key for w in hold.windows if w.soft and left[w] < takes(w, amount, hold.tokens, hold.requests))
+        return Granted(amount, min(money) - amount if money else None, over)
+
+    def settle(self, name: str, charge: int, tokens: int) -> bool:
+        stood = self.ends_at.pop(name, None) is not None
+        hold, _ = self.made[name]
+        for window in hold.windows if stood else ():
+            self.spent[window.key] += takes(window, charge, tokens, hold.requests)
+        return stood
+
+    def renew(self, name: str, until: float) -> None:
+        if name in self.ends_at:
+            self.ends_at[name] = max(self.ends_at[name], until)
+
+    def expire(self, now: float) -> None:
+        for name in [name for name, end in self.ends_at.items() if end <= now]:
+            hold, amount = self.made[name]
+            self.settle(name, amount, hold.tokens)
+
+
+def takes(window: Window, money: int, tokens: int, requests: int) -> int:
+    return {"usd": money, "tokens": tokens, "requests": requests}[window.unit]
