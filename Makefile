@@ -14,10 +14,14 @@ NEEDS  := pyproject.toml deploy/constraints.txt
 # Compiled tests are kept between runs: half of what collecting them takes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve check test test-export clean venv
+.PHONY: demo loop-demo serve check test test-export clean venv
 
 demo: $(VENV)/.demo
 	$(BIN)/loupe demo $(ARGS)
+
+# From a poor router to a better one by its own traffic: trains, so it needs the `science` extra. A few minutes.
+loop-demo: $(VENV)/.science
+	$(BIN)/loupe loop-demo $(ARGS)
 
 serve: $(VENV)/.runtime
 	$(BIN)/loupe serve --config $(CONFIG)
@@ -54,10 +58,14 @@ $(VENV)/.demo: $(NEEDS) | $(BIN)/python
 	$(PIP) install --quiet --constraint deploy/constraints.txt --editable ".[demo]"
 	@touch $@ $(VENV)/.runtime
 
+$(VENV)/.science: $(NEEDS) | $(BIN)/python
+	$(PIP) install --quiet --constraint deploy/constraints.txt --editable ".[demo,science]"
+	@touch $@ $(VENV)/.runtime $(VENV)/.demo
+
 $(VENV)/.test: $(NEEDS) deploy/system-packages.sh | $(BIN)/python
 	@sh deploy/system-packages.sh $(PYTHON) redis-server prometheus
 	$(PIP) install --quiet --constraint deploy/constraints.txt --editable ".[test]"
-	@touch $@ $(VENV)/.runtime $(VENV)/.demo
+	@touch $@ $(VENV)/.runtime $(VENV)/.demo $(VENV)/.science
 
 $(EXPORT)/.done: $(NEEDS)
 	$(PYTHON) -m venv $(EXPORT)

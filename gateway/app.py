@@ -23,15 +23,17 @@ from gateway.api.admin import AdminRoutes, AdminState
 from gateway.api.rest import RestRoutes
 from gateway.api.sink import Receive, Send
 from gateway.comparison import LabelledRows
+from gateway.core.catalog import Catalog
 from gateway.core.key_hash import KeyHash
 from gateway.core.money import NANODOLLARS
 from gateway.decision_log.tables import decisions_path
 from gateway.declared import declared_in
 from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, LoupeError
-from gateway.forecaster import Forecaster
+from gateway.forecaster import Forecaster, ForecastLimits
 from gateway.holds import Holds
 from gateway.labelled_log import LabelledLog
+from gateway.live_router import LiveRouter, live_router, watch_router, widened_for
 from gateway.providers.images import LookUp, look_up
 from gateway.record_keeping import RecordKeeping
 from gateway.reload import Reloads
@@ -52,9 +54,6 @@ from models.base import EncodeError, Encoder
 from models.cached import QueryEncoder
 from models.dual import DualEncoder
 from models.pulled import locate
-from routers.artifact import ArtifactError
-from routers.artifact import bundled as bundled_router
-from routers.artifact import load as load_router
 from routers.base import Router
 
 _log = logging.getLogger("loupe")
@@ -137,7 +136,10 @@ class Gateway:
         """Everything that lives as long as the service does. Raises ConfigError, StoreError or OSError."""
         settings = self._settings
         async with AsyncExitStack() as stack:
-            encoder, router = self._load_networks()
+            encoder = self._encoder or _encoder(settings.encoder.bundle)
+            router = live_router(settings.router, encoder, self._router)
+            router.open()
+            stack.callback(router.close)
             encode = _query_encoder(encoder, settings.encoder)
             stack.push_async_callback(encode.close)
             log = RequestLog(settings.log.path)
@@ -157,7 +159,7 @@ class Gateway:
             observers: tuple[Observer, ...] = (self._metrics, log, calibration, steered.spend, *decisions)
             self._records.serve(tenure.tenants, observers, stack)
             lasting = Lasting(
-                forecaster=self._forecaster(encode, router),
+                forecaster_for=lambda catalog: self._forecaster(encode, router, catalog),
                 holds=holds,
                 tenants=tenure.tenants,
                 metrics=self._metrics,
@@ -173,7 +175,8 @@ class Gateway:
             self._rest.books, self._rest.tenants = steered.books, tenure.tenants
             editions = Editions(lasting)
             stack.push_async_callback(editions.close)
-            watch_requests(self._metrics, editions, lasting.forecaster)
+            watch_requests(self._metrics, editions)
+            watch_router(router, self._metrics)
 
             def taken(edition: Edition) -> None:
                 calibration.follow(edition.plan.candidates)
@@ -193,13 +196,15 @@ class Gateway:
             await measures.open(stack, first=self._place is None or self._place.number == 0)
             yield
 
-    def _forecaster(self, encode: QueryEncoder, router: Router) -> Forecaster:
+    def _forecaster(self, encode: QueryEncoder, router: LiveRouter, catalog: Catalog) -> Forecaster:
+        settings = self._settings
+        limits = ForecastLimits(settings.encoder.timeout_ms / 1e3, settings.router.timeout_ms / 1e3)
         return Forecaster(
             encode,
-            router,
-            encode_limit_s=self._settings.encoder.timeout_ms / 1e3,
-            forecast_limit_s=self._settings.router.timeout_ms / 1e3,
+            router.in_service,
+            limits,
             report=self._report,
+            widen=lambda known: widened_for(known, catalog),
             staged=self._metrics.staged,
         )
 
@@ -228,17 +233,6 @@ class Gateway:
             lambda: leased.set_aside / NANODOLLARS,
         )
         return leased
-
-    def _load_networks(self) -> tuple[Encoder, Router]:
-        """The encoder and the router trained for it. Raises ConfigError when they do not fit."""
-        encoder = self._encoder or _encoder(self._settings.encoder.bundle)
-        router = self._router or _router(self._settings.router.artifact)
-        if router.encoder_digest != encoder.digest:
-            raise ConfigError(
-                f"the router was trained on the encoder {router.encoder_digest[:12]}, "
-                f"and {encoder.name} is {encoder.digest[:12]}"
-            )
-        return encoder, router
 
     def _report(self, where: str, error: BaseException) -> None:
         """An error inside Loupe that must not fail a request: counted, and logged with its trace.
@@ -287,14 +281,6 @@ def _query_encoder(encoder: Encoder, section: EncoderSettings) -> QueryEncoder:
     return QueryEncoder(
         encoder, cache_entries=section.cache_entries, max_batch=section.max_batch, threads=section.threads
     )
-
-
-def _router(name: str) -> Router:
-    path = bundled_router() if name == "default" else Path(name)
-    try:
-        return load_router(path)
-    except (ArtifactError, OSError) as error:
-        raise ConfigError(f"router.artifact: {error}") from error
 
 
 def _nanodollars(usd: float) -> int:

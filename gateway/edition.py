@@ -64,7 +64,7 @@ class Plan:
 class Lasting:
     """What stays the same from edition to edition."""
 
-    forecaster: Forecaster
+    forecaster_for: Callable[[Catalog], Forecaster]
     holds: Holds
     tenants: Tenants
     metrics: Metrics
@@ -181,7 +181,7 @@ class Editions:
         pipeline = Pipeline(
             catalog=plan.catalog,
             policies=settings.policies,
-            forecaster=lasting.forecaster,
+            forecaster=lasting.forecaster_for(plan.catalog),
             providers=providers,
             holds=lasting.holds,
             steering=lasting.steering,

@@ -32,32 +32,78 @@ class Declined:
     reason: str
 
 
+@dataclass(slots=True)
+class RouterInService:
+    """The router that forecasts from here on; another takes its place by being set."""
+
+    router: Router
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastLimits:
+    """Seconds."""
+
+    encode_s: float
+    forecast_s: float
+
+
 class Forecaster:
-    """Forecasts per candidate for a query. Time limits in seconds. `staged` is told how long `encode` and `forecast`
-    took, where they were not cached.
+    """Forecasts per candidate for a query, by the router that is in service when a request is decided.
+
+    `widen` gives a router columns for candidates that it does not know; it is asked once for each router. `staged` is
+    told how long `encode` and `forecast` took, where they were not cached.
     """
 
     def __init__(
         self,
         encoder: QueryEncoder,
-        router: Router,
+        in_service: RouterInService,
+        limits: ForecastLimits,
         *,
-        encode_limit_s: float,
-        forecast_limit_s: float,
         report: Callable[[str, BaseException], None],
         staged: Callable[[str, float], None] = lambda _, __: None,
+        widen: Callable[[Router], Router] = lambda router: router,
     ) -> None:
         self._encoder = encoder
+        self._in_service = in_service
+        self._limits = limits
+        self._report = report
+        self._staged = staged
+        self._widen = widen
+        self._source = in_service.router
+        self._current = self._serve(in_service.router)
+
+    @property
+    def current(self) -> RouterForecaster:
+        """By the router in service. A request takes it once and keeps to it."""
+        if self._in_service.router is not self._source:
+            self._source = self._in_service.router
+            self._current = self._serve(self._source)
+        return self._current
+
+    def _serve(self, router: Router) -> RouterForecaster:
+        return RouterForecaster(self._encoder, self._widen(router), self._limits, self._report, self._staged)
+
+
+class RouterForecaster:
+    """Forecasts of one router; what it has forecast is known as long as it serves."""
+
+    def __init__(
+        self,
+        encoder: QueryEncoder,
+        router: Router,
+        limits: ForecastLimits,
+        report: Callable[[str, BaseException], None],
+        staged: Callable[[str, float], None],
+    ) -> None:
+        self.digest = router.digest
+        """Stands in the record of every request that was decided by it."""
+        self._encoder = encoder
         self._router = router
-        self._encode_limit_s = encode_limit_s
-        self._forecast_limit_s = forecast_limit_s
+        self._limits = limits
         self._report = report
         self._staged = staged
         self._known: OrderedDict[tuple[str, tuple[bytes, ...]], Forecasts] = OrderedDict()
-
-    @property
-    def router_digest(self) -> str:
-        return self._router.digest
 
     def known(self, text: str, images: Sequence[ImageSource]) -> Forecasts | None:
         """The forecast of a query seen before, without waiting."""
@@ -73,7 +119,7 @@ class Forecaster:
         if views is None:
             began = time.perf_counter()
             try:
-                async with asyncio.timeout(self._encode_limit_s):
+                async with asyncio.timeout(self._limits.encode_s):
                     views = await self._encoder.encode(text, images)
             except TimeoutError:
                 return Declined("encoder_timeout")
@@ -84,7 +130,7 @@ class Forecaster:
                 self._staged("encode", time.perf_counter() - began)
         began = time.perf_counter()
         try:
-            async with asyncio.timeout(self._forecast_limit_s):
+            async with asyncio.timeout(self._limits.forecast_s):
                 forecasts = await asyncio.to_thread(self._run_router, views)
         except TimeoutError:
             return Declined("router_timeout")

@@ -187,12 +187,14 @@ class Pipeline:
 
     async def _forecast(self, turn: Turn) -> Forecasts | None:
         request = turn.request
-        known = self._forecaster.known(request.query.text, request.images)
+        forecaster = self._forecaster.current
+        turn.router_digest = forecaster.digest
+        known = forecaster.known(request.query.text, request.images)
         if known is not None:
             turn.reason = "routed"
             return known
         began = time.perf_counter()
-        found = await self._forecaster.forecast(request.query.text, request.images)
+        found = await forecaster.forecast(request.query.text, request.images)
         turn.encode_s = time.perf_counter() - began
         if isinstance(found, Declined):
             turn.reason = f"declined:{found.reason}"
@@ -273,9 +275,8 @@ class Pipeline:
             exchange.close()
 
     def _record(self, turn: Turn) -> None:
-        record: RequestRecord = turn.record(
-            self._forecaster.router_digest, self._versions, with_reply=self._keeps_replies
-        )
+        digest = turn.router_digest or self._forecaster.current.digest
+        record: RequestRecord = turn.record(digest, self._versions, with_reply=self._keeps_replies)
         if turn.course is not None and turn.planned_cost is not None:
             turn.course.finished(turn.planned_cost, turn.cost, is_refused=turn.is_out_of_money)
         for observer in self._observers:

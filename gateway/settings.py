@@ -85,6 +85,8 @@ class EncoderSettings(Section):
 class RouterSettings(Section):
     artifact: str = "default"
     """`default` is the bundled one; else the path that `loupe train --out` wrote."""
+    artifacts: Path | None = None
+    """A folder that `loupe promote` keeps versions in: the one it says serves, `artifact` while it says none."""
     timeout_ms: float = Field(200, gt=0)
 
 

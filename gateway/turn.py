@@ -57,6 +57,7 @@ class Turn:
         "request",
         "request_id",
         "reserve_s",
+        "router_digest",
         "scale",
         "started_at",
         "status",
@@ -98,6 +99,8 @@ class Turn:
         self.outcome = ""
         self.status = 0
         self.error_code: str | None = None
+        self.router_digest = ""
+        """Of the router that it was decided by; empty until one is asked."""
         self.encode_s = 0.0
         self.waited_s = 0.0
         self.first_byte_s: float | None = None

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from gateway.comparison import ComparisonGauges, LabelledRows
 from gateway.edition import Editions
-from gateway.forecaster import Forecaster
 from gateway.live_tenants import LiveTenants
 from gateway.stores.base import BudgetStore
 from gateway.telemetry.budgets import BudgetGauges
@@ -36,11 +35,10 @@ def watch_parts(metrics: Metrics, encode: QueryEncoder, log: RequestLog) -> None
     watch("loupe_workers", "Processes that serve", lambda: 1)
 
 
-def watch_requests(metrics: Metrics, editions: Editions, forecaster: Forecaster) -> None:
+def watch_requests(metrics: Metrics, editions: Editions) -> None:
     """What is in service, and what is under way in it."""
     metrics.watch("loupe_editions", "Configurations that still have requests", lambda: editions.count, merge="max")
     metrics.watch("loupe_requests_in_flight", "Requests under way", lambda: editions.users)
-    metrics.watch_info("loupe_router", "The router in service", lambda: {"digest": forecaster.router_digest})
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from routers.registry import ALGORITHMS, TrainedRouter
 
 FORMAT = 1
 NUMBERS, HEADER = "router.npz", "router.json"
+_LEARNED_FROM = "learned_from"
 _BUNDLED_FOLDER = Path(__file__).resolve().parent / "bundled"
 
 
@@ -41,12 +42,23 @@ class Provenance:
         table_sha256: `OutcomeTable.digest` of what it learned from.
         seeds: of the held-out evaluation.
         metrics: what that evaluation found; not finite numbers are written as null.
+        learned_from: `routers.lineage.fingerprints` of the rows that it learned from; it is what tells them again.
     """
 
     encoder_name: str
     table_sha256: str
     seeds: Sequence[int] = ()
     metrics: Mapping[str, Any] | None = None
+    learned_from: NDArray[np.uint32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderFacts:
+    """What a router must fit: the encoder in use, and the views that it gives -> their dimensions."""
+
+    name: str
+    digest: str
+    view_dims: Mapping[str, int]
 
 
 def bundled(name: str = "default") -> Path:
@@ -60,7 +72,10 @@ def bundled(name: str = "default") -> Path:
 def save(router: TrainedRouter, folder: Path, provenance: Provenance) -> str:
     """Write a router; returns the digest that it has once it is loaded."""
     numbers = io.BytesIO()
-    np.savez_compressed(numbers, allow_pickle=False, **router.arrays())
+    arrays = dict(router.arrays())
+    if provenance.learned_from is not None:
+        arrays[_LEARNED_FROM] = provenance.learned_from
+    np.savez_compressed(numbers, allow_pickle=False, **arrays)
     header = {
         "format": FORMAT,
         "algorithm": router.algorithm,
@@ -84,18 +99,53 @@ def save(router: TrainedRouter, folder: Path, provenance: Provenance) -> str:
 
 def load(folder: Path) -> Router:
     """The router of a folder that `save` wrote. Raises ArtifactError."""
-    text, numbers = _read(folder / HEADER), _read(folder / NUMBERS)
-    header = _parse(folder / HEADER, text)
-    if hashlib.sha256(numbers).hexdigest() != header["npz_sha256"]:
-        raise ArtifactError(f"{folder / NUMBERS} is not the file that {HEADER} vouches for: altered or cut short")
+    header, digest = read_header(folder)
+    numbers = _vouched_numbers(folder, header)
     algorithm = ALGORITHMS.get(str(header["algorithm"]))
     if algorithm is None:
         known = ", ".join(sorted(ALGORITHMS))
         raise ArtifactError(f"{folder / HEADER}: no algorithm {header['algorithm']!r}; there is {known}")
     try:
-        return algorithm.restore(header, _arrays(numbers), hashlib.sha256(text).hexdigest())
+        return algorithm.restore(header, _arrays(numbers), digest)
     except (KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"{folder} does not hold together: {type(error).__name__}: {error}") from error
+
+
+def read_header(folder: Path) -> tuple[dict[str, Any], str]:
+    """The header of an artifact, without its seal, and the digest that the router has. Raises ArtifactError."""
+    text = _read(folder / HEADER)
+    return _parse(folder / HEADER, text), hashlib.sha256(text).hexdigest()
+
+
+def learned_from(folder: Path) -> NDArray[np.uint32] | None:
+    """The fingerprints of the rows that it learned from; None where it does not say. Raises ArtifactError."""
+    numbers = _vouched_numbers(folder, read_header(folder)[0])
+    try:
+        with np.load(io.BytesIO(numbers), allow_pickle=False) as stored:
+            return stored[_LEARNED_FROM].astype(np.uint32) if _LEARNED_FROM in stored.files else None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ArtifactError(f"{folder} does not hold together: {type(error).__name__}: {error}") from error
+
+
+def refuse_misfit(router: Router, encoder: EncoderFacts) -> None:
+    """Raises ArtifactError for a router of another encoder, and for views that the encoder does not give."""
+    if router.encoder_digest != encoder.digest:
+        raise ArtifactError(
+            f"the router was trained on the encoder {router.encoder_digest[:12]}, "
+            f"and {encoder.name} is {encoder.digest[:12]}"
+        )
+    for name, dimension in router.view_dims.items():
+        given = encoder.view_dims.get(name)
+        if given != dimension:
+            what = "does not give it" if given is None else f"gives {given}"
+            raise ArtifactError(f"the router needs the view {name!r} of {dimension} numbers; {encoder.name} {what}")
+
+
+def _vouched_numbers(folder: Path, header: Mapping[str, Any]) -> bytes:
+    numbers = _read(folder / NUMBERS)
+    if hashlib.sha256(numbers).hexdigest() != header["npz_sha256"]:
+        raise ArtifactError(f"{folder / NUMBERS} is not the file that {HEADER} vouches for: altered or cut short")
+    return numbers
 
 
 def _arrays(numbers: bytes) -> dict[str, NDArray[Any]]:

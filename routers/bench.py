@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -40,9 +41,20 @@ class Dataset:
     image_views: frozenset[str]
 
 
+class Stage(Protocol):
+    """What reports and drawings need of a table that is judged: its name, where routers learned, the singles on it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def learned_from(self) -> tuple[str, ...]: ...
+    @property
+    def singles(self) -> tuple[tuple[str, ...], Singles]: ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """A table to judge on.
+    """A table to judge on; implements `Stage`.
 
     Attributes:
         name: of the table that is judged.
@@ -152,7 +164,7 @@ def across(learned: Sequence[Dataset], judged: Dataset, seeds: Sequence[int], *,
         split = cross_dataset(np.flatnonzero(table.mask.any(axis=1)), test, table.groups)
     except ValueError:
         raise TableError(f"{judged.name}: every row to learn from shares a group with the rows to judge on") from None
-    data = Dataset(judged.name, table, _stacked(parts, table), judged.image_views)
+    data = Dataset(judged.name, table, stacked(parts, table), judged.image_views)
     splits = tuple(replace(split, seed=seed) for seed in seeds)
     return Block(judged.name, tuple(part.name for part in learned), data, splits, text_only)
 
@@ -199,7 +211,7 @@ def run_task(block: Block, task: Task, judging: Judging) -> list[Judged]:
     return [judged(policy, measure, seconds) for policy, measure in policies]
 
 
-def cost_grid(block: Block) -> Floats:
+def cost_grid(block: Stage) -> Floats:
     """[CURVE_POINTS] costs over the block's range, at equal ratios, where its cheapest single costs anything."""
     low, high = block.singles[1].cost_range
     return np.geomspace(low, high, CURVE_POINTS) if low > 0 else np.linspace(low, high, CURVE_POINTS)
@@ -263,7 +275,7 @@ def _groups(table: OutcomeTable, rows: Rows) -> list[str]:
     return [table.groups[row] for row in rows]
 
 
-def _stacked(parts: Sequence[Dataset], table: OutcomeTable) -> Mapping[str, np.ndarray]:
+def stacked(parts: Sequence[Dataset], table: OutcomeTable) -> Mapping[str, np.ndarray]:
     """The views of a merged table's queries. Raises TableError where the parts have different views."""
     place = {query_id: row for row, query_id in enumerate(table.query_ids)}
     stacked: dict[str, np.ndarray] = {}

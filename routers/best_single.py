@@ -43,7 +43,7 @@ class BestSingle:
         """Means over observed cells. The first view is read too: it tells how many queries there are."""
         del seed  # a mean depends on no chance
         name = usual_views(views)[0]
-        return cls(column_means(table.score), {name: views[name].shape[1]})
+        return cls(column_means(table.score, table.unequal_weights), {name: views[name].shape[1]})
 
     @classmethod
     def restore(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from routers.base import Floats
 from routers.factors import candidate_factors
+from routers.protocol import column_means
 from routers.sharpness import sharpened, sharpness
 from routers.split import numbered
 
@@ -38,12 +39,14 @@ class HeldOut:
             mean of all rows has the row's own outcome in it, and would make every member look worse than it is.
         score: [n, K] what was observed, NaN where missing.
         groups: [n].
+        weights: [n, K] how much each cell counts; None: all alike.
     """
 
     forecasts: Sequence[Floats]
     means: Floats
     score: Floats
     groups: Sequence[str]
+    weights: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +70,8 @@ class Blend:
         """`common` are the members whose common part may count (all unless told); `trusted` has half of it at least."""
         axis = candidate_factors(held_out.score, rank=1)[:, 0]
         count = len(held_out.forecasts)
-        bare = cls(np.nanmean(held_out.score, axis=0), axis / np.linalg.norm(axis), np.zeros((2, count)), 1.0)
+        means = column_means(held_out.score, held_out.weights)
+        bare = cls(means, axis / np.linalg.norm(axis), np.zeros((2, count)), 1.0)
         parts = bare._parts(held_out.forecasts, held_out.means)
         chosen = range(count) if common is None else common
         weights = np.zeros((2, count))
@@ -101,9 +105,10 @@ def _shares(parts: Sequence[Floats], held_out: HeldOut) -> Floats:
     observed = ~np.isnan(target)
     # Each row counts alike, be it of a table of many candidates or of few: a query is what is routed.
     cells = np.maximum(observed.sum(axis=1), 1)
+    counted = observed.astype(np.float64) if held_out.weights is None else held_out.weights
 
     def of_groups(squares: Floats) -> Floats:
-        per_row = np.where(observed, squares, 0.0).sum(axis=1) / cells
+        per_row = (counted * np.where(observed, squares, 0.0)).sum(axis=1) / cells
         return np.asarray(np.bincount(group_of_row, per_row, minlength=len(names)), dtype=np.float64)
 
     errors = np.stack([of_groups((part - target) ** 2) for part in parts], axis=1)

@@ -28,6 +28,7 @@ from routers.protocol import column_means
 from routers.split import grouped_folds
 from routers.table import OutcomeTable
 from routers.trees import Trees
+from routers.weighing import rows_of_weights
 
 MEMBERS: tuple[type[Head], ...] = (FactorHead, Trees, PlainTrees, MaskedMF, ItemResponse, Prior)
 _SAY_HOW_HARD, _TRUSTED = (0, 2), 1
@@ -86,7 +87,11 @@ class Ensemble:
         The few numbers of the blend and of caution are those that all rows taught.
         """
         members, held_out = zip(*(fit_head(member, table, views, seed) for member in MEMBERS), strict=True)
-        return cls.blended(members, HeldOut(held_out, _taught_means(table, seed), table.score, table.groups), table)
+        return cls.blended(
+            members,
+            HeldOut(held_out, _taught_means(table, seed), table.score, table.groups, table.unequal_weights),
+            table,
+        )
 
     @classmethod
     def blended(cls, members: Sequence[Head], held_out: HeldOut, table: OutcomeTable) -> tuple[Ensemble, Floats]:
@@ -120,7 +125,7 @@ class Ensemble:
 
 def _taught_means(table: OutcomeTable, seed: int) -> Floats:
     """[n, K] the candidates' means in the rows that the members of a row's held-out forecast saw."""
-    means = np.empty(table.score.shape)
+    means, weights = np.empty(table.score.shape), table.unequal_weights
     for fold in grouped_folds(table.groups, _FOLDS, seed):
-        means[fold.test] = column_means(table.score[fold.train])
+        means[fold.test] = column_means(table.score[fold.train], rows_of_weights(weights, fold.train))
     return means

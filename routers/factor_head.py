@@ -13,7 +13,7 @@ from routers.base import Floats, Views
 from routers.compose import Composed
 from routers.fusion import FusionOptions
 from routers.reduced import usual_views
-from routers.ridge import RidgeOptions, fit_ridges
+from routers.ridge import RidgeOptions, Target, fit_ridges
 from routers.table import OutcomeTable
 
 
@@ -44,7 +44,7 @@ class FactorHead:
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[FactorHead, Floats]:
         """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
         options = RidgeOptions(fusion=FusionOptions(views=usual_views(views)), seed=seed)
-        ridges = fit_ridges(table.groups, views, (table.score,), options)
+        ridges = fit_ridges(table.groups, views, (Target(table.score, table.unequal_weights),), options)
         (quality,) = ridges.fits
         composed = ridges.fusion.compose(quality.linear.weights, quality.linear.bias)
         return cls(composed, {"rank": options.rank, "chosen_ridge": quality.ridge}), quality.held_out

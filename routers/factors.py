@@ -38,13 +38,14 @@ def candidate_factors(outcomes: Floats, rank: int) -> Floats:
     return np.asarray(vectors * np.sqrt(values), dtype=np.float64)
 
 
-def solve(features: Floats, outcomes: Floats, factors: Floats, ridges: Sequence[float]) -> Iterator[Linear]:
-    """The penalised least-squares fit for each ridge. `outcomes` is [n, K], NaN where missing."""
-    observed = ~np.isnan(outcomes)
-    if observed.all():
+def solve(
+    features: Floats, outcomes: Floats, factors: Floats, ridges: Sequence[float], weights: Floats | None = None
+) -> Iterator[Linear]:
+    """The penalised least-squares fit for each ridge. `outcomes` and `weights` are [n, K], NaN and 0 where missing."""
+    if weights is None and not np.isnan(outcomes).any():
         yield from _solve_complete(features, outcomes, factors, ridges)
     else:
-        yield from solve_masked(features, outcomes, factors, ridges)
+        yield from solve_masked(features, outcomes, factors, ridges, weights)
 
 
 def _pairwise_correlation(outcomes: Floats, observed: Mask) -> Floats:

@@ -17,7 +17,7 @@ from routers.base import Floats, Forecast, Views
 from routers.calibrate import Calibration
 from routers.compose import Composed
 from routers.fusion import FusionOptions
-from routers.ridge import RidgeOptions, fit_ridges, refuse_unteachable, rows_of
+from routers.ridge import RidgeOptions, Target, fit_ridges, refuse_unteachable, rows_of
 from routers.split import grouped_folds
 from routers.spread import LEVERAGE_AXES, Leverage, leverage
 from routers.table import OutcomeTable
@@ -187,7 +187,8 @@ def held_out_quality(head: type[Head], table: OutcomeTable, views: Views, seed: 
 def _fit_beside(table: OutcomeTable, views: Views, held_out: Floats, seed: int) -> Beside:
     options = RidgeOptions(fusion=FusionOptions(views=tuple(views)), seed=seed)
     logs = log_tokens(table)
-    ridges = fit_ridges(table.groups, views, (logs, table.score), options)
+    targets = (Target(logs), Target(table.score, table.unequal_weights))
+    ridges = fit_ridges(table.groups, views, targets, options)
     tokens, quality = ridges.fits
     residuals = table.score - np.clip(held_out, 0.0, 1.0)
     axes, spread = leverage(ridges.features, table.mask, residuals, quality.ridge)

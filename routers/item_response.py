@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 
 from routers.base import Floats, Views
 from routers.reduced import Reduced, sized
-from routers.split import grouped_folds
+from routers.split import Rows, grouped_folds
 from routers.table import OutcomeTable
+from routers.weighing import mean_square, rows_of_weights
 
+Cells = tuple[Floats, Floats | None]
+"""Scores [n, K], NaN where missing, and how much each counts (None: all alike)."""
 Objective = Callable[[Floats], tuple[float, Floats]]
 
 
@@ -125,29 +128,34 @@ class ItemResponse:
         cls, table: OutcomeTable, views: Views, *, seed: int = 0, options: ItemResponseOptions | None = None
     ) -> tuple[ItemResponse, Floats]:
         """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
-        options = options or ItemResponseOptions()
+        options, weights = options or ItemResponseOptions(), table.unequal_weights
+
+        def known_cells(rows: Rows) -> Cells:
+            return table.score[rows], rows_of_weights(weights, rows)
+
         held_out = np.empty((len(options.penalties), *table.score.shape))
         for fold in grouped_folds(table.groups, options.folds, seed):
             known = {name: rows[fold.train] for name, rows in views.items()}
             space = Reduced.fit(known, components=options.components)
             hidden = space.rows({name: rows[fold.test] for name, rows in views.items()})
-            path = _path(space.rows(known), table.score[fold.train], options)
+            path = _path(space.rows(known), known_cells(fold.train), options)
             for place, traits in enumerate(path):
                 held_out[place, fold.test] = _sigmoid(traits.logits(hidden))
-        best = int(np.argmin(np.nanmean((held_out - table.score) ** 2, axis=(1, 2))))
+        best = int(np.argmin(mean_square(held_out, table.score, weights)))
         space = Reduced.fit(views, components=options.components)
-        path = _path(space.rows(views), table.score, replace(options, penalties=options.penalties[: best + 1]))
+        shortened = replace(options, penalties=options.penalties[: best + 1])
+        path = _path(space.rows(views), (table.score, weights), shortened)
         settings = asdict(options) | {"chosen_penalty": options.penalties[best]}
         return cls(space=space, traits=list(path)[-1], settings=settings), held_out[best]
 
 
-def _path(features: Floats, score: Floats, options: ItemResponseOptions) -> Iterator[Traits]:
+def _path(features: Floats, cells: Cells, options: ItemResponseOptions) -> Iterator[Traits]:
     """The traits of each penalty in turn."""
     minimize = import_module("scipy.optimize").minimize  # heavy, and needed for training alone
-    traits = _start(features.shape[1], score, options.dimensions)
+    traits = _start(features.shape[1], cells[0], options.dimensions)
     for penalty in options.penalties:
         found = minimize(
-            objective(features, score, traits, penalty),
+            objective(features, cells, traits, penalty),
             traits.flat(),
             jac=True,
             method="L-BFGS-B",
@@ -157,9 +165,11 @@ def _path(features: Floats, score: Floats, options: ItemResponseOptions) -> Iter
         yield traits
 
 
-def objective(features: Floats, score: Floats, shape: Traits, penalty: float) -> Objective:
+def objective(features: Floats, cells: Cells, shape: Traits, penalty: float) -> Objective:
     """Negative log posterior of traits in a row (`Traits.flat`, of this shape), and its gradient."""
+    score, weights = cells
     observed = ~np.isnan(score)
+    counted = observed.astype(np.float64) if weights is None else weights
     filled = np.where(observed, score, 0.0)
 
     def value_and_slope(numbers: Floats) -> tuple[float, Floats]:
@@ -167,8 +177,8 @@ def objective(features: Floats, score: Floats, shape: Traits, penalty: float) ->
         logits = traits.logits(features)
         losses = np.logaddexp(0.0, logits) - filled * logits
         maps = (traits.discrimination**2).sum() + (traits.difficulty**2).sum()
-        value = losses[observed].sum() + penalty / 2 * maps + (traits.ability**2).sum() / 2
-        miss = np.where(observed, _sigmoid(logits) - filled, 0.0)
+        value = (counted * losses).sum() + penalty / 2 * maps + (traits.ability**2).sum() / 2
+        miss = counted * (_sigmoid(logits) - filled)
         asked = features @ traits.discrimination
         slope = Traits(
             strength=miss.sum(axis=0),

@@ -20,6 +20,7 @@ from routers.reduced import WHOLE, Reduced, sized
 from routers.ridge import rows_of
 from routers.split import grouped_folds
 from routers.table import OutcomeTable
+from routers.weighing import mean_square, rows_of_weights
 
 _FOLDS = 5
 _RIDGES = (640.0, 320.0, 160.0, 80.0, 40.0, 20.0, 10.0, 5.0, 2.5, 1.25)
@@ -59,17 +60,19 @@ class Linear:
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Linear, Floats]:
         """The head, and [n, K] forecasts of rows by fits that did not see their groups."""
         apart = np.eye(len(table.candidates))  # factors that share nothing
+        weights = table.unequal_weights
         held_out = np.full((len(_RIDGES), *table.score.shape), np.nan)
         for fold in grouped_folds(table.groups, _FOLDS, seed):
             known = rows_of(views, fold.train)
             reduced = Reduced.fit(known, wide=WHOLE)
             hidden = reduced.rows(rows_of(views, fold.test))
-            fits = solve(reduced.rows(known), table.score[fold.train], apart, _RIDGES)
+            among = rows_of_weights(weights, fold.train)
+            fits = solve(reduced.rows(known), table.score[fold.train], apart, _RIDGES, among)
             for place, fitted in enumerate(fits):
                 held_out[place, fold.test] = fitted.apply(hidden)
-        best = int(np.argmin(np.nanmean((held_out - table.score) ** 2, axis=(1, 2))))
+        best = int(np.argmin(mean_square(held_out, table.score, weights)))
         reduced = Reduced.fit(views, wide=WHOLE)
-        (fitted,) = solve(reduced.rows(views), table.score, apart, [_RIDGES[best]])
+        (fitted,) = solve(reduced.rows(views), table.score, apart, [_RIDGES[best]], weights)
         return cls(_multiplied_out(reduced, fitted), fitted.bias, {"ridge": _RIDGES[best]}), held_out[best]
 
     @classmethod

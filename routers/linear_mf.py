@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from routers.base import Forecast, Views
 from routers.calibrate import Calibration
 from routers.compose import Composed
-from routers.ridge import RidgeOptions, fit_ridges, refuse_unteachable
+from routers.ridge import RidgeOptions, Target, fit_ridges, refuse_unteachable
 from routers.spread import LEVERAGE_AXES, Leverage, leverage
 from routers.table import OutcomeTable
 from routers.token_forecast import TokenHeads, log_tokens
@@ -90,7 +90,7 @@ class LinearMF:
         options = options or RidgeOptions(seed=seed)
         refuse_unteachable(table)
         logs = log_tokens(table)
-        ridges = fit_ridges(table.groups, views, (table.score, logs), options)
+        ridges = fit_ridges(table.groups, views, (Target(table.score, table.unequal_weights), Target(logs)), options)
         quality, tokens = ridges.fits
         axes, spread = leverage(ridges.features, table.mask, table.score - quality.held_out, quality.ridge)
         weights = np.concatenate([quality.linear.weights, tokens.linear.weights, axes.weights], axis=1)

@@ -11,11 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from routers.base import Floats
-
-Mask = NDArray[np.bool_]
 
 # The residual to stop at, relative to the right-hand side: far below what cross-validation can see.
 _TOLERANCE = 1e-4
@@ -50,18 +47,24 @@ class Unknowns:
         return float((self.weights * other.weights).sum() + (self.bias * other.bias).sum())
 
 
-def solve_masked(features: Floats, outcomes: Floats, factors: Floats, ridges: Sequence[float]) -> Iterator[Linear]:
-    """One fit a ridge, each starting from the one before: give them from strong to weak."""
-    observed = ~np.isnan(outcomes)
+def solve_masked(
+    features: Floats, outcomes: Floats, factors: Floats, ridges: Sequence[float], weights: Floats | None = None
+) -> Iterator[Linear]:
+    """One fit a ridge, each starting from the one before: give them from strong to weak.
+
+    `weights` [n, K] say how much each cell counts, 0 where it is missing; all alike by default.
+    """
+    counted = (~np.isnan(outcomes)).astype(np.float64) if weights is None else weights
     centre = features.mean(axis=0)
     centred = features - centre
     energies, axes = np.linalg.eigh(centred.T @ centred)
-    system = _System.build(centred @ axes, observed, factors)
-    cells = np.where(observed, outcomes, 0.0)
+    system = _System.build(centred @ axes, counted, factors)
+    cells = np.where(counted > 0, outcomes, 0.0) * counted
     right = system.pull(cells)
-    counts = np.maximum(observed.sum(axis=0), 1).astype(np.float64)
+    counts = counted.sum(axis=0)
+    counts[counts == 0] = 1.0
     found = Unknowns(np.zeros((len(energies), factors.shape[1])), cells.sum(axis=0) / counts)
-    strength = (factors**2).sum(axis=0) * float(observed.mean())
+    strength = (factors**2).sum(axis=0) * float(counted.mean())
     for ridge in ridges:
         diagonal = Unknowns(np.maximum(energies, 0.0)[:, None] * strength + ridge, counts)
         found = _conjugate_gradients(system, ridge, (right, diagonal), found)
@@ -89,11 +92,12 @@ def _conjugate_gradients(system: _System, ridge: float, given: tuple[Unknowns, U
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pattern:
-    """Rows that observed the same candidates, summed up.
+    """Rows that observed the same candidates, and to the same weights, summed up.
 
     Attributes:
         gram: [D, D] of their features; sums: [D]; count: how many.
-        seen: [K] 1 where the candidate was observed; coupling: [r, r] Gram matrix of the seen factors.
+        seen: [K] the candidates' weights, 0 where one was not observed.
+        coupling: [r, r] Gram matrix of the factors under these weights.
     """
 
     gram: Floats
@@ -108,29 +112,26 @@ class _System:
     """The normal equations' operator. `patterns` is None where there are too many to sum up."""
 
     rotated: Floats
-    observed: Mask
+    weights: Floats
     factors: Floats
     patterns: tuple[_Pattern, ...] | None
 
     @classmethod
-    def build(cls, rotated: Floats, observed: Mask, factors: Floats) -> _System:
-        distinct, place = np.unique(observed, axis=0, return_inverse=True)
+    def build(cls, rotated: Floats, weights: Floats, factors: Floats) -> _System:
+        distinct, place = np.unique(weights, axis=0, return_inverse=True)
         patterns = None
         if len(distinct) * rotated.shape[1] < 2 * len(rotated):  # else the rows themselves are less work
-            patterns = tuple(
-                _summed(rotated[place == number], seen.astype(np.float64), factors)
-                for number, seen in enumerate(distinct)
-            )
-        return cls(rotated, observed, factors, patterns)
+            patterns = tuple(_summed(rotated[place == number], seen, factors) for number, seen in enumerate(distinct))
+        return cls(rotated, weights, factors, patterns)
 
     def pull(self, cells: Floats) -> Unknowns:
-        """The adjoint: what [n, K] cells (0 where missing) ask of the unknowns."""
+        """The adjoint: what [n, K] weighted cells (0 where missing) ask of the unknowns."""
         return Unknowns(self.rotated.T @ (cells @ self.factors), cells.sum(axis=0))
 
     def apply(self, at: Unknowns, ridge: float) -> Unknowns:
         if self.patterns is None:
             fitted = self.rotated @ at.weights @ self.factors.T + at.bias
-            pulled = self.pull(np.where(self.observed, fitted, 0.0))
+            pulled = self.pull(self.weights * fitted)
             return Unknowns(pulled.weights + ridge * at.weights, pulled.bias)
         weights, bias = ridge * at.weights, np.zeros_like(at.bias)
         for pattern in self.patterns:

@@ -23,6 +23,7 @@ from routers.masked import Linear
 from routers.reduced import Reduced, sized
 from routers.split import grouped_folds
 from routers.table import OutcomeTable
+from routers.weighing import mean_square, rows_of_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,34 +102,40 @@ class MaskedMF:
         cls, table: OutcomeTable, views: Views, *, seed: int = 0, options: MaskedMFOptions | None = None
     ) -> tuple[MaskedMF, Floats]:
         """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
-        options = options or MaskedMFOptions()
+        options, weights = options or MaskedMFOptions(), table.unequal_weights
         held_out = np.empty((len(options.holds), len(options.ridges), *table.score.shape))
         for fold in grouped_folds(table.groups, options.folds, seed):
             known = {name: rows[fold.train] for name, rows in views.items()}
             space = Reduced.fit(known, components=options.components)
             features = space.rows(known)
             hidden = space.rows({name: rows[fold.test] for name, rows in views.items()})
+            among = rows_of_weights(weights, fold.train)
             for place, hold in enumerate(options.holds):
-                for step, found in enumerate(alternate(features, table.score[fold.train], hold, options)):
+                for step, found in enumerate(alternate(features, table.score[fold.train], hold, options, among)):
                     held_out[place, step, fold.test] = found.apply(hidden)
-        errors = np.nanmean((held_out - table.score) ** 2, axis=(2, 3))
+        errors = mean_square(held_out, table.score, weights)
         place, step = (int(number) for number in np.unravel_index(int(np.argmin(errors)), errors.shape))
         space = Reduced.fit(views, components=options.components)
         shortened = replace(options, ridges=options.ridges[: step + 1])
-        *_, found = alternate(space.rows(views), table.score, options.holds[place], shortened)
+        *_, found = alternate(space.rows(views), table.score, options.holds[place], shortened, weights)
         settings = asdict(options) | {"chosen_ridge": options.ridges[step], "chosen_hold": options.holds[place]}
         return cls(space=space, factored=found, settings=settings), held_out[place, step]
 
 
-def alternate(features: Floats, score: Floats, hold: float, options: MaskedMFOptions) -> Iterator[Factored]:
-    """The factorisation of each ridge in turn; `features` [n, D], `score` [n, K] with NaN where missing."""
+def alternate(
+    features: Floats, score: Floats, hold: float, options: MaskedMFOptions, weights: Floats | None = None
+) -> Iterator[Factored]:
+    """The factorisation of each ridge in turn; `features` [n, D], `score` [n, K] with NaN where missing, and how much
+    each cell counts.
+    """
+    counted = (~np.isnan(score)).astype(np.float64) if weights is None else weights
     start = candidate_factors(score, min(options.rank, score.shape[1]))
     factors = start
     for ridge in options.ridges:
         for _ in range(options.sweeps):
-            linear = next(solve(features, score, factors, [ridge]))
-            factors = _refit_factors(features @ _latent_map(linear, factors), score, start, hold)
-        linear = next(solve(features, score, factors, [ridge]))
+            linear = next(solve(features, score, factors, [ridge], weights))
+            factors = _refit_factors(features @ _latent_map(linear, factors), (score, counted), start, hold)
+        linear = next(solve(features, score, factors, [ridge], weights))
         yield Factored(bias=linear.bias, latent=_latent_map(linear, factors), factors=factors)
 
 
@@ -137,18 +144,21 @@ def _latent_map(linear: Linear, factors: Floats) -> Floats:
     return np.asarray(linear.weights @ factors @ np.linalg.pinv(factors.T @ factors), dtype=np.float64)
 
 
-def _refit_factors(latents: Floats, score: Floats, start: Floats, hold: float) -> Floats:
+def _refit_factors(latents: Floats, cells: tuple[Floats, Floats], start: Floats, hold: float) -> Floats:
     """[K, r] by ridge regression of each candidate's scores on the latents, held to `start`; mean variance 1."""
     factors = start.copy()
+    score, counted = cells
     # The hold is in observations, so it scales with what one observation's latents weigh.
     weight = hold * max(float((latents**2).sum(axis=1).mean()) / latents.shape[1], 1e-12)
     for column in range(len(start)):
-        seen = ~np.isnan(score[:, column])
+        seen = counted[:, column] > 0
         if not seen.any():
             continue
-        centred = latents[seen] - latents[seen].mean(axis=0)
-        rest = score[seen, column] - score[seen, column].mean() - centred @ start[column]
-        normal = centred.T @ centred + weight * np.eye(latents.shape[1])
-        factors[column] += np.linalg.solve(normal, centred.T @ rest)
+        share = counted[seen, column]
+        centred = latents[seen] - np.average(latents[seen], axis=0, weights=share)
+        rest = score[seen, column] - np.average(score[seen, column], weights=share) - centred @ start[column]
+        weighed = centred * share[:, None]
+        normal = weighed.T @ centred + weight * np.eye(latents.shape[1])
+        factors[column] += np.linalg.solve(normal, weighed.T @ rest)
     scale = np.sqrt(len(factors) / max(float((factors**2).sum()), 1e-12))
     return np.asarray(factors * scale, dtype=np.float64)

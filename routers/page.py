@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 
-from routers.bench import Block
+from routers.bench import Stage
 from routers.plots import frontier_svg
 from routers.report import HEADINGS, Row, notes, ranked, shown, times
 
@@ -32,7 +32,7 @@ _EXPLAINED = (
 )
 
 
-def as_page(found: Sequence[Row], blocks: Sequence[Block], facts: Mapping[str, str]) -> str:
+def as_page(found: Sequence[Row], blocks: Sequence[Stage], facts: Mapping[str, str]) -> str:
     """The page; `facts` says how it was made (command, versions, seeds)."""
     sections = "".join(_section(found, block) for block in blocks)
     made = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in facts.items())
@@ -45,7 +45,7 @@ def as_page(found: Sequence[Row], blocks: Sequence[Block], facts: Mapping[str, s
     )
 
 
-def _section(found: Sequence[Row], block: Block) -> str:
+def _section(found: Sequence[Row], block: Stage) -> str:
     heads = "".join(
         f"<th>{html.escape(head)}</th>" for head in ("router", "view", *HEADINGS.values(), "fit s", "µs/query")
     )

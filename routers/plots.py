@@ -19,7 +19,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from routers.bench import Block, cost_grid
+from routers.bench import Stage, cost_grid
 from routers.judging import BASELINES
 from routers.report import Row, ranked
 
@@ -47,12 +47,12 @@ class Bounds:
         return max(width, 0.0) * max(height, 0.0)
 
 
-def frontier_png(found: Sequence[Row], block: Block) -> bytes:
+def frontier_png(found: Sequence[Row], block: Stage) -> bytes:
     """The drawing of one table as PNG."""
     return _written(found, block, "png")
 
 
-def frontier_svg(found: Sequence[Row], block: Block) -> str:
+def frontier_svg(found: Sequence[Row], block: Stage) -> str:
     """The drawing of one table as an SVG element that needs no other file."""
     text = _written(found, block, "svg").decode()
     return text[text.index("<svg") :]
@@ -67,7 +67,7 @@ def drawn(found: Sequence[Row], table: str, most: int = len(PALETTE)) -> tuple[l
     return chosen, [row for row in routers if row not in chosen]
 
 
-def _written(found: Sequence[Row], block: Block, form: str) -> bytes:
+def _written(found: Sequence[Row], block: Stage, form: str) -> bytes:
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "loupe", "font.size": 10}):
         figure = Figure(figsize=(11, 6.4), dpi=120, layout="constrained")
         _draw(figure, found, block)
@@ -76,7 +76,7 @@ def _written(found: Sequence[Row], block: Block, form: str) -> bytes:
     return file.getvalue()
 
 
-def _draw(figure: Figure, found: Sequence[Row], block: Block) -> None:
+def _draw(figure: Figure, found: Sequence[Row], block: Stage) -> None:
     axes = figure.add_subplot()
     grid = cost_grid(block) * _PER
     coloured, rest = drawn(found, block.name)
@@ -113,7 +113,7 @@ def _draw(figure: Figure, found: Sequence[Row], block: Block) -> None:
     _place_labels(axes, labels)
 
 
-def _draw_baselines(axes: Axes, found: Sequence[Row], block: Block, grid: np.ndarray) -> None:
+def _draw_baselines(axes: Axes, found: Sequence[Row], block: Stage, grid: np.ndarray) -> None:
     dashes: dict[str, Any] = {"oracle": ":", "best_single": (0, (4, 2))}
     for row in ranked(found, block.name):
         if row.router in dashes:
@@ -124,7 +124,7 @@ def _draw_baselines(axes: Axes, found: Sequence[Row], block: Block, grid: np.nda
             axes.plot(grid[first], row.curve[first], "x", color="#555555", label=_label(row), zorder=5)
 
 
-def _draw_singles(axes: Axes, block: Block) -> list[Annotation]:
+def _draw_singles(axes: Axes, block: Stage) -> list[Annotation]:
     names, singles = block.singles
     costs = singles.costs * _PER
     axes.plot(

@@ -20,9 +20,12 @@ from routers.base import Floats, Views
 from routers.clusters import Clusters
 from routers.split import Split, grouped_folds
 from routers.table import OutcomeTable
+from routers.weighing import mean_square
 
 LEVELS = (4, 16, 64, 256)
 _FOLDS = 5
+Cells = tuple[Floats, Floats]
+"""Scores [n, K], NaN where missing, and how much each counts, 0 where missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,50 +88,52 @@ class Prior:
     @classmethod
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Prior, Floats]:
         """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
+        cells = table.score, table.weights
         held_out = np.empty((len(GRID), len(LEVELS), *table.score.shape))
         for fold in grouped_folds(table.groups, _FOLDS, seed):
-            for place, per_level in enumerate(_hidden_forecasts(table.score, views, fold)):
+            for place, per_level in enumerate(_hidden_forecasts(cells, views, fold)):
                 held_out[place, :, fold.test] = np.moveaxis(per_level, 1, 0)
-        errors = np.nanmean((held_out - table.score) ** 2, axis=(2, 3))
+        errors = mean_square(held_out, table.score, table.unequal_weights)
         best, level = np.unravel_index(int(np.argmin(errors)), errors.shape)
         shrinkage = GRID[int(best)]
         clusters = Clusters.fit(views, LEVELS[: int(level) + 1])
-        means, effects = _learn(clusters.memberships(views, shrinkage.temperature), clusters, table.score, shrinkage)
+        means, effects = _learn(clusters.memberships(views, shrinkage.temperature), clusters, cells, shrinkage)
         return cls(clusters, shrinkage, means, np.concatenate(effects)), held_out[best, level]
 
 
-def _hidden_forecasts(score: Floats, views: Views, fold: Split) -> Iterator[Floats]:
+def _hidden_forecasts(cells: Cells, views: Views, fold: Split) -> Iterator[Floats]:
     """For each of the grid: [levels, test rows, K], by the levels down to each."""
+    score, weights = cells
     known = {name: rows[fold.train] for name, rows in views.items()}
     clusters = Clusters.fit(known, LEVELS)
     near = clusters.distances(known)
     far = clusters.distances({name: rows[fold.test] for name, rows in views.items()})
     for shrinkage in GRID:
         members = clusters.softened(near, shrinkage.temperature)
-        means, effects = _learn(members, clusters, score[fold.train], shrinkage)
+        means, effects = _learn(members, clusters, (score[fold.train], weights[fold.train]), shrinkage)
         asked = clusters.softened(far, shrinkage.temperature)
         added = [asked[:, level] @ effect for level, effect in zip(_levels(clusters), effects, strict=True)]
         yield means + np.cumsum(added, axis=0)
 
 
-def _learn(members: Floats, clusters: Clusters, score: Floats, shrinkage: Shrinkage) -> tuple[Floats, list[Floats]]:
-    """Means [K] and each level's effects [size, K]; `members` [n, C], `score` [n, K], NaN where missing."""
-    observed = ~np.isnan(score)
-    filled = np.where(observed, score, 0.0)
-    overall = filled.sum() / max(observed.sum(), 1)
+def _learn(members: Floats, clusters: Clusters, cells: Cells, shrinkage: Shrinkage) -> tuple[Floats, list[Floats]]:
+    """Means [K] and each level's effects [size, K]; `members` [n, C]."""
+    score, weights = cells
+    filled = np.where(weights > 0, score, 0.0)
+    overall = (weights * filled).sum() / max(weights.sum(), 1e-12)
     # One imagined outcome each keeps the mean of a candidate of which a fold hides all.
-    means = (filled.sum(axis=0) + overall) / (observed.sum(axis=0) + 1)
+    means = ((weights * filled).sum(axis=0) + overall) / (weights.sum(axis=0) + 1)
     expected, effects = np.tile(means, (len(score), 1)), []
     for level in _levels(clusters):
-        residuals = np.where(observed, score - expected, 0.0)
-        effects.append(_effects(members[:, level], residuals, observed, shrinkage))
+        residuals = weights * (filled - expected)
+        effects.append(_effects(members[:, level], residuals, weights, shrinkage))
         expected += members[:, level] @ effects[-1]
     return means, effects
 
 
-def _effects(members: Floats, residuals: Floats, observed: NDArray[np.bool_], shrinkage: Shrinkage) -> Floats:
-    """[C, K] from what is left of the scores [n, K] (0 where missing): the shared part and each candidate's own."""
-    sums, counts = members.T @ residuals, members.T @ observed.astype(np.float64)
+def _effects(members: Floats, residuals: Floats, weights: Floats, shrinkage: Shrinkage) -> Floats:
+    """[C, K] from what is left of the scores [n, K], weighted: the shared part and each one's own."""
+    sums, counts = members.T @ residuals, members.T @ weights
     shared = (sums.sum(axis=1) / (counts.sum(axis=1) + shrinkage.shared))[:, None]
     return np.asarray(shared + (sums - counts * shared) / (counts + shrinkage.own), dtype=np.float64)
 

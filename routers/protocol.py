@@ -71,7 +71,7 @@ class Shared:
         """What is expected of a candidate is the mean cost that training saw, whatever the query."""
         return np.tile(column_means(known.cost_usd), (len(forecast.quality), 1))
 
-    def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> Trace:
+    def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> Decided:
         return trace(quality, expected_cost, test.score, test.cost_usd)
 
     def oracle(self, test: OutcomeTable, _expected_cost: Floats, /) -> Trace:
@@ -106,13 +106,14 @@ class Shared:
         )
 
 
-def column_means(values: Floats) -> Floats:
-    """[K] means over what was observed; the overall mean for a column that never was."""
+def column_means(values: Floats, weights: Floats | None = None) -> Floats:
+    """[K] means over what was observed; the overall mean for a column that never was. `weights` [n, K] of cells."""
     seen = ~np.isnan(values)
-    counts = seen.sum(axis=0)
-    overall = float(values[seen].mean()) if seen.any() else 0.0
-    sums = np.where(seen, values, 0.0).sum(axis=0)
-    return np.asarray(np.where(counts > 0, sums / np.maximum(counts, 1), overall), dtype=np.float64)
+    weight = np.where(seen, 1.0 if weights is None else weights, 0.0)
+    counts = weight.sum(axis=0)
+    sums = (weight * np.where(seen, values, 0.0)).sum(axis=0)
+    overall = float(sums.sum() / counts.sum()) if counts.any() else 0.0
+    return np.asarray(np.where(counts > 0, sums / np.where(counts > 0, counts, 1.0), overall), dtype=np.float64)
 
 
 def column_quantiles(tokens: Floats) -> Floats:

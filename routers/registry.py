@@ -65,6 +65,11 @@ class Algorithm(Protocol):
 DEFAULT = "ensemble"
 """The algorithm that Loupe ships and `loupe train` takes unasked."""
 
+FIT_BY_WEIGHTS = frozenset(
+    algorithm.algorithm for algorithm in (Ensemble, Trees, LinearMF, MaskedMF, ItemResponse, Prior, Linear, BestSingle)
+)
+"""Those for which a cell of weight 2 counts twice; to the others all cells are alike."""
+
 ALGORITHMS: Mapping[str, Algorithm] = {
     LinearMF.algorithm: LinearMF,
     BestSingle.algorithm: Headed(BestSingle),

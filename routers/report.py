@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from routers.base import Floats
-from routers.bench import Block, Judged
+from routers.bench import Judged, Stage
 from routers.bootstrap import FIGURES, interval
 from routers.metrics import mean_and_spread
 from routers.registry import DEFAULT
@@ -69,7 +69,7 @@ class Row:
         return self.router == DEFAULT and self.view == "both"
 
 
-def rows(blocks: Sequence[Block], found: Iterable[Judged]) -> list[Row]:
+def rows(blocks: Sequence[Stage], found: Iterable[Judged]) -> list[Row]:
     """One row per block, policy, view and protocol, in the order in which they come."""
     gathered: dict[tuple[int, str, str, str], list[Judged]] = {}
     for judged in found:
@@ -150,7 +150,7 @@ def finite(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
 
 
-def _row(block: Block, of_seeds: Sequence[Judged]) -> Row:
+def _row(block: Stage, of_seeds: Sequence[Judged]) -> Row:
     first = of_seeds[0]
     figures = {}
     for place, name in enumerate(FIGURES):

@@ -6,7 +6,7 @@ for a held-out group, the fusion's statistics too, is learned without it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from routers.fusion import Fusion, FusionOptions
 from routers.masked import Linear
 from routers.split import grouped_folds
 from routers.table import OutcomeTable, TableError
+from routers.weighing import mean_square, rows_of_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +60,33 @@ class Ridges:
     fits: tuple[RidgeFit, ...]
 
 
-def fit_ridges(groups: Sequence[str], views: Views, targets: Sequence[Floats], options: RidgeOptions) -> Ridges:
-    """Fit each target [n, K] (NaN where missing) on the fused views of its rows."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """What is fitted: values [n, K], NaN where missing, and how much each cell counts (all alike: None)."""
+
+    values: Floats
+    weights: Floats | None = None
+
+    def rows(self, rows: NDArray[np.intp]) -> Target:
+        """That of these rows."""
+        return Target(self.values[rows], rows_of_weights(self.weights, rows))
+
+    def solve(self, features: Floats, rank: int, ridges: Sequence[float]) -> Iterator[Linear]:
+        """The fit of each ridge, with the candidates' factors from these values."""
+        return solve(features, self.values, candidate_factors(self.values, rank), ridges, self.weights)
+
+
+def fit_ridges(groups: Sequence[str], views: Views, targets: Sequence[Target], options: RidgeOptions) -> Ridges:
+    """Fit each target on the fused views of its rows."""
     held = _held_out(groups, views, targets, options)
     fusion = Fusion.fit(views, options.fusion)
     features = fusion.transform(views)
     fits = []
     for target, paths in zip(targets, held, strict=True):
-        best = _best(paths, target)
+        # Squared error is a proper score, so what it picks is calibrated as far as it can be.
+        best = int(np.argmin(mean_square(paths, target.values, target.weights)))
         ridge = options.ridges[best]
-        linear = next(solve(features, target, candidate_factors(target, options.rank), [ridge]))
+        linear = next(target.solve(features, options.rank, [ridge]))
         fits.append(RidgeFit(linear=linear, ridge=ridge, held_out=paths[best]))
     return Ridges(fusion=fusion, features=features, fits=tuple(fits))
 
@@ -89,20 +107,15 @@ def rows_of(views: Views, rows: NDArray[np.intp]) -> Views:
     return {name: values[rows] for name, values in views.items()}
 
 
-def _held_out(groups: Sequence[str], views: Views, targets: Sequence[Floats], options: RidgeOptions) -> list[Floats]:
+def _held_out(groups: Sequence[str], views: Views, targets: Sequence[Target], options: RidgeOptions) -> list[Floats]:
     """Out-of-fold forecasts [ridges, n, K] of each target."""
-    held = [np.full((len(options.ridges), *target.shape), np.nan) for target in targets]
+    held = [np.full((len(options.ridges), *target.values.shape), np.nan) for target in targets]
     for fold in grouped_folds(groups, options.folds, options.seed):
         known = rows_of(views, fold.train)
         fusion = Fusion.fit(known, options.fusion)
         features, hidden = fusion.transform(known), fusion.transform(rows_of(views, fold.test))
         for paths, target in zip(held, targets, strict=True):
-            factors = candidate_factors(target[fold.train], options.rank)
-            for place, linear in enumerate(solve(features, target[fold.train], factors, options.ridges)):
+            fits = target.rows(fold.train).solve(features, options.rank, options.ridges)
+            for place, linear in enumerate(fits):
                 paths[place, fold.test] = linear.apply(hidden)
     return held
-
-
-def _best(held_out: Floats, truth: Floats) -> int:
-    """The ridge of the least squared error: a proper score, so what it picks is calibrated as far as it can be."""
-    return int(np.argmin(np.nanmean((held_out - truth) ** 2, axis=(1, 2))))

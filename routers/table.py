@@ -92,6 +92,12 @@ class OutcomeTable:
         return np.where(self.mask, said, 0.0)
 
     @property
+    def unequal_weights(self) -> Floats | None:
+        """`weights`, or None where every observed cell counts 1: fits are quicker then."""
+        weights = None if self.weight is None else self.weights
+        return None if weights is None or bool((weights[self.mask] == 1).all()) else weights
+
+    @property
     def digest(self) -> str:
         """sha256 over everything a router could learn from; what a table lacks leaves no trace in it."""
         hashed = hashlib.sha256()

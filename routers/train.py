@@ -9,6 +9,7 @@ from pathlib import Path
 from routers.artifact import Provenance, save
 from routers.base import Views
 from routers.evaluate import Plan, Summary, evaluate
+from routers.lineage import fingerprints
 from routers.registry import ALGORITHMS, Algorithm, TrainedRouter
 from routers.table import OutcomeTable, TableError
 
@@ -59,6 +60,7 @@ def train(
             encoder_name=encoder.name,
             table_sha256=table.digest,
             seeds=plan.seeds,
+            learned_from=fingerprints(table),
             metrics={"train_share": plan.train, "held_out": _as_json(judged)},
         ),
     )

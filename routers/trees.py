@@ -96,10 +96,11 @@ class Trees:
         for fold in grouped_folds(table.groups, options.folds, seed):
             known = rows_of(views, fold.train)
             reduced = Reduced.fit(known, components=options.components)
-            grove = _grow(reduced, known, table.score[fold.train], (options, count // 2, seed))
+            cells = table.score[fold.train], table.weights[fold.train]
+            grove = _grow(reduced, known, cells, (options, count // 2, seed))
             held_out[fold.test] = _forecast(reduced, grove, rows_of(views, fold.test))
         reduced = Reduced.fit(views, components=options.components)
-        grove = _grow(reduced, views, table.score, (options, count, seed))
+        grove = _grow(reduced, views, (table.score, table.weights), (options, count, seed))
         return cls(reduced, grove, asdict(options) | {"trees": count}), held_out
 
     @classmethod
@@ -138,17 +139,19 @@ def _features(reduced: Reduced, views: Views) -> NDArray[np.float32]:
     return np.concatenate(parts, axis=1)
 
 
-def _grow(reduced: Reduced, views: Views, score: Floats, how: tuple[TreesOptions, int, int]) -> Grove:
-    """One forest a set of candidates that share their observed rows; `how`: options, trees, seed."""
+def _grow(reduced: Reduced, views: Views, cells: tuple[Floats, Floats], how: tuple[TreesOptions, int, int]) -> Grove:
+    """One forest a set of candidates that share their observed rows and weights; `how`: options, trees, seed."""
+    score, weights = cells
     features = _features(reduced, views)
     plain = sum(view.axes.shape[1] for view in reduced.views)
     patterns: dict[bytes, list[int]] = {}
-    observed = ~np.isnan(score)
+    observed = weights > 0
     for column in range(score.shape[1]):
-        patterns.setdefault(observed[:, column].tobytes(), []).append(column)
+        patterns.setdefault(weights[:, column].tobytes(), []).append(column)
     forests = []
     for columns in patterns.values():
         rows = observed[:, columns[0]]
+        counted = weights[rows, columns[0]]
         if not rows.any():  # a fold hides all that a candidate showed
             forests.append(Forest.stump(columns, float(score[observed].mean())))
             continue
@@ -160,19 +163,23 @@ def _grow(reduced: Reduced, views: Views, score: Floats, how: tuple[TreesOptions
             (features[rows, plain:], how[0].plain_share, plain, on_plain),
         ):
             if part.shape[1] and count:
-                grown = _fitted(part, known, (how[0].leaf, share, count, how[2]))
+                grown = _fitted(part, (known, counted), (how[0].leaf, share, count, how[2]))
                 trees.extend(grown)
                 starts.extend([start] * len(grown))
         forests.append(Forest.build(columns, trees, starts))
     return Grove.of(forests)
 
 
-def _fitted(features: NDArray[np.float32], score: Floats, how: tuple[int, float, int, int]) -> list[Tree]:
+def _fitted(
+    features: NDArray[np.float32], cells: tuple[Floats, Floats], how: tuple[int, float, int, int]
+) -> list[Tree]:
     try:
         ensemble = import_module("sklearn.ensemble")
     except ImportError as error:
         raise ValueError("growing trees takes scikit-learn: install loupe[science]") from error
     leaf, share, count, seed = how
     forest = ensemble.ExtraTreesRegressor(count, min_samples_leaf=leaf, max_features=share, random_state=seed)
-    forest.fit(features, score if score.shape[1] > 1 else score[:, 0])
+    score, counted = cells
+    weights = None if (counted == 1).all() else counted
+    forest.fit(features, score if score.shape[1] > 1 else score[:, 0], sample_weight=weights)
     return [tree.tree_ for tree in forest.estimators_]

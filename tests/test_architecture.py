@@ -66,6 +66,10 @@ RULES: dict[str, Rule] = {
     "gateway.tenure": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.steered": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.live_tenants": Rule((*EDGE, "gateway.stores.base", "gateway.stores.tenants")),
+    "gateway.live_router": Rule(
+        (*EDGE, "gateway.forecaster", "gateway.settings", "gateway.telemetry.metrics", "models.base", "routers"),
+        ("numpy",),
+    ),
     "gateway.declared": Rule((*EDGE, "gateway.settings")),
     "gateway.settings": Rule((*EDGE, "gateway.terms"), ("pydantic", "yaml")),
     "gateway.collect": Rule((*EDGE, "gateway.providers.base")),

@@ -6,14 +6,20 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from gateway.errors import LoupeError
 
 COMMANDS = {
     "serve": "run the gateway",
     "demo": "run the main job on drawn images and simulated candidates, and print what came of it",
+    "loop-demo": "run the loop: traffic, labels, export, retrain, promote, and print what it gained",
     "replay": "run a candidate pool that replays an outcome table (no model behind it)",
     "train": "train a router on outcome tables",
+    "retrain": "train anew on all outcomes, and promote what is better than the router in service",
+    "promote": "put a trained router into service",
+    "rollback": "put the router of before back into service",
+    "artifacts": "list the routers that are kept, and which of them serves",
     "bench": "judge routers on held-out queries of outcome tables: figures, frontier, report",
     "table": "import, export, merge and show outcome tables",
     "collect": "ask candidates about every row of a data set, and write the outcome table",
@@ -35,12 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, summary in COMMANDS.items():
         command = subparsers.add_parser(name, help=summary, description=summary)
         if name == chosen:  # only the chosen command's module is imported: each is heavy in its own way
-            importlib.import_module(f"gateway.cli.{name}").add_arguments(command)
+            _module(name).add_arguments(command)
     arguments = parser.parse_args(words)
     try:
-        return int(importlib.import_module(f"gateway.cli.{arguments.command}").run(arguments))
+        return int(_module(arguments.command).run(arguments))
     except LoupeError as error:
         print(f"loupe {arguments.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"gateway.cli.{command.replace('-', '_')}")

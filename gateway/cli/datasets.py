@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from gateway.cli.embed import Embeddings
+from gateway.cli.image_facts import with_image_facts
 from gateway.errors import ConfigError
 from models.base import EncodeError
 from models.dual import DualEncoder
 from models.pulled import locate
+from routers.bench import Dataset
 from routers.load import read_table
+from routers.parquet import read_embedded
 from routers.table import OutcomeTable
 
 
@@ -27,6 +30,21 @@ def read_tables(paths: Sequence[Path], images: Path | None) -> dict[str, Outcome
         if not len(parts[path.stem]):
             raise ConfigError(f"{path}: a table without queries teaches nothing")
     return parts
+
+
+def read_datasets(paths: Sequence[Path], images: Path | None, encoder: DualEncoder, kept: Path | None) -> list[Dataset]:
+    """Tables with the hashes of their images, and their views: those that a table holds of this encoder, else encoded.
+
+    Raises ConfigError, TableError and OSError.
+    """
+    found = []
+    for name, table in read_tables(paths, images).items():
+        path = next(path for path in paths if path.stem == name)
+        held = read_embedded(path) if path.is_dir() else None
+        views = held.views if held is not None and held.encoder_digest == encoder.digest else None
+        table, _ = with_image_facts(table, lambda _done, _total: None)
+        found.append(Dataset(name, table, views or embed(table, encoder, kept), frozenset(encoder.image_dims)))
+    return found
 
 
 def load_encoder(name: str) -> DualEncoder:

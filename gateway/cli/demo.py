@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("the demo sends its requests with the official client: pip install 'loupe[demo]'")
     if arguments.json is not None and not arguments.json.parent.is_dir():
         raise ConfigError(f"--json {arguments.json}: there is no such folder")
-    signal.signal(signal.SIGTERM, _interrupt)  # so that the pool and the gateway are ended in order
+    signal.signal(signal.SIGTERM, interrupt)  # so that the pool and the gateway are ended in order
     if arguments.keep is not None:
         arguments.keep.mkdir(parents=True, exist_ok=True)
         return _run_in(arguments.keep.resolve(), arguments)
@@ -73,5 +73,6 @@ def _say(line: str) -> None:
     print(f"loupe demo: {line}", flush=True)
 
 
-def _interrupt(_number: int, _frame: object) -> None:
+def interrupt(_number: int, _frame: object) -> None:
+    """SIGTERM as Ctrl-C: what was started is ended in order."""
     raise KeyboardInterrupt

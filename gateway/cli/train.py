@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from gateway.cli.datasets import embed, load_encoder, read_tables, rows_of
+from gateway.cli.image_facts import with_image_facts
 from gateway.errors import ConfigError
 from routers.evaluate import Plan, Summary
 from routers.registry import ALGORITHMS, DEFAULT
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         algorithm = find_algorithm(arguments.router)
         parts = read_tables(arguments.table, arguments.images)
-        table = merge(list(parts.values()))
+        table, _ = with_image_facts(merge(list(parts.values())), lambda _done, _total: None)
         print(f"{len(table)} queries, {len(table.candidates)} candidates, {int(table.mask.sum())} cells")
         encoder = load_encoder(arguments.encoder)
         views = embed(table, encoder, arguments.embeddings)

@@ -55,10 +55,13 @@ class Catalog:
 
     def __init__(self, candidates: tuple[Candidate, ...]) -> None:
         self._by_name: Mapping[str, Candidate] = MappingProxyType({c.name: c for c in candidates})
-        self.reference_cost = max(
-            (cost(c.price, TYPICAL_INPUT_TOKENS, TYPICAL_OUTPUT_TOKENS) for c in candidates), default=0
-        )
+        costs = [cost(c.price, TYPICAL_INPUT_TOKENS, TYPICAL_OUTPUT_TOKENS) for c in candidates]
+        self.reference_cost = max(costs, default=0)
         """Nanodollars that the dearest candidate takes for a typical request: the unit that lambda weighs costs in."""
+        self.typical_costs: Mapping[str, int] = {
+            c.forecast_as: price for price, c in sorted(zip(costs, candidates, strict=True), key=_dearest_first)
+        }
+        """Nanodollars that a typical request takes, by the router's column: at the cheapest of those it stands for."""
 
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self._by_name.values())
@@ -71,3 +74,7 @@ class Catalog:
 
     def get(self, name: str) -> Candidate | None:
         return self._by_name.get(name)
+
+
+def _dearest_first(priced: tuple[int, Candidate]) -> int:
+    return -priced[0]

@@ -13,7 +13,7 @@ from gateway.core.key_hash import KeyHash
 from gateway.core.tenant import Tenant, Tenants
 from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, ProviderError
-from gateway.forecaster import Forecaster
+from gateway.forecaster import Forecaster, ForecastLimits, RouterInService
 from gateway.holds import Holds
 from gateway.providers.images import look_up
 from gateway.settings import Settings
@@ -44,16 +44,15 @@ def editions() -> Editions:
     encoder = FakeEncoder()
     forecaster = Forecaster(
         QueryEncoder(encoder, cache_entries=8, max_batch=1, threads=1),
-        FakeRouter(("small",), {}, encoder_digest=encoder.digest),
-        encode_limit_s=1,
-        forecast_limit_s=1,
+        RouterInService(FakeRouter(("small",), {}, encoder_digest=encoder.digest)),
+        ForecastLimits(encode_s=1, forecast_s=1),
         report=report,
     )
     store = MemoryStore(lambda: 0.0)
     holds = Holds(store, 60, report)
     return Editions(
         Lasting(
-            forecaster=forecaster,
+            forecaster_for=lambda catalog: forecaster,
             holds=holds,
             tenants=Tenants(KEY_HASH, {KEY_HASH.of(b"sk-one"): Tenant("acme", ("small",), 0.8)}),
             metrics=Metrics(),

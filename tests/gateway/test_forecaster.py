@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gateway.forecaster import Declined, Forecaster, Forecasts
+from gateway.forecaster import Declined, Forecaster, ForecastLimits, Forecasts, RouterInService
 from models.base import ImageSource, Views
+from routers.newcomers import DOUBT, widened
 from tests.fakes.router import FakeRouter, Fixed
 
 VIEWS: Views = {"text": np.zeros((1, 384), dtype=np.float32)}
@@ -39,45 +40,36 @@ class Asked:
     def __init__(self, encoder: SlowEncoder, router: FakeRouter) -> None:
         self.reports: list[str] = []
         self.stages: list[str] = []
+        self.in_service = RouterInService(router)
         self.forecaster = Forecaster(
             encoder,
-            router,
-            encode_limit_s=0.05,
-            forecast_limit_s=0.05,
+            self.in_service,
+            ForecastLimits(encode_s=0.05, forecast_s=0.05),
             report=lambda where, error: self.reports.append(where),
             staged=lambda stage, seconds: self.stages.append(f"{stage} {seconds > 0}"),
+            widen=lambda router: widened(router, {"a": 1.0, "newcomer": 2.0}),
         )
 
     def forecast(self, text: str = "what?") -> Forecasts | Declined:
-        return asyncio.run(self.forecaster.forecast(text, ()))
+        return asyncio.run(self.forecaster.current.forecast(text, ()))
 
 
 def test_a_forecast_stands_under_each_candidates_name() -> None:
     asked = Asked(SlowEncoder(), FakeRouter(("a", "b"), {"a": Fixed(0.9, 0.1, 10, 20), "b": Fixed(0.4)}))
     found = asked.forecast()
     assert not isinstance(found, Declined)
-    assert list(found) == ["a", "b"]
+    assert list(found) == ["a", "b", "newcomer"]
     assert (found["a"].quality, found["a"].output_tokens, found["a"].output_tokens_high) == (0.9, 10.0, 20.0)
 
 
 def test_a_forecast_is_known_the_next_time() -> None:
     encoder, router = SlowEncoder(), FakeRouter(("a",))
     asked = Asked(encoder, router)
-    assert asked.forecaster.known("what?", ()) is None
+    assert asked.forecaster.current.known("what?", ()) is None
     found = asked.forecast()
-    assert asked.forecaster.known("what?", ()) is found
-    assert asked.forecaster.known("who?", ()) is None
+    assert asked.forecaster.current.known("what?", ()) is found
+    assert asked.forecaster.current.known("who?", ()) is None
     assert (encoder.calls, router.calls) == (1, 1)
-
-
-def test_stages_are_timed_where_they_were_gone_through() -> None:
-    asked = Asked(SlowEncoder(), FakeRouter(("a",)))
-    asked.forecast()
-    asked.forecast("known")
-    assert asked.stages == ["encode True", "forecast True", "forecast True"]
-    failing = Asked(SlowEncoder(fail=RuntimeError("broken")), FakeRouter(("a",)))
-    failing.forecast()
-    assert failing.stages == ["encode True"]
 
 
 def test_views_that_are_cached_are_not_encoded_again() -> None:
@@ -110,4 +102,37 @@ def test_what_breaks_or_lags_declines(
     assert asked.forecast() == Declined(reason)
     assert time.monotonic() - began < 2
     assert asked.reports == reports
-    assert asked.forecaster.known("what?", ()) is None
+    assert asked.forecaster.current.known("what?", ()) is None
+
+
+def test_stages_are_timed_where_they_were_gone_through() -> None:
+    asked = Asked(SlowEncoder(), FakeRouter(("a",)))
+    asked.forecast()
+    asked.forecast("known")
+    assert asked.stages == ["encode True", "forecast True", "forecast True"]
+    failing = Asked(SlowEncoder(fail=RuntimeError("broken")), FakeRouter(("a",)))
+    failing.forecast()
+    assert failing.stages == ["encode True"]
+
+
+def test_a_candidate_that_the_router_does_not_know_is_forecast_as_its_neighbour_in_price_and_unsurely() -> None:
+    found = Asked(SlowEncoder(), FakeRouter(("a", "b"), {"a": Fixed(0.9, 0.1, 10, 20)})).forecast()
+    assert not isinstance(found, Declined)
+    assert (found["newcomer"].quality, found["newcomer"].output_tokens_high) == (pytest.approx(0.9), 20.0)
+    assert found["newcomer"].quality_std == pytest.approx((0.1**2 + DOUBT**2) ** 0.5)
+
+
+def test_another_router_forecasts_anew_and_who_began_with_the_old_one_keeps_it() -> None:
+    old, new = FakeRouter(("a",), {"a": Fixed(0.2)}), FakeRouter(("a",), {"a": Fixed(0.7)})
+    new.digest = "another"
+    asked = Asked(SlowEncoder(), old)
+    asked.forecast()
+    begun = asked.forecaster.current
+    asked.in_service.router = new
+    assert asked.forecaster.current.known("what?", ()) is None
+    found = asked.forecast()
+    assert not isinstance(found, Declined)
+    assert (found["a"].quality, asked.forecaster.current.digest) == (0.7, "another")
+    kept = begun.known("what?", ())
+    assert kept is not None
+    assert (kept["a"].quality, begun.digest, new.calls) == (0.2, "fake-router", 1)

@@ -13,7 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from routers.artifact import HEADER, NUMBERS, ArtifactError, Provenance, bundled, load, save
+from routers.artifact import (
+    HEADER,
+    NUMBERS,
+    ArtifactError,
+    EncoderFacts,
+    Provenance,
+    bundled,
+    learned_from,
+    load,
+    refuse_misfit,
+    save,
+)
 from routers.linear_mf import LinearMF
 from tests.routers.synthetic import drawn_table
 
@@ -149,3 +160,31 @@ def reseal(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     change(header)
     seal = hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
     (folder / HEADER).write_text(json.dumps(header | {"sha256": seal}))
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        (EncoderFacts("other", "f" * 64, {"text": 12, "image_features": 20}), "trained on the encoder eeeeeeeeeeee"),
+        (EncoderFacts("drawn", "e" * 64, {"image_features": 20}), "view 'text' of 12 numbers; drawn does not give it"),
+        (EncoderFacts("drawn", "e" * 64, {"text": 9, "image_features": 20}), "'text' of 12 numbers; drawn gives 9"),
+    ],
+)
+def test_a_router_is_not_used_with_an_encoder_that_it_does_not_fit(folder: Path, facts: EncoderFacts, why: str) -> None:
+    with pytest.raises(ArtifactError, match=why):
+        refuse_misfit(load(folder), facts)
+
+
+def test_it_fits_the_encoder_that_it_was_trained_with(folder: Path) -> None:
+    refuse_misfit(load(folder), EncoderFacts("drawn", "e" * 64, {"text": 12, "image_features": 20, "more": 1}))
+
+
+def test_what_it_learned_from_is_told_where_it_was_said(folder: Path, tmp_path: Path) -> None:
+    assert learned_from(folder) is None
+    table, views = drawn_table(groups=12)
+    prints = np.array([7, 2**32 - 1], dtype=np.uint32)
+    save(LinearMF.fit(table, views), tmp_path / "more", Provenance("drawn", table.digest, learned_from=prints))
+    found = learned_from(tmp_path / "more")
+    assert found is not None
+    np.testing.assert_array_equal(found, prints)
+    assert load(tmp_path / "more").candidates == table.candidates

@@ -66,12 +66,13 @@ def test_scores_between_right_and_wrong_are_learned_as_they_are() -> None:
     assert np.abs(quality - chances).mean() < 0.03
 
 
-@pytest.mark.parametrize("missing", [0.0, 0.3])
-def test_gradient_is_the_slope_of_the_objective(missing: float) -> None:
+@pytest.mark.parametrize(("missing", "weighed"), [(0.0, False), (0.3, False), (0.3, True)])
+def test_gradient_is_the_slope_of_the_objective(missing: float, weighed: bool) -> None:
     random = np.random.default_rng(8)
     features, score, at = random.standard_normal((20, 4)), random.random((20, 3)), traits()
     score[random.random(score.shape) < missing] = np.nan
-    evaluate = objective(features, score, at, penalty=0.7)
+    weights = np.where(np.isnan(score), 0.0, random.random(score.shape)) if weighed else None
+    evaluate = objective(features, (score, weights), at, penalty=0.7)
     here, step = at.flat(), 1e-6
     _, slope = evaluate(here)
     for place in range(len(here)):

@@ -1,0 +1,44 @@
+"""`loupe promote`: put a router into service, in every gateway that watches the folder, without a restart."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from gateway.cli.datasets import load_encoder
+from gateway.cli.shelves import add_place_arguments, place_of, promote, unknown_candidates
+from gateway.errors import ConfigError
+from gateway.live_router import facts_of, usable
+from routers.artifact import HEADER, ArtifactError, load
+from routers.shelf import ID_LENGTH
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to promote, and where."""
+    parser.add_argument("artifact", metavar="DIR|ID", help="what `loupe train --out` wrote, or the id of one kept here")
+    add_place_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Raises ConfigError for an artifact that is broken or does not fit the encoder: then nothing has changed."""
+    place = place_of(arguments)
+    encoder = load_encoder(place.encoder_name)
+    folder = Path(arguments.artifact)
+    try:
+        if (folder / HEADER).is_file():
+            usable(load(folder), facts_of(encoder))  # before it is taken in
+            digest = place.shelf.add(folder)
+        else:
+            digest = place.shelf.find(arguments.artifact)
+        before = place.shelf.pointer().digest
+    except ArtifactError as error:
+        raise ConfigError(f"not promoted: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"not promoted: {error.filename}: {error.strerror or error}") from error
+    router = promote(place, digest, encoder)
+    after = "the router of the configuration" if before is None else before[:ID_LENGTH]
+    print(f"{digest[:ID_LENGTH]} is in service" + (" already" if before == digest else f", after {after}"))
+    for name in unknown_candidates(router, place.settings):
+        print(f"loupe promote: it has no column for {name}: forecast from its neighbours in price", file=sys.stderr)
+    return 0

@@ -1,0 +1,149 @@
+"""What `loupe retrain` found: for the terminal, as Markdown, HTML with drawings, and JSON."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from gateway.cli.bench import package_versions
+from gateway.errors import ConfigError
+from routers.contest import Contest
+from routers.registry import FIT_BY_WEIGHTS
+from routers.report import Row, as_json, as_markdown, as_text, finite, rows
+from routers.retrain import IN_SERVICE, OFFERED, RETRAINED, Retraining, Rival
+from routers.shelf import ID_LENGTH
+
+
+@dataclass(slots=True)
+class Told:
+    """One run, as it is told.
+
+    Attributes:
+        algorithm: what was trained.
+        cells: how many outcomes there were.
+        digest: of what was written down; empty where nothing was.
+    """
+
+    algorithm: str
+    cells: int
+    rival: Rival
+    found: Retraining
+    digest: str = ""
+    promoted: bool = False
+
+    @property
+    def contest(self) -> Contest:
+        return self.found.contest
+
+    @property
+    def challenger(self) -> str:
+        """Its name in the contest."""
+        return self.contest.judged[-1].policy
+
+    def verdict(self) -> str:
+        """In a line."""
+        contest = self.contest
+        before, after = (contest.figure(rival, "nauc") for rival in (IN_SERVICE, self.challenger))
+        return (
+            f"nAUC {before:.4f} in service, {after:.4f} {self.challenger}: {contest.difference:+.4f}, "
+            f"at a level of {contest.rules.level:.0%} at least {contest.low:+.4f}"
+        )
+
+
+def print_report(told: Told, took_s: float) -> None:
+    """The tables, the verdict, and what to know of both."""
+    found = rows(told.contest.arenas, told.contest.judged)
+    print(told.found.holdout.said)
+    for line in cautions(told):
+        print(f"note: {line}")
+    for arena in told.contest.arenas:
+        print(f"\n{arena.name}, held out\n{as_text(found, arena.name)}")
+    print(f"\n{told.verdict()} ({took_s:.0f} s)")
+
+
+def write_reports(told: Told, folder: Path | None, json_file: Path | None) -> None:
+    """Raises ConfigError where a file can not be written."""
+    found = rows(told.contest.arenas, told.contest.judged)
+    try:
+        if folder is not None:
+            _write_folder(told, found, folder)
+        if json_file is not None:
+            json_file.write_text(json.dumps(as_object(told), indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror or error}") from error
+
+
+def cautions(told: Told) -> list[str]:
+    """What a reader should know before trusting the figures."""
+    found = []
+    if told.rival.prints is None:
+        found.append("the router in service does not say what it learned from: it may know the held-out queries")
+    if told.found.holdout.leaked:
+        found.append("too few queries are new to the router in service: its figures are flattered, which is no help")
+    if told.challenger == RETRAINED and told.algorithm not in FIT_BY_WEIGHTS:
+        found.append(f"{told.algorithm} takes all cells alike, whatever they weigh")
+    return found
+
+
+def as_object(told: Told) -> dict[str, Any]:
+    """The whole run as a JSON object; what is not finite is null."""
+    contest = told.contest
+    figures = {
+        when: {name: finite(contest.figure(rival, name)) for name in ("nauc", "peak_score", "qnc", "log_loss")}
+        for when, rival in (("before", IN_SERVICE), ("after", told.challenger))
+    }
+    return {
+        "in_service": told.rival.router.digest,
+        "digest": told.digest or None,
+        "is_better": contest.is_better,
+        "promoted": told.promoted,
+        "difference": finite(contest.difference),
+        "low": finite(contest.low),
+        "level": contest.rules.level,
+        "margin": contest.rules.margin,
+        "cells": told.cells,
+        "held_out_queries": sum(contest.sizes),
+        "held_out_cells": contest.cells,
+        **figures,
+        "holdout": told.found.holdout.said,
+        "notes": cautions(told),
+        "command": facts(told)["command"],
+        "versions": package_versions(),
+        "results": as_json(rows(contest.arenas, contest.judged)),
+    }
+
+
+def facts(told: Told) -> Mapping[str, str]:
+    """How it was made, for a page."""
+    contest = told.contest
+    said = {
+        "command": shlex.join(["loupe", *sys.argv[1:]]),
+        "verdict": ("better: " if contest.is_better else "not surely better: ") + told.verdict(),
+        "in service": told.rival.router.digest[:ID_LENGTH],
+        told.challenger: told.digest[:ID_LENGTH] or "not kept",
+        "router": "as it was offered" if told.challenger == OFFERED else told.algorithm,
+        "judged": told.found.holdout.said,
+        "bootstrap": f"{contest.rules.replicates} draws of whole groups, the same for both",
+        "versions": ", ".join(f"{name} {version}" for name, version in package_versions().items()),
+    }
+    return said | {f"note {number}": line for number, line in enumerate(cautions(told), start=1)}
+
+
+def _write_folder(told: Told, found: list[Row], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    plots, page = import_module("routers.plots"), import_module("routers.page")  # matplotlib: heavy, and an extra
+    for arena in told.contest.arenas:
+        (folder / f"frontier-{arena.name}.png").write_bytes(plots.frontier_png(found, arena))
+    (folder / "report.html").write_text(page.as_page(found, told.contest.arenas, facts(told)), encoding="utf-8")
+    lines = [f"**{told.verdict()}**", ""]
+    for arena in told.contest.arenas:
+        lines += [f"## {arena.name}", "", as_markdown(found, arena.name), "", f"![](frontier-{arena.name}.png)", ""]
+    lines += [f"* {name}: {text}" for name, text in facts(told).items()]
+    (folder / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"wrote {folder / 'report.html'}, report.md and {len(told.contest.arenas)} PNG file(s)")

@@ -1,0 +1,93 @@
+"""Which shelf of artifacts a command means, and what encoder its routers must fit: by a configuration, or by name."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gateway.cli.datasets import load_encoder
+from gateway.errors import ConfigError
+from gateway.live_router import facts_of, usable
+from gateway.settings import Settings, load_settings
+from models.dual import DualEncoder
+from routers.artifact import ArtifactError, bundled
+from routers.base import Router
+from routers.shelf import Shelf
+
+DEFAULT_ENCODER = "fused-lite"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A shelf, the encoder by name, and where the router lies that serves while nothing is promoted.
+
+    `settings` are those of the configuration, where one was named.
+    """
+
+    shelf: Shelf
+    encoder_name: str
+    fallback: Path
+    settings: Settings | None = None
+
+    def in_service(self) -> Path:
+        """The folder of the artifact that serves. Raises ArtifactError."""
+        digest = self.shelf.pointer().digest
+        return self.fallback if digest is None else self.shelf.path(digest)
+
+
+def add_place_arguments(parser: argparse._ActionsContainer) -> None:
+    """`--config`, or `--artifacts` and `--encoder`."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="whose router.artifacts and encoder are meant")
+    parser.add_argument("--artifacts", type=Path, metavar="DIR", help="the folder of artifacts, without --config")
+    parser.add_argument("--encoder", help=f"with --artifacts: a name or a bundle's folder (default {DEFAULT_ENCODER})")
+
+
+def place_of(arguments: argparse.Namespace) -> Place:
+    """Raises ConfigError where neither or both are given, or the configuration names no folder."""
+    if (arguments.config is None) == (arguments.artifacts is None):
+        raise ConfigError("say either --config FILE, or --artifacts DIR")
+    if arguments.config is None:
+        return Place(Shelf(arguments.artifacts), arguments.encoder or DEFAULT_ENCODER, bundled())
+    if arguments.encoder is not None:
+        raise ConfigError("--encoder has no use beside --config, which names one")
+    settings = load_settings(arguments.config)
+    if settings.router.artifacts is None:
+        raise ConfigError(f"{arguments.config}: router.artifacts is not set: there is no folder to promote in")
+    fallback = bundled() if settings.router.artifact == "default" else Path(settings.router.artifact)
+    return Place(Shelf(settings.router.artifacts), settings.encoder.bundle, fallback, settings)
+
+
+def promote(place: Place, digest: str, encoder: DualEncoder | None = None, *, by: str = "promote") -> Router:
+    """Put a version of the shelf into service, once it fits and forecasts. Raises ConfigError."""
+    encoder = encoder or load_encoder(place.encoder_name)
+    try:
+        router = usable(place.shelf.load(digest), facts_of(encoder))
+        place.shelf.promote(digest, now(), by)
+    except ArtifactError as error:
+        raise ConfigError(f"not promoted: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"not promoted: {error.filename}: {error.strerror or error}") from error
+    return router
+
+
+def unknown_candidates(router: Router, settings: Settings | None) -> list[str]:
+    """Candidates of the configuration for which the router has no column."""
+    candidates = settings.candidates if settings is not None else ()
+    names = dict.fromkeys(candidate.forecast_as or candidate.name for candidate in candidates)
+    return [name for name in names if name not in router.candidates]
+
+
+def nauc_of(header: dict[str, Any]) -> str:
+    """The held-out nAUC that an artifact's header tells, by table; a dash where it tells none."""
+    metrics = header.get("metrics", {})
+    figures = metrics.get("held_out", {})
+    found = [f"{part} {policies[header['algorithm']]['nauc'][0]:.3f}" for part, policies in figures.items()]
+    return ", ".join(found) or "-"
+
+
+def now() -> str:
+    """The time as artifacts' history has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

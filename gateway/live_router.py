@@ -1,0 +1,152 @@
+"""The router in service, kept as the shelf of artifacts has it: a thread looks for another four times a second.
+
+What is promoted is loaded, checked and tried in that thread, and takes its place between two requests. What can not
+be used is said in one line and counted, and the one before goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from gateway.core.catalog import Catalog
+from gateway.errors import ConfigError
+from gateway.forecaster import RouterInService
+from gateway.settings import RouterSettings
+from gateway.telemetry.metrics import Metrics
+from models.base import Encoder
+from routers.artifact import ArtifactError, EncoderFacts, bundled, load, refuse_misfit
+from routers.base import Router
+from routers.newcomers import Widened, widened
+from routers.shelf import ID_LENGTH, Shelf
+
+LOOK_S = 0.25
+_log = logging.getLogger("loupe")
+
+
+class LiveRouter:
+    """Holds `in_service`, which forecasters follow. `fallback` serves while nothing is promoted."""
+
+    def __init__(self, shelf: Shelf | None, fallback: Router, encoder: EncoderFacts) -> None:
+        self.in_service = RouterInService(fallback)
+        self.swaps = 0
+        """How often another router came into service since the start."""
+        self.failures = 0
+        """How often what was promoted could not be used."""
+        self._shelf = shelf
+        self._fallback = fallback
+        self._encoder = encoder
+        self._seen = b""
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Take what was promoted last, or before it if that can not be used, and begin to look."""
+        if self._shelf is None:
+            return
+        self._begin(self._shelf)
+        self._thread = threading.Thread(
+            target=self._look_for_ever, args=(self._shelf,), name="live-router", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop looking."""
+        if self._thread is not None:
+            self._stop.set()
+            self._thread.join()
+
+    def _begin(self, shelf: Shelf) -> None:
+        try:
+            self._seen = shelf.mark()
+            stack = shelf.read(self._seen).stack
+        except ArtifactError as error:
+            self._failed(str(error))
+            return
+        for digest in reversed(stack):
+            try:
+                self.in_service.router = usable(shelf.load(digest), self._encoder)
+                return
+            except ArtifactError as error:
+                self._failed(str(error))
+
+    def _look_for_ever(self, shelf: Shelf) -> None:
+        while not self._stop.wait(LOOK_S):
+            try:
+                self._look(shelf)
+            except ArtifactError as error:
+                self._failed(str(error))
+            except Exception as error:  # whatever it is: who stops looking serves an old router for ever
+                self._failed(f"{type(error).__name__}: {error}")
+
+    def _look(self, shelf: Shelf) -> None:
+        mark = shelf.mark()
+        if mark == self._seen:
+            return
+        self._seen = mark  # what fails is not tried again until something else is promoted
+        digest = shelf.read(mark).digest
+        if digest == self.in_service.router.digest:
+            return
+        self.in_service.router = self._fallback if digest is None else usable(shelf.load(digest), self._encoder)
+        self.swaps += 1
+        _log.info("router %s is in service", self.in_service.router.digest[:ID_LENGTH])
+
+    def _failed(self, why: str) -> None:
+        self.failures += 1
+        _log.error("router %s stays in service: %s", self.in_service.router.digest[:ID_LENGTH], why)
+
+
+def live_router(section: RouterSettings, encoder: Encoder, given: Router | None = None) -> LiveRouter:
+    """As the configuration has it; `given` stands instead of `router.artifact`. Raises ConfigError."""
+    try:
+        facts = facts_of(encoder)
+        fallback = given or load(artifact_path(section))
+        refuse_misfit(fallback, facts)
+    except (ArtifactError, OSError) as error:
+        raise ConfigError(f"router.artifact: {error}") from error
+    return LiveRouter(Shelf(section.artifacts) if section.artifacts is not None else None, fallback, facts)
+
+
+def watch_router(live: LiveRouter, metrics: Metrics) -> None:
+    """Which router serves, and what became of those that were promoted."""
+    metrics.watch_info("loupe_router", "The router in service", lambda: {"digest": live.in_service.router.digest})
+    metrics.watch("loupe_router_swaps", "Routers that took another's place", lambda: live.swaps)
+    metrics.watch("loupe_router_load_failures", "Promoted routers that could not be used", lambda: live.failures)
+
+
+def widened_for(router: Router, catalog: Catalog) -> Router:
+    """The router with columns for candidates that it does not know: by those of about their price, and said once."""
+    found = widened(router, catalog.typical_costs)
+    if isinstance(found, Widened):
+        for name, neighbours in found.neighbours().items():
+            _log.info("router %s does not know %s: forecast as %s", router.digest[:ID_LENGTH], name, neighbours)
+    return found
+
+
+def artifact_path(section: RouterSettings) -> Path:
+    """Where the router lies that serves while nothing is promoted. Raises ArtifactError."""
+    return bundled() if section.artifact == "default" else Path(section.artifact)
+
+
+def facts_of(encoder: Encoder) -> EncoderFacts:
+    """What routers must fit."""
+    return EncoderFacts(encoder.name, encoder.digest, {**encoder.text_dims, **encoder.image_dims})
+
+
+def usable(router: Router, encoder: EncoderFacts) -> Router:
+    """The same router, once it fits the encoder and has forecast something. Raises ArtifactError."""
+    refuse_misfit(router, encoder)
+    blank = {name: np.ones((1, width), dtype=np.float32) for name, width in router.view_dims.items()}
+    try:
+        found = router.forecast(blank)
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise ArtifactError(f"router {router.digest[:ID_LENGTH]} can not forecast: {error}") from error
+    arrays = (found.quality, found.quality_std, found.output_tokens, found.output_tokens_high)
+    if not all(values.shape == (1, len(router.candidates)) and np.isfinite(values).all() for values in arrays):
+        raise ArtifactError(
+            f"router {router.digest[:ID_LENGTH]} forecasts what is not finite, or not for all candidates"
+        )
+    return router

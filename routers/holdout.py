@@ -1,0 +1,67 @@
+"""Which queries are held out to judge a retrained router: the newest there are, and none that the other has seen.
+
+Rule: whole groups stand on one side. Traffic drifts, so what comes next is best foretold by what came last; queries
+that have no time (of an offline table) are held out by chance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from routers.base import Floats
+from routers.split import Rows
+from routers.table import Mask
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Holdout:
+    """Row numbers, ascending, of the two sides.
+
+    Attributes:
+        timed: how many of the test rows were held out for being the newest.
+        leaked: how many of them the router in service has learned from: its figures are flattered there.
+    """
+
+    train: Rows
+    test: Rows
+    timed: int
+    leaked: int
+
+    @property
+    def said(self) -> str:
+        """How the rows were chosen, in a line."""
+        by_chance = len(self.test) - self.timed
+        parts = [f"{count} {how}" for count, how in ((self.timed, "the newest"), (by_chance, "by chance")) if count]
+        leak = f"; the router in service learned from {self.leaked} of them" if self.leaked else ""
+        return f"{len(self.test)} queries held out ({', '.join(parts)}), {len(self.train)} to learn from{leak}"
+
+
+def hold_out(groups: tuple[str, ...], times: Floats, seen: Mask, *, share: float, seed: int) -> Holdout:
+    """Hold out `share` of the groups that have a time and of those that have none.
+
+    `times` is [n], NaN where unknown; of `seen` rows' groups none is held out, unless there are no others. Raises
+    ValueError where a side would be empty.
+    """
+    names, group_of_row = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    newest = np.full(len(names), -np.inf)
+    np.maximum.at(newest, group_of_row, np.where(np.isnan(times), -np.inf, times))
+    is_known = np.bincount(group_of_row, weights=seen, minlength=len(names)) > 0
+    if is_known.all():
+        is_known[:] = False
+    fresh = np.flatnonzero(~is_known)
+    timed, untimed = fresh[np.isfinite(newest[fresh])], fresh[~np.isfinite(newest[fresh])]
+    late = timed[np.argsort(newest[timed], kind="stable")][len(timed) - _count(share, len(timed)) :]
+    drawn = np.random.default_rng(seed).permutation(untimed)[: _count(share, len(untimed))]
+    is_test = np.zeros(len(names), dtype=np.bool_)
+    is_test[np.concatenate([late, drawn])] = True
+    test, train = np.flatnonzero(is_test[group_of_row]), np.flatnonzero(~is_test[group_of_row])
+    if not len(test) or not (len(train) or share >= 1):
+        raise ValueError(f"{len(names)} group(s) of queries, {len(fresh)} of them new: too few to hold some out")
+    is_late = np.isin(group_of_row[test], late)
+    return Holdout(train=train, test=test, timed=int(is_late.sum()), leaked=int(seen[test].sum()))
+
+
+def _count(share: float, groups: int) -> int:
+    return min(max(round(share * groups), 1), groups) if groups else 0

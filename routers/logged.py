@@ -1,0 +1,109 @@
+"""Judging by logged outcomes: a query that one candidate answered tells of the policies that would have chosen it.
+
+Doubly robust (Dudik, Langford and Li, "Doubly Robust Policy Evaluation and Learning", ICML 2011): where an outcome is
+missing a forecast stands in, and each outcome that is there corrects the forecasts of its candidate by as much as they
+were off, times its weight, which is 1 / (its probability of being there). Right on average whatever is forecast, if
+the forecasts were not learned from these outcomes. Where all candidates answered every query and all weights are 1,
+that is exactly what `routers.protocol.Shared` finds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from routers.base import Floats
+from routers.metrics import Singles, nauc, peak_score, quality_neutral_cost, single_points, trace
+from routers.protocol import Decided, Shared, Worth, column_means
+from routers.table import Mask, OutcomeTable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filled:
+    """Outcomes of all that was on offer, [n, K]; NaN for what was not. Scores may lie beyond 0 and 1: means do not."""
+
+    score: Floats
+    cost_usd: Floats
+
+    @classmethod
+    def of(cls, table: OutcomeTable, predicted: Floats) -> Filled:
+        """`predicted` [n, K] scores stand in; for costs, each candidate's mean."""
+        offered, told = on_offer(table), table.mask & ~np.isnan(table.cost_usd)
+        weight = _to_scale(np.where(told, table.weights, 0.0), offered, logged_rows(table))
+        costs = np.tile(column_means(table.cost_usd), (len(table), 1))
+        return cls(
+            score=_corrected(predicted, table.score, weight, offered),
+            cost_usd=_corrected(costs, table.cost_usd, weight, offered),
+        )
+
+    @property
+    def singles(self) -> Singles:
+        """Each candidate alone."""
+        return single_points(self.score, self.cost_usd)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Logged(Shared):
+    """As `Shared`, on a table in which a query may show the outcome of one candidate of many; `filled` says it all."""
+
+    filled: Filled | None = None
+    name: str = "logged"
+
+    def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> Decided:
+        filled = self._filled(test)
+        return trace(quality, expected_cost, filled.score, filled.cost_usd)
+
+    def worth(self, decided: Decided, test: OutcomeTable, weights: Floats | None = None) -> Worth:
+        filled = self._filled(test)
+        frontier, singles = decided.frontier(weights), single_points(filled.score, filled.cost_usd, weights)
+        return Worth(
+            nauc=nauc(frontier, singles),
+            peak_score=peak_score(frontier),
+            qnc=quality_neutral_cost(frontier, singles),
+            accuracy=float(frontier.scores[-1]),
+        )
+
+    def _filled(self, test: OutcomeTable) -> Filled:
+        if self.filled is None or self.filled.score.shape != test.score.shape:
+            raise ValueError("what is filled in is of another table")
+        return self.filled
+
+
+def measure_for(table: OutcomeTable, predicted: Floats) -> Shared:
+    """`Shared` where no query is a logged one and all cells count alike, else `Logged`."""
+    if table.unequal_weights is None and not logged_rows(table).any():
+        return Shared()
+    return Logged(filled=Filled.of(table, predicted))
+
+
+def logged_rows(table: OutcomeTable) -> Mask:
+    """[n]: queries of which one outcome is there and its weight is said."""
+    if table.weight is None:
+        return np.zeros(len(table), dtype=np.bool_)
+    said = (table.mask & ~np.isnan(table.weight)).any(axis=1)
+    return np.asarray((table.mask.sum(axis=1) == 1) & said, dtype=np.bool_)
+
+
+def on_offer(table: OutcomeTable) -> Mask:
+    """[n, K]: who could have been chosen. A logged query could have gone to whoever any logged query went to; of the
+    others, those that were asked are on offer.
+    """
+    logged = logged_rows(table)
+    among = table.mask[logged].any(axis=0, keepdims=True)
+    return np.where(logged[:, None], among, table.mask)
+
+
+def _to_scale(weight: Floats, offered: Mask, logged: Mask) -> Floats:
+    """Weights of logged cells, such that a candidate's add up to the queries on which it was on offer: labels that come
+    by a chance that nobody told change nothing then.
+    """
+    found = weight.copy()
+    sums = weight[logged].sum(axis=0)
+    found[logged] *= np.where(sums > 0, offered[logged].sum(axis=0) / np.where(sums > 0, sums, 1.0), 0.0)
+    return found
+
+
+def _corrected(predicted: Floats, seen: Floats, weight: Floats, offered: Mask) -> Floats:
+    misses = np.where(weight > 0, seen - predicted, 0.0)
+    return np.where(offered, predicted + weight * misses, np.nan)

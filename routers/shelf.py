@@ -1,0 +1,200 @@
+"""A shelf of artifacts: versions side by side, which of them is in service, and what was in service before.
+
+`FOLDER/<id>/` holds each version's two files, `FOLDER/current` says which one serves. A version's id is the beginning
+of its digest, so it can not change under its name; `current` is replaced by a rename, so whoever reads it sees one
+version or the other. Nothing is ever deleted here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from routers.artifact import HEADER, NUMBERS, ArtifactError, load, read_header
+from routers.base import Router
+
+FORMAT = 1
+CURRENT = "current"
+ID_LENGTH = 12
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What came into service when: a digest (None: the router of the configuration), an ISO time, and by what."""
+
+    digest: str | None
+    at: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """What `current` says.
+
+    Attributes:
+        stack: digests that came into service, each over the one before; the last one serves.
+        history: every change, the oldest first.
+    """
+
+    stack: tuple[str, ...] = ()
+    history: tuple[Change, ...] = ()
+
+    @property
+    def digest(self) -> str | None:
+        """Of the version in service; None: the router of the configuration."""
+        return self.stack[-1] if self.stack else None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version on the shelf: its header, or what is wrong with it."""
+
+    id: str
+    header: dict[str, Any] | None
+    digest: str = ""
+    problem: str = ""
+
+
+class Shelf:
+    """The artifacts of one folder, which need not be there yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def mark(self) -> bytes:
+        """What `current` holds, to be compared; empty where there is none. Raises ArtifactError."""
+        try:
+            return (self.folder / CURRENT).read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise ArtifactError(f"{self.folder / CURRENT} cannot be read: {error.strerror or error}") from error
+
+    def pointer(self) -> Pointer:
+        """Raises ArtifactError."""
+        return self.read(self.mark())
+
+    def read(self, mark: bytes) -> Pointer:
+        """What a mark says. Raises ArtifactError."""
+        if not mark:
+            return Pointer()
+        try:
+            said = json.loads(mark)
+            if said["format"] != FORMAT:
+                raise ArtifactError(
+                    f"{self.folder / CURRENT} is of format {said['format']!r}; this version reads {FORMAT}"
+                )
+            return Pointer(tuple(map(str, said["stack"])), tuple(Change(**each) for each in said["history"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{self.folder / CURRENT} does not hold together: {error}") from error
+
+    def path(self, digest: str) -> Path:
+        """The folder of a version."""
+        return self.folder / digest[:ID_LENGTH]
+
+    def load(self, digest: str) -> Router:
+        """A version, from files that are those that were put here. Raises ArtifactError."""
+        router = load(self.path(digest))
+        if router.digest != digest:
+            raise ArtifactError(
+                f"{self.path(digest)} holds {router.digest[:ID_LENGTH]} and not {digest[:ID_LENGTH]}: altered"
+            )
+        return router
+
+    def add(self, source: Path) -> str:
+        """Take a copy of an artifact in; its digest. One that is here already stays. Raises ArtifactError, OSError."""
+        digest = load(source).digest
+        path = self.path(digest)
+        with self._locked():
+            if not self._is_whole(digest):
+                partial = self.folder / f".{path.name}.partial"
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                for name in (NUMBERS, HEADER):
+                    shutil.copyfile(source / name, partial / name)
+                shutil.rmtree(path, ignore_errors=True)
+                partial.replace(path)
+        self.load(digest)
+        return digest
+
+    def promote(self, digest: str, at: str, by: str = "promote") -> None:
+        """Put a version into service; one that serves already goes on. Raises ArtifactError, OSError."""
+        self.load(digest)
+        with self._locked():
+            before = self.pointer()
+            if before.digest != digest:
+                self._write(Pointer((*before.stack, digest), (*before.history, Change(digest, at, by))))
+
+    def roll_back(self, at: str) -> str | None:
+        """Put into service what was before; its digest (None: the configuration's router). Raises ArtifactError."""
+        with self._locked():
+            before = self.pointer()
+            if not before.stack:
+                raise ArtifactError(f"{self.folder}: nothing was promoted, so there is nothing to go back from")
+            after = before.stack[:-1]
+            if after:
+                self.load(after[-1])
+            digest = after[-1] if after else None
+            self._write(Pointer(after, (*before.history, Change(digest, at, "rollback"))))
+        return digest
+
+    def versions(self) -> list[Version]:
+        """All that is here, by id."""
+        folders = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        return [_version(path) for path in folders if path.is_dir() and not path.name.startswith(".")]
+
+    def find(self, name: str) -> str:
+        """The digest of the version whose id begins with `name`. Raises ArtifactError for none and for several."""
+        found = [version for version in self.versions() if name and version.id.startswith(name)]
+        if len(found) != 1:
+            what = "no artifact" if not found else f"{len(found)} artifacts"
+            raise ArtifactError(f"{self.folder}: {what} of the id {name!r}; there is {self._ids() or 'none'}")
+        if found[0].problem:
+            raise ArtifactError(found[0].problem)
+        return found[0].digest
+
+    def _ids(self) -> str:
+        return ", ".join(version.id for version in self.versions())
+
+    def _is_whole(self, digest: str) -> bool:
+        try:
+            self.load(digest)
+        except ArtifactError:
+            return False
+        return True
+
+    def _write(self, pointer: Pointer) -> None:
+        partial = self.folder / f".{CURRENT}.partial"
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump({"format": FORMAT, **asdict(pointer)}, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.folder / CURRENT)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Two commands at once come one after the other; who serves only reads, and never waits."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / _LOCK).open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _version(path: Path) -> Version:
+    try:
+        header, digest = read_header(path)
+        load(path)
+    except ArtifactError as error:
+        return Version(path.name, None, problem=str(error))
+    if digest[:ID_LENGTH] != path.name:
+        return Version(path.name, header, digest, f"{path} holds {digest[:ID_LENGTH]}: altered")
+    return Version(path.name, header, digest)
