@@ -59,6 +59,7 @@ class Assessment(NamedTuple):
         output_tokens: expected, of all `choices` replies together, within the limit.
         estimated_cost: what these tokens cost at list price; `expected_cost` is that times the candidate's calibration.
         writes_cache: whether input may be written to the provider's prompt cache, which some charge more for.
+        ceiling: nanodollars: it can not cost more. This is what is reserved.
     """
 
     candidate: Candidate
@@ -74,11 +75,7 @@ class Assessment(NamedTuple):
     output_tokens: int = 0
     estimated_cost: int = 0
     writes_cache: bool = False
-
-    @property
-    def ceiling(self) -> int:
-        """Nanodollars: it can not cost more. This is what is reserved."""
-        return self._at_most(self.output_limit * self.choices)
+    ceiling: int = 0
 
     @property
     def expected_tokens(self) -> int:
@@ -89,11 +86,8 @@ class Assessment(NamedTuple):
     @property
     def floor(self) -> int:
         """Nanodollars: with less than this a reply would be cut before its forecast 90% quantile."""
-        return self._at_most(self.needed_output_tokens * self.choices)
-
-    def _at_most(self, output_tokens: int) -> int:
         most = cost_at_most if self.writes_cache else cost
-        return most(self.candidate.price, self.input_ceiling, output_tokens)
+        return most(self.candidate.price, self.input_ceiling, self.needed_output_tokens * self.choices)
 
 
 class Preference(NamedTuple):
@@ -250,7 +244,7 @@ class _Weighing:
             dropped = OVER_CAP if limit < needed else None
             ceiling = self._at_most(price, input_ceiling, limit * choices)
         if limit < 0:
-            limit = 0
+            limit, ceiling = 0, self._at_most(price, input_ceiling, 0)
         output = (replied if replied < limit else limit) * choices
         estimated = expected = cost(price, expected_input, output)
         if self._factors is not None and (factor := self._factors.get(candidate.name, 1.0)) != 1.0:
@@ -273,6 +267,7 @@ class _Weighing:
                 output,
                 estimated,
                 self._writes_cache,
+                ceiling,
             ),
         )
 
