@@ -18,6 +18,9 @@ _BUDGETS: Mapping[str, list[dict[str, Any]]] = {
 """charlie's money runs out; bravo's soft limit is exceeded at once."""
 _WEIGHTS = {"alpha": 0.9, "bravo": 0.5, "charlie": 0.7}
 
+_EXPLORATION = {"rate": 0.2, "gamma": 0.0, "slack": 1.0, "budget_share": 0.5}
+"""One in five is drawn, from all: in nine minutes there is no other way to see what each candidate would have scored."""
+
 
 def settings_of(folder: Path, pool_url: str) -> dict[str, Any]:
     """As the YAML file would have it; all state lies in `folder`."""
@@ -45,6 +48,7 @@ def settings_of(folder: Path, pool_url: str) -> dict[str, Any]:
                 "keys": [{"sha256": hash_key(key)}],
                 "budgets": _BUDGETS[name],
                 "quality_weight": _WEIGHTS[name],
+                "exploration": _EXPLORATION,
             }
             for name, key in KEYS.items()
         ],

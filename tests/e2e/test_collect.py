@@ -164,7 +164,10 @@ def test_a_budget_that_runs_out_stops_before_it_is_exceeded_and_a_larger_one_goe
 def test_refusals_and_broken_replies_are_asked_again_and_cost_what_is_known(tmp_path: Path, status: int) -> None:
     faults = Faults(fail_rate=0.2, fail_status=status, break_rate=0.1)
     with yard(tmp_path, 30, faults) as there:
-        code, _, err = there.run("--tries", "12")
+        for _ in range(4):  # a cell that lost its reply too often is left to the next run
+            code, _, err = there.run("--tries", "12")
+            if code == 0:
+                break
         assert code == 0, err
         there.assert_whole()
         asks = there.manifest["asks"]
