@@ -19,7 +19,7 @@ _BUDGETS: Mapping[str, list[dict[str, Any]]] = {
 _WEIGHTS = {"alpha": 0.9, "bravo": 0.5, "charlie": 0.7}
 
 _EXPLORATION = {"rate": 0.2, "gamma": 0.0, "slack": 1.0, "budget_share": 0.5}
-"""One in five is drawn, from all: in nine minutes there is no other way to see what each candidate would have scored."""
+"""One in five is drawn, from all: nine minutes show what each candidate would have scored in no other way."""
 
 
 def settings_of(folder: Path, pool_url: str) -> dict[str, Any]:
