@@ -24,7 +24,7 @@ from gateway.decision_log.rows import decision_row, key_of, query_row
 from gateway.decision_log.tables import DECISION_COLUMNS, open_decisions
 from models.base import ImageSource, Views
 
-FLUSH_S = 0.05
+FLUSH_S = 0.02
 LARGEST_QUEUE = 20_000
 """Records; one takes some 5 KB with the decision that it refers to."""
 LARGEST_QUEUE_BYTES = 64 * 1024 * 1024

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 CLIENTS = 4
 ANSWERS = 400
 WINDOW_S = 1.0
-"""What may be lost is FLUSH_S and the time to write two groups, some 60 ms: the rest is for machines under load."""
+"""What may be lost is FLUSH_S and the time to write two groups, some 30 ms: the rest is for machines under load."""
 
 
 class Load:
