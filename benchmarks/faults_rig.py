@@ -39,7 +39,7 @@ SET_ASIDE = 2 * COST
 """What each gateway sets aside of each budget, where it goes on without its ledger."""
 LEASE_S = 1.0
 PATIENCE_S = 60.0
-DISK_BYTES = 32 * 1024 * 1024
+DISK_BYTES = 192 * 1024 * 1024
 
 
 @dataclass
