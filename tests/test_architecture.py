@@ -58,7 +58,9 @@ RULES: dict[str, Rule] = {
     "gateway.candidates": Rule((*EDGE, "gateway.prices", "gateway.settings")),
     "gateway.terms": Rule(EDGE, ("pydantic", "pydantic_core")),
     "gateway.tenancy": Rule((*EDGE, "gateway.terms", "gateway.stores.tenants"), ("pydantic",)),
-    "gateway.decision_log": Rule((*EDGE, "gateway.stores.base", "models.base"), ("msgspec", "numpy")),
+    "gateway.decision_log": Rule(
+        (*EDGE, "gateway.stores.base", "gateway.stores.sqlite_file", "models.base"), ("msgspec", "numpy")
+    ),
     "gateway.record_keeping": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.edition": Rule((EVERYTHING,), (EVERYTHING,)),  # with `app`, the composition root
     "gateway.reload": Rule((EVERYTHING,), (EVERYTHING,)),

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.stores.base import StoreError
+from gateway.stores.sqlite_file import opened
 
 BUSY_S = 1.0
 """A statement waits so long for another process's transaction, in the thread that asks; then it is asked again."""
@@ -140,9 +141,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _opened(path: Path, schema: str) -> sqlite3.Connection:
     try:
-        db = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
+        db = opened(path)
         try:
-            db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA secure_delete = ON")
             db.execute("PRAGMA wal_autocheckpoint = 8000")  # pages: rarer is cheaper, and it runs in the log's thread

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.stores.base import StoreError
+from gateway.stores.sqlite_file import opened
 
 PATIENCE_S = 5.0
 
@@ -23,11 +24,11 @@ def beside(store: Path) -> Path:
 def transaction(path: Path, schema: str) -> Iterator[sqlite3.Connection]:
     """A connection for one transaction, on a file that has `schema` (one statement). Blocking. Raises StoreError."""
     try:
-        db = sqlite3.connect(path, timeout=PATIENCE_S)
+        db = opened(path, PATIENCE_S)
         try:
-            db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute(schema)
+            db.execute("BEGIN")
             with db:
                 yield db
         finally:

@@ -18,6 +18,7 @@ from typing import Any
 from gateway.core.budget import Window
 from gateway.core.hold import Balance, Granted, Hold, Refused
 from gateway.stores.base import StoreError
+from gateway.stores.sqlite_file import is_busy, opened
 from gateway.stores.sqlite_ledger import (
     KEEP_SETTLED_S,
     OLD_HOLDS,
@@ -35,7 +36,6 @@ CHECKPOINTS_PER_SCAN = 300
 FORGOTTEN_AT_ONCE = 200
 LARGEST_AMOUNT = 10**18
 """Nanodollars; SQLite's integers end at nine times that."""
-BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 Operation = Callable[[], Any]
 
@@ -91,9 +91,8 @@ class SqliteStore:
         return result
 
     def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=LOCK_PATIENCE_S, isolation_level=None, check_same_thread=False)
+        db = opened(self._path, LOCK_PATIENCE_S)
         try:
-            db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA wal_autocheckpoint = 8000")
             make_tables(db)
@@ -140,7 +139,7 @@ class SqliteStore:
         except sqlite3.Error as error:
             now = self._loop.time()
             self._locked_since = self._locked_since or now
-            if _is_busy(error) and now - self._locked_since <= LOCK_PATIENCE_S:
+            if is_busy(error) and now - self._locked_since <= LOCK_PATIENCE_S:
                 self._loop.call_later(LOCK_RETRY_S, self._flush)
             else:
                 batch, self._waiting, self._locked_since = self._waiting, [], None
@@ -199,7 +198,3 @@ class SqliteStore:
 def _check_amount(nanodollars: int) -> None:
     if not 0 <= nanodollars <= LARGEST_AMOUNT:
         raise StoreError(f"{nanodollars} nanodollars are no amount that can be kept")
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in BUSY_CODES

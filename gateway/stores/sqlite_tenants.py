@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from gateway.core.roster import ApiKey, Roster
 from gateway.stores.base import StoreError
+from gateway.stores.sqlite_file import opened
 from gateway.stores.tenant_rows import KeptSecret, read_key, read_tenant, settle_secret, write_key, write_tenant
 from gateway.stores.tenants import Marks, Result
 
@@ -116,9 +117,8 @@ class SqliteTenants:
                 self._roll_back()
 
     def _connected(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=self._patience_s, isolation_level=None, check_same_thread=False)
+        db = opened(self._path, self._patience_s)
         try:
-            db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             for statement in SCHEMA:
                 db.execute(statement)

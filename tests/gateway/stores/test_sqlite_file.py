@@ -1,0 +1,76 @@
+"""Files that several processes open at once, as the workers of one gateway do when it starts."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gateway.decision_log.tables import open_content, open_decisions
+from gateway.stores.sqlite_file import is_busy, opened
+
+PROCESSES = 4
+ROUNDS = 40
+OPENER = """
+import sys
+from pathlib import Path
+from gateway.decision_log.tables import open_decisions
+from gateway.stores.sqlite_spend import SCHEMA
+from gateway.stores.beside import transaction
+for line in sys.stdin:
+    folder = Path(line.strip())
+    open_decisions(folder / "decisions.sqlite").close()
+    with transaction(folder / "spend.sqlite", SCHEMA) as db:
+        db.execute("SELECT * FROM spend").fetchall()
+    print("opened", flush=True)
+"""
+
+
+def test_processes_that_open_a_new_file_at_once_all_get_it(tmp_path: Path) -> None:
+    children = [
+        subprocess.Popen([sys.executable, "-c", OPENER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(PROCESSES)
+    ]
+    try:
+        for number in range(ROUNDS):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            for child in children:
+                assert child.stdin is not None
+                child.stdin.write(f"{folder}\n")
+                child.stdin.flush()
+            for child in children:
+                assert child.stdout is not None
+                assert child.stdout.readline() == "opened\n", f"round {number}"
+    finally:
+        for child in children:
+            child.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("opener", [open_decisions, open_content])
+def test_a_new_file_is_in_wal_mode(tmp_path: Path, opener: Callable[[Path], sqlite3.Connection]) -> None:
+    with closing(opener(tmp_path / "new.sqlite")) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_file_that_stays_locked_is_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "locked.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        holder.execute("CREATE TABLE t(x)")
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            opened(path, 0.05)
+    assert is_busy(caught.value)
+
+
+def test_a_file_that_is_no_database_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "text.sqlite"
+    path.write_text("no database, for certain\n" * 100, encoding="utf-8")
+    with pytest.raises(sqlite3.DatabaseError) as caught:
+        opened(path, 60.0)
+    assert not is_busy(caught.value)
