@@ -163,11 +163,22 @@ def _meanwhile(rig: Rig, run: Run, begin: Callable[[], object], end: Callable[[]
 
 
 def _in_flight(rig: Rig, run: Run, script: Script, gateways: list[int]) -> tuple[list[Future[int]], list[Call]]:
-    """Requests of these gateways that the provider has."""
+    """Requests of these gateways that the provider has. On a busy machine Redis may answer too late for one of them,
+    which is refused then, and asked again.
+    """
     rig.provider.forget()
     rig.provider.on("canned", script)
     asked = [rig.asking(number, run.tenant) for number in gateways]
-    return asked, rig.provider.wait_for_calls(len(gateways))
+
+    def are_there() -> bool:
+        for place, number in enumerate(gateways):
+            if asked[place].done() and asked[place].result() == 503:
+                run.statuses[503] += 1
+                asked[place] = rig.asking(number, run.tenant)
+        return len(rig.provider.calls) >= len(gateways)
+
+    until(are_there)
+    return asked, list(rig.provider.calls)
 
 
 def _redis(rig: Rig) -> RedisServer:

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 USD_PER_MTOK = 10.0
 COST = round(USD_PER_MTOK * 1e9) * USAGE[1] // 1_000_000
 """Nanodollars of every request: what is held for it is what it costs."""
-PAYABLE = 16
+PAYABLE = 24
 CAP = PAYABLE * COST
 SET_ASIDE = 2 * COST
 """What each gateway sets aside of each budget, where it goes on without its ledger."""
