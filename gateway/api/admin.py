@@ -21,6 +21,7 @@ from gateway.core.roster import ApiKey, Roster, TenantTerms
 from gateway.core.tenant import key_owner
 from gateway.core.yaml_roster import Readings
 from gateway.errors import BodyTooLarge, ConfigError, InvalidRequest, NotAuthenticated, RequestError
+from gateway.refusals import starting
 from gateway.stores.base import StoreError
 from gateway.tenancy import NewKey, Tenancy
 from gateway.terms import KeyTerms, Section, TenantBody, TenantName, invalid, key_as_written, tenant_as_written
@@ -191,7 +192,7 @@ class AdminRoutes:
 
     def _ready(self) -> AdminState:
         if self.state is None:
-            raise RequestError("the gateway is starting", status=503, code="starting")
+            raise starting()
         return self.state
 
     async def _roster(self) -> Roster:

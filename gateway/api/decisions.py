@@ -10,10 +10,10 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from fastapi import FastAPI, Request
 
-from gateway.api.auth import authenticate
+from gateway.api.auth import caller
 from gateway.core.label import Label, Labelled, LabelRefused
-from gateway.core.tenant import Tenant, Tenants
-from gateway.errors import BodyTooLarge, InvalidRequest, NotFound, RequestError
+from gateway.core.tenant import Tenants
+from gateway.errors import BodyTooLarge, InvalidRequest, NotFound
 
 LARGEST_BODY = 16 * 1024
 WRITTEN_WITHIN_S = 1.0
@@ -61,12 +61,12 @@ class DecisionRoutes:
         app.add_api_route("/v1/feedback", self.feedback, methods=["POST"])
 
     async def decision(self, request: Request, request_id: str) -> Mapping[str, Any]:
-        tenant, log = self._tenant(request), self._log()
+        tenant, log = caller(request, self.tenants), self._log()
         return await _found(request_id, lambda: log.shown(tenant.name, request_id))
 
     async def feedback(self, request: Request) -> dict[str, Any]:
         """Label one request. The same source again replaces its label: its last word stands."""
-        tenant, log = self._tenant(request), self._log()
+        tenant, log = caller(request, self.tenants), self._log()
         label = _label(await _body(request))
         try:
             labelled = await _found(label.request_id, lambda: log.label(tenant.name, label))
@@ -80,11 +80,6 @@ class DecisionRoutes:
             "candidate": labelled.candidate,
             "replaced": not labelled.is_new,
         }
-
-    def _tenant(self, request: Request) -> Tenant:
-        if self.tenants is None:
-            raise RequestError("the gateway is starting", status=503, code="starting")
-        return authenticate(dict(request.scope["headers"]), self.tenants)
 
     def _log(self) -> Decisions:
         if self.decisions is None:
