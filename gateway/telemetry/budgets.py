@@ -61,7 +61,10 @@ class BudgetGauges:
         """Raises what the store raises."""
         now = self._clock()
         asked = [
-            ((name, window_name(budget), budget.unit, "soft" if budget.soft else "hard"), window_at(name, budget, now))
+            (
+                (*window_labels(name, budget), budget.unit, "soft" if budget.soft else "hard"),
+                window_at(name, budget, now),
+            )
             for name, terms in islice(self._tenants().items(), LARGEST_TENANTS)
             for budget in terms.budgets
         ]
@@ -76,6 +79,15 @@ class BudgetGauges:
 
     def _reader(self, of: Callable[[float, float, float], float]) -> Callable[[], Mapping[Labels, float]]:
         return lambda: {labels: of(*standing) for labels, standing in self._standings.items()}
+
+
+def window_labels(owner: str, budget: Budget) -> tuple[str, str]:
+    """Tenant and window of a budget of `owner`, as `window_at` takes it: `acme`, `rolling_day`. The window of a key's
+    own budget has its name before it: `key/laptop/rolling_day`.
+    """
+    tenant, _, key = owner.partition("/")
+    name = window_name(budget)
+    return tenant, f"{key}/{name}" if key else name
 
 
 def window_name(budget: Budget) -> str:

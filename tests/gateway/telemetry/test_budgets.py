@@ -9,7 +9,7 @@ from gateway.core.budget import Budget, Window, window_at
 from gateway.core.hold import Balance, Hold
 from gateway.core.roster import TenantTerms
 from gateway.stores.memory import MemoryStore
-from gateway.telemetry.budgets import AT_ONCE, BudgetGauges, window_name
+from gateway.telemetry.budgets import AT_ONCE, BudgetGauges, window_labels, window_name
 from gateway.telemetry.metrics import LARGEST_TENANTS, Metrics
 
 from .test_metrics import read, value
@@ -88,6 +88,8 @@ def test_windows_have_names() -> None:
     assert window_name(Budget(1, "day")) == "day"
     assert window_name(Budget(1, "day", rolling=True)) == "rolling_day"
     assert window_name(Budget(1, "week", zone="Europe/Berlin")) == "week@Europe/Berlin"
+    assert window_labels("acme", Budget(1, "day", rolling=True)) == ("acme", "rolling_day")
+    assert window_labels("acme/key/a/b", Budget(1, "day", zone="Asia/Tokyo")) == ("acme", "key/a/b/day@Asia/Tokyo")
 
 
 def _windows(budgets: Sequence[Budget]) -> tuple[Window, ...]:
