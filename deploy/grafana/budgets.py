@@ -5,7 +5,8 @@ from __future__ import annotations
 from panel import COUNT, RATE, SECONDS, SHARE, TENANT, USD, Board, Panel, Query, Row, lines, rate, stat
 
 MONEY = f'{TENANT}, unit="usd"'
-HARD = f'{MONEY}, enforced="hard"'
+HARD = f'{MONEY}, enforced="hard", window!~"key/.+"'
+"""Not those of keys: what a key spends, its tenant's windows count too."""
 OTHERS = f'{TENANT}, unit!="usd"'
 WHICH = "{{tenant}} {{window}}"
 SHORT = "sum by (code) (rate(loupe_refusals_total{" + TENANT + ', code=~"insufficient_quota|budget_infeasible|'
@@ -22,13 +23,13 @@ BURN = rate("loupe_spend_usd_total", TENANT, by="tenant")
 BUDGETS = Board(
     "loupe-budgets",
     "Loupe: budgets",
-    "Every tenant's windows: spend, holds, plan, burn, what remains, and when it will be gone.",
+    "Every tenant's windows, and its keys': spend, holds, plan, burn, what remains, and when it will be gone.",
     (("tenant", "label_values(loupe_budget_limit, tenant)", True),),
     (
         Row(
             "Now",
             (
-                stat("Spent", USD, f"sum({windows('budget_spent', HARD)})", "Of all hard windows of money.", width=6),
+                stat("Spent", USD, f"sum({windows('budget_spent', HARD)})", "Of tenants' hard windows.", width=6),
                 stat("Held", USD, f"sum({windows('budget_held', HARD)})", "By requests under way.", width=6),
                 stat("Remaining", USD, f"sum({windows('budget_remaining', HARD)})", "Of the same windows.", width=6),
                 stat("Burn an hour", USD, f"3600 * {rate('loupe_spend_usd_total', TENANT)}", "All spend.", width=6),

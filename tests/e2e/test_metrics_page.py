@@ -73,6 +73,7 @@ def test_samples_carry_the_labels_of_the_page(site: Site) -> None:
 def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
     said = " ".join(PAGE.split())
     assert f"{metrics.LARGEST_TENANTS} tenants are shown" in said
+    assert f"of {budgets.LARGEST_KEYS} of their keys at most" in said
     assert f"no gauge has more than {metrics.LARGEST_GAUGES} samples" in said
     assert f"silent for {shared.STALE_S:.0f} s are left out" in said
     assert f"every {budgets.EVERY_S:.0f} s and every {EVERY_S:.0f} s" in said

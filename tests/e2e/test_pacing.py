@@ -273,6 +273,8 @@ def test_a_key_with_a_budget_of_its_own_has_a_pace_of_its_own(tmp_path: Path, pr
         assert day["binds"]
         assert "@acme/key/poor/day" in served.ask().headers["x-route-reason"]
         assert served.site.metric("loupe_pacing_lambda", tenant="acme", window="key/poor/day") > 0.25
+        budget = {"tenant": "acme", "window": "key/poor/day", "unit": "usd", "enforced": "hard"}
+        assert served.site.metric("loupe_budget_limit", **budget) == pytest.approx(DAY["usd"])
 
 
 @pytest.mark.slow
