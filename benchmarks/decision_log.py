@@ -137,7 +137,7 @@ def run(plan: Plan) -> Result:
         with closing(sqlite3.connect(logged.folder / "loupe-decisions.sqlite")) as db:
             ((rows,),) = db.execute("SELECT count(*) FROM decisions WHERE outcome = 'ok'")
         written = time_writer(plan.writer_records, folder)
-    lost, longest_s = metrics["loupe_decisions_lost"], metrics["loupe_decision_write_seconds"]
+    lost, longest_s = metrics["loupe_decisions_lost_total"], metrics["loupe_decision_write_seconds"]
     return Result(tuple(slices), _differences(slices), rows, logged.answered, lost, longest_s * 1e3, written)
 
 

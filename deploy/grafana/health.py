@@ -8,7 +8,7 @@ REQUESTS = rate("loupe_requests_total", TENANT)
 FAILED = rate("loupe_requests_total", f'{TENANT}, outcome="failed"')
 CACHED = rate("loupe_encoder_cache_hits_total")
 ENCODED = rate("loupe_encoder_cache_misses_total")
-LOST = ("loupe_log_lines_lost_total",)
+LOST = ("loupe_log_lines_lost_total", "loupe_decisions_lost_total", "loupe_content_lost_total")
 QUEUES = (
     ("loupe_requests_in_flight", "requests"),
     ("loupe_encoder_waiting", "to be encoded"),
@@ -161,7 +161,7 @@ HEALTH = Board(
                     "Lost",
                     RATE,
                     *((rate(metric), metric.removesuffix("_total")) for metric in LOST),
-                    text="To a full queue.",
+                    text="To a full queue or a full disk.",
                     min=0,
                     height=6,
                 ),
