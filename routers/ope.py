@@ -69,13 +69,15 @@ def doubly_robust(rewards: Floats, weights: Floats, predicted: Floats, predicted
     in expectation. Forecasts must not have been learned from these rewards. With labels of some rows only, `weights`
     are 0 where there is none.
     """
+    for values in (weights, predicted, predicted_of_target):
+        _refuse_unequal(rewards, values)
     return _mean_of(corrected(rewards, weights, predicted, predicted_of_target), weights)
 
 
 def corrected(rewards: Floats, weights: Floats, predicted: Floats, predicted_of_target: Floats) -> Floats:
-    """[n] terms, of which the doubly robust estimate is the mean: each decision's forecast with its own correction."""
-    for values in (weights, predicted, predicted_of_target):
-        _refuse_unequal(rewards, values)
+    """[...] each: the terms of the doubly robust estimate, forecasts with their own corrections. Of what is not seen a
+    reward may be anything finite: its weight is 0.
+    """
     return predicted_of_target + weights * (rewards - predicted)
 
 
