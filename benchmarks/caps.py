@@ -11,18 +11,15 @@ theirs, all of the input is written to the provider's cache, the reply runs into
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import random
-import shlex
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.result import command_of, write_json
+from gateway.cli.versions import package_versions
 from gateway.core.catalog import Candidate, Catalog
 from gateway.core.decision import (
     OVER_CAP,
@@ -190,8 +187,8 @@ def report(found: list[Found], seed: int) -> dict[str, Any]:
     counts = sum((each.counts for each in found), Counter[str]())
     served = [each.counts["served"] / each.counts["decisions"] for each in found]
     return {
-        "command": shlex.join(["python", "-m", "benchmarks.caps", *sys.argv[1:]]),
-        "versions": {"python": platform.python_version(), "loupe": version("loupe")},
+        "command": command_of("caps"),
+        "versions": package_versions(["loupe"]),
         "seed": seed,
         **counts,
         "over_cap": sum(len(each.over) for each in found),
@@ -213,8 +210,7 @@ def main() -> int:
     result["took_s"] = round(time.perf_counter() - began, 1)
     for name, value in result.items():
         print(f"{name}: {value}")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(arguments.json, result)
     return int(result["over_cap"] > 0)
 
 

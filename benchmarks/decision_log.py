@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import math
 import os
-import shlex
 import sqlite3
 import sys
 import tempfile
@@ -38,6 +36,7 @@ from benchmarks.gateway_under_test import write_config
 from benchmarks.overhead_report import environment, percentile
 from benchmarks.paced_client import PacedLoad, pace
 from benchmarks.processes import Pinned, free_port, pinned_to
+from benchmarks.result import command_of, write_json
 from benchmarks.workloads import workloads
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -137,7 +136,7 @@ def run(plan: Plan) -> Result:
         with closing(sqlite3.connect(logged.folder / "loupe-decisions.sqlite")) as db:
             ((rows,),) = db.execute("SELECT count(*) FROM decisions WHERE outcome = 'ok'")
         written = time_writer(plan.writer_records, folder)
-    lost, longest_s = metrics["loupe_decisions_lost"], metrics["loupe_decision_write_seconds"]
+    lost, longest_s = metrics["loupe_decisions_lost_total"], metrics["loupe_decision_write_seconds"]
     return Result(tuple(slices), _differences(slices), rows, logged.answered, lost, longest_s * 1e3, written)
 
 
@@ -147,14 +146,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("this benchmark pins and freezes processes as Linux does it, and needs Linux", file=sys.stderr)
         return 1
     plan = Plan(arguments.seconds, arguments.rate, arguments.slices, arguments.kind, arguments.writer_records)
-    words = shlex.join(sys.argv[1:] if argv is None else argv)
-    facts = {"command": f"python -m benchmarks.decision_log {words}".strip(), **environment(), "seed": SEED}
+    facts = {"command": command_of("decision_log", argv), **environment(), "seed": SEED}
     began = time.monotonic()
     result = run(plan)
     facts["took_s"] = round(time.monotonic() - began, 1)
     print("\n".join(_lines(facts, plan, result)))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(_as_json(facts, plan, result), indent=1) + "\n", encoding="utf-8")
+    write_json(arguments.json, _as_json(facts, plan, result))
     return 0 if result.holds else 1
 
 

@@ -13,21 +13,19 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
-import json
 import os
-import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from benchmarks.encoder_report import Row, markdown, write_section
+from benchmarks.encoder_report import markdown
 from benchmarks.encoder_routed import routed
 from benchmarks.encoder_timing import encoding, preprocessing
 from benchmarks.overhead_report import environment
 from benchmarks.processes import DidNotStart
+from benchmarks.result import command_of, deliver
 from models.bundle import BUNDLED
 from models.pulled import locate, pulled_names
 
@@ -39,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and write the results if asked; 1 when the last part did not route all."""
     arguments = _arguments(argv)
     facts = {
-        "command": shlex.join(["python", "-m", "benchmarks.encoder", *(sys.argv[1:] if argv is None else argv)]),
+        "command": command_of("encoder", argv),
         **environment(),
         "seed": SEED,
         "rounds": arguments.rounds,
@@ -56,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 rows += served
             except DidNotStart as error:  # what was measured so far is kept
                 failed = [str(error)]
-    _report(facts, rows, arguments)
+    result = {**facts, "results": [asdict(row) for row in rows]}
+    deliver(arguments, result, "encoder", markdown(facts, rows))
     for line in failed:
         print(line, file=sys.stderr)
     return 1 if failed else 0
@@ -77,16 +76,6 @@ def _random_clip(scratch: Path) -> dict[str, Path]:
     clip.build(clip.Source("ViT-B-32", clip.RANDOM, seed=SEED), plain)
     quantize.quantize(plain, int8)
     return {"ViT-B-32 random fp32": plain, "ViT-B-32 random int8": int8}
-
-
-def _report(facts: dict[str, Any], rows: Sequence[Row], arguments: argparse.Namespace) -> None:
-    table = markdown(facts, rows)
-    print(table)
-    if arguments.markdown:
-        write_section(arguments.markdown, table)
-    if arguments.json:
-        written = {**facts, "results": [asdict(row) for row in rows]}
-        arguments.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

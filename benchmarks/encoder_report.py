@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
-
-BEGIN, END = "<!-- encoder: begin -->", "<!-- encoder: end -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +32,6 @@ def markdown(facts: Mapping[str, Any], rows: Sequence[Row]) -> str:
     for part in dict.fromkeys(row.part for row in rows):
         lines += ["", f"**{part}**", "", *_table([row for row in rows if row.part == part])]
     return "\n".join([*lines, "", "Median over the rounds [least..greatest]."]) + "\n"
-
-
-def write_section(path: Path, table: str) -> None:
-    """Renew what stands between the page's two marks. A page without them is added to; a missing one is made."""
-    page = path.read_text(encoding="utf-8") if path.exists() else ""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        before, after = f"{page.rstrip()}\n\n" if page else "", "\n"
-    path.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
 
 
 def _table(rows: Sequence[Row]) -> list[str]:

@@ -14,10 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import platform
-import shlex
 import signal
 import sys
 import tempfile
@@ -26,14 +22,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.fault_points import FAULTS, Run
 from benchmarks.faults_rig import CAP, COST, PAYABLE, SET_ASIDE, Rig, rig_on, tenant_named, until
-from benchmarks.marked import renew
+from benchmarks.result import bullets, circumstances, deliver
 from gateway.core.budget import Window
 from gateway.stores.redis import RedisOptions, RedisStore
 from gateway.stores.sqlite import SqliteStore
@@ -88,21 +83,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows += _on(store, faults, arguments.runs) if faults else []
     right = all(row.laws_hold for row in rows)
     result: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "benchmarks.faults", *(sys.argv[1:] if argv is None else argv)]),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "cores": len(os.sched_getaffinity(0)),
+        **circumstances("faults", argv, PACKAGES),
         "seeds": [],
         "runs": arguments.runs,
         "seconds": round(time.monotonic() - began, 1),
         "rows": [{**asdict(row), "laws_hold": row.laws_hold} for row in rows],
         "laws_hold": right,
     }
-    text = _text(result, rows)
-    print(text)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    if arguments.markdown is not None:
-        renew(arguments.markdown, "faults", text)
+    deliver(arguments, result, "faults", _text(result, rows))
     return 0 if right else 1
 
 
@@ -206,8 +194,7 @@ def _row(fault: str, store: str, runs: Sequence[Run]) -> Row:
 
 
 def _text(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    facts = ("command", "versions", "cores", "runs", "seconds")
-    lines = [f"* {name}: {_plain(result[name])}" for name in facts]
+    lines = bullets(result, ("command", "versions", "cores", "runs", "seconds"))
     heads = ("fault", "store", "runs", "overspend, requests", "held after", "unpaid", "unused", "200", "429", "503")
     heads += ("errors", "served again after s", "holds at zero after s")
     lines += ["", f"| {' | '.join(heads)} |", "|---|---|" + "--:|" * (len(heads) - 2)]
@@ -222,10 +209,6 @@ def _text(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
         f"Money in requests of ${COST / 1e9:g}; the budget of each run pays for {PAYABLE}. Seconds: the median.",
     ]
     return "\n".join([*lines, "Both laws hold." if result["laws_hold"] else "THE LAWS DO NOT HOLD."])
-
-
-def _plain(value: Any) -> str:
-    return ", ".join(f"{name} {each}" for name, each in value.items()) if isinstance(value, dict) else str(value)
 
 
 if __name__ == "__main__":

@@ -11,18 +11,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmarks.image_cases import DIFFERENT, PUBLISHED, ImageCase
-from benchmarks.marked import renew
+from benchmarks.result import command_of, deliver
+from gateway.cli.versions import in_words, package_versions
 from gateway.core.image_tokens import IMAGE_TOKENS
 
 LITELLM = "litellm==1.106.2"
@@ -141,8 +139,8 @@ def measure(python: str | None) -> dict[str, Any]:
     name, rows = compared(cases, python)
     arguments = ["PYTHON" if argument == python else argument for argument in sys.argv[1:]]
     result: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "benchmarks.image_estimates", *arguments]),
-        "versions": f"python {platform.python_version()}, loupe {version('loupe')}, litellm {name}",
+        "command": command_of("image_estimates", arguments),
+        "versions": in_words({**package_versions(["loupe"]), "litellm": name}),
         "seed": "none: nothing is drawn",
         "rows": rows[: len(PUBLISHED)],
         "different": [{**row, "why": why} for row, (_, why) in zip(rows[len(PUBLISHED) :], DIFFERENT, strict=True)],
@@ -160,12 +158,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="loupe-litellm-") as folder:
         python = arguments.litellm or installed(folder)
         result = measure(None if python == "none" else python)
-    table = markdown(result)
-    print(table)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    if arguments.markdown is not None:
-        renew(arguments.markdown, "image estimates", table)
+    deliver(arguments, result, "image estimates", markdown(result))
     return int(result["ours"]["exact"] < result["ours"]["cases"])
 
 

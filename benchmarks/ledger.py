@@ -13,18 +13,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import multiprocessing
-import os
-import platform
-import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import median
@@ -32,7 +27,7 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.marked import renew
+from benchmarks.result import bullets, circumstances, deliver
 from gateway.core.budget import Window
 from gateway.core.hold import Granted, Hold
 from gateway.stores.memory import MemoryStore
@@ -91,9 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = [_row(arguments, store, processes) for store in arguments.stores for processes in arguments.processes]
     right = all(row.laws_hold for row in rows)
     result: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "benchmarks.ledger", *(sys.argv[1:] if argv is None else argv)]),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "cores": len(os.sched_getaffinity(0)),
+        **circumstances("ledger", argv, PACKAGES),
         "seeds": [],
         "pairs": arguments.pairs,
         "at_once": arguments.at_once,
@@ -101,12 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "rows": [asdict(row) for row in rows],
         "laws_hold": right,
     }
-    text = _text(result, rows)
-    print(text)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    if arguments.markdown is not None:
-        renew(arguments.markdown, "ledger", text)
+    deliver(arguments, result, "ledger", _text(result, rows))
     return 0 if right else 1
 
 
@@ -229,9 +217,7 @@ def _spread(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _text(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    lines = [
-        f"* {name}: {_plain(result[name])}" for name in ("command", "versions", "cores", "pairs", "at_once", "rounds")
-    ]
+    lines = bullets(result, ("command", "versions", "cores", "pairs", "at_once", "rounds"))
     lines += [
         "",
         "| store | processes | pairs/s | p50 ms | p99 ms | CPU us/pair | laws |",
@@ -245,10 +231,6 @@ def _text(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
         laws = "hold" if row.laws_hold else "DO NOT HOLD"
         lines.append(f"| {row.store} | {row.processes} | {' | '.join(cells)} | {laws} |")
     return "\n".join([*lines, "", "Median over the rounds [least..greatest]."])
-
-
-def _plain(value: Any) -> str:
-    return ", ".join(f"{name} {each}" for name, each in value.items()) if isinstance(value, dict) else str(value)
 
 
 if __name__ == "__main__":

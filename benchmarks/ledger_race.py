@@ -12,7 +12,6 @@ import asyncio
 import hashlib
 import json
 import platform
-import shlex
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ import yaml
 
 from benchmarks.canned_provider import COMPLETION_TOKENS
 from benchmarks.processes import Pinned, free_port
+from benchmarks.result import command_of, write_json
 from tests.gateway.stores.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     answered, refused = statuses[200], statuses[429]
     payable = min(arguments.payable, arguments.requests)
     result = {
-        "command": shlex.join(["python", "-m", "benchmarks.ledger_race", *(sys.argv[1:] if argv is None else argv)]),
+        "command": command_of("ledger_race", argv),
         "versions": {"python": platform.python_version(), "machine": platform.machine()},
         "seeds": [],
         "store": arguments.store,
@@ -74,8 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "seconds": round(time.monotonic() - began, 1),
     }
     print(json.dumps(result, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(arguments.json, result)
     right = spent == answered * COST == sent * COST and answered == payable and held == 0 and not result["errors"]
     print("the laws hold" if right else "THE LAWS DO NOT HOLD")
     return 0 if right else 1

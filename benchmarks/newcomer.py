@@ -8,9 +8,7 @@ is fitted anew with all other cells of the column missing. Judged on groups that
 from __future__ import annotations
 
 import argparse
-import json
 import platform
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from gateway.cli.bench import package_versions
+from benchmarks.result import command_of, write_json
+from gateway.cli.versions import package_versions
 from routers.base import Router, Views
 from routers.bench import Dataset
 from routers.judging import judge, of_candidates, routed
@@ -142,16 +141,14 @@ def main(words: Sequence[str] | None = None) -> int:
     for table, newcomer in NEWCOMERS:
         for seed in range(arguments.seeds):
             found += measure(datasets[table], newcomer, arguments.router, seed, arguments.rows)
-    command = shlex.join(["python", "-m", "benchmarks.newcomer", *(words or sys.argv[1:])])
+    command = command_of("newcomer", words)
     versions = package_versions()
     print(f"{command}\n{platform.processor() or platform.machine()}; {versions}; seeds 0 to {arguments.seeds - 1}")
     print(report(found))
     if arguments.json is not None:
         rows = [{name: getattr(each, name) for name in Found.__slots__} for each in found]
-        text = json.dumps(
-            {"command": command, "versions": versions, "router": arguments.router, "results": rows}, indent=1
-        )
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+        result = {"command": command, "versions": versions, "router": arguments.router, "results": rows}
+        write_json(arguments.json, result)
     if arguments.plot is not None:
         plot(found, arguments.plot)
     return 0

@@ -42,9 +42,9 @@ from benchmarks.overhead_report import (
     markdown,
     percentile,
     summarise,
-    write_markdown,
 )
 from benchmarks.processes import Pinned, busy_seconds, free_port, pinned_to
+from benchmarks.result import command_of, deliver
 from benchmarks.workloads import Workload, workloads
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -129,12 +129,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         kind, _, connections = arguments.only.partition("@")
         chosen = (int(connections),) if connections else plan.connections
         plan = replace(plan, kinds=(kind,), connections=chosen)
-    command = "python -m benchmarks.overhead " + shlex.join(sys.argv[1:] if argv is None else argv)
     try:
         result = run(plan)
     except KeyboardInterrupt:
         return 130
-    report(plan, result, command.strip(), json_file=arguments.json, markdown_file=arguments.markdown)
+    report(plan, result, arguments, argv)
     return 0 if all(check.holds for check in result.checks) else 1
 
 
@@ -146,17 +145,11 @@ def available(subjects: Sequence[str]) -> tuple[str, ...]:
     return tuple(subject for subject in subjects if subject != PEER)
 
 
-def report(
-    plan: Plan, result: Result, command: str, *, json_file: Path | None = None, markdown_file: Path | None = None
-) -> None:
+def report(plan: Plan, result: Result, arguments: argparse.Namespace, words: Sequence[str] | None) -> None:
     """Print the result, and write it to the files that were asked for."""
-    facts = {"command": command, **environment(), **_about(plan, result)}
+    facts = {"command": command_of("overhead", words), **environment(), **_about(plan, result)}
     table = markdown(facts, summarise(result.cells), result.checks)
-    print(table)
-    if markdown_file:
-        write_markdown(markdown_file, table)
-    if json_file:
-        json_file.write_text(json.dumps(_as_json(facts, result), indent=1), encoding="utf-8")
+    deliver(arguments, _as_json(facts, result), "overhead", table)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -167,12 +160,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", metavar="KIND[@C]", help="one kind (text, image, stream), at one concurrency")
     parser.add_argument("--serve", type=shlex.split, default=SERVE, help="what starts the gateway, before --config")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every cell, every check, the summary")
-    parser.add_argument(
-        "--markdown",
-        type=Path,
-        metavar="FILE",
-        help="the tables; into benchmarks/README.md between their marks, or as a file of its own",
-    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables, into a page between their marks")
     return parser.parse_args(argv)
 
 

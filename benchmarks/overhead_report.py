@@ -14,7 +14,6 @@ from typing import Any
 from benchmarks.gateway_under_test import Check
 
 PACKAGES = ("uvicorn", "uvloop", "httptools", "aiohttp", "msgspec", "starlette", "fastapi", "httpx", "onnxruntime")
-BEGIN, END = "<!-- overhead: begin -->", "<!-- overhead: end -->"
 BASELINE, GATEWAY, PEER = "direct", "loupe", "fastapi_httpx"
 
 
@@ -112,15 +111,6 @@ def markdown(facts: Mapping[str, Any], rows: Sequence[Row], checks: Sequence[Che
         verdict = "agrees" if check.holds else f"**DISAGREES**, {check.expected} expected"
         lines.append(f"* {check.name}: {check.found} ({verdict})")
     return "\n".join(lines) + "\n"
-
-
-def write_markdown(path: Path, table: str) -> None:
-    """Write the report: between the two marks of a page that has them, else as the whole file."""
-    page = path.read_text(encoding="utf-8") if path.exists() else ""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    whole = f"{before}{begin}\n{table}{end}{after}" if begin and end else table
-    path.write_text(whole, encoding="utf-8")
 
 
 def environment() -> dict[str, Any]:

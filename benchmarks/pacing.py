@@ -17,9 +17,7 @@ the one rate of quality for money that just fits, known only afterwards.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -44,7 +42,8 @@ from benchmarks.pacing_report import (
     result,
 )
 from benchmarks.pacing_world import DAY, Scenario, Taught, World, play, teach
-from gateway.cli.bench import package_versions
+from benchmarks.result import command_of, write_json
+from gateway.cli.versions import package_versions
 from gateway.core.pace import PacingSettings
 from routers.bench import Dataset
 from routers.offline import load_offline
@@ -85,7 +84,7 @@ def main(words: Sequence[str] | None = None) -> int:
     seeds = tuple(range(arguments.seeds))
     scenario = replace(MAIN, requests=arguments.requests)
     facts = {
-        "command": shlex.join(["python", "-m", "benchmarks.pacing", *(sys.argv[1:] if words is None else words)]),
+        "command": command_of("pacing", words),
         "versions": package_versions(("loupe", "numpy")),
         "seeds": list(seeds),
         "requests": arguments.requests,
@@ -107,8 +106,7 @@ def main(words: Sequence[str] | None = None) -> int:
     facts["took_s"] = round(time.monotonic() - began, 1)
     whole = as_json(facts, found, stress)
     print("\n" + "\n".join(f"{name}: {value:.6g}" for name, value in headline(found).items()))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    write_json(arguments.json, whole)
     return 0 if _holds(whole) else 1
 
 

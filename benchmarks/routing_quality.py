@@ -12,10 +12,8 @@ Beside the main table stand: what each view is worth, learning on one table for 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.marked import renew
-from gateway.cli.bench import MEASURES, Given, choose_routers, package_versions, read_given, teller
+from benchmarks.result import command_of, write_json
+from gateway.cli.bench import MEASURES, Given, choose_routers, read_given, teller
 from gateway.cli.bench_pool import run_tasks
+from gateway.cli.versions import in_words, package_versions
 from routers.bench import Block, Dataset, Judging, Task, across, tasks, within
 from routers.offline import BUNDLED, Offline, load_offline, save_offline
 from routers.registry import ALGORITHMS, DEFAULT
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for section, of_section in found
             for own, row in zip(of_section, as_json(of_section), strict=True)
         ]
-        arguments.json.write_text(json.dumps(facts | {"results": results}, indent=1) + "\n", encoding="utf-8")
+        write_json(arguments.json, facts | {"results": results})
     return 1 if any(row.problem for _, of_section in found for row in of_section) else 0
 
 
@@ -139,14 +139,14 @@ def _rebuild(arguments: argparse.Namespace) -> int:
 
 def _facts(arguments: argparse.Namespace, given: Given, took_s: float) -> dict[str, Any]:
     return {
-        "command": shlex.join(["python", "-m", "benchmarks.routing_quality", *(arguments.words)]),
+        "command": command_of("routing_quality", arguments.words),
         "tables": ", ".join(
             f"{data.name} ({len(data.table)} x {len(data.table.candidates)})" for data in given.datasets
         ),
         "encoder": given.encoder,
         "shipped": DEFAULT,
         "learned from": f"{arguments.train:.0%} of groups",
-        "versions": ", ".join(f"{name} {found}" for name, found in package_versions().items()),
+        "versions": in_words(package_versions()),
         "cpu": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {arguments.jobs} processes",
         "took": f"{took_s:.0f} s",
     }

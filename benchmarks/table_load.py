@@ -10,11 +10,6 @@ what was written: the exit status is 1 when it differs in a bit.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import json
-import os
-import platform
-import shlex
 import sys
 import tempfile
 import time
@@ -26,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.result import circumstances, write_json
 from routers.load import read_table, write_table
 from routers.metrics import sweep
 from routers.split import grouped_splits
@@ -60,10 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         exact = _is_exact(table, Path(folder))
     steps = [_summary(name, taken) for name, taken in seconds.items()]
     result: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "benchmarks.table_load", *(sys.argv[1:] if argv is None else argv)]),
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
-        "cores": len(os.sched_getaffinity(0)),
+        **circumstances("table_load", argv, PACKAGES),
         "seed": arguments.seed,
         "rounds": arguments.rounds,
         "queries": len(table),
@@ -74,8 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "steps": [asdict(step) for step in steps],
     }
     _show(result, steps)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(arguments.json, result)
     return 0 if exact else 1
 
 

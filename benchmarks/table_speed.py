@@ -9,10 +9,8 @@ bundled tables within 60 s on two cores.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from gateway.cli.bench import package_versions, teller
+from benchmarks.result import command_of, write_json
+from gateway.cli.bench import teller
 from gateway.cli.bench_pool import run_tasks
+from gateway.cli.versions import package_versions
 from routers.base import Forecast
 from routers.bench import Judging, tasks, within
 from routers.bootstrap import Resamples, rejudge
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     steps = [_timed(name, step, arguments.rounds) for name, step in _steps(table, forecast, arguments.replicates)]
     fits = None if arguments.no_fits else _fits(arguments.jobs)
     facts = {
-        "command": shlex.join(["python", "-m", "benchmarks.table_speed", *arguments.words]),
+        "command": command_of("table_speed", arguments.words),
         "table": f"{len(table)} x {len(table.candidates)}, drawn with seed {arguments.seed}",
         "rounds": arguments.rounds,
         "versions": package_versions(),
@@ -70,8 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         print(f"in {fits['took_s']:.1f} s with {arguments.jobs} processes: goal {FITS_GOAL_S:.0f} s: ", end="")
         print("met" if in_time else "MISSED")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(facts | {"steps": steps, "fits": fits}, indent=1) + "\n", encoding="utf-8")
+    write_json(arguments.json, facts | {"steps": steps, "fits": fits})
     return 0 if met else 1
 
 

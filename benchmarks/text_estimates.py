@@ -12,20 +12,19 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import platform
 import random
-import shlex
 import subprocess
 import sys
 import tempfile
 import timeit
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from benchmarks.image_estimates import installed
+from benchmarks.result import command_of, write_json
+from gateway.cli.versions import in_words, package_versions
 from gateway.core.text_tokens import TOKENIZERS, expected_text_tokens, shape_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,8 +131,8 @@ def main() -> int:
     shown = ["PATH" if argument in given else argument for argument in sys.argv[1:]]
     rows = errors(kinds, counted)
     result = {
-        "command": shlex.join(["python", "-m", "benchmarks.text_estimates", *shown]),
-        "versions": f"python {platform.python_version()}, loupe {version('loupe')}",
+        "command": command_of("text_estimates", shown),
+        "versions": in_words(package_versions(["loupe"])),
         "seed": SEED,
         **microseconds(),
         "rows": rows,
@@ -148,8 +147,7 @@ def main() -> int:
             f"{row['four_bytes']:8.1%} {row['four_bytes_total']:+7.1%}",
         )
         print(f"{row['kind']:<10} {row['family']:<14} {row['tokens']:>8,} {ours} {plain}")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(arguments.json, result)
     return 0
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from gateway.telemetry.metrics import Metrics
 from routers.base import Floats
 from routers.metrics import nauc, peak_score, quality_neutral_cost, single_points, trace
+from routers.ope import corrected, importance
 
 ALL = "all"
 EVERY_S = 30.0
@@ -143,7 +144,7 @@ def _cells(rows: Sequence[LabelledRow], names: Sequence[str], labels: Floats) ->
     cells = np.arange(len(rows)), served
     seen = _weights(np.array([row.propensity for row in rows]), labels, served)
     score, cost = quality.copy(), expected.copy()
-    score[cells] += seen * (np.array([row.score for row in rows]) - quality[cells])
+    score[cells] = corrected(np.array([row.score for row in rows]), seen, quality[cells], quality[cells])
     billed = np.array([row.cost_usd for row in rows])
     for k in np.unique(served):
         own = served == k
@@ -158,7 +159,7 @@ def _weights(propensity: Floats, labels: Floats, served: NDArray[np.intp]) -> Fl
     sum, with the rows' own weights, to those of all drawn: it does so on average, and the estimate is far steadier. One
     that was drawn a few times has no more than those rows corrected.
     """
-    weights: Floats = np.minimum(1 / propensity, LARGEST_WEIGHT)
+    weights: Floats = np.minimum(importance(np.ones_like(propensity), propensity), LARGEST_WEIGHT)
     drawn = propensity < 1
     for k in np.unique(served[drawn]):
         own = drawn & (served == k)

@@ -113,8 +113,9 @@ def live_router(section: RouterSettings, encoder: Encoder, given: Router | None 
 def watch_router(live: LiveRouter, metrics: Metrics) -> None:
     """Which router serves, and what became of those that were promoted."""
     metrics.watch_info("loupe_router", "The router in service", lambda: {"digest": live.in_service.router.digest})
-    metrics.watch("loupe_router_swaps", "Routers that took another's place", lambda: live.swaps)
-    metrics.watch("loupe_router_load_failures", "Promoted routers that could not be used", lambda: live.failures)
+    watch = metrics.watch
+    watch("loupe_router_swaps", "Routers that took another's place", lambda: live.swaps, total=True)
+    watch("loupe_router_load_failures", "Promoted routers that could not be used", lambda: live.failures, total=True)
 
 
 def widened_for(router: Router, catalog: Catalog) -> Router:

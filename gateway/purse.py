@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.core.budget import Budget, Window, window_at
 from gateway.core.catalog import Catalog
@@ -59,6 +59,15 @@ class Prices:
         return math.ceil(cost(candidate.price, input_tokens, output_tokens) * self.factors.get(name, 1.0))
 
 
+class KnownPace(NamedTuple):
+    """The pace of a window of `budget`: `owner` says whose, as `window_at` takes it; `least` is its least lambda."""
+
+    owner: str
+    budget: Budget
+    pace: Pace
+    least: float
+
+
 class Purse:
     """One of these for each owner and process."""
 
@@ -76,6 +85,7 @@ class Purse:
         """Whether there is something new to keep."""
         self.used_at = self.solved_at = self.failed_at = -math.inf
         self._prices = prices
+        self._solved: tuple[Budget, ...] = ()
         self._pacer = Pacer(terms.settings, prices.catalog.reference_cost)
 
     @property
@@ -86,6 +96,12 @@ class Purse:
     @property
     def paces(self) -> tuple[Pace, ...]:
         return self._pacer.paces
+
+    def known_paces(self) -> Iterator[KnownPace]:
+        """As they were found last, of windows that have a plan."""
+        found = zip(self._solved, self.paces, strict=False)  # a pacer that was made anew has none
+        least = self.terms.settings.least
+        return (KnownPace(self.terms.owner, *each, least) for each in found if each[1].plan_to_date is not None)
 
     def decided(self, now: float, decision: Decision, scale: float) -> None:
         """A request was decided on. Cheap: what it could have cost is looked at for few of many."""
@@ -125,7 +141,7 @@ class Purse:
         tightest = self._pacer.tightest
         binds = tightest is not None and self._pacer.lagrangian > self.terms.settings.least
         self.label = tightest.label if tightest is not None and binds else ""
-        self.solved_at = now
+        self.solved_at, self._solved = now, paced
         self.is_changed = True
 
     def reprice(self, prices: Prices) -> None:

@@ -53,9 +53,11 @@ class RecordKeeping:
         stack.push_async_callback(asyncio.to_thread, log.close)
         watch = self._metrics.watch
         watch("loupe_decision_queue", "Decisions that wait to be written", lambda: log.queued)
-        watch("loupe_decisions_lost", "Decisions lost to a full queue, or that no table takes", lambda: log.lost)
+        lost = "Decisions lost to a full queue, or that no table takes"
+        watch("loupe_decisions_lost", lost, lambda: log.lost, total=True)
         watch("loupe_decision_write_seconds", "The longest that a group took to write", lambda: log.longest_write_s)
-        watch("loupe_content_lost", "Requests whose content was let go, for want of room", lambda: log.content_lost)
+        let_go = "Requests whose content was let go, for want of room"
+        watch("loupe_content_lost", let_go, lambda: log.content_lost, total=True)
         return (log,)
 
     def serve(self, tenants: Tenants, observers: Sequence[Observer], stack: AsyncExitStack) -> None:

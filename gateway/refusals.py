@@ -113,6 +113,10 @@ def store_unavailable() -> RequestError:
     )
 
 
+def starting() -> RequestError:
+    return RequestError("the gateway is starting", status=503, code="starting")
+
+
 def _as_provider_said(failure: ProviderError) -> RequestError:
     message, param, code = str(failure), None, "provider_refused"
     try:

@@ -20,7 +20,7 @@ from gateway.core.decision import Decision, lagrangian_of
 from gateway.core.exploration import Exploration, exploration_windows, explore
 from gateway.core.pace import PACED, Pace, paced_budgets, request_scale, scaled
 from gateway.core.tenant import Tenant, key_owner
-from gateway.purse import Prices, Purse, PurseTerms
+from gateway.purse import KnownPace, Prices, Purse, PurseTerms
 from gateway.stores.base import BudgetStore, PaceStates, StoreError
 
 LOOK_S = 10.0
@@ -145,12 +145,12 @@ class Steering:
                 await asyncio.gather(*self._reading)
             elif purse.is_due(self._clock()):
                 await self._read(purse)
-        return {pace.window: (pace, least) for purse in course.purses for pace, least in _told(purse)}
+        return {each.pace.window: (each.pace, each.least) for purse in course.purses for each in purse.known_paces()}
 
-    def known_paces(self) -> Iterator[tuple[Pace, float]]:
-        """All that this process knows, as they were found last, each with the least lambda of its tenant."""
+    def known_paces(self) -> Iterator[KnownPace]:
+        """All that this process knows, as they were found last."""
         for purse in self._purses.values():
-            yield from _told(purse)
+            yield from purse.known_paces()
 
     async def keep_for_ever(self) -> None:
         """Look after who sends nothing, and keep what was learned."""
@@ -289,7 +289,3 @@ def _alike(one: Tenant, other: Tenant) -> bool:
         and one.pacing == other.pacing
         and one.exploration == other.exploration
     )
-
-
-def _told(purse: Purse) -> Iterator[tuple[Pace, float]]:
-    return ((pace, purse.terms.settings.least) for pace in purse.paces if pace.plan_to_date is not None)

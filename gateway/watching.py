@@ -56,10 +56,8 @@ class Measures:
         """Until the stack ends. What workers have in common, the `first` of them looks up."""
         tasks = [watch_lag(self.metrics.lagged)]
         if first:
-            tenants = self.live
-            budgets = BudgetGauges(
-                self.metrics, lambda: tenants.roster.tenants, self.store.balances, report=self.report
-            )
+            live = self.live
+            budgets = BudgetGauges(self.metrics, lambda: live.roster, self.store.balances, report=self.report)
             comparison = ComparisonGauges(self.metrics, self.labelled_rows, report=self.report)
             tasks += [budgets.refresh_for_ever(), comparison.refresh_for_ever()]
         await self.shared.open()

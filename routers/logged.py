@@ -15,6 +15,7 @@ import numpy as np
 
 from routers.base import Floats
 from routers.metrics import Singles, nauc, peak_score, quality_neutral_cost, single_points, trace
+from routers.ope import corrected
 from routers.protocol import Decided, Shared, Worth, column_means
 from routers.table import Mask, OutcomeTable
 
@@ -105,5 +106,5 @@ def _to_scale(weight: Floats, offered: Mask, logged: Mask) -> Floats:
 
 
 def _corrected(predicted: Floats, seen: Floats, weight: Floats, offered: Mask) -> Floats:
-    misses = np.where(weight > 0, seen - predicted, 0.0)
-    return np.where(offered, predicted + weight * misses, np.nan)
+    rewards = np.where(weight > 0, seen, predicted)
+    return np.where(offered, corrected(rewards, weight, predicted, predicted), np.nan)

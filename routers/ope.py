@@ -71,7 +71,14 @@ def doubly_robust(rewards: Floats, weights: Floats, predicted: Floats, predicted
     """
     for values in (weights, predicted, predicted_of_target):
         _refuse_unequal(rewards, values)
-    return _mean_of(predicted_of_target + weights * (rewards - predicted), weights)
+    return _mean_of(corrected(rewards, weights, predicted, predicted_of_target), weights)
+
+
+def corrected(rewards: Floats, weights: Floats, predicted: Floats, predicted_of_target: Floats) -> Floats:
+    """[...] each: the terms of the doubly robust estimate, forecasts with their own corrections. Of what is not seen a
+    reward may be anything finite: its weight is 0.
+    """
+    return predicted_of_target + weights * (rewards - predicted)
 
 
 def _mean_of(terms: Floats, weights: Floats) -> Estimate:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from panel import COUNT, RATE, SECONDS, SHARE, TENANT, Board, Panel, Query, Row, lines, quantile, rate, stat
+from panel import (
+    COUNT,
+    RATE,
+    SECONDS,
+    SHARE,
+    TENANT,
+    Board,
+    Panel,
+    Query,
+    Row,
+    lines,
+    quantile,
+    rate,
+    rates,
+    ratio,
+    stat,
+)
 
 REQUESTS = rate("loupe_requests_total", TENANT)
 FAILED = rate("loupe_requests_total", f'{TENANT}, outcome="failed"')
 CACHED = rate("loupe_encoder_cache_hits_total")
 ENCODED = rate("loupe_encoder_cache_misses_total")
-LOST = ("loupe_log_lines_lost_total",)
+LOST = ("loupe_log_lines_lost_total", "loupe_decisions_lost_total", "loupe_content_lost_total")
 QUEUES = (
     ("loupe_requests_in_flight", "requests"),
     ("loupe_encoder_waiting", "to be encoded"),
@@ -56,41 +72,28 @@ HEALTH = Board(
         Row(
             "Rates and errors",
             (
-                lines(
-                    "Requests by outcome",
-                    RATE,
-                    (rate("loupe_requests_total", TENANT, by="outcome"), "{{outcome}}"),
-                    stacked=True,
-                    min=0,
-                ),
-                lines("Refused or failed", RATE, (rate("loupe_refusals_total", TENANT, by="code"), "{{code}}"), min=0),
-                lines(
+                rates("Requests by outcome", "loupe_requests_total", "outcome", labels=TENANT, stacked=True),
+                rates("Refused or failed", "loupe_refusals_total", "code", labels=TENANT),
+                rates(
                     "Attempts that failed",
-                    RATE,
-                    (rate("loupe_failed_attempts_total", by="candidate, reason"), "{{candidate}}: {{reason}}"),
-                    min=0,
+                    "loupe_failed_attempts_total",
+                    "candidate, reason",
+                    "{{candidate}}: {{reason}}",
                 ),
-                lines(
+                rates(
                     "Fallbacks",
-                    RATE,
-                    (rate("loupe_fallbacks_total", by="candidate"), "served by {{candidate}}"),
+                    "loupe_fallbacks_total",
+                    "candidate",
+                    "served by {{candidate}}",
                     text="Requests that another candidate served after the first had failed.",
-                    min=0,
                 ),
-                lines(
+                rates(
                     "Routing declined",
-                    RATE,
-                    (rate("loupe_declines_total", by="reason"), "{{reason}}"),
+                    "loupe_declines_total",
+                    "reason",
                     text="Served in the tenant's own order, for want of a forecast.",
-                    min=0,
                 ),
-                lines(
-                    "Errors inside",
-                    RATE,
-                    (rate("loupe_internal_errors_total", by="where"), "{{where}}"),
-                    text="No request failed of them.",
-                    min=0,
-                ),
+                rates("Errors inside", "loupe_internal_errors_total", "where", text="No request failed of them."),
             ),
         ),
         Row(
@@ -131,10 +134,7 @@ HEALTH = Board(
                 lines(
                     "Texts or images in a batch",
                     COUNT,
-                    (
-                        f"{rate('loupe_encoder_batch_size_sum')} / ({rate('loupe_encoder_batch_size_count')} > 0)",
-                        "mean",
-                    ),
+                    (ratio(rate("loupe_encoder_batch_size_sum"), rate("loupe_encoder_batch_size_count")), "mean"),
                     min=0,
                 ),
                 lines(
@@ -143,12 +143,11 @@ HEALTH = Board(
                     ("avg by (candidate) (loupe_estimate_ratio)", "{{candidate}}"),
                     text="Of about the last hundred replies; far from 100% a price or a tokenizer is wrong.",
                 ),
-                lines(
+                rates(
                     "Replies that Loupe metered",
-                    RATE,
-                    (rate("loupe_metered_replies_total", by="candidate"), "{{candidate}}"),
+                    "loupe_metered_replies_total",
+                    "candidate",
                     text="Their provider sent no usage.",
-                    min=0,
                 ),
                 Panel(
                     "Routers in service",
@@ -161,7 +160,7 @@ HEALTH = Board(
                     "Lost",
                     RATE,
                     *((rate(metric), metric.removesuffix("_total")) for metric in LOST),
-                    text="To a full queue.",
+                    text="To a full queue or a full disk.",
                     min=0,
                     height=6,
                 ),

@@ -5,6 +5,7 @@ A ratio is nothing, not NaN, where there is nothing to divide by: `/ (... > 0)`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,14 +71,29 @@ def lines(title: str, unit: str, *queries: tuple[str, str], text: str = "", **mo
     return Panel(title, "timeseries", unit, tuple(Query(*query) for query in queries), text, **more)
 
 
+def rates(title: str, metric: str, by: str, legend: str = "", *, labels: str = "", **more: Any) -> Panel:
+    """How often a counter counts, by one of its labels, which is the legend; by several there is another."""
+    return lines(title, RATE, (rate(metric, labels, by=by), legend or f"{{{{{by}}}}}"), min=0, **more)
+
+
 def rate(metric: str, labels: str = "", *, by: str = "", over: str = "$__rate_interval") -> str:
     """The rate of a counter, summed by some of its labels."""
-    return f"sum{f' by ({by}) ' if by else ''}(rate({metric}{{{labels}}}[{over}]))"
+    return f"sum{_by(by)}(rate({metric}{{{labels}}}[{over}]))"
 
 
 def increase(metric: str, labels: str = "", *, by: str = "") -> str:
     """What a counter rose by in the time that is shown."""
-    return f"sum{f' by ({by}) ' if by else ''}(increase({metric}{{{labels}}}[$__range]))"
+    return f"sum{_by(by)}(increase({metric}{{{labels}}}[$__range]))"
+
+
+def mean(metric: str, labels: str = "", *, by: str = "") -> str:
+    """The mean of a gauge's series, by some of its labels."""
+    return f"avg{_by(by)}({metric}{{{labels}}})"
+
+
+def ratio(total: str, count: str) -> str:
+    """Nothing, not NaN, where there is nothing to divide by."""
+    return f"{total} / ({count} > 0)"
 
 
 def quantile(share: float, metric: str, labels: str = "", *, by: str = "") -> str:
@@ -95,16 +111,20 @@ THOUSAND = "1000 * "
 def thousand(by: str) -> str:
     """What a thousand served requests cost."""
     spend, requests = rate("loupe_spend_usd_total", TENANT, by=by), rate("loupe_requests_total", SERVED, by=by)
-    return f"{THOUSAND}{spend} / ({requests} > 0)"
+    return THOUSAND + ratio(spend, requests)
 
 
-def score(by: str) -> str:
-    """The mean of the scores that were given."""
-    total, count = (rate(f"loupe_labelled_score_{part}", TENANT, by=by) for part in ("sum", "count"))
-    return f"{total} / ({count} > 0)"
+def score(by: str = "", counted: Callable[..., str] = rate) -> str:
+    """The mean of the scores that were given: `counted` is `rate` or `increase`."""
+    total, count = (counted(f"loupe_labelled_score_{part}", TENANT, by=by) for part in ("sum", "count"))
+    return ratio(total, count)
 
 
 def named(expr: str, *labels: str) -> str:
     """With one label `point` that its other labels make up, and no other label."""
     quoted = ", ".join(f'"{label}"' for label in labels)
     return f'avg by (point) (label_join({expr}, "point", " / ", {quoted}))'
+
+
+def _by(labels: str) -> str:
+    return f" by ({labels}) " if labels else ""

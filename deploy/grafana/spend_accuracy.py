@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from panel import (
     COUNT,
     RATE,
@@ -15,8 +17,11 @@ from panel import (
     Query,
     Row,
     increase,
+    lines,
+    mean,
     named,
     rate,
+    ratio,
     score,
     stat,
     thousand,
@@ -25,7 +30,7 @@ from panel import (
 
 def compared(metric: str, more: str = "", by: str = "") -> str:
     """A number of the comparison; of several gateways their mean."""
-    return f'avg{f" by ({by}) " if by else ""}(loupe_{metric}{{tenant="$compared"{more}}})'
+    return mean(f"loupe_{metric}", f'tenant="$compared"{more}', by=by)
 
 
 def of_range(total: str, count: str, labels: str, fewest: str = "> 0") -> str:
@@ -39,6 +44,12 @@ def either(kind: str) -> str:
     single = named(f'loupe_single_{kind}{{tenant="$compared"}}', "candidate")
     routed = named(f'loupe_policy_{kind}{{tenant="$compared", policy="routed"}}', "policy")
     return f"{single} or {routed}"
+
+
+def saved(counted: Callable[..., str], by: str = "") -> str:
+    """What was not paid of what the dearest candidates would have cost: `counted` is `rate` or `increase`."""
+    spend, dearest = (counted(f"loupe_{name}_usd_total", TENANT, by=by) for name in ("spend", "dearest"))
+    return f"1 - {ratio(spend, dearest)}"
 
 
 SPEND_ACCURACY = Board(
@@ -57,15 +68,13 @@ SPEND_ACCURACY = Board(
                 stat(
                     "Saved against the dearest",
                     SHARE,
-                    f"1 - {increase('loupe_spend_usd_total', TENANT)}"
-                    f" / ({increase('loupe_dearest_usd_total', TENANT)} > 0)",
+                    saved(increase),
                     "Against what the same requests were expected to cost at the dearest candidate that could serve.",
                 ),
                 stat(
                     "Mean score",
                     SHARE,
-                    f"{increase('loupe_labelled_score_sum', TENANT)}"
-                    f" / ({increase('loupe_labelled_score_count', TENANT)} > 0)",
+                    score(counted=increase),
                     "Of the answers that were given a score.",
                 ),
                 stat("P_s", SHARE, compared("comparison_peak_score"), "Peak score of the frontier."),
@@ -125,42 +134,35 @@ SPEND_ACCURACY = Board(
                     "The last day's labelled requests; up and to the left is better.",
                     height=11,
                 ),
-                Panel(
+                lines(
                     "Score: routed, best single, cheapest",
-                    "timeseries",
                     SHARE,
-                    (Query(compared("policy_score", ', policy!="dearest"', "policy"), "{{policy}}"),),
-                    "Of the last day's labelled requests.",
+                    (compared("policy_score", ', policy!="dearest"', "policy"), "{{policy}}"),
+                    text="Of the last day's labelled requests.",
                 ),
-                Panel(
+                lines(
                     "Cost: routed, best single, cheapest",
-                    "timeseries",
                     USD,
-                    (Query(THOUSAND + compared("policy_cost_usd", ', policy!="dearest"', "policy"), "{{policy}}"),),
-                    "Of the same requests.",
+                    (THOUSAND + compared("policy_cost_usd", ', policy!="dearest"', "policy"), "{{policy}}"),
+                    text="Of the same requests.",
                     axis="USD for 1000 requests",
                 ),
-                Panel(
+                lines(
                     "P_s, nAUC and QNC",
-                    "timeseries",
                     COUNT,
-                    (
-                        Query(compared("comparison_peak_score"), "P_s"),
-                        Query(compared("comparison_nauc"), "nAUC"),
-                        Query(compared("comparison_qnc"), "QNC"),
-                    ),
-                    "Higher is better for P_s and nAUC, lower for QNC, which is missing while no point reaches it.",
+                    (compared("comparison_peak_score"), "P_s"),
+                    (compared("comparison_nauc"), "nAUC"),
+                    (compared("comparison_qnc"), "QNC"),
+                    text="Higher is better for P_s and nAUC, lower for QNC, "
+                    "which is missing while no point reaches it.",
                     decimals=3,
                 ),
-                Panel(
+                lines(
                     "Labelled requests that were compared",
-                    "timeseries",
                     COUNT,
-                    (
-                        Query(compared("comparison_labelled_rows"), "labelled"),
-                        Query(compared("comparison_explored_rows"), "of them explored"),
-                    ),
-                    "How much the comparison rests on; without exploration it rests on forecasts.",
+                    (compared("comparison_labelled_rows"), "labelled"),
+                    (compared("comparison_explored_rows"), "of them explored"),
+                    text="How much the comparison rests on; without exploration it rests on forecasts.",
                     min=0,
                 ),
             ),
@@ -168,72 +170,35 @@ SPEND_ACCURACY = Board(
         Row(
             "Over time",
             (
-                Panel(
-                    "Cost by tenant",
-                    "timeseries",
-                    USD,
-                    (Query(thousand("tenant"), "{{tenant}}"),),
-                    axis="USD for 1000 requests",
-                ),
-                Panel("Score by tenant", "timeseries", SHARE, (Query(score("tenant"), "{{tenant}}"),), min=0, max=1),
-                Panel(
+                lines("Cost by tenant", USD, (thousand("tenant"), "{{tenant}}"), axis="USD for 1000 requests"),
+                lines("Score by tenant", SHARE, (score("tenant"), "{{tenant}}"), min=0, max=1),
+                lines(
                     "Cost by candidate",
-                    "timeseries",
                     USD,
-                    (Query(thousand("candidate"), "{{candidate}}"),),
+                    (thousand("candidate"), "{{candidate}}"),
                     axis="USD for 1000 requests",
                     log=True,
                 ),
-                Panel(
-                    "Score by candidate",
-                    "timeseries",
-                    SHARE,
-                    (Query(score("candidate"), "{{candidate}}"),),
-                    min=0,
-                    max=1,
-                ),
-                Panel(
-                    "Score by modality",
-                    "timeseries",
-                    SHARE,
-                    (Query(score("modality"), "{{modality}}"),),
-                    min=0,
-                    max=1,
-                ),
-                Panel(
+                lines("Score by candidate", SHARE, (score("candidate"), "{{candidate}}"), min=0, max=1),
+                lines("Score by modality", SHARE, (score("modality"), "{{modality}}"), min=0, max=1),
+                lines(
                     "Share of traffic by candidate",
-                    "timeseries",
                     SHARE,
                     (
-                        Query(
-                            f"{rate('loupe_requests_total', SERVED, by='candidate')}"
-                            f" / on () group_left () ({rate('loupe_requests_total', SERVED)} > 0)",
-                            "{{candidate}}",
-                        ),
+                        f"{rate('loupe_requests_total', SERVED, by='candidate')}"
+                        f" / on () group_left () ({rate('loupe_requests_total', SERVED)} > 0)",
+                        "{{candidate}}",
                     ),
                     stacked=True,
                     min=0,
                     max=1,
                 ),
-                Panel(
-                    "Saved against the dearest",
-                    "timeseries",
-                    SHARE,
-                    (
-                        Query(
-                            f"1 - {rate('loupe_spend_usd_total', TENANT, by='tenant')}"
-                            f" / ({rate('loupe_dearest_usd_total', TENANT, by='tenant')} > 0)",
-                            "{{tenant}}",
-                        ),
-                    ),
-                    max=1,
-                ),
-                Panel(
+                lines("Saved against the dearest", SHARE, (saved(rate, "tenant"), "{{tenant}}"), max=1),
+                lines(
                     "Refused",
-                    "timeseries",
                     RATE,
-                    (Query(f"{rate('loupe_refusals_total', TENANT, by='tenant, code')} > 0", "{{tenant}}: {{code}}"),),
-                    "Requests that were refused or failed, by the code the client saw.",
+                    (f"{rate('loupe_refusals_total', TENANT, by='tenant, code')} > 0", "{{tenant}}: {{code}}"),
+                    text="Requests that were refused or failed, by the code the client saw.",
                 ),
             ),
         ),

@@ -16,11 +16,13 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from pydantic import BaseModel, Field, ValidationError
 
 from gateway.api.books import Books, Place, exploration_row, since_of
+from gateway.api.small_body import no_json, small_body
 from gateway.core.budget import window_at
 from gateway.core.roster import ApiKey, Roster, TenantTerms
 from gateway.core.tenant import key_owner
 from gateway.core.yaml_roster import Readings
-from gateway.errors import BodyTooLarge, ConfigError, InvalidRequest, NotAuthenticated, RequestError
+from gateway.errors import ConfigError, InvalidRequest, NotAuthenticated, RequestError
+from gateway.refusals import starting
 from gateway.stores.base import StoreError
 from gateway.tenancy import NewKey, Tenancy
 from gateway.terms import KeyTerms, Section, TenantBody, TenantName, invalid, key_as_written, tenant_as_written
@@ -191,7 +193,7 @@ class AdminRoutes:
 
     def _ready(self) -> AdminState:
         if self.state is None:
-            raise RequestError("the gateway is starting", status=503, code="starting")
+            raise starting()
         return self.state
 
     async def _roster(self) -> Roster:
@@ -219,15 +221,11 @@ async def _read(request: Request, body: type[Body]) -> Body:
 
 
 async def _read_members(request: Request) -> dict[str, Any]:
-    raw = b""
-    async for part in request.stream():
-        raw += part
-        if len(raw) > LARGEST_BODY:
-            raise BodyTooLarge(f"the body is over the limit of {LARGEST_BODY} bytes")
+    raw = await small_body(request, LARGEST_BODY)
     try:
         members = json.loads(raw or b"{}")
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"the body is no JSON: {error}"[:300], code="invalid_json") from None
+        raise no_json(error) from None
     if not isinstance(members, dict):
         raise InvalidRequest(f"the body must be an object, not {type(members).__name__}")
     return members

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from starlette.requests import Request
+
 from gateway.core.tenant import Tenant, Tenants
 from gateway.errors import NotAuthenticated
+from gateway.refusals import starting
 
 
 def authenticate(headers: Mapping[bytes, bytes], tenants: Tenants) -> Tenant:
@@ -20,3 +23,10 @@ def authenticate(headers: Mapping[bytes, bytes], tenants: Tenants) -> Tenant:
     if tenant.expires_at is not None and time.time() >= tenant.expires_at:
         raise NotAuthenticated("the API key has expired", code="expired_api_key")
     return tenant
+
+
+def caller(request: Request, tenants: Tenants | None) -> Tenant:
+    """`authenticate` for a route of FastAPI's. Raises 503 while there are no `tenants` yet: the service starts."""
+    if tenants is None:
+        raise starting()
+    return authenticate(dict(request.scope["headers"]), tenants)

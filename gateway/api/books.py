@@ -68,7 +68,7 @@ class Books:
 
     def known_paces(self) -> dict[str, tuple[Pace, float]]:
         """As they were found last, by the name of the window; of those that sent requests through this process."""
-        return {pace.window: (pace, least) for pace, least in self.steering.known_paces()}
+        return {each.pace.window: (each.pace, each.least) for each in self.steering.known_paces()}
 
     async def by_candidate(self, since: float | None, tenant: str | None = None) -> dict[str, Rows]:
         """By tenant: what each candidate was paid since then (None: a day ago), the dearest first.

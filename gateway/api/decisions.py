@@ -10,10 +10,11 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from fastapi import FastAPI, Request
 
-from gateway.api.auth import authenticate
+from gateway.api.auth import caller
+from gateway.api.small_body import no_json, small_body
 from gateway.core.label import Label, Labelled, LabelRefused
-from gateway.core.tenant import Tenant, Tenants
-from gateway.errors import BodyTooLarge, InvalidRequest, NotFound, RequestError
+from gateway.core.tenant import Tenants
+from gateway.errors import InvalidRequest, NotFound
 
 LARGEST_BODY = 16 * 1024
 WRITTEN_WITHIN_S = 1.0
@@ -61,13 +62,13 @@ class DecisionRoutes:
         app.add_api_route("/v1/feedback", self.feedback, methods=["POST"])
 
     async def decision(self, request: Request, request_id: str) -> Mapping[str, Any]:
-        tenant, log = self._tenant(request), self._log()
+        tenant, log = caller(request, self.tenants), self._log()
         return await _found(request_id, lambda: log.shown(tenant.name, request_id))
 
     async def feedback(self, request: Request) -> dict[str, Any]:
         """Label one request. The same source again replaces its label: its last word stands."""
-        tenant, log = self._tenant(request), self._log()
-        label = _label(await _body(request))
+        tenant, log = caller(request, self.tenants), self._log()
+        label = _label(await small_body(request, LARGEST_BODY))
         try:
             labelled = await _found(label.request_id, lambda: log.label(tenant.name, label))
         except LabelRefused as refused:
@@ -80,11 +81,6 @@ class DecisionRoutes:
             "candidate": labelled.candidate,
             "replaced": not labelled.is_new,
         }
-
-    def _tenant(self, request: Request) -> Tenant:
-        if self.tenants is None:
-            raise RequestError("the gateway is starting", status=503, code="starting")
-        return authenticate(dict(request.scope["headers"]), self.tenants)
 
     def _log(self) -> Decisions:
         if self.decisions is None:
@@ -118,22 +114,13 @@ def _is_young(request_id: str) -> bool:
     return prefix == "req" and len(rest) == 24 and -1 <= age_s < YOUNG_S
 
 
-async def _body(request: Request) -> bytes:
-    raw = b""
-    async for part in request.stream():
-        raw += part
-        if len(raw) > LARGEST_BODY:
-            raise BodyTooLarge(f"the body is over the limit of {LARGEST_BODY} bytes")
-    return raw
-
-
 def _label(raw: bytes) -> Label:
     try:
         body = msgspec.json.decode(raw, type=Feedback)
     except msgspec.ValidationError as error:
         raise InvalidRequest(str(error), param=_path(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"the body is no JSON: {error}"[:300], code="invalid_json") from None
+        raise no_json(error) from None
     score = _THUMBS.get(body.score) if isinstance(body.score, str) else body.score
     if score is None:
         what = f"score: {str(body.score)[:40]!r} is not a number from 0 to 1, 'up' or 'down'"

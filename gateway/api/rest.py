@@ -9,11 +9,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from gateway.api.auth import authenticate
+from gateway.api.auth import caller
 from gateway.api.books import Books, since_of
 from gateway.core.tenant import Tenant, Tenants
 from gateway.errors import NotFound, RequestError
-from gateway.refusals import store_unavailable
+from gateway.refusals import starting, store_unavailable
 from gateway.stores.base import StoreError
 from gateway.telemetry.metrics import CONTENT_TYPE
 
@@ -46,11 +46,11 @@ class RestRoutes:
 
     async def models(self, request: Request) -> dict[str, Any]:
         """The tenant's candidates, and the names that route among them."""
-        tenant = self._tenant(request)
+        tenant = caller(request, self.tenants)
         return {"object": "list", "data": [_model(name, kind) for name, kind in self._names(tenant).items()]}
 
     async def model(self, request: Request, name: str) -> dict[str, Any]:
-        kind = self._names(self._tenant(request)).get(name)
+        kind = self._names(caller(request, self.tenants)).get(name)
         if kind is None:
             what = f"The model {name[:80]!r} does not exist or you do not have access to it"
             raise NotFound(what, param="model", code="model_not_found")
@@ -58,9 +58,9 @@ class RestRoutes:
 
     async def usage(self, request: Request) -> dict[str, Any]:
         """Where the tenant's budget stands, how it is paced, and what was spent on whom (`?since=`). Amounts in USD."""
-        tenant = self._tenant(request)
+        tenant = caller(request, self.tenants)
         if self.books is None:
-            raise _starting()
+            raise starting()
         found = await self.books.of_tenant(tenant, since_of(request.query_params.get("since")))
         return {"object": "usage", "tenant": tenant.name, "key": tenant.key, **found}
 
@@ -80,21 +80,12 @@ class RestRoutes:
     async def metrics(self) -> Response:
         return Response(await self._scrape(), media_type=CONTENT_TYPE)
 
-    def _tenant(self, request: Request) -> Tenant:
-        if self.tenants is None:
-            raise _starting()
-        return authenticate(dict(request.scope["headers"]), self.tenants)
-
     def _names(self, tenant: Tenant) -> dict[str, str]:
         return {
             "auto": "loupe",
             **dict.fromkeys(self.policies, "loupe"),
             **dict.fromkeys(tenant.candidates, "candidate"),
         }
-
-
-def _starting() -> RequestError:
-    return RequestError("the gateway is starting", status=503, code="starting")
 
 
 def _model(name: str, kind: str) -> dict[str, Any]:

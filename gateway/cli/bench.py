@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shlex
 import sys
 import time
@@ -13,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from gateway.cli.bench_pool import run_tasks
 from gateway.cli.datasets import embed, load_encoder, read_tables, rows_of
+from gateway.cli.versions import in_words, package_versions
 from gateway.errors import ConfigError
 from routers.bench import VIEWS, Block, Dataset, Judging, Task, across, tasks, within
 from routers.judging import BASELINES
@@ -31,7 +30,6 @@ from routers.report import Row, as_json, as_text, notes, rows
 from routers.table import TableError, merge
 
 MEASURES: Mapping[str, Measure] = {"shared": Shared(), "paper": Paper()}
-PACKAGES = ("loupe", "numpy", "scikit-learn")
 
 UNASKED = tuple(dict.fromkeys((DEFAULT, "linear_mf", "kmeans", "shrunken_knn")))
 """What is judged when neither tables nor routers are named: what Loupe ships, and the quick ones beside it."""
@@ -217,20 +215,9 @@ def _facts(arguments: argparse.Namespace, asked: Asked, given: Given) -> dict[st
         "views": ", ".join(asked.views) + ("; test rows without images" if arguments.text_only else ""),
         "judged": f"{arguments.protocol} protocol, learned from {learned}, the tables' own costs",
         "seeds": ", ".join(map(str, asked.seeds)),
-        "versions": ", ".join(f"{name} {found}" for name, found in package_versions().items()),
+        "versions": in_words(package_versions()),
     }
     return facts | ({"note": given.note} if given.note else {})
-
-
-def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """What the figures hang on, by name."""
-    found = {"python": platform.python_version()}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def teller(blocks: Sequence[Block]) -> Callable[[Task, float, int, int], None]:

@@ -13,8 +13,8 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from gateway.cli.bench import package_versions
 from gateway.cli.demo import interrupt
+from gateway.cli.versions import package_versions
 from gateway.demo.candidates import CANDIDATES
 from gateway.demo.loop import LoopTerms, run_loop
 from gateway.demo.loop_report import as_json, as_text, problems

@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 from gateway.cli.datasets import load_encoder
-from gateway.cli.shelves import add_place_arguments, place_of, promote, unknown_candidates
-from gateway.errors import ConfigError
+from gateway.cli.shelves import add_place_arguments, or_else, place_of, promote, unknown_candidates
 from gateway.live_router import facts_of, usable
-from routers.artifact import HEADER, ArtifactError, load
+from routers.artifact import HEADER, load
 from routers.shelf import ID_LENGTH
 
 
@@ -25,17 +24,13 @@ def run(arguments: argparse.Namespace) -> int:
     place = place_of(arguments)
     encoder = load_encoder(place.encoder_name)
     folder = Path(arguments.artifact)
-    try:
+    with or_else("not promoted"):
         if (folder / HEADER).is_file():
             usable(load(folder), facts_of(encoder))  # before it is taken in
             digest = place.shelf.add(folder)
         else:
             digest = place.shelf.find(arguments.artifact)
         before = place.shelf.pointer().digest
-    except ArtifactError as error:
-        raise ConfigError(f"not promoted: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"not promoted: {error.filename}: {error.strerror or error}") from error
     router = promote(place, digest, encoder)
     after = "the router of the configuration" if before is None else before[:ID_LENGTH]
     print(f"{digest[:ID_LENGTH]} is in service" + (" already" if before == digest else f", after {after}"))

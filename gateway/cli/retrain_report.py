@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.bench import package_versions
+from gateway.cli.versions import in_words, package_versions
 from gateway.errors import ConfigError
 from routers.contest import Contest
 from routers.registry import FIT_BY_WEIGHTS
@@ -130,7 +130,7 @@ def facts(told: Told) -> Mapping[str, str]:
         "router": "as it was offered" if told.challenger == OFFERED else told.algorithm,
         "judged": told.found.holdout.said,
         "bootstrap": f"{contest.rules.replicates} draws of whole groups, the same for both",
-        "versions": ", ".join(f"{name} {version}" for name, version in package_versions().items()),
+        "versions": in_words(package_versions()),
     }
     return said | {f"note {number}": line for number, line in enumerate(cautions(told), start=1)}
 

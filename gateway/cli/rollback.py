@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 
 from gateway.cli.datasets import load_encoder
-from gateway.cli.shelves import add_place_arguments, now, place_of
-from gateway.errors import ConfigError
+from gateway.cli.shelves import add_place_arguments, now, or_else, place_of
 from gateway.live_router import facts_of, usable
-from routers.artifact import ArtifactError
 from routers.shelf import ID_LENGTH
 
 
@@ -20,15 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Raises ConfigError where nothing was promoted, or what was before can not serve: then nothing has changed."""
     place = place_of(arguments)
-    try:
+    with or_else("not rolled back"):
         stack = place.shelf.pointer().stack
         if len(stack) > 1:
             usable(place.shelf.load(stack[-2]), facts_of(load_encoder(place.encoder_name)))
         digest = place.shelf.roll_back(now())
-    except ArtifactError as error:
-        raise ConfigError(f"not rolled back: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"not rolled back: {error.filename}: {error.strerror or error}") from error
     after = "the router of the configuration" if digest is None else digest[:ID_LENGTH]
     print(f"{after} is in service, {stack[-1][:ID_LENGTH]} is not any more")
     return 0

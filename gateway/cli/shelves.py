@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,14 +65,21 @@ def place_of(arguments: argparse.Namespace) -> Place:
 def promote(place: Place, digest: str, encoder: DualEncoder | None = None, *, by: str = "promote") -> Router:
     """Put a version of the shelf into service, once it fits and forecasts. Raises ConfigError."""
     encoder = encoder or load_encoder(place.encoder_name)
-    try:
+    with or_else("not promoted"):
         router = usable(place.shelf.load(digest), facts_of(encoder))
         place.shelf.promote(digest, now(), by)
-    except ArtifactError as error:
-        raise ConfigError(f"not promoted: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"not promoted: {error.filename}: {error.strerror or error}") from error
     return router
+
+
+@contextmanager
+def or_else(told: str) -> Iterator[None]:
+    """What is wrong with an artifact or with its files is told as ConfigError, which begins with these words."""
+    try:
+        yield
+    except ArtifactError as error:
+        raise ConfigError(f"{told}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{told}: {error.filename}: {error.strerror or error}") from error
 
 
 def unknown_candidates(router: Router, settings: Settings | None) -> list[str]:

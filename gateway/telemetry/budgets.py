@@ -1,38 +1,45 @@
-"""Where tenants' budgets stand, as gauges: looked up now and then in small parts, never when metrics are asked for."""
+"""Where budgets of tenants and keys stand, as gauges: looked up now and then in small parts, never when metrics are
+asked for.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from gateway.core.budget import Budget, Window, window_at
 from gateway.core.hold import Balance
 from gateway.core.money import NANODOLLARS
-from gateway.core.roster import TenantTerms
+from gateway.core.roster import Roster
+from gateway.core.tenant import key_owner
 from gateway.telemetry.families import Labels
-from gateway.telemetry.metrics import LARGEST_TENANTS, Metrics
+from gateway.telemetry.metrics import LARGEST_GAUGES, LARGEST_TENANTS, Metrics
 
 EVERY_S = 5.0
 AT_ONCE = 16
 """Windows in one question: the embedded store answers it on the event loop."""
+LARGEST_KEYS = 200
+"""Keys whose own budgets are shown; of those that have none there may be any number."""
 LABELS = ("tenant", "window", "unit", "enforced")
 
 
 class BudgetGauges:
-    """Of each tenant's own windows, not of its keys'. `balances` asks the ledger; `report` is told when that fails."""
+    """Of each tenant's windows, and of those that keys have of their own. `balances` asks the ledger; `report` is told
+    when that fails.
+    """
 
     def __init__(
         self,
         metrics: Metrics,
-        tenants: Callable[[], Mapping[str, TenantTerms]],
+        roster: Callable[[], Roster],
         balances: Callable[[Sequence[Window]], Awaitable[list[Balance]]],
         *,
         report: Callable[[str, BaseException], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._tenants = tenants
+        self._roster = roster
         self._balances = balances
         self._report = report
         self._clock = clock
@@ -60,11 +67,12 @@ class BudgetGauges:
     async def refresh(self) -> None:
         """Raises what the store raises."""
         now = self._clock()
-        asked = [
-            ((name, window_name(budget), budget.unit, "soft" if budget.soft else "hard"), window_at(name, budget, now))
-            for name, terms in islice(self._tenants().items(), LARGEST_TENANTS)
-            for budget in terms.budgets
-        ]
+        windows = (
+            (_labels(owner, budget), window_at(owner, budget, now))
+            for owner, budgets in _owners(self._roster(), now)
+            for budget in budgets
+        )
+        asked = list(islice(windows, LARGEST_GAUGES))
         found: dict[Labels, tuple[float, float, float]] = {}
         for start in range(0, len(asked), AT_ONCE):
             part = asked[start : start + AT_ONCE]
@@ -76,6 +84,28 @@ class BudgetGauges:
 
     def _reader(self, of: Callable[[float, float, float], float]) -> Callable[[], Mapping[Labels, float]]:
         return lambda: {labels: of(*standing) for labels, standing in self._standings.items()}
+
+
+def _owners(roster: Roster, now: float) -> Iterator[tuple[str, Sequence[Budget]]]:
+    """Whose budgets are shown, as `window_at` takes it: those that came first, tenants before keys."""
+    tenants = dict(islice(roster.tenants.items(), LARGEST_TENANTS))
+    yield from ((name, terms.budgets) for name, terms in tenants.items())
+    keys = (key for key in roster.keys.values() if key.budgets and key.tenant in tenants and key.stands(now))
+    shown = {key_owner(key.tenant, key.name): key.budgets for key in islice(keys, LARGEST_KEYS)}
+    yield from shown.items()  # a key and the one that took its place share their windows
+
+
+def _labels(owner: str, budget: Budget) -> Labels:
+    return (*window_labels(owner, budget), budget.unit, "soft" if budget.soft else "hard")
+
+
+def window_labels(owner: str, budget: Budget) -> tuple[str, str]:
+    """Tenant and window of a budget of `owner`, as `window_at` takes it: `acme`, `rolling_day`. The window of a key's
+    own budget has its name before it: `key/laptop/rolling_day`.
+    """
+    tenant, _, key = owner.partition("/")
+    name = window_name(budget)
+    return tenant, f"{key}/{name}" if key else name
 
 
 def window_name(budget: Budget) -> str:

@@ -5,17 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
+from gateway.core.budget import Budget
 from gateway.core.money import NANODOLLARS
 from gateway.core.pace import Pace
+from gateway.telemetry.budgets import window_labels
 from gateway.telemetry.metrics import Labels, Metrics
 
 LABELS = ("tenant", "window")
 
 
+class KnownPace(Protocol):
+    """`gateway.purse.KnownPace`: a window's pace, whose window it is (as `window_at` takes it) and of which budget."""
+
+    @property
+    def owner(self) -> str: ...
+    @property
+    def budget(self) -> Budget: ...
+    @property
+    def pace(self) -> Pace: ...
+
+
 class Paces(Protocol):
     """The part of `gateway.steering.Steering` that is watched."""
 
-    def known_paces(self) -> Iterator[tuple[Pace, float]]: ...
+    def known_paces(self) -> Iterator[KnownPace]: ...
 
 
 def watch_paces(paces: Paces, metrics: Metrics, clock: Callable[[], float]) -> None:
@@ -23,8 +36,8 @@ def watch_paces(paces: Paces, metrics: Metrics, clock: Callable[[], float]) -> N
 
     def watch(name: str, text: str, value: Callable[[Pace], float | None]) -> None:
         def read() -> Mapping[Labels, float]:
-            found = ((pace, value(pace)) for pace, _ in paces.known_paces())
-            return {_labels(pace): shown for pace, shown in found if shown is not None}
+            found = ((window_labels(each.owner, each.budget), value(each.pace)) for each in paces.known_paces())
+            return {labels: shown for labels, shown in found if shown is not None}
 
         metrics.watch_labelled(name, text, LABELS, read)
 
@@ -40,11 +53,6 @@ def watch_paces(paces: Paces, metrics: Metrics, clock: Callable[[], float]) -> N
         "Until a window's money is gone at this burn, where that is before its end",
         lambda pace: None if pace.exhausted_at is None else max(pace.exhausted_at - clock(), 0.0),
     )
-
-
-def _labels(pace: Pace) -> Labels:
-    tenant, _, window = pace.window.partition("/")
-    return tenant, window
 
 
 def _usd(nanodollars: float | None) -> float | None:

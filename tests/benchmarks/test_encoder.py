@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.encoder import main
-from benchmarks.encoder_report import BEGIN, END, markdown, row, write_section
+from benchmarks.encoder_report import markdown, row
 from benchmarks.encoder_timing import PICTURE, picture, plainly, text, timed
 from models.preprocess import to_pixels
 
@@ -32,18 +32,6 @@ def test_markdown_shows_each_part_with_its_subjects_down_and_tasks_across() -> N
     assert "* command: run" in page
     assert "| | x, ms | y, us |\n|---|--:|--:|\n| a | 2.00 [1.00..3.00] |  |\n| b |  | 1,234 [1,234..1,234] |" in page
     assert "**two**" in page and "| a | 12.3 [12.3..12.3] |" in page
-
-
-def test_section_is_renewed_and_the_rest_of_the_page_kept(tmp_path: Path) -> None:
-    page = tmp_path / "README.md"
-    write_section(page, "first\n")
-    assert page.read_text() == f"{BEGIN}\nfirst\n{END}\n"
-    page.write_text(f"# Above\n\n{BEGIN}\nold\n{END}\n\n## Below\n")
-    write_section(page, "new\n")
-    assert page.read_text() == f"# Above\n\n{BEGIN}\nnew\n{END}\n\n## Below\n"
-    page.write_text("# Without marks\n")
-    write_section(page, "new\n")
-    assert page.read_text() == f"# Without marks\n\n{BEGIN}\nnew\n{END}\n"
 
 
 def test_each_task_is_timed_in_every_round_per_item() -> None:
@@ -80,4 +68,4 @@ def test_every_part_without_a_server_is_measured_and_written_down(
     assert subjects == {"JPEG", "PNG", "WEBP", "fused-lite"}
     assert all(0 < entry["least"] <= entry["median"] <= entry["greatest"] for entry in result["results"])
     assert "fused-lite" in capsys.readouterr().out
-    assert (tmp_path / "page.md").read_text().startswith(BEGIN)
+    assert (tmp_path / "page.md").read_text().startswith("<!-- encoder: begin -->\n")

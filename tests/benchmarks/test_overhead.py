@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,9 +40,10 @@ def test_affinity_of_the_caller_is_given_back(result: Result) -> None:
 def test_report_holds_every_cell_and_every_check(result: Result, tmp_path: Path) -> None:
     written = tmp_path / "overhead.json"
 
-    report(Plan(), result, "a command", json_file=written, markdown_file=tmp_path / "overhead.md")
+    report(Plan(), result, Namespace(json=written, markdown=tmp_path / "overhead.md"), ["--quick"])
 
     found = json.loads(written.read_text())
+    assert found["command"] == "python -m benchmarks.overhead --quick"
     assert len(found["cells"]) == len(result.cells)
     assert len(found["checks"]) == len(result.checks)
     assert "| stream | 4 | loupe |" in (tmp_path / "overhead.md").read_text()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from benchmarks.gateway_under_test import Check
-from benchmarks.overhead_report import BEGIN, END, Cell, markdown, percentile, summarise, write_markdown
+from benchmarks.overhead_report import Cell, markdown, percentile, summarise
 
 
 def test_percentile_is_a_value_that_was_measured() -> None:
@@ -52,22 +50,6 @@ def test_report_says_when_the_audit_disagrees() -> None:
 
     assert "* log lines: 600 (agrees)" in report
     assert "* outcome rows: 599 (**DISAGREES**, 600 expected)" in report
-
-
-def test_markdown_replaces_what_stands_between_its_marks(tmp_path: Path) -> None:
-    page = tmp_path / "README.md"
-    page.write_text(f"# Before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
-
-    write_markdown(page, "new\n")
-    write_markdown(page, "newer\n")
-
-    assert page.read_text() == f"# Before\n\n{BEGIN}\nnewer\n{END}\n\nafter\n"
-
-
-def test_markdown_without_marks_is_the_whole_file(tmp_path: Path) -> None:
-    write_markdown(tmp_path / "table.md", "new\n")
-
-    assert (tmp_path / "table.md").read_text() == "new\n"
 
 
 def _cell(round_number: int, subject: str, per_second: float, p50_ms: float) -> Cell:

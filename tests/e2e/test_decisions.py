@@ -221,8 +221,8 @@ def test_one_request_has_labels_of_so_many_sources_at_most(shared_site: Site) ->
 
 def test_the_log_measures_itself(shared_site: Site) -> None:
     shared_site.ledger.outcome(answered(shared_site))
-    assert shared_site.metric("loupe_decisions_lost") == 0
-    assert shared_site.metric("loupe_content_lost") == 0
+    assert shared_site.metric("loupe_decisions_lost_total") == 0
+    assert shared_site.metric("loupe_content_lost_total") == 0
     assert shared_site.metric("loupe_decision_write_seconds") > 0
     assert not math.isnan(shared_site.metric("loupe_decision_queue"))
 

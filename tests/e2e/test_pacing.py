@@ -273,6 +273,8 @@ def test_a_key_with_a_budget_of_its_own_has_a_pace_of_its_own(tmp_path: Path, pr
         assert day["binds"]
         assert "@acme/key/poor/day" in served.ask().headers["x-route-reason"]
         assert served.site.metric("loupe_pacing_lambda", tenant="acme", window="key/poor/day") > 0.25
+        budget = {"tenant": "acme", "window": "key/poor/day", "unit": "usd", "enforced": "hard"}
+        assert served.site.metric("loupe_budget_limit", **budget) == pytest.approx(DAY["usd"])
 
 
 @pytest.mark.slow
@@ -284,6 +286,8 @@ def test_a_rolling_window_is_paced_at_its_limit_over_its_length(tmp_path: Path, 
             served.serve(HOUR_S / 2, 10)
             assert served.window()["spent_usd"] > 0.75 * budget["usd"]
         assert served.window()["pacing"]["binds"]
+        spent = served.site.metric("loupe_pacing_spent_usd", tenant="acme", window="rolling_hour")
+        assert spent == pytest.approx(served.window()["spent_usd"])
         late = [reply.status for at, reply in served.answers if at > MIDNIGHT + 2 * HOUR_S]
         assert late.count(200) > 0.97 * len(late)
 

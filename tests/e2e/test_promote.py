@@ -79,7 +79,7 @@ def test_another_router_takes_over_and_what_the_old_one_forecast_is_forgotten(he
     here.promote(better)
     after = here.site.chat(ASK)
     assert (after.headers["x-route-candidate"], digest_of(here, after)) == ("small", better)
-    assert here.site.metric("loupe_router_swaps") == 1
+    assert here.site.metric("loupe_router_swaps_total") == 1
     here.shelf.roll_back("later")
     wait_until(lambda: here.serving() == FALLBACK, "the way back")
     assert here.site.chat(ASK).headers["x-route-candidate"] == "large"
@@ -119,7 +119,7 @@ def test_what_was_altered_after_it_was_promoted_leaves_the_old_one_in_service(
     spoil(here, better)
     current = here.shelf.folder / CURRENT
     current.write_text(json.dumps({"format": 1, "stack": [good, better], "history": []}))
-    wait_until(lambda: here.site.metric("loupe_router_load_failures") == 1, "the refusal")
+    wait_until(lambda: here.site.metric("loupe_router_load_failures_total") == 1, "the refusal")
     assert here.serving() == good
     assert digest_of(here, here.site.chat(ASK)) == good
     said = [line for line in here.site.log if "stays in service" in line]
@@ -131,7 +131,7 @@ def test_a_router_of_another_encoder_is_not_taken(here: Promoting, tmp_path: Pat
     digest = written_artifact(tmp_path / "real", GOOD, DualEncoder.load(locate("fused-lite")))
     assert here.shelf.add(tmp_path / "real") == digest
     here.shelf.promote(digest, "now")
-    wait_until(lambda: here.site.metric("loupe_router_load_failures") == 1, "the refusal")
+    wait_until(lambda: here.site.metric("loupe_router_load_failures_total") == 1, "the refusal")
     assert here.serving() == FALLBACK
     assert any("was trained on the encoder" in line for line in here.site.log)
 
@@ -149,7 +149,7 @@ def test_a_gateway_that_starts_takes_what_was_promoted_or_what_was_before_it(
         cut_short(here, better)
     with promoting(tmp_path / "one", provider) as here:
         assert here.serving() == good
-        assert here.site.metric("loupe_router_load_failures") == 1
+        assert here.site.metric("loupe_router_load_failures_total") == 1
 
 
 def test_a_candidate_that_is_added_is_forecast_by_its_neighbours_in_price_at_once(

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.comparison import ALL, FEWEST_ROWS, Comparison, ComparisonGauges, LabelledRow, compare
 from gateway.telemetry.metrics import Metrics
+from routers.ope import doubly_robust, importance
 
 NAMES = ("cheap", "middle", "dear")
 TRUE_SCORE = {"cheap": 0.4, "middle": 0.6, "dear": 0.8}
@@ -51,6 +52,22 @@ def test_candidates_alone_are_estimated_right_although_the_forecasts_are_wrong()
         assert np.mean(costs) == pytest.approx(TRUE_COST[name], rel=0.05)
     assert {each.best for each in comparisons} == {"dear"}
     assert {each.cheapest for each in comparisons} == {"cheap"}
+
+
+def test_a_candidate_alone_is_estimated_as_any_other_policy_is() -> None:
+    """Where each was drawn as often as it should have been, so that nothing is left to normalise."""
+    propensities = dict(zip(NAMES, (0.5, 0.3, 0.2), strict=True))
+    taken = [name for name in NAMES for _ in range(round(FEWEST_ROWS * propensities[name]))]
+    scores = np.random.default_rng(5).random(len(taken))
+    pairs = list(zip(taken, scores.tolist(), strict=True))
+    comparison = found([LabelledRow("acme", n, s, TRUE_COST[n], propensities[n], 1.0, FORECAST) for n, s in pairs])
+    drawn_with = np.array([propensities[name] for name in taken])
+    forecast = np.array([FORECAST[name][0] for name in taken])
+    for name in NAMES:
+        alone = np.full(len(taken), FORECAST[name][0])
+        weights = importance(np.array([float(name == other) for other in taken]), drawn_with)
+        estimate = doubly_robust(scores, weights, forecast, alone)
+        assert comparison.singles[name].score == pytest.approx(estimate.value, rel=1e-12)
 
 
 def test_what_was_routed_is_weighted_by_how_rarely_it_was_labelled() -> None:

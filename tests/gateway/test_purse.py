@@ -75,6 +75,19 @@ def test_ample_money_leaves_the_tenants_own_lambda_without_a_label() -> None:
     assert purse.paces[0].saturated == "ample"
 
 
+def test_a_pace_is_known_by_the_budget_that_it_was_solved_for() -> None:
+    budgets = Budget(10**9, "hour", rolling=True), Budget(10**9, "day")
+    purse = Purse(replace(TERMS, paced=budgets), PRICES)
+    assert list(purse.known_paces()) == []
+    solve(purse, MIDNIGHT)
+    purse.take_terms(TERMS)  # it is known as it was until the next solve
+    known = [(each.owner, each.budget, each.pace.window, each.least) for each in purse.known_paces()]
+    names = "acme/rolling/hour", "acme/day"
+    assert known == [("acme", *each, 0.25) for each in zip(budgets, names, strict=True)]
+    solve(purse, MIDNIGHT)
+    assert [each.budget for each in purse.known_paces()] == [DAY]
+
+
 def test_its_windows_are_the_paced_ones_and_explorations() -> None:
     keys = [window.key for window in Purse(EXPLORING, PRICES).windows(MIDNIGHT)]
     day = "day/2026-01-05T00:00"

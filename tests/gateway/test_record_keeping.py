@@ -1,15 +1,24 @@
-"""Labels go to those who watch, once each; decisions to their tenants."""
+"""Labels go to those who watch, once each; decisions to their tenants; what was lost is counted over all workers."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.core.chat import FetchedImage
 from gateway.core.label import Label
 from gateway.core.record import RequestRecord
+from gateway.decision_log import writer
 from gateway.decision_log.tables import decisions_path
-from gateway.record_keeping import LabelledDecisions
-from tests.gateway.decision_log.made import full, keep
+from gateway.record_keeping import LabelledDecisions, RecordKeeping
+from gateway.settings import Settings
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.shared import Place, SharedMetrics
+from tests.gateway.decision_log.made import Encodings, full, keep
+from tests.gateway.test_settings import GOOD
 
 
 class Watching:
@@ -69,3 +78,51 @@ def test_nobody_labels_or_sees_what_is_anothers(tmp_path: Path) -> None:
     assert asyncio.run(decisions.shown("other", "req_1")) is not None
     assert watching.seen == []
     decisions.close()
+
+
+class Worker:
+    """What one process keeps, and its metrics among those of `number` others."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        settings = Settings.model_validate({**GOOD, "store": {"path": str(folder / "loupe.sqlite")}})
+        metrics = Metrics()
+        self.records = RecordKeeping(settings, metrics)
+        self.shared = SharedMetrics(metrics, Place(folder, number), report=lambda *_: None)
+
+    async def lose(self, decisions: int, contents: int) -> None:
+        """Open, lose so many, and end."""
+        await self.shared.open()
+        async with AsyncExitStack() as stack:
+            (log,) = self.records.open(Encodings(), stack)
+            for number in range(decisions):
+                log.observe(full(number, cost=10**30))  # no table takes it
+            for number in range(contents):
+                log.observe(full(decisions + number)._replace(sources=(TOO_LARGE,)))
+        await self.shared.publish()
+
+    async def lost(self) -> dict[str, float]:
+        """As a scrape tells of all workers, by sample."""
+        families = text_string_to_metric_families((await self.shared.scrape()).decode())
+        samples = (sample for each in families if each.type == "counter" for sample in each.samples)
+        return {
+            each.name: each.value
+            for each in samples
+            if each.name.endswith(("decisions_lost_total", "content_lost_total"))
+        }
+
+
+TOO_LARGE = FetchedImage(bytes(writer.LARGEST_QUEUE_BYTES + 1), b"k" * 32)
+
+
+def test_what_was_lost_is_counted_over_all_workers_and_never_taken_back(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        first, second = Worker(tmp_path, 0), Worker(tmp_path, 1)
+        await first.lose(2, 1)
+        await second.lose(1, 3)
+        of_both = {"loupe_decisions_lost_total": 3, "loupe_content_lost_total": 4}
+        assert await first.lost() == await second.lost() == of_both
+        successor = Worker(tmp_path, 0)
+        await successor.lose(4, 0)
+        assert await second.lost() == {**of_both, "loupe_decisions_lost_total": 7}
+
+    asyncio.run(scenario())

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from routers.ope import doubly_robust, importance, ips, snips
+from routers.ope import corrected, doubly_robust, importance, ips, snips
 
 PROPENSITY = np.array([0.5, 0.25, 0.25, 1.0])
 TARGET = np.array([1.0, 1.0, 0.0, 0.5])
@@ -38,6 +38,9 @@ def test_estimates_are_those_of_the_formulas() -> None:
     assert snips(REWARDS, WEIGHTS).standard_error == pytest.approx(by_hand)
     predicted, of_target = np.array([0.5, 0.5, 0.5, 0.5]), np.array([0.6, 0.6, 0.6, 0.6])
     assert doubly_robust(REWARDS, WEIGHTS, predicted, of_target).value == pytest.approx(0.6 + (1 + 0 + 0 - 0.25) / 4)
+    terms = corrected(REWARDS, WEIGHTS, predicted, of_target)
+    assert terms.tolist() == pytest.approx([1.6, 0.6, 0.6, 0.35])
+    assert doubly_robust(REWARDS, WEIGHTS, predicted, of_target).value == pytest.approx(terms.mean())
     assert ips(REWARDS, WEIGHTS).effective == pytest.approx(6.5**2 / 20.25)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from starlette.requests import Request
 
-from gateway.api.auth import authenticate
+from gateway.api.auth import authenticate, caller
 from gateway.core.key_hash import KeyHash
 from gateway.core.tenant import Tenant, Tenants
-from gateway.errors import NotAuthenticated
+from gateway.errors import NotAuthenticated, RequestError
 
 ACME = Tenant("acme", ("a",), 0.8)
 KEY_HASH = KeyHash(b"a secret of this server")
@@ -59,3 +60,19 @@ def test_an_expired_key_says_so() -> None:
     with pytest.raises(NotAuthenticated) as refusal:
         authenticate({b"authorization": b"Bearer sk-good"}, expired)
     assert refusal.value.code == "expired_api_key"
+
+
+def test_a_route_is_told_who_calls(tenants: Tenants) -> None:
+    assert caller(asked_with(b"Bearer sk-good"), tenants) is ACME
+    with pytest.raises(NotAuthenticated):
+        caller(asked_with(b"Bearer sk-bad"), tenants)
+
+
+def test_nobody_is_known_while_the_service_starts() -> None:
+    with pytest.raises(RequestError) as refusal:
+        caller(asked_with(b"Bearer sk-good"), None)
+    assert (refusal.value.status, refusal.value.code) == (503, "starting")
+
+
+def asked_with(authorization: bytes) -> Request:
+    return Request({"type": "http", "headers": [(b"host", b"here"), (b"authorization", authorization)]})

@@ -1,10 +1,12 @@
-"""Paces as gauges, one for each window of each tenant."""
+"""Paces as gauges, one for each window of each tenant, under the names that its budgets have."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gateway.core.budget import Budget
 from gateway.core.pace import Pace
+from gateway.purse import KnownPace
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.paces import watch_paces
 
@@ -13,8 +15,9 @@ LASTING = Pace("acme/key/laptop/rolling/hour", 0.25, 10**9, 0, 10**9, 0.0, None)
 
 
 class Known:
-    def known_paces(self) -> Iterator[tuple[Pace, float]]:
-        return iter([(DAY, 0.25), (LASTING, 0.25)])
+    def known_paces(self) -> Iterator[KnownPace]:
+        yield KnownPace("acme", Budget(10**9, "day"), DAY, 0.25)
+        yield KnownPace("acme/key/laptop", Budget(10**9, "hour", rolling=True), LASTING, 0.25)
 
 
 def test_each_window_is_a_row_of_every_gauge() -> None:
@@ -30,7 +33,7 @@ def test_each_window_is_a_row_of_every_gauge() -> None:
         ("exhausted_in_seconds", "60.0"),
     ):
         assert f'loupe_pacing_{name}{{tenant="acme",window="day"}} {value}' in lines
-    assert 'loupe_pacing_lambda{tenant="acme",window="key/laptop/rolling/hour"} 0.25' in lines
+    assert 'loupe_pacing_lambda{tenant="acme",window="key/laptop/rolling_hour"} 0.25' in lines
 
 
 def test_what_lasts_has_no_time_to_its_end() -> None:

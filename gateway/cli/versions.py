@@ -1,0 +1,25 @@
+"""What figures hang on: the interpreter and the packages that they were made with."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+PACKAGES = ("loupe", "numpy", "scikit-learn")
+
+
+def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """By name, with Python's own."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def in_words(versions: Mapping[str, str]) -> str:
+    """`python 3.11.7, numpy 2.1.3`."""
+    return ", ".join(f"{name} {found}" for name, found in versions.items())
