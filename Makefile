@@ -14,7 +14,7 @@ NEEDS  := pyproject.toml deploy/constraints.txt
 # Compiled tests are kept between runs: half of what collecting them takes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo loop-demo serve check test test-export clean venv
+.PHONY: demo loop-demo serve compiled serve-compiled check test test-export clean venv
 
 demo: $(VENV)/.demo
 	$(BIN)/loupe demo $(ARGS)
@@ -42,6 +42,18 @@ test: $(VENV)/.test
 # The parity of what is exported with torch: the bundled encoder, and a CLIP of random weights. Pulls torch, so it is apart.
 test-export: $(EXPORT)/.done
 	$(EXPORT)/bin/python -m pytest -m "" tests/export
+
+# The same gateway, its busiest modules compiled to C: a copy in `build/compiled`, and a wheel of it in `build/wheel`.
+# Needs a C compiler and Python's headers. Serves like the other: `make serve-compiled CONFIG=...`.
+compiled: $(VENV)/.runtime
+	@sh deploy/system-packages.sh $(PYTHON) gcc
+	rm -rf build/compiled build/wheel
+	mkdir -p build/compiled
+	cp -R pyproject.toml README.md LICENSE gateway routers models build/compiled
+	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(PIP) wheel --quiet --no-deps --wheel-dir build/wheel build/compiled
+
+serve-compiled: compiled
+	cd build/compiled && $(abspath $(BIN))/python -m gateway serve --config $(abspath $(CONFIG))
 
 venv: $(VENV)/.test
 

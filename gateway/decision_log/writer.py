@@ -66,7 +66,7 @@ class DecisionLog:
         self._content_lost_in = self._content_lost_out = 0
         self.longest_write_s = 0.0
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._write_for_ever, name="decision-log", daemon=True)
+        self._writing = threading.Thread(target=self._write_for_ever, name="decision-log", daemon=True)
         self._known_queries = Recent[bytes, float](KNOWN_QUERIES)
         """Those that are in the file with their embedding, and when that was noted."""
         self._sha256 = Recent[bytes, bytes](KNOWN_IMAGES)
@@ -91,12 +91,12 @@ class DecisionLog:
         self._db = open_decisions(self._path)
         if self._content is not None:
             self._content.open()
-        self._thread.start()
+        self._writing.start()
 
     def close(self) -> None:
         """Write what waits, for `CLOSE_PATIENCE_S` at most, and close the files. Blocks."""
         self._stop.set()
-        self._thread.join()
+        self._writing.join()
         self._db.close()
         if self._content is not None:
             self._content.close()
