@@ -24,7 +24,7 @@ from tests.routers.artifacts import written_artifact
 from .scripted_provider import ScriptedProvider, wait_until
 from .scripts import answer, wait_then
 from .site import Answer, Site, serving_gateway, settings_for
-from .test_workers import pids, raw_settings, until, workers
+from .test_workers import pids, raw_settings, until_started, workers
 
 ASK: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "How many?"}]}
 GOOD, BETTER = {"large": 0.9, "middle": 0.6, "small": 0.3}, {"large": 0.5, "middle": 0.6, "small": 0.7}
@@ -211,11 +211,12 @@ def test_every_worker_takes_what_the_command_promotes(
     raw = raw_settings(tmp_path, shared_provider.url)
     raw["router"] = {"timeout_ms": 10_000, "artifacts": str(tmp_path / "artifacts")}
     digest = written_artifact(tmp_path / "better", BETTER, DualEncoder.load(locate("fused-lite")))
-    with workers(tmp_path, raw, 2) as (_, log):
-        until(lambda: log.read_text().count("Application startup complete") >= 2, log)
+    with workers(tmp_path, raw, 2) as command:
+        until_started(command, 2)
         assert main(["promote", str(tmp_path / "better"), "--config", str(tmp_path / "gateway.yaml")]) == 0
         assert f"{digest[:12]} is in service, after the router of the configuration" in capsys.readouterr().out
-        until(lambda: log.read_text().count(f"router {digest[:12]} is in service") == 2, log)
+        said = f"router {digest[:12]} is in service"
+        command.until(lambda: command.text.count(said) == 2, "every worker's promotion")
         assert main(["rollback", "--config", str(tmp_path / "gateway.yaml")]) == 0
-        until(lambda: len(re.findall(r"router \w+ is in service", log.read_text())) == 4, log)
-        assert len(pids(log)) == 2
+        command.until(lambda: len(re.findall(r"router \w+ is in service", command.text)) == 4, "every worker's return")
+        assert len(pids(command)) == 2
