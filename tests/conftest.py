@@ -1,16 +1,36 @@
-"""What a run leaves out, it says at its end; and how many histories of a ledger it played."""
+"""How the tests run. What a run leaves out, it says at its end; and how many histories of a ledger it played."""
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Generator
 from importlib.util import find_spec
 
 import pytest
+from hypothesis import settings
 
 from tests.shared import SHARED_DATA
 
 HAS_TORCH = find_spec("torch") is not None
 
 collect_ignore_glob = [] if HAS_TORCH else ["export/*"]
+
+# No time limit per example (the machine may be busy), and the same examples every time: those of `quick`, which
+# `make check` asks for, are the first of `loupe`'s.
+settings.register_profile("loupe", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile("quick", settings.get_profile("loupe"), max_examples=15)
+settings.load_profile("loupe")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays to the end: the garbage collector need not look through it, now or in any test."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
