@@ -15,8 +15,7 @@ HAS_TORCH = find_spec("torch") is not None
 
 collect_ignore_glob = [] if HAS_TORCH else ["export/*"]
 
-# No time limit per example (the machine may be busy), and the same examples every time: those of `quick`, which
-# `make check` asks for, are the first of `loupe`'s.
+# No time limit per example (the machine may be busy), and the same examples every time; `make check` tries fewer.
 settings.register_profile("loupe", deadline=None, derandomize=True, max_examples=60)
 settings.register_profile("quick", settings.get_profile("loupe"), max_examples=15)
 settings.load_profile("loupe")

@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -109,13 +110,13 @@ def test_imports_stay_within_the_table(file: str) -> None:
 
 @pytest.mark.parametrize("file", FILES)
 def test_every_module_says_what_it_is_for(file: str) -> None:
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    tree = parsed(ROOT / file)
     assert ast.get_docstring(tree), f"{file} opens without a docstring"
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_no_module_keeps_a_global(file: str) -> None:
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    tree = parsed(ROOT / file)
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Global)]
 
 
@@ -171,11 +172,16 @@ def is_allowed(name: str, room: str, rule: Rule) -> bool:
     return own_room or EVERYTHING in wanted or any(begins(name, allowed) for allowed in wanted)
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports_of(path: Path, module: str) -> list[str]:
     """The modules that a file imports, at its top or inside its functions; relative names made whole."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

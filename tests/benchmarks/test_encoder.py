@@ -52,6 +52,7 @@ def test_each_task_is_timed_in_every_round_per_item() -> None:
     assert min(taken["a", "wait"]) >= 1.0  # milliseconds, of two items a call
 
 
+@pytest.mark.slow
 def test_drawn_inputs_are_the_same_for_the_same_seed() -> None:
     assert picture(1, "JPEG") == picture(1, "JPEG") != picture(2, "JPEG")
     assert text(1, 10) == text(1, 10) != text(2, 10)

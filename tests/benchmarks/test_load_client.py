@@ -52,6 +52,7 @@ def test_workloads_have_the_sizes_that_the_report_says() -> None:
     assert abs(len(url) * 3 / 4 - IMAGE_BYTES) < 0.03 * IMAGE_BYTES
 
 
+@pytest.mark.slow
 def test_workloads_of_one_seed_are_the_same_and_of_two_are_not() -> None:
     assert workloads(1)[0] == workloads(1)[0]
     assert workloads(1)[0] != workloads(2)[0]

@@ -104,6 +104,7 @@ def test_what_explores_counts_in_its_own_window_too(
         assert float(left) > 4.9, "of the budget, not of exploration's"
 
 
+@pytest.mark.slow
 def test_64_clients_of_two_processes_never_exceed_explorations_window(
     tmp_path: Path, provider: ScriptedProvider
 ) -> None:
@@ -198,6 +199,7 @@ def test_pinned_requests_and_dry_runs_do_not_explore(tmp_path: Path, provider: S
             assert served.site.chat({**ASK, "model": "small"}).headers["x-route-candidate"] == "small"
 
 
+@pytest.mark.slow
 def test_a_spent_share_ends_exploration_and_the_next_period_begins_it_anew(
     tmp_path: Path, provider: ScriptedProvider
 ) -> None:

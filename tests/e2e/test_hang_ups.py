@@ -144,6 +144,7 @@ def test_hang_up_during_the_second_attempt_settles_both(site: Site, provider: Sc
     assert [entry.charge for entry in site.ledger.entries()] == [0, outcome["cost_nanousd"]]
 
 
+@pytest.mark.slow
 def test_client_that_does_not_read_holds_the_provider_back_until_it_leaves(
     site: Site, provider: ScriptedProvider
 ) -> None:

@@ -41,6 +41,7 @@ def found(given: Sequence[LabelledRow]) -> Comparison:
     return comparison
 
 
+@pytest.mark.slow
 def test_candidates_alone_are_estimated_right_although_the_forecasts_are_wrong() -> None:
     comparisons = [found(rows(2_000, seed)) for seed in range(20)]
     for name in NAMES:

@@ -67,6 +67,7 @@ def error(world: tuple[OutcomeTable, Views, ClusterProfile], count: int) -> floa
     return float(np.mean((quality - table.select([NEWCOMER]).score[test, 0]) ** 2))
 
 
+@pytest.mark.slow
 def test_error_falls_with_the_size_of_the_calibration(world: tuple[OutcomeTable, Views, ClusterProfile]) -> None:
     few, some, many = (error(world, count) for count in (16, 64, 400))
     assert few > some + 0.005

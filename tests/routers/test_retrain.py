@@ -57,6 +57,7 @@ def poor(world: tuple[OutcomeTable, Views], folder: Path, rows: range = range(24
     return Rival.at(folder)
 
 
+@pytest.mark.slow
 def test_more_outcomes_make_a_router_that_is_surely_better(world: tuple[OutcomeTable, Views], tmp_path: Path) -> None:
     rival = poor(world, tmp_path / "poor")
     merged = Merged.of([part("few", *world, range(24)), part("more", *world, range(24, 1200))])
@@ -159,6 +160,7 @@ def test_a_candidate_of_too_few_outcomes_is_left_to_its_neighbours_in_price(
         teachable(thin.select(["candidate-2"]))
 
 
+@pytest.mark.slow
 def test_a_new_candidate_learns_from_a_table_of_its_own(world: tuple[OutcomeTable, Views], tmp_path: Path) -> None:
     table, views = world
     old = part("old", table.select(table.candidates[:3]), views, range(600))

@@ -34,6 +34,7 @@ def test_same_seed_simulates_the_same_and_another_one_differs(tasks: list[Task])
     assert not np.array_equal(first.output_tokens, other.output_tokens)
 
 
+@pytest.mark.slow
 def test_scores_come_to_the_stated_means_at_the_middle_level(large: SimulatedTable) -> None:
     for row, family in enumerate(FAMILIES):
         for column, candidate in enumerate(CANDIDATES):
