@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Generator
 from importlib.util import find_spec
 
@@ -14,6 +15,10 @@ from tests.shared import SHARED_DATA
 HAS_TORCH = find_spec("torch") is not None
 
 collect_ignore_glob = [] if HAS_TORCH else ["export/*"]
+
+# One thread of BLAS and OpenMP: two processes of tests share the cores, and threads that wait for each other spin. The
+# tests of routers took twenty times as long. Nothing has imported numpy yet; processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No time limit per example (the machine may be busy), and the same examples every time; `make check` tries fewer.
 settings.register_profile("loupe", deadline=None, derandomize=True, max_examples=60)
