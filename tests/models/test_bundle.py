@@ -122,6 +122,7 @@ def test_manifest_keeps_what_is_not_usual(copy: Path) -> None:
     assert (found.image.per_run, found.image.outputs) == (1, {"image": "image"})
 
 
+@pytest.mark.slow
 def test_view_that_the_graph_does_not_give_is_named(copy: Path) -> None:
     manifest = read_manifest(copy)
     write_manifest(copy, replace(manifest, text=replace(manifest.text, outputs={"text": "sentence"})))

@@ -74,6 +74,7 @@ def test_error_falls_with_the_size_of_the_calibration(world: tuple[OutcomeTable,
     assert some > many + 0.005
 
 
+@pytest.mark.slow
 def test_sixty_four_outcomes_beat_knowing_only_their_mean(world: tuple[OutcomeTable, Views, ClusterProfile]) -> None:
     table, _, _ = world
     _, scores = joined(world, 64)
