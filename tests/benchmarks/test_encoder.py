@@ -61,6 +61,7 @@ def test_drawn_inputs_are_the_same_for_the_same_seed() -> None:
     assert len(text(1, 10).split()) == 10
 
 
+@pytest.mark.slow
 def test_the_plain_way_sees_the_same_picture() -> None:
     data = picture(1, "PNG")
     pixels = (plainly(data) * 0.27 + 0.45).transpose(1, 2, 0) * 255

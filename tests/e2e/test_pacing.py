@@ -177,6 +177,7 @@ def test_four_processes_share_the_day(tmp_path: Path, provider: ScriptedProvider
         assert {reply.status for _, reply in served.answers} == {200}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "terms", [tenant(DAY, pacing=False), tenant({"usd": DAY["usd"]}), tenant({**DAY, "soft": True})]
 )
@@ -268,6 +269,7 @@ def test_hours_of_want_leave_nothing_to_unwind(
         assert (ample["lambda"], ample["binds"]) == (pytest.approx(0.25), False)
 
 
+@pytest.mark.slow
 def test_a_key_with_a_budget_of_its_own_has_a_pace_of_its_own(tmp_path: Path, provider: ScriptedProvider) -> None:
     keys = [{"sha256": hash_key(KEY), "name": "poor", "budgets": [DAY]}]
     with paced_site(tmp_path, provider, tenant({"usd": 50.0, "period": "week"}, keys=keys)) as served:
@@ -304,6 +306,7 @@ def test_prices_that_were_forecast_wrong_are_made_up_for(tmp_path: Path, provide
         assert {reply.status for _, reply in served.answers} == {200}
 
 
+@pytest.mark.slow
 def test_usage_says_what_was_spent_on_whom(
     tmp_path: Path, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

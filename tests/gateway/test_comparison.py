@@ -54,6 +54,7 @@ def test_candidates_alone_are_estimated_right_although_the_forecasts_are_wrong()
     assert {each.cheapest for each in comparisons} == {"cheap"}
 
 
+@pytest.mark.slow
 def test_what_was_routed_is_weighted_by_how_rarely_it_was_labelled() -> None:
     routed = found(rows(20_000, 1)).routed
     assert routed.score == pytest.approx(0.5 * 0.4 + 0.3 * 0.6 + 0.2 * 0.8, abs=0.02)

@@ -72,6 +72,7 @@ def test_check_proves_all_that_is_here(capsys: pytest.CaptureFixture[str], home:
         assert f"{name}: 5 files agree with their sha256; 4 probes, cosine 1.0000" in printed
 
 
+@pytest.mark.slow
 def test_check_of_a_folder_that_was_altered_fails(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bundled("fused-lite"), tmp_path / "altered"))
     (folder / "probe.png").write_bytes(b"other")

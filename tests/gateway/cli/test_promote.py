@@ -70,6 +70,7 @@ def test_a_router_of_another_encoder_is_refused(
     assert Shelf(tmp_path / "kept").versions() == []
 
 
+@pytest.mark.slow
 def test_a_router_of_other_views_is_refused(
     tmp_path: Path, encoder: Encoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_tampered_file_is_refused_and_listed_as_broken(
     assert "altered or cut short" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_by_a_configuration_candidates_without_a_column_are_said(
     tmp_path: Path, encoder: Encoder, capsys: pytest.CaptureFixture[str]
 ) -> None:

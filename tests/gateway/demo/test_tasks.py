@@ -34,6 +34,7 @@ def sketch(draw: Callable[[np.random.Generator, int], Sketch], level: int, seed:
     return made, made.facts
 
 
+@pytest.mark.slow
 def test_same_seed_draws_the_same_and_another_one_differs() -> None:
     again = draw_tasks(6, seed=3)
     assert [(task.question, task.answer, task.image) for task in again] == [
@@ -43,6 +44,7 @@ def test_same_seed_draws_the_same_and_another_one_differs() -> None:
     assert all(a.image != b.image for a, b in zip(again, other, strict=False))
 
 
+@pytest.mark.slow
 def test_every_family_and_level_comes_and_no_two_tasks_are_alike() -> None:
     found = Counter((task.family, task.level) for task in drawn())
     assert set(found) == {(family, level) for family in FAMILIES for level in range(3)}
