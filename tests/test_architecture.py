@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -98,25 +99,41 @@ FILES = sorted(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the laws ask of a file, read from it once."""
+
+    module: str
+    imports: tuple[str, ...]
+    is_explained: bool
+    keeps_a_global: bool
+
+
+@cache
+def source_of(file: str) -> Source:
+    tree, module = ast.parse((ROOT / file).read_text(encoding="utf-8")), module_of(file)
+    keeps_a_global = any(isinstance(node, ast.Global) for node in ast.walk(tree))
+    imports = imports_of(tree, module, is_package=file.endswith("__init__.py"))
+    return Source(module, imports, bool(ast.get_docstring(tree)), keeps_a_global)
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_imports_stay_within_the_table(file: str) -> None:
-    module = module_of(file)
-    room = room_of(module)
+    source = source_of(file)
+    room = room_of(source.module)
     rule = RULES[room]
-    for name in imports_of(ROOT / file, module):
-        assert is_allowed(name, room, rule), f"{module} ({room}) must not import {name}"
+    for name in source.imports:
+        assert is_allowed(name, room, rule), f"{source.module} ({room}) must not import {name}"
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_every_module_says_what_it_is_for(file: str) -> None:
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree), f"{file} opens without a docstring"
+    assert source_of(file).is_explained, f"{file} opens without a docstring"
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_no_module_keeps_a_global(file: str) -> None:
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Global)]
+    assert not source_of(file).keeps_a_global
 
 
 @pytest.mark.slow
@@ -171,11 +188,11 @@ def is_allowed(name: str, room: str, rule: Rule) -> bool:
     return own_room or EVERYTHING in wanted or any(begins(name, allowed) for allowed in wanted)
 
 
-def imports_of(path: Path, module: str) -> list[str]:
+def imports_of(tree: ast.Module, module: str, *, is_package: bool) -> tuple[str, ...]:
     """The modules that a file imports, at its top or inside its functions; relative names made whole."""
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    package = module if is_package else module.rpartition(".")[0]
+    found: list[str] = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -184,7 +201,7 @@ def imports_of(path: Path, module: str) -> list[str]:
                 parts = package.split(".")[: len(package.split(".")) - node.level + 1]
                 source = ".".join([*parts, source] if source else parts)
             found += [full(source, alias.name) for alias in node.names]
-    return found
+    return tuple(found)
 
 
 def full(source: str, name: str) -> str:

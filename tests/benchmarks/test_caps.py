@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from benchmarks.caps import Found, a_candidate, a_query, block, hold_against, report, simulate
 from gateway.core.decision import Preference, decide
 from gateway.core.text_tokens import shape_of
@@ -30,6 +32,7 @@ def test_a_limit_that_is_too_high_would_be_found() -> None:
     assert len(found.over) == 1
 
 
+@pytest.mark.slow
 def test_every_decision_is_counted_and_a_seed_draws_the_same_again() -> None:
     first, second = (report(simulate(1_500, seed=5), 5) for _ in range(2))
     assert first == second

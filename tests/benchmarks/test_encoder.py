@@ -40,6 +40,7 @@ def test_each_task_is_timed_in_every_round_per_item() -> None:
     assert min(taken["a", "wait"]) >= 1.0  # milliseconds, of two items a call
 
 
+@pytest.mark.slow
 def test_drawn_inputs_are_the_same_for_the_same_seed() -> None:
     assert picture(1, "JPEG") == picture(1, "JPEG") != picture(2, "JPEG")
     assert text(1, 10) == text(1, 10) != text(2, 10)
@@ -48,6 +49,7 @@ def test_drawn_inputs_are_the_same_for_the_same_seed() -> None:
     assert len(text(1, 10).split()) == 10
 
 
+@pytest.mark.slow
 def test_the_plain_way_sees_the_same_picture() -> None:
     data = picture(1, "PNG")
     pixels = (plainly(data) * 0.27 + 0.45).transpose(1, 2, 0) * 255

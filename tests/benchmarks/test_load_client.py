@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import cast
 
 import pytest
@@ -15,6 +16,8 @@ from benchmarks.canned_provider import Connection, stream_events, whole_reply
 from benchmarks.load_client import Load, LoadError, Measured, drive
 from benchmarks.workloads import IMAGE_BYTES, TEXT_BYTES, workloads
 
+DRAWN = cache(workloads)
+"""By their seed; a good third of a second each."""
 REQUEST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -33,7 +36,7 @@ def test_every_request_is_answered_and_counted_by_its_model() -> None:
     async def run() -> tuple[list[Measured], Counter[str]]:
         counts: Counter[str] = Counter()
         async with _serving(lambda: Connection(counts)) as port:
-            loads = [Load(kind.requests, kind.ending, 3, 10, 20) for kind in workloads(1)]
+            loads = [Load(kind.requests, kind.ending, 3, 10, 20) for kind in DRAWN(1)]
             return [await drive(port, load) for load in loads], counts
 
     measured, counts = asyncio.run(run())
@@ -44,7 +47,7 @@ def test_every_request_is_answered_and_counted_by_its_model() -> None:
 
 
 def test_workloads_have_the_sizes_that_the_report_says() -> None:
-    text, image, stream = (json.loads(kind.requests[0].partition(b"\r\n\r\n")[2]) for kind in workloads(1))
+    text, image, stream = (json.loads(kind.requests[0].partition(b"\r\n\r\n")[2]) for kind in DRAWN(1))
 
     assert len(text["messages"][0]["content"]) == TEXT_BYTES
     assert stream["stream"] is True
@@ -52,6 +55,7 @@ def test_workloads_have_the_sizes_that_the_report_says() -> None:
     assert abs(len(url) * 3 / 4 - IMAGE_BYTES) < 0.03 * IMAGE_BYTES
 
 
+@pytest.mark.slow
 def test_workloads_of_one_seed_are_the_same_and_of_two_are_not() -> None:
     assert workloads(1)[0] == workloads(1)[0]
     assert workloads(1)[0] != workloads(2)[0]

@@ -39,7 +39,7 @@ KINDS = (
     Budget(5, "hour", "requests"),
 )
 STEPS = 25
-HISTORIES = (20, pytest.param(2_000, marks=pytest.mark.slow))
+HISTORIES = (8, pytest.param(2_020, marks=pytest.mark.slow))
 """How many a test plays: a few always, many when the whole suite runs."""
 HOLDS = st.tuples(*(st.integers(*bounds) for bounds in ((0, 700), (0, 700), (2, 90), (0, 40), (0, 1))))
 """Ceiling, floor, lease in seconds, tokens, requests."""

@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 from .scripted_provider import wait_until
 from .site import Site
 
-START_S = 60.0
+START_S = 90.0
 STOP_S = 20.0
 
 
@@ -29,6 +29,20 @@ class Command:
     @property
     def text(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def until(self, is_met: Callable[[], bool], what: str, limit_s: float = START_S) -> None:
+        """Wait for what a command that runs is to do. Fails with its log: at once when it has ended without it."""
+
+        def is_met_or_ended() -> bool:
+            has_ended = self.process.poll() is not None  # asked first: what it did last is seen below
+            met = is_met()
+            assert met or not has_ended, f"it ended with {self.process.returncode} before {what}"
+            return met
+
+        try:
+            wait_until(is_met_or_ended, what, limit_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.text}") from None
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal and wait; the exit status."""
@@ -53,13 +67,12 @@ def running(words: Sequence[str | Path], log: Path) -> Iterator[Command]:
     command = Command(process, log)
 
     def says_its_port() -> bool:
-        assert process.poll() is None, f"it ended with {process.returncode}:\n{command.text}"
         found = re.search(r"http://127\.0\.0\.1:(\d+)", command.text[began:])
         command.port = int(found[1]) if found else 0
         return found is not None
 
     try:
-        wait_until(says_its_port, f"the start of {words[0]}", START_S)
+        command.until(says_its_port, f"the start of {words[0]}")
         yield command
     finally:
         command.end()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
 import logging
 import math
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import openai
-import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.api.protocol import OnePieceProtocol
@@ -31,9 +27,9 @@ from models.base import Encoder
 from routers.base import Router
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.router import FakeRouter, Fixed
+from tests.served import served
 
 from .ledger import Ledger
-from .scripted_provider import wait_until
 
 KEY = "sk-loupe-e2e-first-tenant-0123456789"
 OTHER_KEY = "sk-loupe-e2e-other-tenant-0123456789"
@@ -228,37 +224,15 @@ def serving_gateway(
         processes=processes,
         clock=clock,
     )
-    config = uvicorn.Config(
-        app, http=OnePieceProtocol, ws="none", access_log=False, log_config=None, server_header=False
-    )
-    server = _Server(config)
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(256)
-    site = Site("127.0.0.1", listener.getsockname()[1], folder, metrics=app.metrics)
+    site = Site("127.0.0.1", 0, folder, metrics=app.metrics)
     gather = _Gather(site.log)
     logging.getLogger().addHandler(gather)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="gateway")
-    thread.start()
     try:
-        wait_until(lambda: server.started or not thread.is_alive(), "the gateway's start")
-        assert server.started, "\n".join(site.log)
-        yield site
+        with served(app, http=OnePieceProtocol) as (site.port, server):
+            assert server.started, "\n".join(site.log)
+            yield site
     finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
         logging.getLogger().removeHandler(gather)
-
-
-class _Server(uvicorn.Server):
-    """Looks for its end more often than every tenth of a second: many of these are started and stopped."""
-
-    async def main_loop(self) -> None:
-        await self.on_tick(0)
-        while not self.should_exit:
-            await asyncio.sleep(0.01)
 
 
 class _Gather(logging.Handler):

@@ -93,6 +93,7 @@ def test_a_decision_shows_all_that_it_was_made_of(shared_site: Site) -> None:
     assert QUESTION not in str(found)
 
 
+@pytest.mark.slow
 def test_a_decision_is_its_tenants_own(shared_site: Site) -> None:
     request_id = answered(shared_site)
     assert decision(shared_site, request_id)["id"] == request_id
@@ -186,6 +187,7 @@ def test_feedback_that_is_no_json_is_refused(shared_site: Site, raw: bytes) -> N
     assert shared_site.call("POST", "/v1/feedback", raw).status == 400
 
 
+@pytest.mark.slow
 def test_feedback_on_what_is_not_ones_own_is_not_found(shared_site: Site) -> None:
     request_id = answered(shared_site)
     assert feedback(shared_site, request_id, 1, key=OTHER_KEY).error["code"] == "not_found"

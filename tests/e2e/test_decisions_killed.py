@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sqlite3
 import threading
@@ -16,9 +15,9 @@ import yaml
 from gateway.decision_log.writer import FLUSH_S
 
 from .processes import running_gateway
-from .scripted_provider import ScriptedProvider, wait_until
+from .scripted_provider import ScriptedProvider
 from .site import OTHER_KEY, Site, settings_for
-from .test_workers import pids, raw_settings, until, workers
+from .test_workers import pids, raw_settings, started_site, workers
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +72,7 @@ def test_a_gateway_that_is_killed_has_logged_all_but_the_last_moment(
     config.write_text(yaml.safe_dump(raw))
     with running_gateway(config, tmp_path) as (command, site):
         load = Load(site)
-        wait_until(lambda: len(load.answered) >= ANSWERS, f"{ANSWERS} answers", 120)
+        command.until(lambda: len(load.answered) >= ANSWERS, f"{ANSWERS} answers", 120)
         killed = time.monotonic()
         command.end(signal.SIGKILL)
         load.stop()
@@ -88,16 +87,14 @@ def test_workers_write_one_log_and_each_shows_what_another_decided(
     tmp_path: Path, shared_provider: ScriptedProvider
 ) -> None:
     shared_provider.forget()
-    with workers(tmp_path, raw_settings(tmp_path, shared_provider.url), 2) as (_, log):
-        until(lambda: log.read_text().count("Application startup complete") >= 2, log)
-        found = re.search(r"serve http://127\.0\.0\.1:(\d+)", log.read_text())
-        assert found is not None and len(pids(log)) == 2
-        site = Site("127.0.0.1", int(found.group(1)), tmp_path)
+    with workers(tmp_path, raw_settings(tmp_path, shared_provider.url), 2) as command:
+        site = started_site(command, tmp_path, 2)
+        assert len(pids(command)) == 2
         load = Load(site)
-        wait_until(lambda: len(load.answered) >= 100, "100 answers", 60)
+        command.until(lambda: len(load.answered) >= 100, "100 answers", 60)
         load.stop()
         for request_id in list(load.answered)[-20:]:  # whichever worker is asked, and at once
             assert site.call("GET", f"/v1/decisions/{request_id}").status == 200
             assert site.call("POST", "/v1/feedback", {"request_id": request_id, "score": 1}).status == 200
         assert site.call("GET", f"/v1/decisions/{request_id}", key=OTHER_KEY).status == 404
-        wait_until(lambda: set(load.answered) <= logged(tmp_path), "all rows")
+        command.until(lambda: set(load.answered) <= logged(tmp_path), "all rows")

@@ -77,6 +77,7 @@ def test_every_draw_can_be_drawn_again_from_its_decision(tmp_path: Path, provide
         assert drawn >= 58, "the ledger was read after the first"
 
 
+@pytest.mark.slow
 def test_what_explores_counts_in_its_own_window_too(
     tmp_path: Path, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +105,7 @@ def test_what_explores_counts_in_its_own_window_too(
         assert float(left) > 4.9, "of the budget, not of exploration's"
 
 
+@pytest.mark.slow
 def test_64_clients_of_two_processes_never_exceed_explorations_window(
     tmp_path: Path, provider: ScriptedProvider
 ) -> None:
@@ -143,6 +145,7 @@ def test_64_clients_of_two_processes_never_exceed_explorations_window(
         assert all(0 < row["propensity"] < 1 for row in rows if row["candidate"] != best)
 
 
+@pytest.mark.slow
 def test_who_may_not_explore_after_all_is_served_by_the_best_and_has_no_propensity(
     tmp_path: Path, provider: ScriptedProvider
 ) -> None:
@@ -167,6 +170,7 @@ def test_who_may_not_explore_after_all_is_served_by_the_best_and_has_no_propensi
         assert {row["attempts"] != [] and row["attempts"][0][1] for row in strayed} == {None}, "nothing has failed"
 
 
+@pytest.mark.slow
 def test_a_cap_holds_whoever_is_drawn(tmp_path: Path, provider: ScriptedProvider) -> None:
     with paced_site(tmp_path, provider, tenant(DAY, exploration={**WIDE, "rate": 1.0})) as served:
         for _ in range(120):
@@ -198,6 +202,7 @@ def test_pinned_requests_and_dry_runs_do_not_explore(tmp_path: Path, provider: S
             assert served.site.chat({**ASK, "model": "small"}).headers["x-route-candidate"] == "small"
 
 
+@pytest.mark.slow
 def test_a_spent_share_ends_exploration_and_the_next_period_begins_it_anew(
     tmp_path: Path, provider: ScriptedProvider
 ) -> None:

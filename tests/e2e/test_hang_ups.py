@@ -120,6 +120,7 @@ def test_hang_up_before_the_body_is_whole_leaves_no_trace(site: Site, provider: 
     assert len(provider.calls) == len(site.ledger.entries()) == 1
 
 
+@pytest.mark.slow
 def test_hang_up_while_the_encoder_works_costs_nothing(provider: ScriptedProvider, tmp_path: Path) -> None:
     encoder = FakeEncoder(delay_s=0.5)
     with serving_gateway(settings_for(tmp_path, provider.url), tmp_path, encoder=encoder) as site:
@@ -144,6 +145,7 @@ def test_hang_up_during_the_second_attempt_settles_both(site: Site, provider: Sc
     assert [entry.charge for entry in site.ledger.entries()] == [0, outcome["cost_nanousd"]]
 
 
+@pytest.mark.slow
 def test_client_that_does_not_read_holds_the_provider_back_until_it_leaves(
     site: Site, provider: ScriptedProvider
 ) -> None:

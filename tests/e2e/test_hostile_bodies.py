@@ -192,6 +192,7 @@ def test_nesting_beside_an_image_url_is_refused_or_sent_on_whole(
         assert deep.encode() in provider.calls[0].body
 
 
+@pytest.mark.slow
 def test_body_of_40_mb_is_413_with_and_without_its_length(shared_site: Site, provider: ScriptedProvider) -> None:
     body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "x" * 40_000_000}]}).encode()
     declared = _send_slowly(shared_site, [b"Content-Length: %d\r\n\r\n" % len(body), body])

@@ -126,6 +126,7 @@ def test_a_restart_goes_on_with_what_was_learned(tmp_path: Path, provider: Scrip
         assert "pace=" in served.ask().headers["x-route-reason"]
 
 
+@pytest.mark.slow
 def test_a_broken_state_starts_afresh_and_is_said_once(tmp_path: Path, provider: ScriptedProvider) -> None:
     with paced_site(tmp_path, provider, tenant(DAY)) as served:
         binding(served)
@@ -137,6 +138,7 @@ def test_a_broken_state_starts_afresh_and_is_said_once(tmp_path: Path, provider:
         assert len([line for line in served.site.log if "is broken, it begins afresh" in line]) == 1
 
 
+@pytest.mark.slow
 def test_a_reload_keeps_the_pace_and_reckons_by_the_new_prices(
     tmp_path: Path, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +177,7 @@ def test_four_processes_share_the_day(tmp_path: Path, provider: ScriptedProvider
         assert {reply.status for _, reply in served.answers} == {200}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "terms", [tenant(DAY, pacing=False), tenant({"usd": DAY["usd"]}), tenant({**DAY, "soft": True})]
 )
@@ -228,6 +231,7 @@ def test_a_burst_does_not_run_away_with_the_money(tmp_path: Path, provider: Scri
         assert {reply.status for _, reply in served.answers} == {200}
 
 
+@pytest.mark.slow
 def test_nothing_is_learned_from_what_is_refused(tmp_path: Path, provider: ScriptedProvider) -> None:
     with paced_site(tmp_path, provider, tenant({"usd": part_of_best(0.4) / 10, "period": "day"})) as served:
         feedback = binding(served)["feedback"]
@@ -248,6 +252,7 @@ def test_nothing_is_learned_from_what_is_refused(tmp_path: Path, provider: Scrip
         assert after["exhausted_in_seconds"] <= DAY_S
 
 
+@pytest.mark.slow
 def test_hours_of_want_leave_nothing_to_unwind(
     tmp_path: Path, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +269,7 @@ def test_hours_of_want_leave_nothing_to_unwind(
         assert (ample["lambda"], ample["binds"]) == (pytest.approx(0.25), False)
 
 
+@pytest.mark.slow
 def test_a_key_with_a_budget_of_its_own_has_a_pace_of_its_own(tmp_path: Path, provider: ScriptedProvider) -> None:
     keys = [{"sha256": hash_key(KEY), "name": "poor", "budgets": [DAY]}]
     with paced_site(tmp_path, provider, tenant({"usd": 50.0, "period": "week"}, keys=keys)) as served:
@@ -304,6 +310,7 @@ def test_prices_that_were_forecast_wrong_are_made_up_for(tmp_path: Path, provide
         assert {reply.status for _, reply in served.answers} == {200}
 
 
+@pytest.mark.slow
 def test_usage_says_what_was_spent_on_whom(
     tmp_path: Path, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

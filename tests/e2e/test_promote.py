@@ -15,16 +15,15 @@ import pytest
 import yaml
 
 from gateway.cli import main
-from models.dual import DualEncoder
-from models.pulled import locate
 from routers.artifact import NUMBERS
 from routers.shelf import CURRENT, Shelf
+from tests.models.loaded import fused_lite
 from tests.routers.artifacts import written_artifact
 
 from .scripted_provider import ScriptedProvider, wait_until
 from .scripts import answer, wait_then
 from .site import Answer, Site, serving_gateway, settings_for
-from .test_workers import pids, raw_settings, until, workers
+from .test_workers import pids, raw_settings, until_started, workers
 
 ASK: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "How many?"}]}
 GOOD, BETTER = {"large": 0.9, "middle": 0.6, "small": 0.3}, {"large": 0.5, "middle": 0.6, "small": 0.7}
@@ -110,6 +109,7 @@ def take_away(here: Promoting, digest: str) -> None:
     (here.shelf.path(digest) / NUMBERS).unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "why"), [(cut_short, "altered or cut short"), (take_away, "cannot be read")])
 def test_what_was_altered_after_it_was_promoted_leaves_the_old_one_in_service(
     here: Promoting, spoil: Callable[[Promoting, str], None], why: str
@@ -127,8 +127,9 @@ def test_what_was_altered_after_it_was_promoted_leaves_the_old_one_in_service(
     assert why in said[0]
 
 
+@pytest.mark.slow
 def test_a_router_of_another_encoder_is_not_taken(here: Promoting, tmp_path: Path) -> None:
-    digest = written_artifact(tmp_path / "real", GOOD, DualEncoder.load(locate("fused-lite")))
+    digest = written_artifact(tmp_path / "real", GOOD, fused_lite())
     assert here.shelf.add(tmp_path / "real") == digest
     here.shelf.promote(digest, "now")
     wait_until(lambda: here.site.metric("loupe_router_load_failures_total") == 1, "the refusal")
@@ -136,6 +137,7 @@ def test_a_router_of_another_encoder_is_not_taken(here: Promoting, tmp_path: Pat
     assert any("was trained on the encoder" in line for line in here.site.log)
 
 
+@pytest.mark.slow
 def test_a_gateway_that_starts_takes_what_was_promoted_or_what_was_before_it(
     provider: ScriptedProvider, tmp_path: Path
 ) -> None:
@@ -210,12 +212,13 @@ def test_every_worker_takes_what_the_command_promotes(
     shared_provider.forget()
     raw = raw_settings(tmp_path, shared_provider.url)
     raw["router"] = {"timeout_ms": 10_000, "artifacts": str(tmp_path / "artifacts")}
-    digest = written_artifact(tmp_path / "better", BETTER, DualEncoder.load(locate("fused-lite")))
-    with workers(tmp_path, raw, 2) as (_, log):
-        until(lambda: log.read_text().count("Application startup complete") >= 2, log)
+    digest = written_artifact(tmp_path / "better", BETTER, fused_lite())
+    with workers(tmp_path, raw, 2) as command:
+        until_started(command, 2)
         assert main(["promote", str(tmp_path / "better"), "--config", str(tmp_path / "gateway.yaml")]) == 0
         assert f"{digest[:12]} is in service, after the router of the configuration" in capsys.readouterr().out
-        until(lambda: log.read_text().count(f"router {digest[:12]} is in service") == 2, log)
+        said = f"router {digest[:12]} is in service"
+        command.until(lambda: command.text.count(said) == 2, "every worker's promotion")
         assert main(["rollback", "--config", str(tmp_path / "gateway.yaml")]) == 0
-        until(lambda: len(re.findall(r"router \w+ is in service", log.read_text())) == 4, log)
-        assert len(pids(log)) == 2
+        command.until(lambda: len(re.findall(r"router \w+ is in service", command.text)) == 4, "every worker's return")
+        assert len(pids(command)) == 2

@@ -83,6 +83,7 @@ def test_without_redis_requests_are_refused_in_time_and_nothing_is_sent(
         assert site.call("GET", "/readyz", key=None).status == 200
 
 
+@pytest.mark.slow
 def test_with_a_lease_requests_go_on_without_redis_and_are_settled_afterwards(
     site_on: Callable[..., Any], server: RedisServer
 ) -> None:

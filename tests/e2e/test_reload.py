@@ -287,12 +287,14 @@ def test_sighup_reloads_every_worker(provider: ScriptedProvider, tmp_path: Path,
     words: list[str | Path] = ["serve", "--config", path, "--workers", str(workers)]
     with running(words, tmp_path / "gateway.log") as command:
         both = Reloading(Site("127.0.0.1", command.port, tmp_path), raw, path)
-        wait_until(lambda: command.text.count("Application startup complete") == workers, "the workers", 60.0)
+        command.until(lambda: command.text.count("Application startup complete") == workers, "the start of all workers")
         both.write(both.changed(lambda raw: raw.update(policies={"frugal": 0.2})))
         command.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: command.text.count("reloaded; changed: policies") == workers, "every worker's reload", 5.0)
+        command.until(
+            lambda: command.text.count("reloaded; changed: policies") == workers, "every worker's reload", 5.0
+        )
         assert all("frugal" in both.models() for _ in range(12))
         both.write("a: [1")
         command.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: command.text.count("reload refused") == workers, "every worker's refusal", 5.0)
+        command.until(lambda: command.text.count("reload refused") == workers, "every worker's refusal", 5.0)
         assert both.site.chat(ASK).status == 200

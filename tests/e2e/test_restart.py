@@ -69,7 +69,7 @@ def test_stop_lets_a_request_in_flight_end(
         client.ask(ask(stream=stream))
         provider.wait_for_calls(1)
         command.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: "Shutting down" in command.text, "the stop")
+        command.until(lambda: "Shutting down" in command.text, "the stop")
         release.set()
         client.read_until(b"[DONE]" if stream else b'"total_tokens"')
         command.process.wait(timeout=20)

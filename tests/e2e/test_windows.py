@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.settings import hash_key
 
 from .scripted_provider import ScriptedProvider
@@ -105,6 +107,7 @@ def test_a_session_has_a_cap_of_its_own(tmp_path: Path, provider: ScriptedProvid
         assert (odd.status, odd.error["param"]) == (400, "X-Session-Budget")
 
 
+@pytest.mark.slow
 def test_a_stream_that_outlives_its_lease_keeps_its_hold(tmp_path: Path, provider: ScriptedProvider) -> None:
     go_on = threading.Event()
     provider.on("small", wait_then(go_on, answer()))

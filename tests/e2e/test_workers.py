@@ -9,8 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from .processes import Command
 from .scripted_provider import ScriptedProvider
 from .site import OTHER_KEY, Site, settings_for
 
@@ -28,29 +28,35 @@ PATIENCE_S = 90.0
 
 
 @contextmanager
-def workers(folder: Path, raw: dict[str, object], count: int) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+def workers(folder: Path, raw: dict[str, object], count: int) -> Iterator[Command]:
     config, log = folder / "gateway.yaml", folder / "out.log"
     config.write_text(yaml.safe_dump(raw), encoding="utf-8")
     command = [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--port", "0"]
     with log.open("wb") as out:
         process = subprocess.Popen([*command, "--workers", str(count)], stdout=out, stderr=out)
     try:
-        yield process, log
+        yield Command(process, log)
     finally:
         process.terminate()
         process.wait(PATIENCE_S)
 
 
-def until(done: Callable[[], bool], log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not done():
-        assert time.monotonic() < deadline, log.read_text()[-3_000:]
-        time.sleep(0.1)
+def until_started(command: Command, count: int) -> None:
+    """Wait until so many workers have started: those too that took the place of another."""
+    command.until(lambda: command.text.count("Application startup complete") >= count, f"{count} starts")
 
 
-def pids(log: Path) -> list[int]:
+def started_site(command: Command, folder: Path, count: int) -> Site:
+    """The gateway, as soon as all of its workers have started."""
+    until_started(command, count)
+    found = re.search(r"serve http://127\.0\.0\.1:(\d+)", command.text)
+    assert found is not None
+    return Site("127.0.0.1", int(found.group(1)), folder)
+
+
+def pids(command: Command) -> list[int]:
     """The worker processes that were started, in order."""
-    return [int(pid) for pid in re.findall(r"worker \d+ is process (\d+)", log.read_text())]
+    return [int(pid) for pid in re.findall(r"worker \d+ is process (\d+)", command.text)]
 
 
 def alive(pid: int) -> bool:
@@ -71,47 +77,44 @@ def test_workers_share_the_port_and_the_ledger_and_are_replaced_when_killed(
     tmp_path: Path, shared_provider: ScriptedProvider
 ) -> None:
     shared_provider.forget()
-    with workers(tmp_path, raw_settings(tmp_path, shared_provider.url), 2) as (process, log):
-        until(lambda: log.read_text().count("Application startup complete") >= 2, log)
-        found = re.search(r"serve http://127\.0\.0\.1:(\d+)", log.read_text())
-        assert found is not None
-        site = Site("127.0.0.1", int(found.group(1)), tmp_path)
+    with workers(tmp_path, raw_settings(tmp_path, shared_provider.url), 2) as command:
+        site = started_site(command, tmp_path, 2)
         ask = {"model": "small", "messages": [{"role": "user", "content": "hi"}]}
         answers = [site.chat(ask) for _ in range(10)]
         assert [answer.status for answer in answers] == [200] * 10
         assert site.usage()["spent"] == sum(round(float(a.headers["x-route-cost"]) * 1e9) for a in answers)
 
-        first = pids(log)
+        first = pids(command)
         os.kill(first[0], signal.SIGKILL)
-        until(lambda: log.read_text().count("Application startup complete") >= 3, log)
-        assert len(pids(log)) == 3
+        until_started(command, 3)
+        assert len(pids(command)) == 3
         assert site.chat(ask).status == 200
 
         assert site.chat(ask, key=OTHER_KEY).status == 200
         assert "pacing" in site.call("GET", "/v1/usage", key=OTHER_KEY).json["windows"][0]
-        process.terminate()
-        assert process.wait(PATIENCE_S) == 0
+        command.process.terminate()
+        assert command.process.wait(PATIENCE_S) == 0
         with closing(sqlite3.connect(tmp_path / "loupe-spend.sqlite")) as db:
             [(state,)] = db.execute("SELECT state FROM paces WHERE owner = 'other'")
         assert json.loads(state)["processes"] == 2, "each worker knows how many spend with it"
-        assert not any(alive(pid) for pid in pids(log))
+        assert not any(alive(pid) for pid in pids(command))
 
 
 def test_workers_that_can_not_start_are_not_started_for_ever(tmp_path: Path) -> None:
     raw = raw_settings(tmp_path, "http://127.0.0.1:9")
     raw["router"] = {"artifact": str(tmp_path / "none")}
-    with workers(tmp_path, raw, 2) as (process, log):
-        assert process.wait(PATIENCE_S) == 1
-        assert "router.artifact" in log.read_text()
-        assert len(pids(log)) == 2
+    with workers(tmp_path, raw, 2) as command:
+        assert command.process.wait(PATIENCE_S) == 1
+        assert "router.artifact" in command.text
+        assert len(pids(command)) == 2
 
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     raw = raw_settings(tmp_path, "http://127.0.0.1:9")
     raw["server"] = {"host": "192.0.2.1"}
-    with workers(tmp_path, raw, 2) as (process, log):
-        assert process.wait(PATIENCE_S) == 1
-        assert "can not be listened on" in log.read_text()
+    with workers(tmp_path, raw, 2) as command:
+        assert command.process.wait(PATIENCE_S) == 1
+        assert "can not be listened on" in command.text
 
 
 def test_four_workers_pace_one_budget(tmp_path: Path, shared_provider: ScriptedProvider) -> None:
@@ -121,11 +124,8 @@ def test_four_workers_pace_one_budget(tmp_path: Path, shared_provider: ScriptedP
         candidate["forecast_as"] = column
     raw["tenants"][0]["budget"] = {"usd": 0.2, "period": "day", "rolling": True}
     ask = {"model": "auto", "messages": [{"role": "user", "content": "How many?"}], "max_tokens": 20}
-    with workers(tmp_path, raw, 4) as (process, log):
-        until(lambda: log.read_text().count("Application startup complete") >= 4, log)
-        found = re.search(r"serve http://127\.0\.0\.1:(\d+)", log.read_text())
-        assert found is not None
-        site = Site("127.0.0.1", int(found.group(1)), tmp_path)
+    with workers(tmp_path, raw, 4) as command:
+        site = started_site(command, tmp_path, 4)
         assert site.chat(ask).headers["x-route-reason"] == "routed"
 
         def all_are_paced() -> bool:
@@ -134,24 +134,21 @@ def test_four_workers_pace_one_budget(tmp_path: Path, shared_provider: ScriptedP
             assert {answer.status for answer in answers} == {200}
             return all("pace=" in answer.headers["x-route-reason"] for answer in answers)
 
-        until(all_are_paced, log)
+        command.until(all_are_paced, "the pace of every worker")
         usage = site.call("GET", "/v1/usage").json["windows"][0]
         assert usage["pacing"]["binds"]
         assert usage["spent_usd"] < usage["limit_usd"]
-        process.terminate()
-        assert process.wait(PATIENCE_S) == 0
-        assert "Traceback" not in log.read_text()
+        command.process.terminate()
+        assert command.process.wait(PATIENCE_S) == 0
+        assert "Traceback" not in command.text
 
 
 def test_any_worker_tells_of_all_and_a_dead_one_is_not_forgotten(
     tmp_path: Path, shared_provider: ScriptedProvider
 ) -> None:
     shared_provider.forget()
-    with workers(tmp_path, raw_settings(tmp_path, shared_provider.url), 2) as (_, log):
-        until(lambda: log.read_text().count("Application startup complete") >= 2, log)
-        found = re.search(r"serve http://127\.0\.0\.1:(\d+)", log.read_text())
-        assert found is not None
-        site = Site("127.0.0.1", int(found.group(1)), tmp_path)
+    with workers(tmp_path, raw_settings(tmp_path, shared_provider.url), 2) as command:
+        site = started_site(command, tmp_path, 2)
         ask = {"model": "small", "messages": [{"role": "user", "content": "hi"}]}
         who = {"tenant": "first", "candidate": "small", "outcome": "ok"}
 
@@ -163,24 +160,24 @@ def test_any_worker_tells_of_all_and_a_dead_one_is_not_forgotten(
             assert site.chat(ask).status == 200
             sent += 1
             seen.append(counted())  # by whichever worker takes the connection
-        until(lambda: counted() == sent, log)  # the other's last second has been published
+        command.until(lambda: counted() == sent, "the counts of both")  # the other's last second has been published
         assert seen == sorted(seen)
         assert site.metric("loupe_workers") == 2
 
-        before = log.read_text().count("Application startup complete")
-        os.kill(pids(log)[0], signal.SIGKILL)
+        before = command.text.count("Application startup complete")
+        os.kill(pids(command)[0], signal.SIGKILL)
         assert counted() == sent
-        until(lambda: log.read_text().count("Application startup complete") > before, log)
+        until_started(command, before + 1)
         assert counted() == sent
         for _ in range(8):
             assert site.chat(ask).status == 200
-        until(lambda: counted() == sent + 8, log)
-        until(lambda: site.metric("loupe_workers") == 2, log)
+        command.until(lambda: counted() == sent + 8, "the counts of both and of the dead one")
+        command.until(lambda: site.metric("loupe_workers") == 2, "two that count")
         spend = site.metric("loupe_spend_usd_total", tenant="first", candidate="small")
         assert spend == pytest.approx(site.usage()["spent"] / 1e9)
-        until(
+        command.until(
             lambda: (
                 site.metric("loupe_budget_limit", tenant="first", window="total", unit="usd", enforced="hard") == 100
             ),
-            log,
+            "the budget's limit",
         )

@@ -42,6 +42,7 @@ def found(given: Sequence[LabelledRow]) -> Comparison:
     return comparison
 
 
+@pytest.mark.slow
 def test_candidates_alone_are_estimated_right_although_the_forecasts_are_wrong() -> None:
     comparisons = [found(rows(2_000, seed)) for seed in range(20)]
     for name in NAMES:
@@ -70,6 +71,7 @@ def test_a_candidate_alone_is_estimated_as_any_other_policy_is() -> None:
         assert comparison.singles[name].score == pytest.approx(estimate.value, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_what_was_routed_is_weighted_by_how_rarely_it_was_labelled() -> None:
     routed = found(rows(20_000, 1)).routed
     assert routed.score == pytest.approx(0.5 * 0.4 + 0.3 * 0.6 + 0.2 * 0.8, abs=0.02)

@@ -27,6 +27,7 @@ from .core.streams import DONE, STREAMS, ended, event, said, usage
 from .requests import a_request
 
 HELD = 10**10
+MORE_SIZES = [pytest.param(size, marks=pytest.mark.slow) for size in (7, 100)]
 BROKEN = ProviderError("p: cut", reason="broke_off")
 
 
@@ -163,7 +164,7 @@ def test_a_complete_stream_ends_in_done_and_its_exact_cost(name: str) -> None:
 
 
 @pytest.mark.parametrize("error", [None, BROKEN], ids=["to its end", "cut"])
-@pytest.mark.parametrize("size", [None, 1, 7, 100], ids=lambda size: f"by {size}" if size else "by event")
+@pytest.mark.parametrize("size", [None, 1, *MORE_SIZES], ids=lambda size: f"by {size}" if size else "by event")
 @pytest.mark.parametrize("name", STREAMS)
 def test_what_is_offered_as_it_comes_makes_the_same_reply(name: str, size: int | None, error: ProviderError) -> None:
     data = STREAMS[name].data

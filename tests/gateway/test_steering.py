@@ -249,6 +249,7 @@ def test_who_is_idle_is_looked_at_and_then_let_go_of() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_draws_match_their_propensities_and_can_be_drawn_again() -> None:
     """Chi-square with one degree of freedom: 10.8 at p = 0.001."""
 

@@ -122,6 +122,7 @@ def test_manifest_keeps_what_is_not_usual(copy: Path) -> None:
     assert (found.image.per_run, found.image.outputs) == (1, {"image": "image"})
 
 
+@pytest.mark.slow
 def test_view_that_the_graph_does_not_give_is_named(copy: Path) -> None:
     manifest = read_manifest(copy)
     write_manifest(copy, replace(manifest, text=replace(manifest.text, outputs={"text": "sentence"})))
@@ -129,6 +130,7 @@ def test_view_that_the_graph_does_not_give_is_named(copy: Path) -> None:
         DualEncoder.load(copy)
 
 
+@pytest.mark.slow
 def test_bundle_that_computes_something_else_is_refused(copy: Path) -> None:
     manifest = read_manifest(copy)
     with np.load(copy / "probes.npz") as stored:
@@ -138,6 +140,7 @@ def test_bundle_that_computes_something_else_is_refused(copy: Path) -> None:
         DualEncoder.load(copy)
 
 
+@pytest.mark.slow
 def test_bundle_whose_graph_is_damaged_is_refused(copy: Path) -> None:
     manifest = read_manifest(copy)
     (copy / "image.onnx").write_bytes((copy / "image.onnx").read_bytes()[:100_000])

@@ -68,6 +68,7 @@ def test_file_of_another_layout_is_refused(tmp_path: Path) -> None:
         assembled(tmp_path / "b", model(graph([node("Neg", ["x"], ["y"])], {}, {"x": shape}, {"y": shape})))
 
 
+@pytest.mark.slow
 def test_towers_that_give_no_unit_vectors_are_refused(tmp_path: Path) -> None:
     rows: tuple[int, list[int | str]] = (FLOAT, ["n", "m"])
     weights = {"channels": np.array([1, 2], dtype=np.int64)}

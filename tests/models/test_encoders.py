@@ -12,6 +12,7 @@ from models.bundle import BUNDLED, bundled
 from models.dual import DualEncoder
 from tests.checks.encoder_checks import ENCODER_CHECKS, drawn
 from tests.fakes.encoder import FakeEncoder
+from tests.models.loaded import fused_lite
 
 
 @pytest.fixture(scope="module", params=[*BUNDLED, "fake"])
@@ -25,21 +26,19 @@ def test_encoder_obeys(encoder: Encoder, check: Callable[[Encoder], None]) -> No
 
 
 def test_the_fake_has_the_views_of_the_bundled_encoder() -> None:
-    real, fake = DualEncoder.load(bundled("fused-lite")), FakeEncoder()
+    real, fake = fused_lite(), FakeEncoder()
     assert (dict(fake.text_dims), dict(fake.image_dims)) == (dict(real.text_dims), dict(real.image_dims))
 
 
 def test_fused_lite_puts_like_meanings_together() -> None:
-    encoder = DualEncoder.load(bundled("fused-lite"))
     texts = ["How tall is the tower?", "What is the height of the building?", "Translate this menu into French."]
-    tower, building, menu = encoder.encode_texts(texts)["text"]
+    tower, building, menu = fused_lite().encode_texts(texts)["text"]
     assert tower @ building > tower @ menu + 0.3
 
 
 def test_fused_lite_puts_like_pictures_together() -> None:
-    encoder = DualEncoder.load(bundled("fused-lite"))
     pictures = [drawn("red"), drawn("red", form="JPEG"), drawn("white", size=(900, 50))]
-    red, same, bar = encoder.encode_images(pictures)["image_features"]
+    red, same, bar = fused_lite().encode_images(pictures)["image_features"]
     assert _cosine(red, same) > _cosine(red, bar) + 0.3
 
 

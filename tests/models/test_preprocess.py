@@ -106,7 +106,9 @@ def test_first_frame_of_an_animation_counts() -> None:
         assert to_pixels(data, SIDE).min() > 250
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1), (3, 5), (4000, 3000)])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 2000), (2000, 1), (3, 5), pytest.param((4000, 3000), marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("fit", ["crop", "stretch", "clip"])
 def test_any_size_becomes_the_square(size: tuple[int, int], fit: str) -> None:
     pixels = to_pixels(saved(Image.new("RGB", size, "red"), "PNG"), SIDE, fit=fit)

@@ -67,12 +67,14 @@ def error(world: tuple[OutcomeTable, Views, ClusterProfile], count: int) -> floa
     return float(np.mean((quality - table.select([NEWCOMER]).score[test, 0]) ** 2))
 
 
+@pytest.mark.slow
 def test_error_falls_with_the_size_of_the_calibration(world: tuple[OutcomeTable, Views, ClusterProfile]) -> None:
     few, some, many = (error(world, count) for count in (16, 64, 400))
     assert few > some + 0.005
     assert some > many + 0.005
 
 
+@pytest.mark.slow
 def test_sixty_four_outcomes_beat_knowing_only_their_mean(world: tuple[OutcomeTable, Views, ClusterProfile]) -> None:
     table, _, _ = world
     _, scores = joined(world, 64)

@@ -97,6 +97,7 @@ def test_unknown_keys_and_hashes_of_another_length_are_refused() -> None:
         joined_groups(table, by=("image",), image_hashes=["x"])
 
 
+@pytest.mark.slow
 @needs_shared_data
 def test_given_groups_of_the_real_tables_cover_their_images() -> None:
     for name, groups in (("DynaMath", 345), ("BlindTest", 3379)):

@@ -41,12 +41,14 @@ def test_chances_are_found() -> None:
     assert np.abs(quality - chances).mean() < 0.06
 
 
+@pytest.mark.slow
 def test_harder_queries_are_said_to_be_harder() -> None:
     table, views, _ = answered()
     found = ItemResponse.fit(table, views).difficulty(views)
     assert np.corrcoef(found, views["text"][:, 0])[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_stronger_candidates_have_more_strength() -> None:
     table, views, _ = answered()
     assert (np.diff(ItemResponse.fit(table, views).traits.strength) > 0).all()
@@ -60,6 +62,7 @@ def test_missing_cells_teach_nothing() -> None:
     assert np.abs(quality - chances).mean() < 0.07
 
 
+@pytest.mark.slow
 def test_scores_between_right_and_wrong_are_learned_as_they_are() -> None:
     table, views, chances = answered()
     quality = ItemResponse.fit(replace(table, score=chances), views).quality(views)

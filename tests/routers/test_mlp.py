@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from routers.linear import Linear
 from routers.metrics import log_loss
@@ -23,6 +24,7 @@ def test_held_out_forecast_is_better_than_the_means() -> None:
     assert log_loss(quality, hidden.score) < 0.95 * log_loss(means, hidden.score)
 
 
+@pytest.mark.slow
 def test_what_no_line_can_tell_is_learned() -> None:
     table, views = drawn_table(groups=200)
     random = np.random.default_rng(4)

@@ -120,6 +120,7 @@ def test_the_bundled_tables_are_whole_and_small() -> None:
         assert word in notice
 
 
+@pytest.mark.slow
 @needs_shared_data
 def test_the_bundled_outcomes_are_those_of_the_files() -> None:
     header = json.loads((BUNDLED / HEADER).read_text(encoding="utf-8"))

@@ -34,6 +34,7 @@ def sides() -> tuple[OutcomeTable, OutcomeTable, Forecast]:
     return known, test, router.forecast({name: rows[split.test] for name, rows in views.items()})
 
 
+@pytest.mark.slow
 def test_baselines_agree_with_the_naive_reading(sides: tuple[OutcomeTable, OutcomeTable, Forecast]) -> None:
     known, test, _ = sides
     policies = {policy.name: policy for policy in baselines(known, test, PAPER)}

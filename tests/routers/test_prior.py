@@ -52,6 +52,7 @@ def test_where_kinds_do_not_matter_everyone_is_forecast_the_mean() -> None:
     assert np.abs(quality - blind.score.mean(axis=0)).max() < 0.12
 
 
+@pytest.mark.slow
 def test_missing_cells_teach_nothing() -> None:
     table, views, chances = kinds_table(180)
     score = table.score.copy()

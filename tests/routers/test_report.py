@@ -57,6 +57,7 @@ def test_rows_are_means_over_seeds(block: Block) -> None:
     assert not row.is_default
 
 
+@pytest.mark.slow
 def test_the_shipped_router_is_marked_where_it_sees_everything(found: list[Row]) -> None:
     objects = {(row["router"], row["view"]): row for row in as_json(found)}
     assert [key for key, row in objects.items() if row["default"]] == (

@@ -57,6 +57,7 @@ def poor(world: tuple[OutcomeTable, Views], folder: Path, rows: range = range(24
     return Rival.at(folder)
 
 
+@pytest.mark.slow
 def test_more_outcomes_make_a_router_that_is_surely_better(world: tuple[OutcomeTable, Views], tmp_path: Path) -> None:
     rival = poor(world, tmp_path / "poor")
     merged = Merged.of([part("few", *world, range(24)), part("more", *world, range(24, 1200))])
@@ -77,6 +78,7 @@ def test_more_outcomes_make_a_router_that_is_surely_better(world: tuple[OutcomeT
     np.testing.assert_array_equal(prints, merged.prints)
 
 
+@pytest.mark.slow
 def test_the_same_again_is_not_surely_better(world: tuple[OutcomeTable, Views], tmp_path: Path) -> None:
     rival = poor(world, tmp_path / "poor", range(600))
     merged = Merged.of([part("first", *world, range(600)), part("some", *world, range(600, 760))])
@@ -143,6 +145,7 @@ def test_an_offer_that_does_not_say_what_it_learned_from_is_not_judged(
         judge_offer(knows_all, merged, rival, TERMS)
 
 
+@pytest.mark.slow
 def test_a_candidate_of_too_few_outcomes_is_left_to_its_neighbours_in_price(
     world: tuple[OutcomeTable, Views], tmp_path: Path
 ) -> None:
@@ -159,6 +162,7 @@ def test_a_candidate_of_too_few_outcomes_is_left_to_its_neighbours_in_price(
         teachable(thin.select(["candidate-2"]))
 
 
+@pytest.mark.slow
 def test_a_new_candidate_learns_from_a_table_of_its_own(world: tuple[OutcomeTable, Views], tmp_path: Path) -> None:
     table, views = world
     old = part("old", table.select(table.candidates[:3]), views, range(600))

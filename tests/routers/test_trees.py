@@ -69,6 +69,7 @@ def test_arrays_that_lead_astray_are_refused() -> None:
         Forest.of_arrays({})
 
 
+@pytest.mark.slow
 def test_candidates_observed_together_share_a_forest() -> None:
     table, views = drawn_table(groups=15)
     score = table.score.copy()

@@ -84,7 +84,7 @@ def is_read_or_refused(body: bytes) -> None:
     assert json.loads(body_for(request, "real", "max_tokens", 5))["model"] == "real"
 
 
-@settings(max_examples=300)
+@settings(max_examples=5 * settings().max_examples)
 @given(st.sampled_from(PATHS), JSON)
 def test_any_value_anywhere_is_read_or_refused(path: tuple[Any, ...], value: Any) -> None:
     payload = copy.deepcopy(BASE)
@@ -96,7 +96,7 @@ def test_any_value_anywhere_is_read_or_refused(path: tuple[Any, ...], value: Any
     is_read_or_refused(json.dumps(payload, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
-@settings(max_examples=300)
+@settings(max_examples=5 * settings().max_examples)
 @given(st.data())
 def test_any_changed_bytes_are_read_or_refused(data: st.DataObject) -> None:
     body = bytearray(json.dumps(BASE).encode())

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import gc
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import uvicorn
-
 from gateway.api.protocol import OnePieceProtocol, Reply
+from tests.served import served
 
 App = Callable[[dict[str, Any], Any, Any], Any]
 GET = b"GET / HTTP/1.1\r\nHost: loupe\r\n\r\n"
 
 
 @contextmanager
-def served(app: App) -> Iterator[int]:
+def serving(app: App) -> Iterator[int]:
     """The port of a server of `app` while the block runs."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=OnePieceProtocol, ws="none", lifespan="off", log_config=None, server_header=False)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
+    with served(app, http=OnePieceProtocol, lifespan="off") as (port, _):
+        yield port
 
 
 def answering(*messages: dict[str, Any]) -> App:
@@ -71,7 +60,7 @@ def received(connection: socket.socket, until: bytes) -> bytes:
 
 def test_head_and_body_of_a_sized_reply_come_in_one_packet() -> None:
     with (
-        served(answering(start(200, sized(5), (b"x-route-candidate", b"a")), body(b"hello"))) as port,
+        serving(answering(start(200, sized(5), (b"x-route-candidate", b"a")), body(b"hello"))) as port,
         socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
     ):
         connection.sendall(GET)
@@ -84,7 +73,7 @@ def test_head_and_body_of_a_sized_reply_come_in_one_packet() -> None:
 
 
 def test_reply_without_a_length_is_chunked() -> None:
-    with served(answering(start(), body(b"one", more=True), body(b"", more=True), body(b"two"))) as port:
+    with serving(answering(start(), body(b"one", more=True), body(b"", more=True), body(b"two"))) as port:
         reply = exchanged(port, GET, until=b"0\r\n\r\n")
     head, _, rest = reply.partition(b"\r\n\r\n")
     assert head.endswith(b"transfer-encoding: chunked")
@@ -92,14 +81,14 @@ def test_reply_without_a_length_is_chunked() -> None:
 
 
 def test_reply_to_head_has_no_body() -> None:
-    with served(answering(start(200, sized(5)), body(b"hello"))) as port:
+    with serving(answering(start(200, sized(5)), body(b"hello"))) as port:
         reply = exchanged(port, GET.replace(b"GET", b"HEAD").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     assert b"content-length: 5" in reply
     assert reply.endswith(b"\r\n\r\n")
 
 
 def test_reply_of_no_content_has_no_body_and_no_chunks() -> None:
-    with served(answering(start(204), body(b""))) as port:
+    with serving(answering(start(204), body(b""))) as port:
         reply = exchanged(port, GET, until=b"\r\n\r\n")
     assert reply.startswith(b"HTTP/1.1 204 No Content\r\n")
     assert b"transfer-encoding" not in reply
@@ -107,7 +96,7 @@ def test_reply_of_no_content_has_no_body_and_no_chunks() -> None:
 
 def test_connection_serves_one_request_after_another() -> None:
     with (
-        served(answering(start(200, sized(2)), body(b"ok"))) as port,
+        serving(answering(start(200, sized(2)), body(b"ok"))) as port,
         socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
     ):
         for _ in range(3):
@@ -121,7 +110,7 @@ def test_pipelined_requests_are_answered_in_order() -> None:
         await send(body(scope["path"].encode()))
 
     requests = b"".join(b"GET /%d HTTP/1.1\r\nHost: loupe\r\n\r\n" % number for number in range(3))
-    with served(echo) as port:
+    with serving(echo) as port:
         reply = exchanged(port, requests, until=b"/2")
     assert [part[:2] for part in reply.split(b"\r\n\r\n")[1:]] == [b"/0", b"/1", b"/2"]
 
@@ -132,7 +121,7 @@ def test_connection_is_closed_when_either_side_says_so() -> None:
         (answering(start(200, sized(2)), body(b"ok")), asking),
         (answering(start(200, sized(2), (b"connection", b"close")), body(b"ok")), GET),
     ):
-        with served(app) as port:
+        with serving(app) as port:
             reply = exchanged(port, request)  # comes back only when the server closes
         assert reply.count(b"connection: close") == 1
         assert reply.endswith(b"\r\n\r\nok")
@@ -140,7 +129,7 @@ def test_connection_is_closed_when_either_side_says_so() -> None:
 
 def test_header_with_a_line_break_never_reaches_the_client() -> None:
     for value in (b"a\r\nset-cookie: b", b"a\nb", b"a\rb", b"a\0b"):
-        with served(answering(start(200, sized(2), (b"x-route-reason", value)), body(b"ok"))) as port:
+        with serving(answering(start(200, sized(2), (b"x-route-reason", value)), body(b"ok"))) as port:
             reply = exchanged(port, GET)
         assert reply.startswith(b"HTTP/1.1 500 ")
         assert b"set-cookie" not in reply
@@ -149,18 +138,18 @@ def test_header_with_a_line_break_never_reaches_the_client() -> None:
 
 def test_body_of_another_length_than_announced_breaks_the_connection_off() -> None:
     for data in (b"short", b"much too long"):
-        with served(answering(start(200, sized(8)), body(data))) as port:
+        with serving(answering(start(200, sized(8)), body(data))) as port:
             reply = exchanged(port, GET)
         assert not reply.endswith(data[-8:])
 
 
 def test_reply_that_begins_with_its_body_is_an_error() -> None:
-    with served(answering(body(b"ok"))) as port:
+    with serving(answering(body(b"ok"))) as port:
         assert exchanged(port, GET).startswith(b"HTTP/1.1 500 ")
 
 
 def test_reply_that_never_ends_is_broken_off() -> None:
-    with served(answering(start(200, sized(4)), body(b"ab", more=True))) as port:
+    with serving(answering(start(200, sized(4)), body(b"ab", more=True))) as port:
         assert exchanged(port, GET).endswith(b"\r\n\r\nab")
 
 
@@ -171,7 +160,7 @@ def test_body_is_asked_for_when_the_client_waits_to_be_told() -> None:
         await send(body(data))
 
     with (
-        served(reading) as port,
+        serving(reading) as port,
         socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
     ):
         connection.sendall(b"POST / HTTP/1.1\r\nHost: loupe\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
@@ -182,7 +171,7 @@ def test_body_is_asked_for_when_the_client_waits_to_be_told() -> None:
 
 def test_a_reply_that_was_sent_is_no_work_for_the_garbage_collector() -> None:
     app = answering(start(200, sized(2)), body(b"ok"))
-    with served(app) as port, socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with serving(app) as port, socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         gc.collect()
         gc.disable()
         try:

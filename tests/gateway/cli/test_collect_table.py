@@ -58,6 +58,7 @@ def test_an_answer_that_takes_its_grader_too_long_is_missing_and_counted(tmp_pat
     assert collected.table.mask.tolist() == [[False], [True]]
 
 
+@pytest.mark.slow
 def test_nothing_answered_is_a_table_without_rows(tmp_path: Path) -> None:
     written = write_collected(table_of([row(1)], ["a"], Kept()), tmp_path, load_encoder("fused-lite"))
     assert (written["queries"], written["cells"], written["encoder"]) == (0, 0, None)

@@ -63,6 +63,7 @@ def test_every_listed_encoder_is_pinned() -> None:
         assert listed.licence
 
 
+@pytest.mark.slow
 def test_check_proves_all_that_is_here(capsys: pytest.CaptureFixture[str], home: Path) -> None:
     shutil.copytree(bundled("fused-lite"), home / "encoders" / "Mine")
     assert main(["encoder", "check"]) == 0
@@ -71,6 +72,7 @@ def test_check_proves_all_that_is_here(capsys: pytest.CaptureFixture[str], home:
         assert f"{name}: 5 files agree with their sha256; 4 probes, cosine 1.0000" in printed
 
 
+@pytest.mark.slow
 def test_check_of_a_folder_that_was_altered_fails(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bundled("fused-lite"), tmp_path / "altered"))
     (folder / "probe.png").write_bytes(b"other")
@@ -92,6 +94,7 @@ def test_pulled_graph_becomes_a_bundle_and_its_download_goes(home: Path, capsys:
     assert "model" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_encoder_that_is_here_is_not_fetched_again(home: Path) -> None:
     behaviour = Behaviour(content=GRAPH)
     with serving(behaviour) as url:
@@ -104,6 +107,7 @@ def test_encoder_that_is_here_is_not_fetched_again(home: Path) -> None:
     DualEncoder.load(first)
 
 
+@pytest.mark.slow
 def test_pull_that_breaks_off_goes_on_where_it_stopped(home: Path) -> None:
     behaviour = Behaviour(content=GRAPH, breaks_after=1_000)
     with serving(behaviour) as url:
@@ -143,6 +147,7 @@ def test_offline_says_which_host_and_where_the_file_would_go(home: Path, capsys:
     assert not (home / "encoders").exists()
 
 
+@pytest.mark.slow
 def test_file_that_was_brought_by_hand_needs_no_hub(home: Path) -> None:
     listed = replace(drawn(), file=replace(drawn().file, base="http://127.0.0.1:1"))
     (home / "downloads").mkdir(parents=True)

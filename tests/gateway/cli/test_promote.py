@@ -11,29 +11,29 @@ import yaml
 
 from gateway.cli import main
 from models.base import Encoder
-from models.dual import DualEncoder
-from models.pulled import locate
 from routers.artifact import NUMBERS, Provenance, save
 from routers.headed import Headed
 from routers.linear import Linear
 from routers.shelf import Shelf
 from tests.fakes.encoder import FakeEncoder
 from tests.gateway.test_settings import GOOD
+from tests.models.loaded import fused_lite
 from tests.routers.artifacts import written_artifact
 from tests.routers.synthetic import drawn_table
 
 ONE, TWO = {"small": 0.2, "large": 0.6}, {"small": 0.5, "large": 0.4}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def encoder() -> Encoder:
-    return DualEncoder.load(locate("fused-lite"))
+    return fused_lite()
 
 
 def call(*words: str | Path) -> int:
     return main(list(map(str, words)))
 
 
+@pytest.mark.slow
 def test_what_is_promoted_serves_is_listed_and_is_rolled_back(
     tmp_path: Path, encoder: Encoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,6 +70,7 @@ def test_a_router_of_another_encoder_is_refused(
     assert Shelf(tmp_path / "kept").versions() == []
 
 
+@pytest.mark.slow
 def test_a_router_of_other_views_is_refused(
     tmp_path: Path, encoder: Encoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,6 +81,7 @@ def test_a_router_of_other_views_is_refused(
     assert "needs the view 'text' of 12 numbers; fused-lite gives 384" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_tampered_file_is_refused_and_listed_as_broken(
     tmp_path: Path, encoder: Encoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +100,7 @@ def test_a_tampered_file_is_refused_and_listed_as_broken(
     assert "altered or cut short" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_by_a_configuration_candidates_without_a_column_are_said(
     tmp_path: Path, encoder: Encoder, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,13 +11,12 @@ import pytest
 
 from gateway.cli import main
 from gateway.cli.retrain import NOT_BETTER
-from models.dual import DualEncoder
-from models.pulled import locate
 from routers.artifact import load
 from routers.load import read_table, write_table
 from routers.parquet import Embedded
 from routers.shelf import Shelf
 from routers.table import OutcomeTable
+from tests.models.loaded import fused_lite
 from tests.routers.artifacts import written_artifact
 
 pytestmark = pytest.mark.slow
@@ -60,7 +59,7 @@ def retrain(*words: str | Path) -> int:
 def shelf(tmp_path: Path) -> Shelf:
     """A shelf with a router in service that takes every query to be alike."""
     found = Shelf(tmp_path / "artifacts")
-    written_artifact(tmp_path / "alike", {"small": 0.5, "large": 0.86}, DualEncoder.load(locate("fused-lite")))
+    written_artifact(tmp_path / "alike", {"small": 0.5, "large": 0.86}, fused_lite())
     found.promote(found.add(tmp_path / "alike"), "monday")
     return found
 
@@ -124,7 +123,7 @@ def test_a_bad_artifact_that_is_offered_is_refused(
 def test_views_that_a_table_holds_are_not_encoded_again(
     tmp_path: Path, shelf: Shelf, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    encoder = DualEncoder.load(locate("fused-lite"))
+    encoder = fused_lite()
     path = asked(tmp_path, "asked", 200)
     assert retrain("--table", path, "--artifacts", shelf.folder, "--json", tmp_path / "one.json") == 0
     assert "encoding texts" in capsys.readouterr().err

@@ -149,14 +149,14 @@ def test_zero_size_is_refused(format: str) -> None:
 
 
 @given(start=st.sampled_from(STARTS), rest=st.binary(max_size=2_000))
-@settings(max_examples=500)
+@settings(max_examples=9 * settings().max_examples)
 def test_any_bytes_give_a_header_or_one_of_the_two_refusals(start: bytes, rest: bytes) -> None:
     text = base64.b64encode(start + rest)
     assert _answer(start + rest) == _base64_answer(text) == _base64_answer(text.decode())
 
 
 @given(format=st.sampled_from(FORMATS), at=st.integers(0, 700), noise=st.binary(min_size=1, max_size=30))
-@settings(max_examples=300)
+@settings(max_examples=5 * settings().max_examples)
 def test_a_damaged_image_gives_a_header_or_one_of_the_two_refusals(format: str, at: int, noise: bytes) -> None:
     data = drawn(format)
     damaged = data[:at] + noise + data[at + len(noise) :]

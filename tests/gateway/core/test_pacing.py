@@ -55,6 +55,7 @@ def test_forecasts_that_are_off_are_corrected(bias: float) -> None:
     assert paces[-1].feedback == pytest.approx(1 / bias, rel=0.1)
 
 
+@pytest.mark.slow
 def test_traffic_that_doubles_at_noon_is_followed() -> None:
     tenant = Tenant(HALF, rate=lambda s: 120.0 if s < DAY / 2 else 240.0)
     before = tenant.run(DAY / 2)[-1]
@@ -141,6 +142,7 @@ def test_feedback_is_frozen_while_holds_are_refused() -> None:
     assert pace.feedback == pytest.approx(before.feedback, rel=0.05)
 
 
+@pytest.mark.slow
 def test_burst_does_not_run_ahead_of_the_plan_by_more_than_its_cap() -> None:
     ahead = {}
     for burst in (0.03, 1.0):

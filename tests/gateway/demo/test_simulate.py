@@ -27,6 +27,7 @@ def large(tasks: list[Task]) -> SimulatedTable:
     return simulate(many, CANDIDATES, seed=5)
 
 
+@pytest.mark.slow
 def test_same_seed_simulates_the_same_and_another_one_differs(tasks: list[Task]) -> None:
     first, again, other = (simulate(tasks, CANDIDATES, seed) for seed in (1, 1, 2))
     assert np.array_equal(first.right, again.right)
@@ -34,17 +35,20 @@ def test_same_seed_simulates_the_same_and_another_one_differs(tasks: list[Task])
     assert not np.array_equal(first.output_tokens, other.output_tokens)
 
 
+@pytest.mark.slow
 def test_scores_come_to_the_stated_means_at_the_middle_level(large: SimulatedTable) -> None:
     for row, family in enumerate(FAMILIES):
         for column, candidate in enumerate(CANDIDATES):
             assert large.right[row::5, column].mean() == pytest.approx(candidate.means[family], abs=0.03)
 
 
+@pytest.mark.slow
 def test_harder_tasks_are_answered_less_often(tasks: list[Task]) -> None:
     scores = [simulate([replace(tasks[0], level=level)] * 3_000, CANDIDATES, seed=1).right.mean() for level in range(3)]
     assert scores[0] > scores[1] + 0.05 > scores[2] + 0.1
 
 
+@pytest.mark.slow
 def test_candidates_are_right_together_about_as_in_real_tables(large: SimulatedTable) -> None:
     correlation = np.corrcoef(large.right[::5].T.astype(float))
     assert 0.25 < correlation[np.triu_indices(len(CANDIDATES), 1)].mean() < 0.45

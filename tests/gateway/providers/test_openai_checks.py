@@ -7,13 +7,22 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.providers.openai import Endpoint, OpenAIProvider
-from tests.checks.provider_checks import LONG_S, PROVIDER_CHECKS, Check
+from tests.checks.provider_checks import (
+    LONG_S,
+    PROVIDER_CHECKS,
+    Check,
+    check_errors_name_no_secret,
+    check_every_way_out_frees_its_place,
+)
 
 from .conftest import Run
 from .raw_server import Ask, RawServer, Script, chunk, chunked, raw_server, say, sized
 
 KEY, HEADER = "sk-never-told", "also-never-told"
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+PATIENT = (check_errors_name_no_secret, check_every_way_out_frees_its_place)
+"""They wait for two time limits each."""
+CHECKS = [pytest.param(check, marks=pytest.mark.slow if check in PATIENT else ()) for check in PROVIDER_CHECKS]
 
 
 class RawStage:
@@ -91,7 +100,7 @@ class RawStage:
         return script
 
 
-@pytest.mark.parametrize("check", PROVIDER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_openai_provider_obeys(check: Check, run: Run) -> None:
     async def main() -> None:
         async with raw_server(say(b"")) as server:

@@ -223,6 +223,7 @@ def test_log_shows_headers_but_never_the_key(pool: Pool) -> None:
     assert (entry["prompt_tokens"], entry["completion_tokens"]) == (311, 40)
 
 
+@pytest.mark.slow
 def test_counts_are_exact_under_200_concurrent_requests(pool: Pool) -> None:
     async def drive() -> None:
         async with pool.async_client() as client:

@@ -105,6 +105,7 @@ def test_a_killed_redis_comes_back_with_what_it_knew(server: RedisServer) -> Non
     asyncio.run(case())
 
 
+@pytest.mark.slow
 def test_a_sleeping_redis_costs_nothing_in_the_end(server: RedisServer) -> None:
     async def case() -> None:
         store = await opened(server)

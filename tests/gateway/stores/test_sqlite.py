@@ -133,6 +133,7 @@ def test_a_process_killed_between_reserve_and_settle_is_charged_its_hold(tmp_pat
     asyncio.run(take_over())
 
 
+@pytest.mark.slow
 def test_processes_that_open_and_spend_together_never_pass_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "loupe.sqlite"
     workers = [started(RESERVER, str(path), f"w{i}") for i in range(3)]

@@ -110,6 +110,7 @@ def test_what_is_kept_elsewhere_is_read_when_asked_for() -> None:
     assert value(metrics, "loupe_lines_lost") == 4
 
 
+@pytest.mark.slow
 def test_what_was_counted_is_the_same_whenever_it_is_asked_for() -> None:
     often, once = Metrics(), Metrics()
     for number in range(3 * COUNTED_AT_ONCE + 1):

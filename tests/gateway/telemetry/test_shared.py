@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.telemetry.metrics import LARGEST_TENANTS, Metrics
@@ -170,6 +171,7 @@ def test_a_folder_that_is_gone_is_reported_and_the_process_tells_of_itself(tmp_p
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_many_at_once_leave_the_newest_count(tmp_path: Path) -> None:
     async def scenario() -> None:
         worker, other = Worker(tmp_path, 0, Clock()), Worker(tmp_path, 1, Clock())
