@@ -6,7 +6,7 @@ import hashlib
 import json
 import sqlite3
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,19 +94,20 @@ def spent_nanodollars(port: int) -> int:
     return round(spent_usd * 1e9)
 
 
-def audit(folder: Path, requests: int, provider_counts: Mapping[str, int], spent: int) -> list[Check]:
-    """Whether the work was done, once the gateway has ended: money, log lines and decisions.
+def audit(folders: Sequence[Path], requests: int, provider_counts: Mapping[str, int], spent: int) -> list[Check]:
+    """Whether the work was done, once the gateways have ended, each of which had a folder: money, log lines and
+    decisions, of all together.
 
     `provider_counts` is the provider's own count of the requests it was sent, by candidate.
     """
     routed = {name: provider_counts.get(name, 0) for name in PRICES}
     owed = sum(count * _cost(*PRICES[name]) for name, count in routed.items())
-    lines = [json.loads(line) for line in (folder / "requests.jsonl").read_text(encoding="utf-8").splitlines()]
-    with closing(sqlite3.connect(folder / "loupe.sqlite")) as db:
-        ((window_spent, window_held),) = db.execute("SELECT sum(spent), sum(held) FROM windows")
-        ((unsettled,),) = db.execute("SELECT count(*) FROM holds WHERE state != 'settled'")
-    with closing(sqlite3.connect(folder / "loupe-decisions.sqlite")) as db:
-        ((rows, charged),) = db.execute("SELECT count(*), sum(cost_nanousd) FROM decisions WHERE outcome = 'ok'")
+    logs = [folder / "requests.jsonl" for folder in folders]
+    lines = [json.loads(line) for log in logs for line in log.read_text(encoding="utf-8").splitlines()]
+    window_spent, window_held = _sums(folders, "loupe.sqlite", "SELECT sum(spent), sum(held) FROM windows")
+    (unsettled,) = _sums(folders, "loupe.sqlite", "SELECT count(*) FROM holds WHERE state != 'settled'")
+    decided = "SELECT count(*), sum(cost_nanousd) FROM decisions WHERE outcome = 'ok'"
+    rows, charged = _sums(folders, "loupe-decisions.sqlite", decided)
     return [
         Check("requests that reached the provider", sum(routed.values()), requests),
         Check("GET /v1/usage, nanodollars", spent, owed),
@@ -118,6 +119,15 @@ def audit(folder: Path, requests: int, provider_counts: Mapping[str, int], spent
         Check("log lines", len(lines), requests),
         Check("log lines that say `routed` and `ok`", sum(map(_is_routed, lines)), requests),
     ]
+
+
+def _sums(folders: Sequence[Path], file: str, query: str) -> list[int]:
+    """The columns of a query with one row, each summed over the folders."""
+    found = []
+    for folder in folders:
+        with closing(sqlite3.connect(folder / file)) as db:
+            found.append(db.execute(query).fetchone())
+    return [sum(column) for column in zip(*found, strict=True)]
 
 
 def _cost(usd_in: float, usd_out: float) -> int:

@@ -2,12 +2,13 @@
 
     python -m benchmarks.overhead [--quick] [--json FILE] [--markdown FILE]
 
-Three subjects answer the same bytes in the same run, cell by cell in turn, the order rotated every round:
+Four subjects answer the same bytes in the same run, cell by cell in turn, the order rotated every round:
 `direct` (the client straight to the canned provider), `loupe` (`loupe serve` with keys, ledger, routing, request
-log, metrics and decision log on) and `fastapi_httpx` (`pass_through.py`, which does none of that). Both gateways are
-pinned to one core, and while one is measured the other is frozen; load client and canned provider share another
-core. Afterwards the ledger, the log and the decisions are held against the provider's own count: the exit
-status is 1 when they disagree. Everything listens on 127.0.0.1.
+log, metrics and decision log on), `loupe_compiled` (the same from `build/compiled`, where `make compiled` made it) and
+`fastapi_httpx` (`pass_through.py`, which does none of that). All gateways are pinned to one core, and while one is
+measured the others are frozen; load client and canned provider share another core. Afterwards the ledgers, the logs
+and the decisions are held against the provider's own count: the exit status is 1 when they disagree. Everything
+listens on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ from benchmarks.gateway_under_test import Check, audit, spent_nanodollars, write
 from benchmarks.load_client import Load, Measured, drive
 from benchmarks.overhead_report import (
     BASELINE,
-    GATEWAY,
+    COMPILED,
+    GATEWAYS,
     PEER,
+    SUBJECTS,
     Cell,
     environment,
     markdown,
@@ -48,7 +51,8 @@ from benchmarks.result import command_of, deliver
 from benchmarks.workloads import Workload, workloads
 
 ROOT = Path(__file__).resolve().parents[1]
-SUBJECTS = (BASELINE, GATEWAY, PEER)
+COMPILED_TREE = ROOT / "build" / "compiled"
+PACKAGES = ("gateway", "routers", "models")
 SERVE = (sys.executable, "-m", "gateway", "serve")
 
 
@@ -93,7 +97,6 @@ def run(plan: Plan) -> Result:
     cores = sorted(os.sched_getaffinity(0))
     gateway_core, client_core = cores[-1], cores[0]
     cells: list[Cell] = []
-    checks: list[Check] = []
     with ExitStack() as stack:
         stack.enter_context(pinned_to(client_core))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loupe-overhead-")))
@@ -107,9 +110,7 @@ def run(plan: Plan) -> Result:
                 _warm_up(runner, subject, kinds)
             for round_number in range(plan.rounds):
                 cells += _round(runner, plan, round_number, subjects, kinds, gateway_core)
-        for subject in subjects:
-            if subject.name == GATEWAY and subject.process is not None:
-                checks = _audit(subject, subject.process, folder, provider_port)
+        checks = _audit([subject for subject in subjects if subject.name in GATEWAYS], folder, provider_port)
     return Result(cells, checks, gateway_core, client_core, time.monotonic() - began)
 
 
@@ -138,11 +139,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def available(subjects: Sequence[str]) -> tuple[str, ...]:
-    """The subjects that can be run here; says so when the pass-through's httpx is not installed."""
-    if PEER not in subjects or importlib.util.find_spec("httpx") is not None:
-        return tuple(subjects)
-    print(f"{PEER} is left out: httpx is not installed (pip install -e .[bench])", file=sys.stderr)
-    return tuple(subject for subject in subjects if subject != PEER)
+    """The subjects that can be run here; says so when the pass-through's httpx is not installed, or the compiled
+    gateway was not made of the sources that are here.
+    """
+    missing: dict[str, str] = {}
+    if importlib.util.find_spec("httpx") is None:
+        missing[PEER] = "httpx is not installed (pip install -e .[bench])"
+    if not _is_of_this_tree(COMPILED_TREE):
+        missing[COMPILED] = "build/compiled is not made, or of other sources (make compiled)"
+    for name in subjects:
+        if name in missing:
+            print(f"{name} is left out: {missing[name]}", file=sys.stderr)
+    return tuple(subject for subject in subjects if subject not in missing)
+
+
+def _is_of_this_tree(tree: Path) -> bool:
+    """Whether a compiled copy holds the same sources."""
+    names = [path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    own = [(tree / name, ROOT / name) for name in (*names, Path("pyproject.toml"))]
+    return all(copy.is_file() and copy.read_bytes() == source.read_bytes() for copy, source in own)
 
 
 def report(plan: Plan, result: Result, arguments: argparse.Namespace, words: Sequence[str] | None) -> None:
@@ -168,14 +183,16 @@ def _start(name: str, plan: Plan, folder: Path, provider_port: int, core: int, s
     """Start a subject, wait until it answers, and freeze it until its turn."""
     if name == BASELINE:
         return Subject(name, provider_port)
-    port = free_port()
-    if name == GATEWAY:
-        command = [*plan.serve, "--config", str(write_config(folder, port, provider_port))]
+    port, tree = free_port(), ROOT
+    if name in GATEWAYS:
+        (folder / name).mkdir()
+        command = [*plan.serve, "--config", str(write_config(folder / name, port, provider_port))]
         path = "readyz"
+        tree = COMPILED_TREE if name == COMPILED else ROOT
     else:
         command = [sys.executable, "-m", "benchmarks.pass_through", str(port), str(provider_port)]
         path = ""
-    process = Pinned(command, core, folder / f"{name}.log", cwd=ROOT)
+    process = Pinned(command, core, folder / f"{name}.log", cwd=tree)
     stack.callback(process.end)
     process.wait_until_ready(f"http://127.0.0.1:{port}/{path}")
     process.freeze()
@@ -260,13 +277,20 @@ def _drive(runner: asyncio.Runner, subject: Subject, load: Load) -> Measured:
     return measured
 
 
-def _audit(subject: Subject, process: Pinned, folder: Path, provider_port: int) -> list[Check]:
-    process.thaw()
-    spent = spent_nanodollars(subject.port)
+def _audit(gateways: Sequence[Subject], folder: Path, provider_port: int) -> list[Check]:
+    """All gateways together: the provider does not know which of them asked."""
+    if not gateways:
+        return []
+    spent = 0
     with urllib.request.urlopen(f"http://127.0.0.1:{provider_port}/counts", timeout=10) as reply:
         counts: dict[str, int] = json.load(reply)
-    process.end()  # it writes what waits
-    return audit(folder, subject.requests, counts, spent)
+    for gateway in gateways:
+        assert gateway.process is not None
+        gateway.process.thaw()
+        spent += spent_nanodollars(gateway.port)
+        gateway.process.end()  # it writes what waits
+    folders = [folder / gateway.name for gateway in gateways]
+    return audit(folders, sum(gateway.requests for gateway in gateways), counts, spent)
 
 
 def _about(plan: Plan, result: Result) -> dict[str, Any]:

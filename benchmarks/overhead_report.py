@@ -14,7 +14,9 @@ from typing import Any
 from benchmarks.gateway_under_test import Check
 
 PACKAGES = ("uvicorn", "uvloop", "httptools", "aiohttp", "msgspec", "starlette", "fastapi", "httpx", "onnxruntime")
-BASELINE, GATEWAY, PEER = "direct", "loupe", "fastapi_httpx"
+BASELINE, GATEWAY, COMPILED, PEER = "direct", "loupe", "loupe_compiled", "fastapi_httpx"
+GATEWAYS = (GATEWAY, COMPILED)
+SUBJECTS = (BASELINE, *GATEWAYS, PEER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def summarise(cells: Sequence[Cell]) -> list[Row]:
     """One row per kind, concurrency and subject, in the order in which they first appear by name."""
     at = {(c.kind, c.connections, c.subject, c.round): c for c in cells}
     kinds = list(dict.fromkeys((c.kind, c.connections) for c in cells))
-    subjects = [s for s in (BASELINE, GATEWAY, PEER) if any(c.subject == s for c in cells)]
+    subjects = [s for s in SUBJECTS if any(c.subject == s for c in cells)]
     rounds = sorted({c.round for c in cells})
     return [
         _row([at[*kind, subject, r] for r in rounds], [_others(at, *kind, r) for r in rounds])
@@ -166,7 +168,7 @@ def _line(row: Row) -> str:
         p50, p99 = f"({row.p50_ms.shown(2)})", f"({row.p99_ms.shown(2)})"
     else:
         p50, p99 = _shown(row.added_p50_ms, 2), _shown(row.added_p99_ms, 2)
-    ours = row.subject == GATEWAY
+    ours = row.subject in GATEWAYS
     times = _shown(row.times_peer, 1) if ours else ""
     less = _shown(row.times_peer_cpu, 1) if ours else ""
     numbers = (row.per_second.shown(0), times, p50, p99, _shown(row.cpu_us, 0), less)
