@@ -77,7 +77,7 @@ $(VENV)/.science: $(NEEDS) | $(BIN)/python
 	@touch $@ $(VENV)/.runtime $(VENV)/.demo
 
 $(VENV)/.test: $(NEEDS) deploy/system-packages.sh | $(BIN)/python
-	@sh deploy/system-packages.sh $(PYTHON) redis-server prometheus
+	@sh deploy/system-packages.sh $(PYTHON) redis-server prometheus gcc
 	$(PIP) install --quiet --constraint deploy/constraints.txt --editable ".[test]"
 	@touch $@ $(VENV)/.runtime $(VENV)/.demo $(VENV)/.science
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes sure of what the system must bring: a Python that can make virtual environments (Debian and Ubuntu ship it
-# without `ensurepip`), and the programs that are named after it, each from the package of the same name.
+# without `ensurepip`), and the programs that are named after it, each from the package of the same name; with `gcc` the
+# headers that it compiles against.
 # Installs what is missing when it may (root, or sudo without a password); otherwise says what is missing.
 set -eu
 python=${1:-python3}
@@ -8,8 +9,10 @@ python=${1:-python3}
 
 packages=""
 "$python" -c 'import ensurepip' 2>/dev/null || packages="python3-venv python3-pip"
+has_headers='import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))'
 for program in "$@"; do
     command -v "$program" >/dev/null 2>&1 || packages="$packages $program"
+    [ "$program" != gcc ] || "$python" -c "$has_headers" || packages="$packages libc6-dev python3-dev"
 done
 [ -z "$packages" ] && exit 0
 
