@@ -81,9 +81,13 @@ class Reply:
 
     def write(self, body: bytes, *, more: bool) -> None:
         """A part of the body. Raises RuntimeError as `send` does."""
-        if self._cycle.disconnected:
+        cycle = self._cycle
+        if cycle.disconnected:
             return
-        self._write(body, more)
+        if more and body and not self._head and cycle.chunked_encoding:  # the most of a stream
+            cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        else:
+            self._write(body, more)
 
     def _head_of(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
         cycle = self._cycle

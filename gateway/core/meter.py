@@ -18,6 +18,9 @@ BYTES_PER_TOKEN = 4
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 _SPECIAL = tuple(map(re.compile, (rb'"usage"\s*:\s*\{', rb'"finish_reason"\s*:\s*"', rb"\[DONE\]", rb'"error"\s*:')))
 """What makes an event worth parsing. (Apart, because each begins with literal text, which is found fast.)"""
+_WORDS = re.compile(rb'"delta"\s*:\s*\{[^{}]*"content"\s*:\s*"')
+"""Up to where an event's words begin."""
+MOST_FRAMES = 4
 _decode = json.JSONDecoder().decode
 LARGEST_EVENT = 16 * 1024 * 1024
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
@@ -32,6 +35,8 @@ class StreamMeter:
 
     __slots__ = (
         "_ends",
+        "_frame",
+        "_frames",
         "_named",
         "_seen",
         "_tail",
@@ -47,6 +52,9 @@ class StreamMeter:
         self._named = _member(candidate)
         self._wants_usage = wants_usage
         self._tail = b""
+        self._frame: tuple[bytes, bytes, bytes, bytes] | None = None
+        """What came before and after the words of a plain event, and what to send before and after them."""
+        self._frames = 0
         self._seen: list[bytes] = []
         self._ends: list[bytes] = []
         self.usage: Usage | None = None
@@ -92,12 +100,40 @@ class StreamMeter:
         """
         if self._tail or not data.endswith(b"\n\n"):
             return None
-        for pattern in _SPECIAL:
-            if pattern.search(data) is not None:
-                return None
-        block = _MODEL.sub(self._named, data)
+        block = self._framed(data)
+        if block is None:
+            for pattern in _SPECIAL:
+                if pattern.search(data) is not None:
+                    return None
+            block = _MODEL.sub(self._named, data)
+            if self._frames < MOST_FRAMES:
+                self._take_frame(data, block)
         self._seen.append(block)
         return block
+
+    def _framed(self, data: bytes) -> bytes | None:
+        """What to send on of an event that differs from a plain one before it in its words alone, as most of a stream
+        does: within a string, where no quote is, nothing can be special. None for any other.
+        """
+        frame = self._frame
+        if frame is None:
+            return None
+        before, after, named, tail = frame
+        start, end = len(before), len(data) - len(after)
+        if end < start or not (data.startswith(before) and data.endswith(after)):
+            return None
+        words = data[start:end]
+        return None if b'"' in words else named + words + tail
+
+    def _take_frame(self, data: bytes, block: bytes) -> None:
+        """Note what stands around the words of a plain event, where it is one event and has some."""
+        self._frames += 1
+        found, named = _WORDS.search(data), _WORDS.search(block)
+        if found is None or named is None or data.count(b"\n\n") != 1:
+            return
+        end, tail = data.find(b'"', found.end()), block.find(b'"', named.end())
+        if data[end - 1] != ord(b"\\"):
+            self._frame = data[: found.end()], data[end:], block[: named.end()], block[tail:]
 
     def finish(self, extra: dict[str, Any]) -> bytes:
         """The end of a stream that came to its end: the last data event, with `extra` merged into it, and `[DONE]`."""

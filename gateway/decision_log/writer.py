@@ -210,8 +210,8 @@ class DecisionLog:
                 self._write([record])
             except sqlite3.OperationalError as error:  # locked: not its own fault
                 last = error
-            except Exception as error:
-                return error
+            except Exception as fault:
+                return fault
             else:
                 return None
         return last
