@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Protocol
 
 from gateway.core.bill import Bill
 from gateway.core.meter import BrokenReply, StreamMeter, partial_output_tokens, read_whole
 from gateway.core.money import NANODOLLARS
 from gateway.errors import ProviderError, RequestError
+from gateway.passing import Outlet, Passing
 from gateway.providers.base import Exchange
 from gateway.turn import Header, Turn
 
@@ -39,12 +39,8 @@ class Sink(Protocol):
     async def write(self, data: bytes, *, last: bool = False) -> None: ...
 
     @property
-    def is_ready(self) -> bool:
-        """Whether a part of the body can be passed on now, without waiting."""
-        ...
-
-    def pass_on(self, data: bytes) -> None:
-        """A part of the body, where the sink `is_ready`."""
+    def outlet(self) -> Outlet | None:
+        """Where a stream that was begun can be passed on without waiting, if there is such a place."""
         ...
 
     async def refuse(self, error: RequestError, headers: list[Header]) -> None: ...
@@ -103,7 +99,8 @@ async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settl
             if not started:
                 await sink.start(200, b"text/event-stream", turn.headers(), None)
                 started = True
-                exchange.offer(partial(_pass_on, turn, meter, sink))
+                if sink.outlet is not None:
+                    exchange.offer(Passing(turn, meter, sink.outlet))
             await sink.write(ready)
     except ProviderError as error:
         broken = None if meter.done else error
@@ -126,19 +123,6 @@ async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settl
     if not started:
         await sink.start(200, b"text/event-stream", turn.headers(), None)
     await sink.write(held + _end(turn, meter, broken), last=True)
-
-
-def _pass_on(turn: Turn, meter: StreamMeter, sink: Sink, data: bytes) -> bool:
-    """Send content on as it comes, without waking the relay: most of a stream goes this way."""
-    if not sink.is_ready:
-        return False
-    since = time.perf_counter()
-    plain = meter.feed_plain(data)
-    if plain is None:
-        return False
-    sink.pass_on(plain)
-    turn.waited_s -= time.perf_counter() - since  # the relay takes all of its wait for the provider's
-    return True
 
 
 def bill_candidate(turn: Turn) -> str:

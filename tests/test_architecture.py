@@ -23,7 +23,18 @@ EVERYTHING = "*"
 BASES = ("gateway.stores.base", "gateway.providers.base", "gateway.telemetry.observer", "routers.base", "models.base")
 PATH_MODULES = tuple(
     f"gateway.{name}"
-    for name in ("pipeline", "relay", "turn", "holds", "refusals", "forecaster", "remote_images", "steering", "purse")
+    for name in (
+        "pipeline",
+        "relay",
+        "passing",
+        "turn",
+        "holds",
+        "refusals",
+        "forecaster",
+        "remote_images",
+        "steering",
+        "purse",
+    )
 )
 
 

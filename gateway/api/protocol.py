@@ -81,13 +81,14 @@ class Reply:
 
     def write(self, body: bytes, *, more: bool) -> None:
         """A part of the body. Raises RuntimeError as `send` does."""
-        cycle = self._cycle
-        if cycle.disconnected:
-            return
-        if more and body and not self._head and cycle.chunked_encoding:  # the most of a stream
-            cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
-        else:
+        if not self._cycle.disconnected:
             self._write(body, more)
+
+    def pass_on(self, data: bytes) -> None:
+        """A part of a stream that was begun, not empty: most of it goes this way."""
+        cycle = self._cycle
+        if not cycle.disconnected:
+            cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def _head_of(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
         cycle = self._cycle

@@ -103,12 +103,8 @@ class AsgiSink:
             await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
     @property
-    def is_ready(self) -> bool:
-        return self._reply is not None and not self._reply.is_paused
-
-    def pass_on(self, data: bytes) -> None:
-        assert self._reply is not None
-        self._reply.write(data, more=True)
+    def outlet(self) -> Reply | None:
+        return self._reply
 
     async def refuse(self, error: RequestError, headers: list[Header]) -> None:
         body = json.dumps(

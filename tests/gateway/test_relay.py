@@ -90,11 +90,15 @@ class Client:
         self.complete = last
 
     @property
-    def is_ready(self) -> bool:
-        return not self.is_slow
+    def outlet(self) -> Client:
+        return self
+
+    @property
+    def is_paused(self) -> bool:
+        return self.is_slow
 
     def pass_on(self, data: bytes) -> None:
-        assert self.is_ready
+        assert not self.is_paused
         assert self.started
         assert not self.complete
         self.body += data

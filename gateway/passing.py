@@ -1,0 +1,46 @@
+"""The content of a stream, passed on as it comes without waking who relays it: most of a stream goes this way."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from gateway.core.meter import StreamMeter
+from gateway.turn import Turn
+
+
+class Outlet(Protocol):
+    """The client's side of a stream that was begun."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the client reads more slowly than it is written to."""
+        ...
+
+    def pass_on(self, data: bytes) -> None:
+        """A part of the body, while the outlet is not paused."""
+        ...
+
+
+class Passing:
+    """Offered what comes of a stream; what it takes is sent and counted."""
+
+    __slots__ = ("_meter", "_outlet", "_turn")
+
+    def __init__(self, turn: Turn, meter: StreamMeter, outlet: Outlet) -> None:
+        self._turn = turn
+        self._meter = meter
+        self._outlet = outlet
+
+    def __call__(self, data: bytes) -> bool:
+        """Whether it took a chunk: whole events of content, and the client not behind."""
+        outlet = self._outlet
+        if outlet.is_paused:
+            return False
+        since = time.perf_counter()
+        plain = self._meter.feed_plain(data)
+        if plain is None:
+            return False
+        outlet.pass_on(plain)
+        self._turn.waited_s -= time.perf_counter() - since  # the relay takes all of its wait for the provider's
+        return True
