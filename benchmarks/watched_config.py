@@ -11,11 +11,13 @@ from gateway.settings import hash_key
 
 KEYS: Mapping[str, str] = {name: f"sk-watched-{name}-0123456789abcdef" for name in ("alpha", "bravo", "charlie")}
 _BUDGETS: Mapping[str, list[dict[str, Any]]] = {
-    "alpha": [{"usd": 50.0, "period": "month"}, {"requests": 6_000, "period": "minute"}],
-    "bravo": [{"usd": 20.0, "period": "day"}, {"usd": 0.001, "period": "hour", "soft": True}],
+    "alpha": [{"usd": 25.0, "period": "hour", "rolling": True}, {"requests": 6_000, "period": "minute"}],
+    "bravo": [{"usd": 8.0, "period": "hour", "rolling": True}, {"usd": 0.001, "period": "day", "soft": True}],
     "charlie": [{"usd": 0.02, "period": "day", "rolling": True}, {"tokens": 10_000_000, "period": "hour"}],
 }
-"""charlie's money runs out; bravo's soft limit is exceeded at once."""
+"""At five requests a second each, alpha can pay $1.3 a thousand and bravo $0.4: pacing has something to do. charlie's
+money runs out; bravo's soft limit is exceeded at once.
+"""
 _WEIGHTS = {"alpha": 0.9, "bravo": 0.5, "charlie": 0.7}
 
 _EXPLORATION = {"rate": 0.2, "gamma": 0.0, "slack": 1.0, "budget_share": 0.5}
