@@ -180,14 +180,20 @@ class Pacer:
         return _Aim(min(target, capped), requests, to_date, is_capped=capped < target)
 
     def _exhausted_at(self, now: float, standing: Standing, watch: SpendFeedback) -> float | None:
-        """When the money is gone at the recent burn, traffic going as planned; to a thousandth of the time left."""
+        """When the money is gone at the recent burn, traffic going as planned; to a thousandth of the time left. Of a
+        rolling window whose money the burn would use up within its length: as if nothing that was spent left it first.
+        """
         left, end = standing.limit - standing.spent, standing.ends_at
         if left <= 0:
             return now
-        if end is None or watch.burn_per_hour <= 0:
+        if watch.burn_per_hour <= 0:
             return None
         around = self.plan.hours(now - HOUR_S, now)  # the burn is of about the last hour
         hours = left / watch.burn_per_hour * around
+        if end is None:
+            end = now + (now - standing.starts_at)
+            if self.plan.hours(now, end) <= standing.limit / watch.burn_per_hour * around:
+                return None
         if self.plan.hours(now, end) <= hours:
             return None
         low, high = now, end

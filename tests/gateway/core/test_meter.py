@@ -200,7 +200,11 @@ LAYOUTS = (
 WORDS = ("word", " ", "", 'a "quoted" one', "ends in a \\", "\n\n", '"usage": {"a": 1}', "[DONE]", '"model": "m"', "ä")
 
 
-@given(st.lists(st.tuples(st.sampled_from(LAYOUTS), st.sampled_from(WORDS) | st.text(max_size=9), st.booleans())))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(LAYOUTS), st.sampled_from(WORDS) | st.text(max_size=9), st.booleans()), max_size=6
+    )
+)
 def test_what_is_passed_on_does_not_hang_on_what_came_before(events: list[tuple[dict[str, Any], str, bool]]) -> None:
     """A stream's events are alike but for their words, and taken to be: as if each were the first."""
     meter = StreamMeter(CANDIDATE, wants_usage=True)

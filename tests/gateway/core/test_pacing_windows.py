@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import pytest
 
 from gateway.core.pace import PacingSettings, Standing
 from gateway.core.pacing import Pacer
-from tests.gateway.core.paced_tenant import DAY, REFERENCE, START, Tenant
+from tests.gateway.core.paced_tenant import DAY, HOUR, REFERENCE, START, Tenant
 
 HALF = 120 * 24 * 450_000
 """Pays for somewhat less than half of what the dear candidate would cost in a day."""
@@ -70,6 +71,35 @@ def test_budget_without_end_is_not_paced() -> None:
     assert pace.plan_to_date is None
     assert tenant.pacer.tightest is None
     assert tenant.pacer.lagrangian == 0.3
+
+
+@dataclass
+class _Rolling(Tenant):
+    """With a window that rolls, at its beginning: nothing has left it yet."""
+
+    def standing(self) -> Standing:
+        return Standing("acme/rolling", self.limit, self.spent, 0, self.now - DAY, None, is_rolling=True)
+
+
+GREEDY = PacingSettings(start=0.0, least_rows=10**6)
+
+
+def test_a_rolling_window_runs_out_at_a_burn_that_its_length_does_not_bear() -> None:
+    tenant = _Rolling(HALF, settings=GREEDY)
+    pace = tenant.run(DAY / 8)[-1]
+    left = (HALF - pace.spent) / pace.burn_per_hour * HOUR
+
+    assert pace.exhausted_at == pytest.approx(START + DAY / 8 + left, abs=300)
+
+
+def test_a_rolling_window_lasts_where_what_is_spent_leaves_it_in_time() -> None:
+    burn = _Rolling(HALF, settings=GREEDY).run(DAY / 8)[-1].burn_per_hour
+    tenant = _Rolling(round(1.1 * burn * 24), settings=GREEDY)
+    tenant.run(DAY / 8)
+    nearly = tenant.standing()._replace(spent=tenant.limit * 19 // 20)
+    (pace,) = tenant.pacer.solve(tenant.now + 5, [nearly])
+
+    assert pace.exhausted_at is None
 
 
 def test_rolling_window_is_paced_at_its_limit_over_its_length() -> None:
