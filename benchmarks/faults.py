@@ -131,13 +131,13 @@ def _run(rig: Rig, fault: str, run: Run) -> None:
     set_aside = SET_ASIDE * len(rig.ports) if rig.store.endswith("leases") else 0
     rig.provider.forget()
     for number in range(BEFORE):
-        until(partial(_is_answered, rig, run, number % 2))  # a machine that is busy may keep Redis waiting
+        until(partial(_is_answered, rig, run, number % 2, (200,)))  # a machine that is busy may keep Redis waiting
     until(lambda: _held(rig, run.tenant) == set_aside)
     FAULTS[fault](rig, run)
     since = time.monotonic()
     for number, gateway in enumerate(rig.gateways):
         if gateway.is_alive:
-            until(partial(_is_served, rig, run, number))
+            until(partial(_is_answered, rig, run, number, (200, 429)))
     run.served_s = time.monotonic() - since
     until(lambda: _held(rig, run.tenant) == set_aside)
     run.freed_s = time.monotonic() - since
@@ -148,12 +148,9 @@ def _run(rig: Rig, fault: str, run: Run) -> None:
             rig.start(number)
 
 
-def _is_answered(rig: Rig, run: Run, number: int) -> bool:
-    return run.ask(rig, number) == 200
-
-
-def _is_served(rig: Rig, run: Run, number: int) -> bool:
-    return run.ask(rig, number) in (200, 429)
+def _is_answered(rig: Rig, run: Run, number: int, statuses: Sequence[int]) -> bool:
+    """Whether a request of a gateway gets one of these."""
+    return run.ask(rig, number) in statuses
 
 
 def _held(rig: Rig, tenant: str) -> int:
