@@ -14,7 +14,7 @@ from gateway.api.books import Books
 from gateway.settings import Settings
 from gateway.steering import Steering
 from gateway.stores.base import BudgetStore
-from gateway.stores.beside import beside
+from gateway.stores.beside import beside, refuse_other_tables
 from gateway.stores.sqlite_paces import SqlitePaces
 from gateway.stores.sqlite_spend import SqliteSpend
 from gateway.telemetry.metrics import Metrics
@@ -42,8 +42,12 @@ class Surroundings:
 
 
 def begin_steering(store: BudgetStore, around: Surroundings, stack: AsyncExitStack) -> Steered:
-    """Running until the stack ends. What is learned is kept beside the embedded store's file, whichever has budgets."""
+    """Running until the stack ends. What is learned is kept beside the embedded store's file, whichever has budgets.
+
+    Raises SchemaError for a file that this version cannot use.
+    """
     path, clock = beside(around.settings.store.path), around.clock
+    refuse_other_tables(path)
     steering = Steering(store, SqlitePaces(path), clock=clock, report=around.report, processes=around.processes)
     spend = SqliteSpend(path, around.report)
     stack.push_async_callback(steering.close)

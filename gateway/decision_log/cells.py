@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.decision_log.rows import candidates_of
-from gateway.decision_log.tables import reading
+from gateway.decision_log.tables import DECISIONS, reading
 
 FAILED_OVER = "failed_over"
 """`decided` of a cell whose candidate was not the first choice: what was drawn did not serve."""
@@ -87,7 +87,7 @@ def cells(path: Path, wanted: Range, label_sources: Sequence[str] = ()) -> Itera
     of the source that stands first there, and no other's. Raises StoreError.
     """
     values = {"since": wanted.since, "until": wanted.until, "tenant": wanted.tenant}
-    with reading(path) as db:
+    with reading(path, DECISIONS) as db:
         for row in db.execute(_DECISIONS, values):
             labels = db.execute(_LABELS, (row["request_id"],)).fetchall()
             yield _cell(row, _choose(labels, label_sources))
@@ -95,7 +95,7 @@ def cells(path: Path, wanted: Range, label_sources: Sequence[str] = ()) -> Itera
 
 def queries(path: Path, keys: Sequence[bytes]) -> Iterator[LoggedQuery]:
     """What is known of these contents. Raises StoreError."""
-    with reading(path) as db:
+    with reading(path, DECISIONS) as db:
         for key in keys:
             row = db.execute("SELECT images, encoder, views, embedding FROM queries WHERE key = ?", (key,)).fetchone()
             if row is not None:

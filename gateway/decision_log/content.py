@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.decision_log.retention import DAY_S, REMOVED_AT_ONCE, remove_some
-from gateway.decision_log.tables import content_path, decisions_path, open_content, open_decisions, reading
+from gateway.decision_log.tables import CONTENT, content_path, decisions_path, open_content, open_decisions, reading
 from gateway.stores.base import StoreError
 from models.base import ImageSource
 
@@ -77,14 +77,17 @@ class ContentStore:
         where = "WHERE tenant = ? AND sha256 = ?"
         seen = self._db.execute(f"SELECT seen_at FROM pictures {where}", (tenant, sha256)).fetchone()  # noqa: S608
         if seen is None:
-            self._db.execute("INSERT INTO pictures VALUES(?, ?, ?, ?)", (tenant, sha256, source.read(), now))
+            self._db.execute(
+                "INSERT INTO pictures(tenant, sha256, data, seen_at) VALUES(?, ?, ?, ?)",
+                (tenant, sha256, source.read(), now),
+            )
         elif seen[0] < now - SEEN_AGAIN_S:
             self._db.execute(f"UPDATE pictures SET seen_at = ? {where}", (now, tenant, sha256))  # noqa: S608
 
 
-_REPLY = "INSERT OR IGNORE INTO replies VALUES(?, ?, ?, ?)"
+_REPLY = "INSERT OR IGNORE INTO replies(request_id, tenant, text, seen_at) VALUES(?, ?, ?, ?)"
 _QUESTION = """
-INSERT INTO questions VALUES(?1, ?2, ?3, ?4)
+INSERT INTO questions(tenant, key, text, seen_at) VALUES(?1, ?2, ?3, ?4)
 ON CONFLICT(tenant, key) DO UPDATE SET seen_at = excluded.seen_at WHERE seen_at < excluded.seen_at - ?5
 """
 
@@ -117,7 +120,7 @@ def delete_content(store: Path, tenant: str) -> int:
 
 def questions(path: Path, wanted: Collection[tuple[str, bytes]]) -> dict[tuple[str, bytes], str]:
     """(tenant, query key) -> text, of those that are kept. Raises StoreError."""
-    with reading(path) as db:
+    with reading(path, CONTENT) as db:
         query = "SELECT text FROM questions WHERE tenant = ? AND key = ?"
         found = {key: db.execute(query, key).fetchone() for key in wanted}
     return {key: row[0] for key, row in found.items() if row is not None}
@@ -126,7 +129,7 @@ def questions(path: Path, wanted: Collection[tuple[str, bytes]]) -> dict[tuple[s
 def write_pictures(path: Path, wanted: Collection[tuple[str, str]], folder: Path) -> dict[tuple[str, str], Path]:
     """(tenant, hex sha256) -> a file of it in `folder`, of those that are kept. Raises StoreError and OSError."""
     found = {}
-    with reading(path) as db:
+    with reading(path, CONTENT) as db:
         for tenant, sha256 in wanted:
             key = (tenant, bytes.fromhex(sha256))
             row = db.execute("SELECT data FROM pictures WHERE tenant = ? AND sha256 = ?", key).fetchone()

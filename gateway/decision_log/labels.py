@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from gateway.core.label import LATEST_S, MOST_SOURCES, Label, Labelled, LabelRefused
-from gateway.decision_log.tables import open_decisions, reading
+from gateway.decision_log.tables import DECISIONS, open_decisions, reading
 from gateway.stores.base import StoreError
 
 PATIENCE_MS = 5_000
@@ -42,7 +42,7 @@ def put_labels(path: Path, labels: list[Label], now: float, tenant: str | None =
 
 def probabilities(path: Path, source: str) -> dict[str, float]:
     """Request id -> probability, of the labels that a source has given. Raises StoreError."""
-    with reading(path) as db:
+    with reading(path, DECISIONS) as db:
         rows = db.execute("SELECT request_id, probability FROM labels WHERE source = ?", (source,)).fetchall()
     return {row["request_id"]: row["probability"] for row in rows}
 
@@ -62,7 +62,8 @@ def _put(db: sqlite3.Connection, label: Label, now: float, tenant: str | None) -
     if is_new and len(others) >= MOST_SOURCES:
         raise LabelRefused(f"{label.request_id} has labels of {MOST_SOURCES} sources already", "source")
     db.execute(
-        "INSERT OR REPLACE INTO labels VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO labels(request_id, source, tenant, score, version, probability, comment, labelled_at)"
+        " VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
         (
             label.request_id,
             label.source,

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.core.money import NANODOLLARS
 from gateway.decision_log.rows import CANDIDATE_FIELDS, candidates_of
-from gateway.decision_log.tables import content_path, decisions_path, reading
+from gateway.decision_log.tables import CONTENT, DECISIONS, content_path, decisions_path, reading
 
 _MONEY = "_nanousd"
 _HIDDEN = ("request_id", "tenant", "query_key", "image_facts")
@@ -23,7 +23,7 @@ def decision_of(path: Path, tenant: str, request_id: str) -> dict[str, Any] | No
     """A decision by its id, for the tenant that made it; None for anybody else. Money in USD. Raises StoreError."""
     if not path.is_file():
         return None
-    with reading(path) as db:
+    with reading(path, DECISIONS) as db:
         row = db.execute(
             "SELECT d.*, q.images AS image_facts, q.encoder AS embedded_by FROM decisions d"
             " LEFT JOIN queries q ON q.key = d.query_key WHERE d.request_id = ? AND d.tenant = ?",
@@ -61,8 +61,8 @@ def logged_answers(
 ) -> Iterator[LoggedAnswer]:
     """Answers of a gateway whose `store.path` this is, oldest first, read a few at a time. Raises StoreError."""
     with ExitStack() as stack:
-        log = stack.enter_context(reading(decisions_path(store)))
-        content = stack.enter_context(reading(content_path(store)))
+        log = stack.enter_context(reading(decisions_path(store), DECISIONS))
+        content = stack.enter_context(reading(content_path(store), CONTENT))
         last = (since, "")
         while True:
             rows = log.execute(

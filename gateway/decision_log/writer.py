@@ -21,7 +21,9 @@ from gateway.decision_log.content import Content, ContentStore
 from gateway.decision_log.recent import Recent
 from gateway.decision_log.retention import DAY_S, remove_old_decisions
 from gateway.decision_log.rows import decision_row, key_of, query_row
-from gateway.decision_log.tables import DECISION_COLUMNS, open_decisions
+from gateway.decision_log.tables import DECISIONS, open_decisions
+from gateway.stores.sqlite_file import fault_of
+from gateway.stores.sqlite_schema import columns_of
 from models.base import ImageSource, Views
 
 FLUSH_S = 0.02
@@ -71,6 +73,8 @@ class DecisionLog:
         """Those that are in the file with their embedding, and when that was noted."""
         self._sha256 = Recent[bytes, bytes](KNOWN_IMAGES)
         self._sweep_at = 0.0
+        self._is_faulty = False
+        """Whether the last group was lost to a fault of the file, which has been said."""
 
     @property
     def queued(self) -> int:
@@ -131,11 +135,17 @@ class DecisionLog:
         began = time.perf_counter()
         try:
             self._write(records)
-        except sqlite3.OperationalError as error:  # locked, or the disk is full: they stay where they are
-            _log.debug("%s: %s", self._path, error)
-            return False
-        except Exception:  # a row that no table takes must not keep the others back
-            self._write_one_by_one(records)
+        except Exception as error:
+            fault = fault_of(error)
+            if fault == "passing":  # locked, or the disk is full: they stay where they are
+                _log.debug("%s: %s", self._path, error)
+                return False
+            if fault == "file":
+                self._lose(records, error)
+            else:  # a row that no table takes must not keep the others back
+                self._write_one_by_one(records)
+        else:
+            self._is_faulty = False
         del self._queue[: len(records)]  # the list stays the same: `observe` may be at it
         self._bytes_out += sum(map(_size, records))
         self.longest_write_s = max(self.longest_write_s, time.perf_counter() - began)
@@ -195,6 +205,13 @@ class DecisionLog:
             self._content_lost_out += len(contents)
             _log.warning("content could not be kept: %s", type(error).__name__)
 
+    def _lose(self, records: Sequence[RequestRecord], error: Exception) -> None:
+        """Count a group that the file takes no row of, whenever it is asked; say so for the first of such groups."""
+        self._lost_out += len(records)
+        if not self._is_faulty:
+            self._is_faulty = True
+            _log.error("%s: %s: decisions are lost until the file is repaired or moved away", self._path, error)
+
     def _write_one_by_one(self, records: Sequence[RequestRecord]) -> None:
         for record in records:
             error = self._error_of(record)
@@ -208,10 +225,10 @@ class DecisionLog:
         for _ in range(TRIES_ALONE):
             try:
                 self._write([record])
-            except sqlite3.OperationalError as error:  # locked: not its own fault
-                last = error
-            except Exception as fault:
-                return fault
+            except Exception as error:
+                if fault_of(error) != "passing":
+                    return error
+                last = error  # locked: not its own fault
             else:
                 return None
         return last
@@ -233,7 +250,8 @@ class DecisionLog:
 
 
 _PUT_QUERY = """
-INSERT INTO queries VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT(key) DO UPDATE SET
+INSERT INTO queries(key, images, encoder, views, embedding, seen_at) VALUES(?, ?, ?, ?, ?, ?)
+ON CONFLICT(key) DO UPDATE SET
     images = CASE WHEN instr(images, ',null]') THEN excluded.images ELSE images END,
     encoder = coalesce(excluded.encoder, encoder), views = coalesce(excluded.views, views),
     embedding = coalesce(excluded.embedding, embedding), seen_at = excluded.seen_at
@@ -241,9 +259,11 @@ INSERT INTO queries VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT(key) DO UPDATE SET
 
 
 def _insert(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    one, start = f"({', '.join('?' * len(DECISION_COLUMNS))})", 0
+    columns = columns_of(DECISIONS)["decisions"]
+    one, start = f"({', '.join('?' * len(columns))})", 0
     for count in AT_ONCE:
-        statement = f"INSERT OR IGNORE INTO decisions VALUES {', '.join([one] * count)}"  # noqa: S608
+        names, places = ", ".join(columns), ", ".join([one] * count)
+        statement = f"INSERT OR IGNORE INTO decisions({names}) VALUES {places}"  # noqa: S608
         while len(rows) - start >= count:
             db.execute(statement, [value for row in rows[start : start + count] for value in row])
             start += count

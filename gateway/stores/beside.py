@@ -11,6 +11,8 @@ from pathlib import Path
 
 from gateway.stores.base import StoreError
 from gateway.stores.sqlite_file import opened
+from gateway.stores.sqlite_schema import SchemaError
+from gateway.stores.sqlite_tables import SECONDARY
 
 PATIENCE_S = 5.0
 
@@ -20,14 +22,26 @@ def beside(store: Path) -> Path:
     return store.with_name(f"{store.stem}-spend{store.suffix}")
 
 
-@contextmanager
-def transaction(path: Path, schema: str) -> Iterator[sqlite3.Connection]:
-    """A connection for one transaction, on a file that has `schema` (one statement). Blocking. Raises StoreError."""
+def refuse_other_tables(path: Path) -> None:
+    """Migrate the file if it is there. Raises SchemaError. Any other fault may pass before the file is needed."""
+    if not path.is_file():
+        return
     try:
-        db = opened(path, PATIENCE_S)
+        with transaction(path):
+            pass
+    except SchemaError:
+        raise
+    except StoreError:
+        return
+
+
+@contextmanager
+def transaction(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection for one transaction, on a file that has the tables of `SECONDARY`. Blocking. Raises StoreError."""
+    try:
+        db = opened(path, SECONDARY, PATIENCE_S)
         try:
             db.execute("PRAGMA synchronous = NORMAL")
-            db.execute(schema)
             db.execute("BEGIN")
             with db:
                 yield db

@@ -25,8 +25,8 @@ from gateway.stores.sqlite_ledger import (
     OLD_WINDOWS,
     ROWS_PER_SCAN,
     SqliteLedger,
-    make_tables,
 )
+from gateway.stores.sqlite_tables import STORE
 
 GATHERING_TURNS = 2
 LOCK_RETRY_S = 0.002
@@ -91,11 +91,10 @@ class SqliteStore:
         return result
 
     def _connect(self) -> sqlite3.Connection:
-        db = opened(self._path, LOCK_PATIENCE_S)
+        db = opened(self._path, STORE, LOCK_PATIENCE_S)
         try:
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA wal_autocheckpoint = 8000")
-            make_tables(db)
             db.execute("PRAGMA busy_timeout = 0")
         except sqlite3.Error:
             db.close()

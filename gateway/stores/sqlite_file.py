@@ -5,20 +5,36 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
+from typing import Literal
+
+from gateway.stores.sqlite_schema import Schema, migrate, refuse_newer
 
 PATIENCE_S = 10.0
 RETRY_S = 0.005
 BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+PASSING_CODES = (
+    *BUSY_CODES,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+)
+FILE_CODES = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA)
+Fault = Literal["passing", "file", "row"]
+"""Why a write failed: a lock or the disk, which may pass; the file's tables, which fail every row; the row's values."""
 
 
-def opened(path: Path | str, patience_s: float = PATIENCE_S) -> sqlite3.Connection:
-    """A connection in WAL mode that commits each statement and may change threads; creates the file. Its statements
-    wait `patience_s` for another's transaction. Blocking. Raises sqlite3.Error.
+def opened(path: Path | str, schema: Schema, patience_s: float = PATIENCE_S) -> sqlite3.Connection:
+    """Open a file at the newest version of its schema; make the file, or migrate it. Blocking.
+
+    The connection is in WAL mode, commits each statement and may change threads. Its statements wait `patience_s` for
+    another's transaction. Raises SchemaError and sqlite3.Error.
     """
     db = sqlite3.connect(path, timeout=patience_s, isolation_level=None, check_same_thread=False)
     try:
-        _write_ahead(db, time.monotonic() + patience_s)
-    except sqlite3.Error:
+        _make_ready(db, schema, path, time.monotonic() + patience_s)
+    except BaseException:
         db.close()
         raise
     return db
@@ -26,16 +42,32 @@ def opened(path: Path | str, patience_s: float = PATIENCE_S) -> sqlite3.Connecti
 
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether it would have gone well had nobody else held the file."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in BUSY_CODES
+    return _code(error) in BUSY_CODES
 
 
-def _write_ahead(db: sqlite3.Connection, deadline: float) -> None:
+def fault_of(error: Exception) -> Fault:
+    """Return what a failed write is to be blamed on."""
+    code = _code(error)
+    if code in PASSING_CODES:
+        return "passing"
+    return "file" if code in FILE_CODES else "row"
+
+
+def _code(error: Exception) -> int | None:
+    """SQLite's primary result code; None where the error did not come from SQLite itself."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _make_ready(db: sqlite3.Connection, schema: Schema, path: Path | str, deadline: float) -> None:
     """SQLite's own patience does not hold here: of two that turn a new file to WAL, one is told at once that it is
     busy (https://www.sqlite.org/c3ref/busy_handler.html: a wait that could not end is not begun).
     """
     while True:
         try:
+            refuse_newer(db, schema, path)
             db.execute("PRAGMA journal_mode = WAL")
+            migrate(db, schema, path)
             return
         except sqlite3.OperationalError as error:
             if not is_busy(error) or time.monotonic() >= deadline:

@@ -23,33 +23,6 @@ OLD_HOLDS = "SELECT id FROM holds WHERE state != 'held' AND changed_at < ? LIMIT
 OLD_WINDOWS = "SELECT key FROM windows WHERE forget_at < ? LIMIT ?"
 """Windows that nobody will ask for any more; the same holds."""
 
-LEDGER_SCHEMA = """
-CREATE TABLE IF NOT EXISTS windows(
-    key TEXT PRIMARY KEY, spent INTEGER NOT NULL DEFAULT 0, held INTEGER NOT NULL DEFAULT 0, forget_at REAL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS holds(
-    id TEXT PRIMARY KEY, windows TEXT NOT NULL, amount INTEGER NOT NULL, charge INTEGER,
-    state TEXT NOT NULL, changed_at REAL NOT NULL, expires_at REAL NOT NULL,
-    tokens INTEGER NOT NULL DEFAULT 0, requests INTEGER NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS holds_due ON holds(expires_at) WHERE state = 'held';
-"""
-LATER_COLUMNS = (
-    ("windows", "forget_at", "REAL"),
-    ("holds", "tokens", "INTEGER NOT NULL DEFAULT 0"),
-    ("holds", "requests", "INTEGER NOT NULL DEFAULT 0"),
-)
-"""Columns that files of earlier versions lack: (table, column, type)."""
-
-
-def make_tables(db: sqlite3.Connection) -> None:
-    """Make what is missing of the ledger's tables."""
-    db.executescript(LEDGER_SCHEMA)
-    for table, column, kind in LATER_COLUMNS:
-        known = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
-        if column not in known:
-            db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
-
 
 class _Standing(NamedTuple):
     """A hold as it was written. `parts` are the (unit, key) of its windows."""
@@ -105,7 +78,8 @@ class SqliteLedger:
         now = self._clock()
         lines = "\n".join([_line(window) for window in hold.windows])
         made = self._db.execute(
-            "INSERT INTO holds VALUES(?, ?, ?, NULL, 'held', ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING",
+            "INSERT INTO holds(id, windows, amount, state, changed_at, expires_at, tokens, requests)"
+            " VALUES(?, ?, ?, 'held', ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING",
             (hold.id, lines, answer.amount, now, now + hold.lease_s, hold.tokens, hold.requests),
         )
         if made.rowcount == 0 and (standing := self._made_before(hold)):

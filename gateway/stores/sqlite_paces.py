@@ -7,8 +7,6 @@ from pathlib import Path
 
 from gateway.stores.beside import transaction
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS paces(owner TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID"
-
 
 class SqlitePaces:
     """Implements `PaceStates`; blocking. Rows are some tens of kilobytes, read once and written now and then, so each
@@ -19,10 +17,10 @@ class SqlitePaces:
         self._path = path
 
     def read(self, owner: str) -> str | None:
-        with transaction(self._path, SCHEMA) as db:
+        with transaction(self._path) as db:
             found = db.execute("SELECT state FROM paces WHERE owner = ?", (owner,)).fetchone()
         return None if found is None else str(found[0])
 
     def write(self, states: Mapping[str, str]) -> None:
-        with transaction(self._path, SCHEMA) as db:
-            db.executemany("INSERT OR REPLACE INTO paces VALUES(?, ?)", states.items())
+        with transaction(self._path) as db:
+            db.executemany("INSERT OR REPLACE INTO paces(owner, state) VALUES(?, ?)", states.items())

@@ -17,12 +17,9 @@ from gateway.stores.beside import transaction
 HOUR_S = 3_600
 FLUSH_S = 1.0
 KEPT_HOURS = 32 * 24
-SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS spend(tenant TEXT, hour INTEGER, candidate TEXT, requests INTEGER NOT NULL, "
-    "cost_nanousd INTEGER NOT NULL, PRIMARY KEY(tenant, hour, candidate)) WITHOUT ROWID"
-)
 ADD = (
-    "INSERT INTO spend VALUES(?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+    "INSERT INTO spend(tenant, hour, candidate, requests, cost_nanousd) VALUES(?, ?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET "
     "requests = requests + excluded.requests, cost_nanousd = cost_nanousd + excluded.cost_nanousd"
 )
 SUMS = "SELECT tenant, candidate, SUM(requests), SUM(cost_nanousd) FROM spend WHERE hour >= ?"
@@ -78,12 +75,12 @@ class SqliteSpend:
 
     def _write(self, sums: dict[Key, list[int]]) -> None:
         newest = max(hour for _, hour, _ in sums)
-        with transaction(self._path, SCHEMA) as db:
+        with transaction(self._path) as db:
             db.executemany(ADD, [(*key, *amounts) for key, amounts in sums.items()])
             if newest != self._forgot_at:
                 db.execute("DELETE FROM spend WHERE hour < ?", (newest - KEPT_HOURS,))
         self._forgot_at = newest
 
     def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
-        with transaction(self._path, SCHEMA) as db:
+        with transaction(self._path) as db:
             return db.execute(query, values).fetchall()

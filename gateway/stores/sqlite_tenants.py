@@ -14,25 +14,22 @@ from typing import Any, TypeVar
 from gateway.core.roster import ApiKey, Roster
 from gateway.stores.base import StoreError
 from gateway.stores.sqlite_file import opened
+from gateway.stores.sqlite_tables import STORE
 from gateway.stores.tenant_rows import KeptSecret, read_key, read_tenant, settle_secret, write_key, write_tenant
 from gateway.stores.tenants import Marks, Result
 
 PATIENCE_S = 10.0
-SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS tenants(name TEXT PRIMARY KEY, terms TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS api_keys("
-    "id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, terms TEXT NOT NULL, last_used_at REAL)",
-    "CREATE TABLE IF NOT EXISTS read_sections(name TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS tenant_marks(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-)
 STATEMENTS = {
-    "tenants": ("DELETE FROM tenants WHERE name = ?", "INSERT OR REPLACE INTO tenants VALUES(?, ?)"),
+    "tenants": ("DELETE FROM tenants WHERE name = ?", "INSERT OR REPLACE INTO tenants(name, terms) VALUES(?, ?)"),
     "api_keys": (
         "DELETE FROM api_keys WHERE id = ?",
-        "INSERT INTO api_keys VALUES(?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET "
+        "INSERT INTO api_keys(id, hash, terms, last_used_at) VALUES(?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET "
         "hash = excluded.hash, terms = excluded.terms, last_used_at = excluded.last_used_at",
     ),
-    "read_sections": ("DELETE FROM read_sections WHERE name = ?", "INSERT OR REPLACE INTO read_sections VALUES(?, ?)"),
+    "read_sections": (
+        "DELETE FROM read_sections WHERE name = ?",
+        "INSERT OR REPLACE INTO read_sections(name, digest) VALUES(?, ?)",
+    ),
 }
 """By table: remove a row, put a row."""
 Value = TypeVar("Value")
@@ -117,11 +114,9 @@ class SqliteTenants:
                 self._roll_back()
 
     def _connected(self) -> sqlite3.Connection:
-        db = opened(self._path, self._patience_s)
+        db = opened(self._path, STORE, self._patience_s)
         try:
             db.execute("PRAGMA synchronous = FULL")
-            for statement in SCHEMA:
-                db.execute(statement)
         except sqlite3.Error:
             db.close()
             raise
@@ -179,4 +174,4 @@ def _marked(db: sqlite3.Connection, name: str) -> str:
 
 
 def _mark(db: sqlite3.Connection, name: str, value: str) -> None:
-    db.execute("INSERT OR REPLACE INTO tenant_marks VALUES(?, ?)", (name, value))
+    db.execute("INSERT OR REPLACE INTO tenant_marks(name, value) VALUES(?, ?)", (name, value))

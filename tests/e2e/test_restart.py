@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -13,7 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from .processes import running_gateway
+from tests.gateway.stores.layouts import change, lay, rows_in
+
+from .processes import START_S, running_gateway
 from .raw_client import RawClient
 from .scripted_provider import ScriptedProvider, wait_until
 from .scripts import USAGE, answer, hang, say_then_hang, wait_then
@@ -144,3 +148,37 @@ def _let_pass(site: Site, seconds: float) -> None:
         db.execute("UPDATE holds SET expires_at = expires_at - ? WHERE state = 'held'", (seconds,))
         db.commit()
     assert all(entry.expires_at < time.time() for entry in site.ledger.entries() if entry.state == "held")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("store", "loupe"), ("spend", "loupe-spend"), ("decisions", "loupe-decisions")]
+)
+def test_a_file_of_a_newer_version_ends_the_process_with_one_line_that_names_it(
+    config: Path, tmp_path: Path, kind: str, name: str
+) -> None:
+    path = lay(kind, tmp_path / f"{name}.sqlite")
+    change(path, "PRAGMA user_version = 99")
+    words = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=START_S, check=False)
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr
+    said = [line for line in ended.stderr.splitlines() if f"{name}.sqlite" in line]
+    assert len(said) == 1
+    assert "the file has version 99" in said[0]
+    assert "use the Loupe that wrote the file, or put back a backup" in said[0]
+
+
+def test_a_gateway_goes_on_with_the_files_of_before_files_had_versions(config: Path, tmp_path: Path) -> None:
+    for kind, name in (("store", "loupe"), ("spend", "loupe-spend"), ("decisions", "loupe-decisions")):
+        lay(kind, tmp_path / f"{name}.sqlite")
+    with running_gateway(config, tmp_path) as (_, site):
+        reply = site.chat(ask())
+        assert reply.status == 200
+        wait_until(lambda: site.ledger.count() == 6, "the decision, beside the five that were there")
+        assert site.ledger.entries(reply.headers["x-request-id"])
+        total = next(row for row in rows_in(tmp_path / "loupe.sqlite")["windows"] if row[0] == "acme/total")
+        assert total[1:3] == (650 + 300, 0), "the hold that stood has run out, and is charged in full"
+        assert "acme" in [row[0] for row in rows_in(tmp_path / "loupe.sqlite")["tenants"]]
+    found = rows_in(tmp_path / "loupe-spend.sqlite")
+    assert "first" in [row[0] for row in found["spend"]]
+    assert "acme" in [row[0] for row in found["paces"]]

@@ -10,13 +10,14 @@ import pytest
 from gateway.core.exploration import ExplorationSettings, explore
 from gateway.core.record import Attempt
 from gateway.decision_log.rows import CANDIDATE_FIELDS, candidates_of, decision_row, how_decided, key_of
-from gateway.decision_log.tables import DECISION_COLUMNS
+from gateway.decision_log.tables import DECISIONS
+from gateway.stores.sqlite_schema import columns_of
 
 from .made import FORECASTS, decided, drawn, full
 
 
 def row_of(**changes: Any) -> dict[str, Any]:
-    row = dict(zip(DECISION_COLUMNS, decision_row(full(**changes), b"k"), strict=True))
+    row = dict(zip(columns_of(DECISIONS)["decisions"], decision_row(full(**changes), b"k"), strict=True))
     row["candidates"] = [dict(zip(CANDIDATE_FIELDS, each, strict=True)) for each in candidates_of(row["candidates"])]
     return row
 

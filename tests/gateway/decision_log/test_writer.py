@@ -14,11 +14,14 @@ import pytest
 
 from gateway.core.chat import FetchedImage
 from gateway.decision_log import writer
+from gateway.decision_log.reading import decision_of, logged_answers
 from gateway.decision_log.rows import views_of
 from gateway.decision_log.tables import content_path, decisions_path
 from gateway.decision_log.writer import DecisionLog
+from gateway.stores.sqlite_schema import SchemaError
 from tests.e2e.scripted_provider import wait_until
 from tests.gateway.records import record
+from tests.gateway.stores.layouts import change, lay
 
 from .made import PICTURE, Encodings, Said, full, keep, log_at, rows, sha256
 
@@ -103,6 +106,55 @@ def test_what_waits_behind_a_lock_is_written_once_it_is_gone(store: Path) -> Non
         wait_until(lambda: log.queued == 0, "the end of the queue")
     assert log.lost == 0
     assert rows(decisions_path(store), "SELECT count(*) FROM decisions") == [(11,)]
+
+
+def test_a_file_that_lacks_a_column_keeps_the_log_from_opening(store: Path) -> None:
+    keep(store, full(1))
+    change(decisions_path(store), "ALTER TABLE decisions DROP COLUMN finish_reason")
+    with pytest.raises(SchemaError, match="table decisions lacks finish_reason"):
+        DecisionLog(decisions_path(store), Encodings()).open()
+
+
+def test_a_table_that_changes_under_the_log_loses_rows_aloud_and_holds_nothing_up(
+    store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = decisions_path(store)
+    with log_at(store) as log:
+        change(path, "ALTER TABLE decisions RENAME COLUMN finish_reason TO ended_by")
+        for number in range(3):
+            log.observe(full(number))
+            wait_until(lambda: log.queued == 0, "the end of the queue")
+        assert log.lost == 3
+        errors = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+        assert len(errors) == 1
+        assert errors[0].startswith(f"{path}: table decisions has no column named finish_reason: decisions are lost")
+        change(path, "ALTER TABLE decisions RENAME COLUMN ended_by TO finish_reason")
+        log.observe(full(7))
+        wait_until(lambda: log.queued == 0, "the end of the queue")
+        change(path, "DROP TABLE queries")
+        log.observe(full(8, "another question"))
+    assert log.lost == 4
+    assert sum(each.levelname == "ERROR" for each in caplog.records) == 2, "once for each time that it breaks"
+    assert rows(path, "SELECT request_id FROM decisions") == [("req_7",)]
+
+
+def test_a_log_of_before_files_had_versions_is_gone_on_with(store: Path) -> None:
+    path = lay("decisions", decisions_path(store))
+    lay("content", content_path(store))
+    with log_at(store, days=1e6) as log:
+        log.observe(full(6, "how many at last?", reply=Said("five")))
+    assert (log.lost, log.content_lost) == (0, 0)
+    assert rows(path, "SELECT request_id FROM decisions ORDER BY 1") == [(f"req_{n}",) for n in range(1, 7)]
+    shown = decision_of(path, "acme", "req_1")
+    assert shown is not None
+    assert [label["score"] for label in shown["labels"]] == [0.75, 1.0]
+    assert [each["candidate"] for each in shown["candidates"]] == ["large", "small", "blind"]
+    found = {answer.request_id: (answer.question, answer.reply) for answer in logged_answers(store)}
+    assert found == {
+        "req_1": ("how many?", "three"),
+        "req_2": ("how many now?", "four"),
+        "req_6": ("how many at last?", "five"),
+    }
 
 
 def test_two_processes_may_write_one_file(store: Path) -> None:

@@ -13,6 +13,9 @@ import pytest
 
 from gateway.decision_log.tables import open_content, open_decisions
 from gateway.stores.sqlite_file import is_busy, opened
+from gateway.stores.sqlite_tables import SECONDARY, STORE
+
+from .layouts import change, lay, rows_in
 
 PROCESSES = 4
 ROUNDS = 40
@@ -20,19 +23,24 @@ OPENER = """
 import sys
 from pathlib import Path
 from gateway.decision_log.tables import open_decisions
-from gateway.stores.sqlite_spend import SCHEMA
 from gateway.stores.beside import transaction
+from gateway.stores.sqlite_tenants import SqliteTenants
+
 for line in sys.stdin:
     folder = Path(line.strip())
     open_decisions(folder / "decisions.sqlite").close()
-    with transaction(folder / "spend.sqlite", SCHEMA) as db:
+    with transaction(folder / "spend.sqlite") as db:
         db.execute("SELECT * FROM spend").fetchall()
+    tenants = SqliteTenants(folder / "loupe.sqlite")
+    tenants.open()
+    tenants.close()
     print("opened", flush=True)
 """
 
 
 @pytest.mark.slow
-def test_processes_that_open_a_new_file_at_once_all_get_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_old", [False, True])
+def test_processes_that_open_a_new_or_an_old_file_at_once_all_get_it(tmp_path: Path, is_old: bool) -> None:
     children = [
         subprocess.Popen([sys.executable, "-c", OPENER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(PROCESSES)
@@ -41,6 +49,8 @@ def test_processes_that_open_a_new_file_at_once_all_get_it(tmp_path: Path) -> No
         for number in range(ROUNDS):
             folder = tmp_path / str(number)
             folder.mkdir()
+            if is_old:
+                lay_old(folder)
             for child in children:
                 assert child.stdin is not None
                 child.stdin.write(f"{folder}\n")
@@ -48,9 +58,20 @@ def test_processes_that_open_a_new_file_at_once_all_get_it(tmp_path: Path) -> No
             for child in children:
                 assert child.stdout is not None
                 assert child.stdout.readline() == "opened\n", f"round {number}"
+            if is_old:
+                assert len(rows_in(folder / "decisions.sqlite")["decisions"]) == 5
+                assert rows_in(folder / "loupe.sqlite")["windows"] == [("acme/total", 650, 300, None)]
     finally:
         for child in children:
             child.communicate(timeout=30)
+
+
+def lay_old(folder: Path) -> None:
+    """Files of before there were versions; the store's has the ledger's oldest tables, which lack columns."""
+    lay("decisions", folder / "decisions.sqlite")
+    lay("spend", folder / "spend.sqlite")
+    ledger = str(STORE.steps[0]).split(";")[:2]
+    change(folder / "loupe.sqlite", *ledger, "INSERT INTO windows(key, spent, held) VALUES('acme/total', 650, 300)")
 
 
 @pytest.mark.parametrize("opener", [open_decisions, open_content])
@@ -65,7 +86,7 @@ def test_a_file_that_stays_locked_is_given_up(tmp_path: Path) -> None:
         holder.execute("BEGIN EXCLUSIVE")
         holder.execute("CREATE TABLE t(x)")
         with pytest.raises(sqlite3.OperationalError) as caught:
-            opened(path, 0.05)
+            opened(path, SECONDARY, 0.05)
     assert is_busy(caught.value)
 
 
@@ -73,5 +94,5 @@ def test_a_file_that_is_no_database_is_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "text.sqlite"
     path.write_text("no database, for certain\n" * 100, encoding="utf-8")
     with pytest.raises(sqlite3.DatabaseError) as caught:
-        opened(path, 60.0)
+        opened(path, SECONDARY, 60.0)
     assert not is_busy(caught.value)
