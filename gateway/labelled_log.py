@@ -8,10 +8,12 @@ from pathlib import Path
 
 from gateway.comparison import LabelledRow
 from gateway.core.money import NANODOLLARS
-from gateway.decision_log.rows import candidates_of
+from gateway.decision_log.rows import CANDIDATE_FIELDS, candidates_of
 
 BUSY_S = 5.0
-NAME, QUALITY, EXPECTED_COST, DROPPED = 0, 1, 8, 11
+NAME, QUALITY, EXPECTED_COST, DROPPED = map(
+    CANDIDATE_FIELDS.index, ("candidate", "quality", "expected_cost_nanousd", "dropped")
+)
 """Places in an entry of the column `candidates`, which is packed (msgpack)."""
 _NEWEST = """
 SELECT d.tenant, d.candidate, l.score, d.cost_nanousd, d.propensity, l.probability, d.candidates, max(l.labelled_at)

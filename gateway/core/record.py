@@ -1,8 +1,9 @@
-"""What is kept of a finished request: one frozen record, taken by every observer."""
+"""What is kept of a finished request: one frozen record, taken by every observer, which reads it by name."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from gateway.core.chat import FetchedImage, InlineImage
 from gateway.core.decision import Decision
@@ -110,3 +111,28 @@ class RequestRecord(NamedTuple):
     sources: tuple[InlineImage | FetchedImage, ...] = ()
     exploration: Exploration | None = None
     reply: Reply | None = None
+
+
+Source = str | tuple[str, str]
+"""Where a value comes from: a field, or a field and an expression of it, in which `{0}` stands for the field."""
+
+
+def reader(
+    sources: Iterable[Source], make: Callable[..., Any] | None = None, parameters: Sequence[str] = ()
+) -> Callable[..., Any]:
+    """Make a function of a record that returns a list of these values, in their order, or `make` called with them.
+
+    A source may also name one of the function's further `parameters`. The function's text is put together here once, as
+    `collections.namedtuple` does: a loop over the sources takes half as long again. Raises ValueError for a source that
+    names neither a field nor a parameter.
+    """
+    words = []
+    for source in sources:
+        field, expression = (source, "{0}") if isinstance(source, str) else source
+        if field not in RequestRecord._fields and field not in parameters:
+            raise ValueError(f"unknown field {field!r}; known: {', '.join((*RequestRecord._fields, *parameters))}")
+        words.append(expression.format(field if field in parameters else f"record.{field}"))
+    values = ", ".join(words)
+    text = f"lambda {', '.join(('record', *parameters))}: {f'[{values}]' if make is None else f'make({values})'}"
+    function: Callable[..., Any] = eval(text, {"make": make})  # noqa: S307  our own words
+    return function

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from gateway.core.decision import Decision
 from gateway.core.exploration import Exploration
 from gateway.core.query import Query
-from gateway.core.record import RequestRecord, Versions
+from gateway.core.record import RequestRecord, Source, Versions, reader
 from models.base import ImageSource, Views
 
 Decided = Literal["drawn", "determined", "declined", "pinned", "unrouted"]
@@ -43,23 +43,28 @@ _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 
 
-def decision_row(record: RequestRecord, query_key: bytes | None) -> tuple[Any, ...]:
-    """Column values in the order of `tables.DECISION_COLUMNS`."""
+def decision_row(record: RequestRecord, query_key: bytes | None) -> list[Any]:
+    """Column values in the order of `DECISION_COLUMNS`."""
+    decision, drawn, decided = record.decision or _NOTHING_DECIDED, record.exploration, how_decided(record)
     versions = record.versions or _UNKNOWN
-    return (
-        *_request(record),
-        *_decision(record),
-        query_key,
-        record.router_digest,
-        versions.encoder,
-        versions.prices,
-        versions.configuration,
-        record.prices,
-        record.encode_s * 1e3,
-        None if record.first_byte_s is None else record.first_byte_s * 1e3,
-        record.total_s * 1e3,
-        record.overhead_s * 1e3,
+    first = decision.choices[0].candidate.name if decision.choices else None
+    known = decided in ("drawn", "determined")
+    propensities = _propensities(decision, drawn) if known else None
+    row: list[Any] = _row(
+        record,
+        decided=decided,
+        first_choice=first,
+        best=drawn.best if drawn else None,
+        uniform=drawn.uniform if drawn else None,
+        taken_propensity=record.propensity or None if known and record.candidate == first else None,
+        packed=_pack(_candidates(decision, propensities)),
+        tried=_encode(record.attempts).decode(),
+        query_key=query_key,
+        encoder=versions.encoder,
+        price_list=versions.prices,
+        configuration=versions.configuration,
     )
+    return row
 
 
 def how_decided(record: RequestRecord) -> Decided:
@@ -86,20 +91,31 @@ def key_of(query: Query, sources: Sequence[ImageSource]) -> bytes:
     return hashed.digest()
 
 
+class QueryRow(NamedTuple):
+    """A row of `queries`, by its columns."""
+
+    key: bytes
+    images: str
+    encoder: str | None
+    views: str | None
+    embedding: bytes | None
+    seen_at: float
+
+
 def query_row(
     key: bytes, query: Query, sha256: Mapping[bytes, bytes], views: Views | None, encoder: str, seen_at: float
-) -> tuple[Any, ...]:
-    """Column values of `queries`. `sha256` has the files' own hashes by image key, as far as they are known."""
+) -> QueryRow:
+    """The row of a query. `sha256` has the files' own hashes by image key, as far as they are known."""
     images = []
     for image in query.images:
         own = sha256.get(image.key)
         images.append([image.key.hex(), image.width, image.height, image.detail, own.hex() if own else None])
     if views is None:
-        return key, _encode(images).decode(), None, None, None, seen_at
+        return QueryRow(key, _encode(images).decode(), None, None, None, seen_at)
     names = sorted(views)
     embedding = np.concatenate([views[name][0] for name in names]).astype(np.float16).tobytes()
     shapes = [[name, views[name].shape[1]] for name in names]
-    return key, _encode(images).decode(), encoder, _encode(shapes).decode(), embedding, seen_at
+    return QueryRow(key, _encode(images).decode(), encoder, _encode(shapes).decode(), embedding, seen_at)
 
 
 def candidates_of(packed: bytes) -> list[list[Any]]:
@@ -115,55 +131,6 @@ def views_of(shapes: str, embedding: bytes) -> Views:
         views[name] = numbers[None, start : start + dimension]
         start += dimension
     return views
-
-
-def _request(record: RequestRecord) -> tuple[Any, ...]:
-    """`request_id` to `lagrangian`."""
-    return (
-        record.request_id,
-        record.started_at,
-        record.tenant,
-        record.candidate,
-        record.reason,
-        record.outcome,
-        record.status,
-        record.error_code,
-        record.finish_reason,
-        record.streamed,
-        record.images,
-        record.prompt_bytes,
-        record.input_tokens,
-        record.output_tokens,
-        record.metered,
-        record.expected_cost,
-        record.held,
-        record.cost,
-        record.cap,
-        record.remaining,
-        ",".join(record.exceeded),
-        record.forecast_quality,
-        record.estimated_cost,
-        record.estimated_input_tokens,
-        record.estimated_output_tokens,
-        record.lagrangian,
-    )
-
-
-def _decision(record: RequestRecord) -> tuple[Any, ...]:
-    """`decided` to `attempts`."""
-    decision, drawn, decided = record.decision or _NOTHING_DECIDED, record.exploration, how_decided(record)
-    first = decision.choices[0].candidate.name if decision.choices else None
-    known = decided in ("drawn", "determined")
-    propensities = _propensities(decision, drawn) if known else None
-    return (
-        decided,
-        first,
-        drawn.best if drawn else None,
-        drawn.uniform if drawn else None,
-        record.propensity or None if known and record.candidate == first else None,  # of what was taken
-        _pack(_candidates(decision, propensities)),
-        _encode(record.attempts).decode(),
-    )
 
 
 def _propensities(decision: Decision, drawn: Exploration | None) -> dict[str, float]:
@@ -195,3 +162,69 @@ def _candidates(decision: Decision, propensities: Mapping[str, float] | None) ->
             )
         )
     return found
+
+
+_MS = "{0} * 1e3"
+_WORKED_OUT = (
+    "decided",
+    "first_choice",
+    "best",
+    "uniform",
+    "taken_propensity",
+    "packed",
+    "tried",
+    "query_key",
+    "encoder",
+    "price_list",
+    "configuration",
+)
+"""What a row says that is not one field of its record: see `decision_row`."""
+DECISION_COLUMNS: Mapping[str, Source] = {
+    "request_id": "request_id",
+    "started_at": "started_at",
+    "tenant": "tenant",
+    "candidate": "candidate",
+    "reason": "reason",
+    "outcome": "outcome",
+    "status": "status",
+    "error_code": "error_code",
+    "finish_reason": "finish_reason",
+    "streamed": "streamed",
+    "images": "images",
+    "prompt_bytes": "prompt_bytes",
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "metered": "metered",
+    "expected_cost_nanousd": "expected_cost",
+    "held_nanousd": "held",
+    "cost_nanousd": "cost",
+    "cap_nanousd": "cap",
+    "remaining_nanousd": "remaining",
+    "exceeded": ("exceeded", "','.join({0})"),
+    "forecast_quality": "forecast_quality",
+    "estimated_cost_nanousd": "estimated_cost",
+    "estimated_input_tokens": "estimated_input_tokens",
+    "estimated_output_tokens": "estimated_output_tokens",
+    "lagrangian": "lagrangian",
+    "decided": "decided",
+    "first_choice": "first_choice",
+    "best": "best",
+    "uniform": "uniform",
+    "propensity": "taken_propensity",
+    "candidates": "packed",
+    "attempts": "tried",
+    "query_key": "query_key",
+    "router_digest": "router_digest",
+    "encoder_digest": "encoder",
+    "prices_digest": "price_list",
+    "configuration_digest": "configuration",
+    "prices": "prices",
+    "encode_ms": ("encode_s", _MS),
+    "first_byte_ms": ("first_byte_s", f"None if {{0}} is None else {_MS}"),
+    "total_ms": ("total_s", _MS),
+    "overhead_ms": ("overhead_s", _MS),
+}
+"""Columns of the table `decisions`, and what of a record or of `_WORKED_OUT` each holds. Their types are in the steps
+of `tables.DECISIONS`: a new column is a line here and a step there.
+"""
+_row = reader(DECISION_COLUMNS.values(), parameters=_WORKED_OUT)

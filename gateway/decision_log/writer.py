@@ -20,10 +20,9 @@ from gateway.core.record import RequestRecord
 from gateway.decision_log.content import Content, ContentStore
 from gateway.decision_log.recent import Recent
 from gateway.decision_log.retention import DAY_S, remove_old_decisions
-from gateway.decision_log.rows import decision_row, key_of, query_row
-from gateway.decision_log.tables import DECISIONS, open_decisions
+from gateway.decision_log.rows import DECISION_COLUMNS, QueryRow, decision_row, key_of, query_row
+from gateway.decision_log.tables import open_decisions
 from gateway.stores.sqlite_file import fault_of
-from gateway.stores.sqlite_schema import columns_of
 from models.base import ImageSource, Views
 
 FLUSH_S = 0.02
@@ -174,11 +173,11 @@ class DecisionLog:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-        for key, *_, embedding, seen_at in queries:
-            if embedding is not None:
-                self._known_queries.put(key, seen_at)
+        for row in queries:
+            if row.embedding is not None:
+                self._known_queries.put(row.key, row.seen_at)
 
-    def _query_row(self, record: RequestRecord, key: bytes) -> tuple[Any, ...] | None:
+    def _query_row(self, record: RequestRecord, key: bytes) -> QueryRow | None:
         """None where all that can be known of the query is in the file."""
         query = record.query
         assert query is not None
@@ -249,8 +248,8 @@ class DecisionLog:
             self._sweep_at = time.monotonic() + SWEEP_EVERY_S
 
 
-_PUT_QUERY = """
-INSERT INTO queries(key, images, encoder, views, embedding, seen_at) VALUES(?, ?, ?, ?, ?, ?)
+_PUT_QUERY = f"""
+INSERT INTO queries({", ".join(QueryRow._fields)}) VALUES({", ".join("?" * len(QueryRow._fields))})
 ON CONFLICT(key) DO UPDATE SET
     images = CASE WHEN instr(images, ',null]') THEN excluded.images ELSE images END,
     encoder = coalesce(excluded.encoder, encoder), views = coalesce(excluded.views, views),
@@ -258,11 +257,10 @@ ON CONFLICT(key) DO UPDATE SET
 """
 
 
-def _insert(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    columns = columns_of(DECISIONS)["decisions"]
-    one, start = f"({', '.join('?' * len(columns))})", 0
+def _insert(db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
+    one, start = f"({', '.join('?' * len(DECISION_COLUMNS))})", 0
     for count in AT_ONCE:
-        names, places = ", ".join(columns), ", ".join([one] * count)
+        names, places = ", ".join(DECISION_COLUMNS), ", ".join([one] * count)
         statement = f"INSERT OR IGNORE INTO decisions({names}) VALUES {places}"  # noqa: S608
         while len(rows) - start >= count:
             db.execute(statement, [value for row in rows[start : start + count] for value in row])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -11,7 +12,7 @@ from typing import IO
 import msgspec
 
 from gateway.core.money import NANODOLLARS
-from gateway.core.record import RequestRecord
+from gateway.core.record import RequestRecord, Source, reader
 
 FLUSH_S = 0.02
 LARGEST_QUEUE = 100_000
@@ -69,67 +70,37 @@ class RequestLog:
             self.lost += len(records)
 
 
-class Line(msgspec.Struct, frozen=True):
-    """The members of a log line, in their order. Money in USD, times in milliseconds."""
-
-    time: float
-    event: str
-    request_id: str
-    tenant: str
-    candidate: str | None
-    reason: str
-    outcome: str
-    status: int
-    error_code: str | None
-    streamed: bool
-    images: int
-    input_tokens: int
-    output_tokens: int
-    metered: bool
-    cost_usd: float
-    expected_cost_usd: float
-    held_usd: float
-    cap_usd: float | None
-    prices: str
-    quality: float | None
-    attempts: list[tuple[str, str | None]]
-    encode_ms: float
-    first_byte_ms: float | None
-    total_ms: float
-    overhead_ms: float
-
-
-def line(record: RequestRecord) -> Line:
-    """A record as its log line."""
-    return Line(
-        _cut(record.started_at),
-        "request",
-        record.request_id,
-        record.tenant,
-        record.candidate,
-        record.reason,
-        record.outcome,
-        record.status,
-        record.error_code,
-        record.streamed,
-        record.images,
-        record.input_tokens,
-        record.output_tokens,
-        record.metered,
-        record.cost / NANODOLLARS,
-        record.expected_cost / NANODOLLARS,
-        record.held / NANODOLLARS,
-        None if record.cap is None else record.cap / NANODOLLARS,
-        record.prices,
-        record.forecast_quality,
-        [(attempt.candidate, attempt.failure) for attempt in record.attempts],
-        _cut(record.encode_s * 1e3),
-        None if record.first_byte_s is None else _cut(record.first_byte_s * 1e3),
-        _cut(record.total_s * 1e3),
-        _cut(record.overhead_s * 1e3),
-    )
-
-
-def _cut(number: float) -> float:
-    """To three decimals, the rest cut off: a third of the time of `round`."""
-    return int(number * 1000) / 1000
+_TO_MS = "int({0} * 1e3 * 1000) / 1000"
+"""To three decimals, the rest cut off: a third of the time of `round`."""
+_USD = f"{{0}} / {NANODOLLARS}"
+MEMBERS: Mapping[str, Source] = {
+    "time": ("started_at", "int({0} * 1000) / 1000"),
+    "event": ("request_id", "'request'"),
+    "request_id": "request_id",
+    "tenant": "tenant",
+    "candidate": "candidate",
+    "reason": "reason",
+    "outcome": "outcome",
+    "status": "status",
+    "error_code": "error_code",
+    "streamed": "streamed",
+    "images": "images",
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "metered": "metered",
+    "cost_usd": ("cost", _USD),
+    "expected_cost_usd": ("expected_cost", _USD),
+    "held_usd": ("held", _USD),
+    "cap_usd": ("cap", f"None if {{0}} is None else {_USD}"),
+    "prices": "prices",
+    "quality": "forecast_quality",
+    "attempts": ("attempts", "[(each.candidate, each.failure) for each in {0}]"),
+    "encode_ms": ("encode_s", _TO_MS),
+    "first_byte_ms": ("first_byte_s", f"None if {{0}} is None else {_TO_MS}"),
+    "total_ms": ("total_s", _TO_MS),
+    "overhead_ms": ("overhead_s", _TO_MS),
+}
+"""The members of a log line, in their order, and what of a record each is. Money in USD, times in milliseconds."""
+_Line = msgspec.defstruct("_Line", MEMBERS, frozen=True)
+line: Callable[[RequestRecord], msgspec.Struct] = reader(MEMBERS.values(), _Line)
+"""A record as its log line: a struct with the names of `MEMBERS`, which takes half the time of a dict."""

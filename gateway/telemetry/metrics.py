@@ -41,19 +41,29 @@ COUNTERS: Mapping[str, tuple[str, Labels]] = {
     "loupe_hold_exceeded": ("Bills over their hold", ("candidate",)),
     "loupe_internal_errors": ("Errors inside Loupe that no request failed of", ("where",)),
 }
-CHARGED: Sequence[tuple[str, str, int]] = (
-    ("loupe_spend_usd", "Settled spend in USD", NANODOLLARS),
-    ("loupe_expected_usd", "What charged requests were expected to cost, in USD", NANODOLLARS),
+CHARGED: Sequence[tuple[str, str, int, str]] = (
+    ("loupe_spend_usd", "Settled spend in USD", NANODOLLARS, "cost"),
+    ("loupe_expected_usd", "What charged requests were expected to cost, in USD", NANODOLLARS, "expected_cost"),
     (
         "loupe_dearest_usd",
         "What charged requests were expected to cost at the dearest candidate that could have served them, in USD",
         NANODOLLARS,
+        "dearest_cost",
     ),
-    ("loupe_input_tokens", "Input tokens as billed", 1),
-    ("loupe_output_tokens", "Output tokens as billed", 1),
+    ("loupe_input_tokens", "Input tokens as billed", 1, "input_tokens"),
+    ("loupe_output_tokens", "Output tokens as billed", 1, "output_tokens"),
 )
-"""Of tenant and candidate: what is summed of each request that was charged, and in what unit."""
-STAGES = ("parse", "encode", "forecast", "decide", "reserve", "first_byte", "total")
+"""Of tenant and candidate: what is summed of each request that was charged, in what unit, and the record's field."""
+STAGES: Mapping[str, str | None] = {
+    "parse": "parse_s",
+    "encode": None,
+    "forecast": None,
+    "decide": "decide_s",
+    "reserve": "reserve_s",
+    "first_byte": "first_byte_s",
+    "total": "total_s",
+}
+"""Stages of a request, and the record's field that says how long each took; None: only some have it, see `staged`."""
 
 
 def _pick(*names: str) -> itemgetter[Any]:
@@ -62,9 +72,9 @@ def _pick(*names: str) -> itemgetter[Any]:
 
 
 _WHO = _pick("tenant", "candidate", "outcome")
-_HOW = _pick("tenant", "candidate", "reason", "error_code", "metered", "exceeded", "cost", "held", "attempts")
-_SUMS = _pick("cost", "expected_cost", "dearest_cost", "input_tokens", "output_tokens")
-_TIMES = _pick("parse_s", "decide_s", "reserve_s", "first_byte_s", "total_s", "overhead_s")
+_SUMS = _pick(*(field for *_, field in CHARGED))
+_TIMED = {stage: field for stage, field in STAGES.items() if field is not None}
+_TIMES = _pick(*_TIMED.values(), "overhead_s")
 
 
 class Metrics:
@@ -183,7 +193,7 @@ class Metrics:
             (tenant, _named(who), how): count for (tenant, who, how), count in self._requests.items()
         }
         yield family("loupe_requests", "counter", "Finished requests", ("tenant", "candidate", "outcome"), requests)
-        for place, (name, text, unit) in enumerate(CHARGED):
+        for place, (name, text, unit, _) in enumerate(CHARGED):
             charged: dict[Labels, float] = {
                 (tenant, _named(who)): sums[place] / unit for (tenant, who), sums in self._charged.items()
             }
@@ -230,18 +240,18 @@ class Metrics:
             return
         self._requests.update(map(_WHO, batch))
         for record in batch:
-            tenant, candidate, reason, code, metered, exceeded, cost, held, attempts = _HOW(record)
+            cost = record.cost
             if cost:
-                sums = self._charged[(tenant, candidate)]
+                sums = self._charged[(record.tenant, record.candidate)]
                 for place, amount in enumerate(_SUMS(record)):
                     sums[place] += amount
-            routed = reason.startswith("routed")  # what it was paced or fell back by may stand behind it
-            if routed and record.lagrangian is not None:
-                self._lambdas[(tenant,)] = record.lagrangian
-            if not routed or code is not None or metered or exceeded or len(attempts) > 1 or cost > held:
+            routed = record.reason.startswith("routed")  # what it was paced or fell back by may stand behind it
+            if routed and (lagrangian := record.lagrangian) is not None:
+                self._lambdas[(record.tenant,)] = lagrangian
+            is_plain = routed and record.error_code is None and not record.metered and not record.exceeded
+            if not is_plain or len(record.attempts) > 1 or cost > record.held:
                 self._unusual(record)
-        stages = self._stages
-        histograms = (*map(stages.__getitem__, ("parse", "decide", "reserve", "first_byte", "total")), self._overhead)
+        histograms = (*map(self._stages.__getitem__, _TIMED), self._overhead)
         for histogram, seconds in zip(histograms, zip(*map(_TIMES, batch), strict=True), strict=True):
             histogram.observe_all(list(filter(None, seconds)))  # without those that did not come so far
 

@@ -9,7 +9,15 @@ import pytest
 
 from gateway.core.exploration import ExplorationSettings, explore
 from gateway.core.record import Attempt
-from gateway.decision_log.rows import CANDIDATE_FIELDS, candidates_of, decision_row, how_decided, key_of
+from gateway.decision_log.rows import (
+    CANDIDATE_FIELDS,
+    DECISION_COLUMNS,
+    QueryRow,
+    candidates_of,
+    decision_row,
+    how_decided,
+    key_of,
+)
 from gateway.decision_log.tables import DECISIONS
 from gateway.stores.sqlite_schema import columns_of
 
@@ -17,9 +25,16 @@ from .made import FORECASTS, decided, drawn, full
 
 
 def row_of(**changes: Any) -> dict[str, Any]:
-    row = dict(zip(columns_of(DECISIONS)["decisions"], decision_row(full(**changes), b"k"), strict=True))
+    row = dict(zip(DECISION_COLUMNS, decision_row(full(**changes), b"k"), strict=True))
     row["candidates"] = [dict(zip(CANDIDATE_FIELDS, each, strict=True)) for each in candidates_of(row["candidates"])]
     return row
+
+
+def test_a_row_has_a_value_for_every_column_of_its_table() -> None:
+    columns = columns_of(DECISIONS)
+    assert set(DECISION_COLUMNS) == set(columns["decisions"])
+    assert set(QueryRow._fields) == set(columns["queries"])
+    assert len(decision_row(full(), None)) == len(DECISION_COLUMNS)
 
 
 def test_every_candidate_stands_with_its_forecast_and_its_prices() -> None:
