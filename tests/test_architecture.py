@@ -71,7 +71,8 @@ RULES: dict[str, Rule] = {
     "gateway.terms": Rule(EDGE, ("pydantic", "pydantic_core")),
     "gateway.tenancy": Rule((*EDGE, "gateway.terms", "gateway.stores.tenants"), ("pydantic",)),
     "gateway.decision_log": Rule(
-        (*EDGE, "gateway.stores.base", "gateway.stores.sqlite_file", "models.base"), ("msgspec", "numpy")
+        (*EDGE, "gateway.stores.base", "gateway.stores.sqlite_file", "gateway.stores.sqlite_schema", "models.base"),
+        ("msgspec", "numpy"),
     ),
     "gateway.record_keeping": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.edition": Rule((EVERYTHING,), (EVERYTHING,)),  # with `app`, the composition root
