@@ -22,6 +22,8 @@ from routers.metrics import (
     nauc,
     peak_score,
     quality_neutral_cost,
+    row_gaps,
+    row_losses,
     single_points,
     sweep,
 )
@@ -188,6 +190,35 @@ def test_log_loss_and_calibration_of_known_forecasts() -> None:
     assert log_loss(np.full((2, 2), 0.5), score) == pytest.approx(np.log(2))
     assert calibration_error(np.array([[1.0, 0.0], [0.1, 1.0]]), score) == 0.0
     assert calibration_error(np.full((2, 2), 0.5), score) == pytest.approx(2 / 3 - 0.5)
+
+
+def test_calibration_error_worked_by_hand_over_several_rows() -> None:
+    """Two bins. Below 0.5 lie 0.2 and 0.4: forecast 0.6, observed 0 + 1, a gap of -0.4. Above lie 0.8, 0.6 and 0.9:
+    forecast 2.3, observed 1 + 0 + 1, a gap of 0.3. Over 5 observed cells: (0.4 + 0.3) / 5 = 0.14.
+    """
+    quality = np.array([[0.2, 0.8], [0.4, 0.6], [0.3, 0.9]])
+    score = np.array([[0.0, 1.0], [1.0, 0.0], [np.nan, 1.0]])
+    assert calibration_error(quality, score, bins=2) == pytest.approx(0.14)
+    gaps = [[0.2, -0.2], [-0.6, 0.6], [0.0, -0.1]]  # a row's own; they add up to -0.4 and 0.3
+    np.testing.assert_allclose(row_gaps(quality, score, bins=2), gaps, atol=1e-12)
+
+
+def test_calibration_error_has_fifteen_bins_and_the_last_has_its_upper_edge() -> None:
+    """By hand, width 1/15: 0.06 and 0.07 lie apart, (0.94 + 0.07) / 2; 0.95 and 1.0 together, |-0.05 + 1.0| / 2."""
+    assert calibration_error(np.array([[0.06], [0.07]]), np.array([[1.0], [0.0]])) == pytest.approx(0.505)
+    assert calibration_error(np.array([[0.95], [1.0]]), np.array([[1.0], [0.0]])) == pytest.approx(0.475)
+    assert row_gaps(np.array([[0.5]]), np.array([[1.0]])).shape == (1, 15)
+
+
+def test_log_loss_worked_by_hand_over_several_rows() -> None:
+    """-(ln 0.8 + ln 0.5 + ln 0.9) / 3, the missing cell left out; forecasts of 0 and 1 are taken for nearly that."""
+    quality, score = np.array([[0.8, 0.5], [0.3, 0.1]]), np.array([[1.0, 0.0], [np.nan, 0.0]])
+    assert log_loss(quality, score) == pytest.approx(-np.log(0.8 * 0.5 * 0.9) / 3)
+    losses, cells = row_losses(quality, score)
+    np.testing.assert_allclose(losses, [-np.log(0.8 * 0.5), -np.log(0.9)])
+    assert cells.tolist() == [2, 1]
+    assert log_loss(np.array([[0.0]]), np.array([[1.0]])) == pytest.approx(-np.log(1e-6))
+    assert log_loss(np.array([[1.0]]), np.array([[0.0]])) == pytest.approx(-np.log(1e-6))
 
 
 def test_spread_of_one_seed_is_unknown() -> None:

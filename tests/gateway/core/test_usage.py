@@ -56,6 +56,24 @@ def test_details_are_parts_and_not_added(usage: dict[str, Any], expected: Usage)
     assert usage_of({"usage": usage}) == expected
 
 
+@pytest.mark.parametrize(
+    ("member", "expected"),
+    [
+        ("prompt_cache_hit_tokens", Usage(100, 7, cached_tokens=64)),
+        ("cache_read_input_tokens", Usage(100, 7, cached_tokens=64)),
+        ("cache_creation_input_tokens", Usage(100, 7, written_tokens=64)),
+    ],
+)
+def test_one_member_beside_the_usual_three_is_enough_to_tell_of_the_cache(member: str, expected: Usage) -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107, member: 64}
+    assert usage_of({"usage": usage}) == expected
+
+
+def test_the_usual_three_members_tell_of_no_cache() -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107}
+    assert usage_of({"usage": usage}) == Usage(100, 7)
+
+
 def test_cache_that_stands_beside_the_prompt_is_input_too() -> None:
     assert usage_of({"usage": ANTHROPIC_BESIDE}) == Usage(1_010, 5, cached_tokens=900, written_tokens=100)
 
