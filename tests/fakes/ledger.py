@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from gateway.core.budget import Window
 from gateway.core.hold import Balance, Granted, Hold, Refused
-from gateway.stores.base import StoreError
 
 from .clock import HandClock
 
@@ -28,7 +27,7 @@ class ScriptedLedger:
     def __init__(self, clock: HandClock, answers: Sequence[Answer] = ()) -> None:
         self._clock = clock
         self.answers = list(answers)
-        self.fails: list[StoreError] = []
+        self.fails: list[Exception] = []
         self.reserve_s = 0.0
         self.gate = asyncio.Event()
         self.gate.set()

@@ -26,6 +26,7 @@ from routers.metrics import (
     row_losses,
     single_points,
     sweep,
+    trace,
 )
 
 
@@ -152,6 +153,42 @@ def test_a_router_that_dominates_never_scores_lower(case: Case, data: st.DataObj
     assert nauc(better, singles) >= nauc(worse, singles) - 1e-9
     assert peak_score(better) >= peak_score(worse) - 1e-12
     assert quality_neutral_cost(better, singles) <= quality_neutral_cost(worse, singles) + 1e-9
+
+
+def test_a_sweep_worked_by_hand_over_several_rows() -> None:
+    """Costs are 1, 2 and 4. Row 1 steps up at lambda 0.25 / 1 and again at 0.0625 / 2; row 2 leaves out its second
+    candidate, which lies under the line from first to third, and steps up at 0.375 / 3; row 3 at 0.25 / 1, with row 1,
+    and never to its third, which is forecast below its second.
+    """
+    quality = np.array([[0.25, 0.5, 0.5625], [0.25, 0.3125, 0.625], [0.125, 0.375, 0.25]])
+    score = np.array([[0.0, 0.5, 1.0], [0.25, 0.0, 0.75], [0.0, 1.0, 0.5]])
+    cost = np.tile([1.0, 2.0, 4.0], (3, 1))
+    found, singles = sweep(quality, cost, score, cost), single_points(score, cost)
+    assert found.penalties.tolist() == [np.inf, 0.25, 0.125, 0.03125]
+    np.testing.assert_allclose(found.costs, np.array([1 + 1 + 1, 2 + 1 + 2, 2 + 4 + 2, 4 + 4 + 2]) / 3)
+    np.testing.assert_allclose(found.scores, np.array([0.25, 0.5 + 0.25 + 1, 0.5 + 0.75 + 1, 1 + 0.75 + 1]) / 3)
+    np.testing.assert_allclose(singles.scores, np.array([0.25, 1.5, 2.25]) / 3)
+    area = 0.25 / 3 * 2 / 3 + 1.75 / 3 * 1 + 2.25 / 3 * 2 / 3 + 2.75 / 3 * 2 / 3  # costs 1, 5/3, 8/3, 10/3 and 4
+    assert nauc(found, singles) == pytest.approx(area / 3)
+    assert peak_score(found) == pytest.approx(2.75 / 3)
+    assert quality_neutral_cost(found, singles) == pytest.approx(8 / 3 / 4)
+
+
+def test_rows_weigh_what_they_are_given() -> None:
+    """By hand: the second row counts three times, the third not at all."""
+    score = np.array([[0.0, 1.0], [1.0, 0.5], [0.0, np.nan]])
+    cost = np.array([[1.0, 3.0], [2.0, 5.0], [9.0, np.nan]])
+    weights = np.array([1.0, 3.0, 0.0])
+    singles = single_points(score, cost, weights)
+    np.testing.assert_allclose(singles.scores, [3 / 4, (1 + 1.5) / 4])
+    np.testing.assert_allclose(singles.costs, [(1 + 6) / 4, (3 + 15) / 4])
+    swept = trace(np.array([[0.0, 1.0]] * 3), np.array([[1.0, 2.0], [1.0, 3.0], [1.0, 1.0]]), score, cost)
+    found = swept.frontier(weights)
+    assert found.penalties.tolist() == [np.inf, 1.0, 0.5]
+    np.testing.assert_allclose(found.scores, [3 / 4, (1 + 3) / 4, (1 + 1.5) / 4])
+    np.testing.assert_allclose(found.costs, [(1 + 6) / 4, (3 + 6) / 4, (3 + 15) / 4])
+    with pytest.raises(ValueError, match="no cell was observed"):
+        swept.frontier(np.zeros(3))
 
 
 def test_ties_of_quality_go_to_the_cheaper() -> None:

@@ -36,6 +36,14 @@ def a_bill(granted: int = 10**12, *, choices: int = 1, **changes: Any) -> Bill:
     return bill
 
 
+def test_a_new_bill_has_nothing_held_and_nothing_used() -> None:
+    choice = Assessment(candidate("a"), None, INPUT_TOKENS, 200, 100, 0, 1, 1, 0.0)
+    bill = Bill(choice, Query("", 0, 1))
+    assert (bill.granted, bill.usage, bill.metered) == (0, Usage(0, 0), False)
+    bill.sent()
+    assert bill.charge == 0, "our own count is charged at most what is held"
+
+
 def test_nothing_sent_costs_nothing() -> None:
     bill = a_bill()
     bill.seen(100)
@@ -56,6 +64,8 @@ def test_an_attempt_without_a_first_byte_costs_nothing() -> None:
     assert bill.charge == 0
     assert bill.usage == Usage(0, 0)
     assert not bill.metered
+    bill.seen(7)
+    assert (bill.charge, bill.tokens) == (0, 0), "not before it is sent again"
 
 
 def test_a_reply_cut_short_costs_its_input_and_what_was_seen() -> None:

@@ -226,6 +226,20 @@ def test_a_settlement_after_a_cancellation_that_fails_is_reported() -> None:
     run(story())
 
 
+def test_draining_waits_for_all_though_one_fails_as_no_ledger_should() -> None:
+    async def story() -> None:
+        at = Reserving()
+        tasks = [await cancelled_while_settling(at) for _ in range(2)]
+        at.ledger.fails = [ZeroDivisionError("unheard of")]
+        at.ledger.gate.set()
+        await at.holds.drain()
+        assert at.ledger.settled == [("acme/req_1.0", 70, 7)]
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(each) for each in found} == {ZeroDivisionError, asyncio.CancelledError}
+
+    run(story())
+
+
 @pytest.mark.parametrize("is_renewed", [True, False])
 def test_money_stays_held_over_many_leases_while_its_request_lives(is_renewed: bool) -> None:
     """On a real ledger: what is not renewed is charged in full when its lease ends."""
