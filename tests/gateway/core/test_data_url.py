@@ -134,8 +134,9 @@ def test_the_comma_may_stand_behind_256_characters_and_no_more() -> None:
 
 
 def test_what_is_declared_is_shown_without_what_cannot_be_printed() -> None:
-    with pytest.raises(ImageRefused, match=r"\(text/\?x\)"):
+    with pytest.raises(ImageRefused, match=r"\(text/\?x\)") as refusal:
         parse_data_url("data:text/\x07x;base64,AAAA")
+    assert refusal.value.param is None
 
 
 @given(st.one_of(st.text(max_size=200), st.text(max_size=100).map("data:image/png;base64,".__add__)))

@@ -96,6 +96,24 @@ def test_details_that_make_no_sense_are_none(details: Any) -> None:
     assert usage_of({"usage": usage}) == Usage(5, 3)
 
 
+@pytest.mark.parametrize("member", ["prompt_tokens", "completion_tokens"])
+@pytest.mark.parametrize("count", [None, -1, 1.0, True, "5", LARGEST_COUNT + 1])
+def test_a_usage_whose_counts_make_no_sense_is_none(member: str, count: Any) -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+    assert usage_of({"usage": {**usage, member: count}}) is None
+    assert usage_of({"usage": {name: found for name, found in usage.items() if name != member}}) is None
+
+
+@pytest.mark.parametrize("count", [0, LARGEST_COUNT])
+def test_counts_from_none_to_the_largest_are_taken(count: int) -> None:
+    assert usage_of({"usage": {"prompt_tokens": count, "completion_tokens": count}}) == Usage(count, count)
+
+
+@pytest.mark.parametrize("payload", [None, [], "usage", 5, {}, {"usage": None}, {"usage": []}, {"usage": 5}])
+def test_a_payload_without_a_usage_has_none(payload: Any) -> None:
+    assert usage_of(payload) is None
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(sorted(OPENAI)), inner, max_size=5),
