@@ -152,8 +152,8 @@ def budget_as_written(budget: Budget) -> dict[str, Any]:
     }
 
 
-def tenant_as_written(terms: TenantTerms) -> dict[str, Any]:
-    """A tenant as `TenantBody` reads it, and when it was made."""
+def tenant_as_written(terms: TenantTerms, *, provisioned: bool) -> dict[str, Any]:
+    """A tenant as `TenantBody` reads it, when it was made, and whether the configuration file names it."""
     return {
         "name": terms.name,
         "budgets": [budget_as_written(budget) for budget in terms.budgets],
@@ -162,6 +162,7 @@ def tenant_as_written(terms: TenantTerms) -> dict[str, Any]:
         "on_infeasible": terms.on_infeasible,
         "pacing": False if terms.pacing is None else asdict(terms.pacing),
         "exploration": False if terms.exploration is None else asdict(terms.exploration),
+        "provisioned": provisioned,
         "created_at": _time(terms.created_at),
     }
 
@@ -177,6 +178,7 @@ def key_as_written(key: ApiKey, now: float) -> dict[str, Any]:
         "expires": _time(key.expires_at),
         "budgets": [budget_as_written(budget) for budget in key.budgets],
         "candidates": None if key.candidates is None else list(key.candidates),
+        "provisioned": key.is_provisioned,
         "from": {"yaml": "configuration", "made": "command"}[key.origin],
         "created_at": _time(key.created_at),
         "revoked_at": _time(key.revoked_at),

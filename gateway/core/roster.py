@@ -6,6 +6,7 @@ stay in it, so that lists can show them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -58,6 +59,11 @@ class ApiKey:
     candidates: tuple[str, ...] | None = None
     origin: Origin = "made"
 
+    @property
+    def is_provisioned(self) -> bool:
+        """Whether a configuration file names it: one that the file names no longer is revoked."""
+        return self.origin == "yaml" and self.revoked_at is None
+
     def stands(self, now: float) -> bool:
         """Whether requests may still be made with it."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
@@ -67,13 +73,13 @@ class ApiKey:
 class Roster:
     """Tenants by name, keys by id.
 
-    `read` remembers what the configuration said of a tenant (`acme`) or a key (`acme/key/laptop`) when it was read in
-    last, as a digest: only what has changed there since is read in again.
+    `provisioned` has the tenants (`acme`) and keys (`acme/key/laptop`) that a configuration file names, each with the
+    path of that file: they change there and nowhere else. A store of an older version has a digest for the path.
     """
 
     tenants: Mapping[str, TenantTerms] = field(default_factory=dict)
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
-    read: Mapping[str, str] = field(default_factory=dict)
+    provisioned: Mapping[str, str] = field(default_factory=dict)
 
     def tenant(self, name: str) -> TenantTerms:
         """Raises NotFound."""
@@ -89,9 +95,34 @@ class Roster:
             raise NotFound(f"there is no key {key_id!r:.80}", param="id", code="key_not_found")
         return found
 
+    def own_tenant(self, name: str) -> TenantTerms:
+        """A tenant that commands may change. Raises NotFound, or InvalidRequest (409) for one that a file names."""
+        found = self.tenant(name)
+        if name in self.provisioned:
+            raise self._provisioned(f"the tenant {name!r}", name, "tenant")
+        return found
+
+    def own_key(self, key_id: str) -> ApiKey:
+        """A key that commands may change. Raises NotFound, or InvalidRequest (409) for one that a file names."""
+        found = self.key(key_id)
+        if found.is_provisioned:
+            raise self._provisioned(f"the key {found.tenant}/{found.name} ({key_id})", mark_of(found), "id")
+        return found
+
+    def _provisioned(self, what: str, mark: str, param: str) -> InvalidRequest:
+        file = self.provisioned.get(mark, "")
+        file = "the configuration file" if re.fullmatch("|[0-9a-f]{32}", file) else file
+        message = f"{what} is provisioned by {file}: change it there, and reload"
+        return InvalidRequest(message, param=param, status=409, code="provisioned")
+
     def keys_of(self, tenant: str) -> Iterator[ApiKey]:
         """In the order they were made."""
         return (key for key in self.keys.values() if key.tenant == tenant)
+
+
+def mark_of(key: ApiKey) -> str:
+    """What `Roster.provisioned` calls a key."""
+    return f"{key.tenant}/key/{key.name}"
 
 
 def add_tenant(roster: Roster, terms: TenantTerms) -> Roster:
