@@ -65,8 +65,7 @@ class Tenancy:
 
         def change(roster: Roster) -> tuple[Roster, TenantTerms]:
             old = roster.own_tenant(name)
-            shown = tenant_as_written(old, provisioned=False)
-            written = {key: value for key, value in shown.items() if key in TenantBody.model_fields}
+            written = {key: value for key, value in tenant_as_written(old).items() if key != "created_at"}
             if "budget" in changes:
                 written["budgets"] = []
             try:

@@ -152,8 +152,8 @@ def budget_as_written(budget: Budget) -> dict[str, Any]:
     }
 
 
-def tenant_as_written(terms: TenantTerms, *, provisioned: bool) -> dict[str, Any]:
-    """A tenant as `TenantBody` reads it, when it was made, and whether the configuration file names it."""
+def tenant_as_written(terms: TenantTerms) -> dict[str, Any]:
+    """A tenant as `TenantBody` reads it, and when it was made."""
     return {
         "name": terms.name,
         "budgets": [budget_as_written(budget) for budget in terms.budgets],
@@ -162,7 +162,6 @@ def tenant_as_written(terms: TenantTerms, *, provisioned: bool) -> dict[str, Any
         "on_infeasible": terms.on_infeasible,
         "pacing": False if terms.pacing is None else asdict(terms.pacing),
         "exploration": False if terms.exploration is None else asdict(terms.exploration),
-        "provisioned": provisioned,
         "created_at": _time(terms.created_at),
     }
 

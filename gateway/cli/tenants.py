@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from gateway.cli.tenancy import add_budgets, add_config, members, names, opened, read_as, show
@@ -46,17 +47,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace, found: Tenancy) -> None:
     roster = found.roster()
-    rows = [tenant_as_written(terms, provisioned=name in roster.provisioned) for name, terms in roster.tenants.items()]
-    show(rows, COLUMNS, arguments.json)
+    _show(roster.tenants.values(), arguments.json, roster.provisioned)
 
 
 def _create(arguments: argparse.Namespace, found: Tenancy) -> None:
     body = read_as(TenantBody, {"name": arguments.name, **_terms(arguments)})
-    _show(found.create_tenant(body), arguments.json)
+    _show([found.create_tenant(body)], arguments.json)
 
 
 def _update(arguments: argparse.Namespace, found: Tenancy) -> None:
-    _show(found.update_tenant(arguments.name, _terms(arguments)), arguments.json)
+    _show([found.update_tenant(arguments.name, _terms(arguments))], arguments.json)
 
 
 def _delete(arguments: argparse.Namespace, found: Tenancy) -> None:
@@ -86,5 +86,6 @@ def _section(words: str) -> bool | dict[str, str]:
     return words == "on" if words in ("on", "off") else members(words)
 
 
-def _show(made: TenantTerms, as_json: bool) -> None:
-    show([tenant_as_written(made, provisioned=False)], COLUMNS, as_json)
+def _show(tenants: Iterable[TenantTerms], as_json: bool, provisioned: Collection[str] = ()) -> None:
+    rows = [{**tenant_as_written(terms), "provisioned": terms.name in provisioned} for terms in tenants]
+    show(rows, COLUMNS, as_json)

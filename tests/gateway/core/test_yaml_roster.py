@@ -172,7 +172,7 @@ def test_a_key_of_the_file_follows_it_where_a_command_once_made_one_of_its_name(
 
 
 def test_the_file_that_was_read_in_last_counts() -> None:
-    """Two versions of the file in a rolling deploy: each reading gives what its file says, and nothing is made twice."""
+    """Two versions of the file in a rolling deploy: each reading gives what its file says, nothing is made twice."""
     second = replace(KEY, id="k2", name="desk", hash="cc")
     first_file, next_file = (ACME, KEY), (replace(ACME, quality_weight=0.1), OTHER, second)
     one = read(STARTED, *next_file, now=200.0, file=ANOTHER_FILE)
