@@ -80,7 +80,7 @@ def _revoke(arguments: argparse.Namespace, found: Tenancy) -> None:
     revoked = found.revoke_all() if arguments.all else [found.revoke_key(arguments.id)]
     show([key_as_written(key, time.time()) for key in revoked], COLUMNS, arguments.json)
     if not arguments.json and any(key.origin == "yaml" for key in revoked):
-        print("keys of the configuration file are revoked, too, while they are hashed with this secret")
+        print("those of the configuration come back at a start under another secret; under this one they stay revoked")
 
 
 def _rotate(arguments: argparse.Namespace, found: Tenancy) -> None:

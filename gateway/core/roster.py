@@ -147,9 +147,11 @@ def remove_tenant(roster: Roster, name: str, now: float) -> Roster:
 
 def add_key(roster: Roster, key: ApiKey, now: float) -> Roster:
     """Raises NotFound for its tenant, InvalidRequest for candidates that the tenant may not use, and (409) when the
-    tenant has a standing key of that name or the key itself is known.
+    tenant has a standing key of that name, the file names one, or the key itself is known.
     """
-    if any(other.name == key.name and other.stands(now) for other in roster.keys_of(key.tenant)):
+    if mark_of(key) in roster.provisioned or any(
+        other.name == key.name and other.stands(now) for other in roster.keys_of(key.tenant)
+    ):
         raise _taken(f"tenant {key.tenant} has a key {key.name!r} already", "name")
     return put_key(roster, key)
 

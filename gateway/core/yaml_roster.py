@@ -101,7 +101,7 @@ def _with_keys(roster: Roster, before: Roster, declared: Declared, now: float) -
         same = by_hash.get(key.hash)
         others = [other for other in by_mark[mark_of(key)] if other.hash != key.hash]
         is_known = mark_of(key) in before.provisioned
-        if is_known and same is not None and mark_of(same) == mark_of(key) and _was_ended(same, others, key):
+        if is_known and same is not None and mark_of(same) == mark_of(key) and _was_ended(same, others):
             left.append(mark_of(key))
             continue
         _refuse_claimed_twice(key, same, others, declared.file, now, is_known=is_known)
@@ -116,14 +116,13 @@ def _with_keys(roster: Roster, before: Roster, declared: Declared, now: float) -
     return roster, left
 
 
-def _was_ended(same: ApiKey, others: Sequence[ApiKey], key: ApiKey) -> bool:
+def _was_ended(same: ApiKey, others: Sequence[ApiKey]) -> bool:
     """Whether a command revoked or rotated a key of the file, as older versions let it; whoever did had a reason."""
     if any(other.is_provisioned for other in others):
         return False  # the file had another key under this name
     if same.revoked_at is not None:
         return True
-    has_successor = any(other.origin == "made" and other.created_at > same.created_at for other in others)
-    return has_successor and same.expires_at != key.expires_at
+    return any(other.origin == "made" and other.created_at > same.created_at for other in others)
 
 
 def _refuse_claimed_twice(

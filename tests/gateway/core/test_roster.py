@@ -153,6 +153,13 @@ def test_what_commands_made_is_theirs_beside_what_the_file_names() -> None:
     assert replace(OF_THE_FILE, keys={"k3": rotated}).own_key("k3") == rotated, "of a name that the file has, too"
 
 
+def test_a_name_of_the_file_is_not_given_to_a_key_even_when_the_files_has_expired() -> None:
+    expired = replace(OF_THE_FILE, keys={"k1": replace(KEY, origin="yaml", expires_at=NOW)})
+    with pytest.raises(InvalidRequest, match="has a key 'laptop' already") as refused:
+        add_key(expired, replace(KEY, id="k3", hash="cc"), NOW + 1)
+    assert refused.value.status == 409
+
+
 def test_what_is_not_there_is_said_before_whose_it_is() -> None:
     for ask in (lambda: OF_THE_FILE.own_tenant("nobody"), lambda: OF_THE_FILE.own_key("k0")):
         with pytest.raises(NotFound, match="there is no"):

@@ -225,6 +225,14 @@ class TestAfterAnOlderVersion:
             assert roster.key("k1").revoked_at == 150.0
         assert read(read(roster, ACME, now=400.0), ACME, KEY, now=500.0).key("k1").stands(500.0)
 
+    def test_another_key_in_the_place_of_a_revoked_one_stands(self) -> None:
+        desk = replace(KEY, id="k2", name="desk", hash="bb")
+        both = read(read(Roster(), ACME, KEY, desk), ACME, KEY, now=120.0)
+        roster = of_older_version(revoke_key(both, "k1", 150.0))
+        after = read(roster, ACME, replace(desk, name="laptop"), now=200.0)
+        assert after.key("k2").stands(200.0), "the file had struck it, no command"
+        assert after.key("k1").revoked_at == 150.0
+
     def test_a_key_that_a_command_rotated_ends_after_its_grace_and_its_successor_goes_on(self) -> None:
         successor = replace(KEY, id="m2", hash="cc", created_at=120.0, origin="made")
         roster = of_older_version(rotate_key(STARTED, "k1", successor, 400.0))
