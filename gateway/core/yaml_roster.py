@@ -7,11 +7,10 @@ the file and a command claim is refused. The file that was read in last is the o
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gateway.core.roster import ApiKey, Roster, TenantTerms, mark_of, put_key, put_tenant, remove_tenant, revoke_key
+from gateway.core.roster import ApiKey, Roster, TenantTerms, mark_of, remove_tenant
 from gateway.errors import InvalidRequest
 
 
@@ -42,100 +41,81 @@ def read_in(roster: Roster, declared: Declared, now: float) -> tuple[Roster, Rea
 
     Raises InvalidRequest (409) when a command made a tenant or a key that the file names.
     """
-    before = roster
-    named = [*(terms.name for terms in declared.tenants), *map(mark_of, declared.keys)]
-    removed = sorted(before.provisioned.keys() - set(named))
-    for mark in removed:
-        roster = _taken_off(roster, mark, now)
-    for terms in declared.tenants:
-        roster = _with_tenant(roster, terms, declared.file, now)
-    roster, left = _with_keys(roster, before, declared, now)
-    changed = {name for name, terms in roster.tenants.items() if before.tenants.get(name) != terms}
-    changed |= {mark_of(key) for key in roster.keys.values() if before.keys.get(key.id) != key}
-    readings = Readings(
-        added=tuple(sorted(set(named) - before.provisioned.keys())),
-        changed=tuple(sorted(changed & set(named) & before.provisioned.keys())),
-        removed=tuple(removed),
-        left=tuple(sorted(left)),
+    _refuse_claimed_twice(roster, declared, now)
+    named = {*(terms.name for terms in declared.tenants), *map(mark_of, declared.keys)}
+    removed = roster.provisioned.keys() - named
+    after = roster
+    for name in removed & roster.tenants.keys():
+        after = remove_tenant(after, name, now)
+    left = _ended_by_commands(roster, declared)
+    tenants = {**after.tenants, **{terms.name: _since(terms, roster, now) for terms in declared.tenants}}
+    keys = _with_keys(after, {key.hash: key for key in declared.keys if mark_of(key) not in left}, left, now)
+    changed = {name for name, terms in tenants.items() if roster.tenants.get(name) != terms}
+    changed |= {mark_of(key) for key in keys.values() if roster.keys.get(key.id) != key}
+    known = named & roster.provisioned.keys()
+    sorts = (named - known, changed & known, removed, left)
+    return Roster(tenants, keys, dict.fromkeys(named, declared.file)), Readings(
+        *(tuple(sorted(each)) for each in sorts)
     )
-    return replace(roster, provisioned=dict.fromkeys(named, declared.file)), readings
 
 
 def read_in_new_tenants(roster: Roster, declared: Declared, now: float) -> Roster:
     """Take over the tenants that the roster does not have, and nothing else."""
-    for terms in declared.tenants:
-        if terms.name not in roster.tenants:
-            roster = _with_tenant(roster, terms, declared.file, now)
-            roster = replace(roster, provisioned={**roster.provisioned, terms.name: declared.file})
-    return roster
+    new = {terms.name: replace(terms, created_at=now) for terms in declared.tenants if terms.name not in roster.tenants}
+    provisioned = {**roster.provisioned, **dict.fromkeys(new, declared.file)}
+    return replace(roster, tenants={**roster.tenants, **new}, provisioned=provisioned)
 
 
-def _taken_off(roster: Roster, mark: str, now: float) -> Roster:
-    tenant, _, name = mark.partition("/key/")
-    if not name:
-        return remove_tenant(roster, tenant, now) if tenant in roster.tenants else roster
-    for key in list(roster.keys_of(tenant)):
-        if key.name == name and key.origin == "yaml":
-            roster = revoke_key(roster, key.id, now)
-    return roster
-
-
-def _with_tenant(roster: Roster, terms: TenantTerms, file: str, now: float) -> Roster:
-    known = roster.tenants.get(terms.name)
-    if known is not None and terms.name not in roster.provisioned:
-        raise _claimed_twice(
-            f"{file} names the tenant {terms.name!r}, and a command made one of that name in the store: take it out of "
-            f"the file, or run `loupe tenants delete {terms.name}`"
-        )
-    return put_tenant(roster, replace(terms, created_at=known.created_at if known else now))
-
-
-def _with_keys(roster: Roster, before: Roster, declared: Declared, now: float) -> tuple[Roster, list[str]]:
-    """The file's keys, each in place of the one that the file had under its name before; and those that stay ended."""
-    by_hash = {key.hash: key for key in before.keys.values()}
-    by_mark: dict[str, list[ApiKey]] = defaultdict(list)
-    for known in before.keys.values():
-        by_mark[mark_of(known)].append(known)
-    named, left = {key.hash for key in declared.keys}, []
-    for key in declared.keys:
-        same = by_hash.get(key.hash)
-        others = [other for other in by_mark[mark_of(key)] if other.hash != key.hash]
-        is_known = mark_of(key) in before.provisioned
-        if is_known and same is not None and mark_of(same) == mark_of(key) and _was_ended(same, others):
-            left.append(mark_of(key))
-            continue
-        _refuse_claimed_twice(key, same, others, declared.file, now, is_known=is_known)
-        for other in others:
-            if other.origin == "yaml" and other.hash not in named:
-                roster = revoke_key(roster, other.id, now)
-        found = replace(key, created_at=now)
-        if same is not None:
-            found = replace(key, id=same.id, created_at=same.created_at, last_used_at=same.last_used_at)
-        if found != same:
-            roster = put_key(roster, found)
-    return roster, left
-
-
-def _was_ended(same: ApiKey, others: Sequence[ApiKey]) -> bool:
-    """Whether a command revoked or rotated a key of the file, as older versions let it; whoever did had a reason."""
-    if any(other.is_provisioned for other in others):
-        return False  # the file had another key under this name
-    if same.revoked_at is not None:
-        return True
-    return any(other.origin == "made" and other.created_at > same.created_at for other in others)
-
-
-def _refuse_claimed_twice(
-    key: ApiKey, same: ApiKey | None, others: Sequence[ApiKey], file: str, now: float, *, is_known: bool
-) -> None:
-    what = f"{file} names the key {key.tenant}/{key.name}, and a command made"
-    if same is not None and same.origin == "made" and not (is_known and same.tenant == key.tenant):
-        raise _claimed_twice(f"{what} the same key in the store, {same.tenant}/{same.name} ({same.id}): name another")
-    for other in others:
-        if other.origin == "made" and other.stands(now):
-            way_out = f"take it out of the file, or run `loupe keys revoke {other.id}`"
-            raise _claimed_twice(f"{what} one of that name in the store ({other.id}): {way_out}")
+def _refuse_claimed_twice(roster: Roster, declared: Declared, now: float) -> None:
+    made_tenants = roster.tenants.keys() - roster.provisioned.keys()
+    for name in (terms.name for terms in declared.tenants if terms.name in made_tenants):
+        what = f"{declared.file} names the tenant {name!r}, and a command made one of that name in the store"
+        raise _claimed_twice(f"{what}: take it out of the file, or run `loupe tenants delete {name}`")
+    of_file = {key.hash: key for key in declared.keys}
+    new = {mark_of(key): key for key in declared.keys if mark_of(key) not in roster.provisioned}
+    for made in (key for key in roster.keys.values() if key.origin == "made"):
+        key, same = of_file.get(made.hash), "key"
+        if key is None and made.stands(now):
+            key, same = new.get(mark_of(made)), "name"
+        if key is not None and (mark_of(key) in new or key.tenant != made.tenant):
+            what = f"{declared.file} names the key {key.tenant}/{key.name}, and a command made one of the same {same}"
+            raise _claimed_twice(f"{what}, {made.tenant}/{made.name} ({made.id}): give the file's another {same}")
 
 
 def _claimed_twice(message: str) -> InvalidRequest:
     return InvalidRequest(message, status=409, code="already_exists")
+
+
+def _ended_by_commands(roster: Roster, declared: Declared) -> set[str]:
+    """Keys that a command revoked or put another in the place of, as older versions let it. They do not come back by
+    themselves: whoever did it had a reason.
+    """
+    of_file = {mark_of(key): key.hash for key in declared.keys if mark_of(key) in roster.provisioned}
+    same = {mark_of(key): key for key in roster.keys.values() if of_file.get(mark_of(key)) == key.hash}
+    ended = {mark for mark, key in same.items() if key.revoked_at is not None}
+    replaced_by_file: set[str] = set()
+    for other in roster.keys.values():
+        mark = mark_of(other)
+        if mark in same and other.origin == "made" and other.created_at > same[mark].created_at:
+            ended.add(mark)
+        if mark in same and other.is_provisioned and other.hash != same[mark].hash:
+            replaced_by_file.add(mark)
+    return ended - replaced_by_file
+
+
+def _since(terms: TenantTerms, roster: Roster, now: float) -> TenantTerms:
+    known = roster.tenants.get(terms.name)
+    return replace(terms, created_at=known.created_at if known else now)
+
+
+def _with_keys(roster: Roster, of_file: dict[str, ApiKey], left: set[str], now: float) -> dict[str, ApiKey]:
+    """Every key there is, by id: the file's, by hash, as they are there, and those that it had before revoked."""
+    keys: dict[str, ApiKey] = {}
+    for known in roster.keys.values():
+        key = of_file.pop(known.hash, None)
+        if key is not None:
+            known = replace(key, id=known.id, created_at=known.created_at, last_used_at=known.last_used_at)
+        elif known.is_provisioned and mark_of(known) not in left:
+            known = replace(known, revoked_at=now)
+        keys[known.id] = known
+    return {**keys, **{key.id: replace(key, created_at=now) for key in of_file.values()}}

@@ -147,8 +147,9 @@ def test_a_name_that_a_command_has_taken_is_not_taken_by_the_file(running_site: 
 
     refused = running_site.reload(running_site.changed(name_it_too))
     assert (refused.status, refused.error["code"]) == (400, "reload_refused")
-    way_out = f"take it out of the file, or run `loupe {'tenants delete acme' if kind == 'tenant' else 'keys revoke '}"
-    for part in (str(running_site.path), "'acme'" if kind == "tenant" else "first/laptop, and a command", way_out):
+    of_tenant = ("the tenant 'acme'", "take it out of the file, or run `loupe tenants delete acme`")
+    of_key = ("the key first/laptop", f"first/laptop ({key['id']}): give the file's another name")
+    for part in (str(running_site.path), "a command made one", *(of_tenant if kind == "tenant" else of_key)):
         assert part in refused.error["message"]
     assert site.chat(ASK, key=key["key"]).status == 200
     assert site.chat(ASK, key=NEW_KEY).status == 401

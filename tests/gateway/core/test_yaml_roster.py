@@ -163,6 +163,13 @@ def test_a_key_that_a_command_made_is_not_taken_by_the_file() -> None:
         assert "acme/phone (m1)" in said, "who ended a key means it"
 
 
+def test_a_key_of_the_file_does_not_become_one_that_a_command_made_for_another_tenant() -> None:
+    roster = put_key(put_tenant(STARTED, OTHER), replace(MADE, tenant="other"))
+    said = refusal(roster, ACME, replace(KEY, hash="bb"))
+    assert "acme/laptop" in said
+    assert "other/phone (m1)" in said
+
+
 def test_a_key_of_the_file_follows_it_where_a_command_once_made_one_of_its_name() -> None:
     was_made = revoke_key(put_key(STARTED, replace(MADE, name="desk")), "m1", 60.0)
     desk = replace(KEY, id="k2", name="desk", hash="cc", expires_at=500.0)
