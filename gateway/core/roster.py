@@ -128,7 +128,7 @@ def mark_of(key: ApiKey) -> str:
 def add_tenant(roster: Roster, terms: TenantTerms) -> Roster:
     """Raises InvalidRequest (409) when the name is taken."""
     if terms.name in roster.tenants:
-        raise _taken(f"there is a tenant {terms.name!r} already", "name")
+        raise taken(f"there is a tenant {terms.name!r} already", "name")
     return put_tenant(roster, terms)
 
 
@@ -152,7 +152,7 @@ def add_key(roster: Roster, key: ApiKey, now: float) -> Roster:
     if mark_of(key) in roster.provisioned or any(
         other.name == key.name and other.stands(now) for other in roster.keys_of(key.tenant)
     ):
-        raise _taken(f"tenant {key.tenant} has a key {key.name!r} already", "name")
+        raise taken(f"tenant {key.tenant} has a key {key.name!r} already", "name")
     return put_key(roster, key)
 
 
@@ -165,7 +165,7 @@ def put_key(roster: Roster, key: ApiKey) -> Roster:
             raise InvalidRequest(what, param="candidates", code="candidate_not_allowed")
     for other in roster.keys.values():
         if other.hash == key.hash and other.id != key.id:
-            raise _taken(f"one key for two: {key.tenant}/{key.name} and {other.tenant}/{other.name}", "key")
+            raise taken(f"one key for two: {key.tenant}/{key.name} and {other.tenant}/{other.name}", "key")
     return replace(roster, keys={**roster.keys, key.id: key})
 
 
@@ -196,5 +196,6 @@ def _revoked(key: ApiKey, now: float) -> ApiKey:
     return key if key.revoked_at is not None else replace(key, revoked_at=now)
 
 
-def _taken(message: str, param: str) -> InvalidRequest:
+def taken(message: str, param: str) -> InvalidRequest:
+    """The refusal of a name or a key that is there already."""
     return InvalidRequest(message, param=param, status=409, code="already_exists")

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gateway.core.roster import ApiKey, Roster, TenantTerms, mark_of, remove_tenant
-from gateway.errors import InvalidRequest
+from gateway.core.roster import ApiKey, Roster, TenantTerms, mark_of, remove_tenant, taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def _refuse_claimed_twice(roster: Roster, declared: Declared, now: float) -> Non
     made_tenants = roster.tenants.keys() - roster.provisioned.keys()
     for name in (terms.name for terms in declared.tenants if terms.name in made_tenants):
         what = f"{declared.file} names the tenant {name!r}, and a command made one of that name in the store"
-        raise _claimed_twice(f"{what}: take it out of the file, or run `loupe tenants delete {name}`")
+        raise taken(f"{what}: take it out of the file, or run `loupe tenants delete {name}`", "name")
     of_file = {key.hash: key for key in declared.keys}
     new = {mark_of(key): key for key in declared.keys if mark_of(key) not in roster.provisioned}
     for made in (key for key in roster.keys.values() if key.origin == "made"):
@@ -79,11 +78,7 @@ def _refuse_claimed_twice(roster: Roster, declared: Declared, now: float) -> Non
             key, same = new.get(mark_of(made)), "name"
         if key is not None and (mark_of(key) in new or key.tenant != made.tenant):
             what = f"{declared.file} names the key {key.tenant}/{key.name}, and a command made one of the same {same}"
-            raise _claimed_twice(f"{what}, {made.tenant}/{made.name} ({made.id}): give the file's another {same}")
-
-
-def _claimed_twice(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status=409, code="already_exists")
+            raise taken(f"{what}, {made.tenant}/{made.name} ({made.id}): give the file's another {same}", same)
 
 
 def _ended_by_commands(roster: Roster, declared: Declared) -> set[str]:
