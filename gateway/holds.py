@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gateway.core.hold import Granted, Hold, Refused
@@ -16,10 +16,17 @@ class Holds:
     its request lives. `report` takes what a request must not fail of.
     """
 
-    def __init__(self, store: BudgetStore, lease_s: float, report: Callable[[str, BaseException], None]) -> None:
+    def __init__(
+        self,
+        store: BudgetStore,
+        lease_s: float,
+        report: Callable[[str, BaseException], None],
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         self._store = store
         self.lease_s = lease_s
         self._report = report
+        self._sleep = sleep
         self._live: set[str] = set()
         self._settling: set[asyncio.Task[Any]] = set()
 
@@ -52,7 +59,7 @@ class Holds:
     async def renew_for_ever(self) -> None:
         """Three times a lease, renew those that stand."""
         while True:
-            await asyncio.sleep(self.lease_s / 3)
+            await self._sleep(self.lease_s / 3)
             if self._live:
                 try:
                     await self._store.renew(list(self._live), self.lease_s)

@@ -30,7 +30,8 @@ _log = logging.getLogger("loupe")
 class LiveRouter:
     """Holds `in_service`, which forecasters follow. `fallback` serves while nothing is promoted."""
 
-    def __init__(self, shelf: Shelf | None, fallback: Router, encoder: EncoderFacts) -> None:
+    def __init__(self, shelf: Shelf | None, fallback: Router, encoder: EncoderFacts, *, look_s: float = LOOK_S) -> None:
+        """Prepare to look for another router every `look_s` seconds; `open` begins."""
         self.in_service = RouterInService(fallback)
         self.swaps = 0
         """How often another router came into service since the start."""
@@ -39,6 +40,7 @@ class LiveRouter:
         self._shelf = shelf
         self._fallback = fallback
         self._encoder = encoder
+        self._look_s = look_s
         self._seen = b""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -48,9 +50,7 @@ class LiveRouter:
         if self._shelf is None:
             return
         self._begin(self._shelf)
-        self._thread = threading.Thread(
-            target=self._look_for_ever, args=(self._shelf,), name="live-router", daemon=True
-        )
+        self._thread = threading.Thread(target=self._look_for_ever, name="live-router", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -73,16 +73,22 @@ class LiveRouter:
             except ArtifactError as error:
                 self._failed(str(error))
 
-    def _look_for_ever(self, shelf: Shelf) -> None:
-        while not self._stop.wait(LOOK_S):
-            try:
-                self._look(shelf)
-            except ArtifactError as error:
-                self._failed(str(error))
-            except Exception as error:  # whatever it is: who stops looking serves an old router for ever
-                self._failed(f"{type(error).__name__}: {error}")
+    def look(self) -> None:
+        """Take what has been promoted since the last look; count and log what cannot be used. Never raises."""
+        if self._shelf is None:
+            return
+        try:
+            self._take_promoted(self._shelf)
+        except ArtifactError as error:
+            self._failed(str(error))
+        except Exception as error:  # whatever it is: who stops looking serves an old router for ever
+            self._failed(f"{type(error).__name__}: {error}")
 
-    def _look(self, shelf: Shelf) -> None:
+    def _look_for_ever(self) -> None:
+        while not self._stop.wait(self._look_s):
+            self.look()
+
+    def _take_promoted(self, shelf: Shelf) -> None:
         mark = shelf.mark()
         if mark == self._seen:
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Protocol
 
 from gateway.core.meter import StreamMeter
@@ -37,10 +36,11 @@ class Passing:
         outlet = self._outlet
         if outlet.is_paused:
             return False
-        since = time.perf_counter()
+        timer = self._turn.timer
+        since = timer()
         plain = self._meter.feed_plain(data)
         if plain is None:
             return False
         outlet.pass_on(plain)
-        self._turn.waited_s -= time.perf_counter() - since  # the relay takes all of its wait for the provider's
+        self._turn.waited_s -= timer() - since  # the relay takes all of its wait for the provider's
         return True

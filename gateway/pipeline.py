@@ -139,16 +139,16 @@ class Pipeline:
             turn.tenant.on_infeasible if routed else "refuse",
             self._factors or None,
         )
-        began = time.perf_counter()
+        began = turn.timer()
         turn.decision = decide(
             turn.request.query,
             candidates,
             forecasts,
             turn.preference,
             reference_cost=self._catalog.reference_cost,
-            is_healthy=self._health.at(time.monotonic()) if routed else always_well,
+            is_healthy=self._health.at(turn.timer()) if routed else always_well,
         )
-        turn.decide_s = time.perf_counter() - began
+        turn.decide_s = turn.timer() - began
         return turn.decision
 
     def _lagrangian(self, turn: Turn, named: float | None) -> float:
@@ -193,9 +193,9 @@ class Pipeline:
         if known is not None:
             turn.reason = "routed"
             return known
-        began = time.perf_counter()
+        began = turn.timer()
         found = await forecaster.forecast(request.query.text, request.images)
-        turn.encode_s = time.perf_counter() - began
+        turn.encode_s = turn.timer() - began
         if isinstance(found, Declined):
             turn.reason = f"declined:{found.reason}"
             return None
@@ -225,9 +225,9 @@ class Pipeline:
                 await self._holds.settle(hold.id, charge, bill.tokens)
 
         try:
-            began = time.perf_counter()
+            began = turn.timer()
             granted = await self._holds.reserve(hold)
-            turn.reserve_s += time.perf_counter() - began
+            turn.reserve_s += turn.timer() - began
             if isinstance(granted, Refused):
                 settled = True
                 turn.refused_hold(granted)
@@ -237,10 +237,10 @@ class Pipeline:
             try:
                 await self._exchange(turn, choice, bill, settle, sink)
             except ProviderError as error:
-                self._health.note(name, time.monotonic(), well=error.permanent)
+                self._health.note(name, turn.timer(), well=error.permanent)
                 turn.attempts.append(Attempt(name, error.reason, bill.charge))
                 raise
-            self._health.note(name, time.monotonic(), well=turn.error_code is None)  # not well: it broke off midway
+            self._health.note(name, turn.timer(), well=turn.error_code is None)  # not well: it broke off midway
             turn.attempts.append(Attempt(name, None, bill.charge))
             return None
         finally:
@@ -257,16 +257,16 @@ class Pipeline:
         candidate = choice.candidate
         limit = fit_to_hold(choice, turn.request.query, bill.granted)
         body = body_for(turn.request, candidate.provider_model, candidate.limit_parameter, limit)
-        self._health.begin(candidate.name, time.monotonic())
+        self._health.begin(candidate.name, turn.timer())
         bill.sent()
-        since = time.perf_counter()
+        since = turn.timer()
         try:
             exchange = await self._providers[candidate.provider].send(body, turn.request_id)
         except ProviderError:
             bill.unsent()
             raise
         finally:
-            turn.waited_s += time.perf_counter() - since
+            turn.waited_s += turn.timer() - since
         turn.first_byte()
         relay = relay_stream if turn.request.streamed else relay_whole
         try:

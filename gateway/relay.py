@@ -6,7 +6,6 @@ it comes; when it breaks off after the first byte the client gets an error event
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -83,9 +82,9 @@ async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settl
     broken: ProviderError | None = None
     try:
         while not exchange.ended:
-            since = time.perf_counter()
+            since = turn.timer()
             data = await exchange.read()
-            turn.waited_s += time.perf_counter() - since
+            turn.waited_s += turn.timer() - since
             if not data:
                 break
             ready = meter.feed(data)
@@ -133,11 +132,11 @@ def bill_candidate(turn: Turn) -> str:
 
 async def _read(turn: Turn, exchange: Exchange) -> bytes:
     """The exchange's next bytes; the time until they come counts as waiting."""
-    since = time.perf_counter()
+    since = turn.timer()
     try:
         return await exchange.read()
     finally:
-        turn.waited_s += time.perf_counter() - since
+        turn.waited_s += turn.timer() - since
 
 
 def _end(turn: Turn, meter: StreamMeter, broken: ProviderError | None) -> bytes:

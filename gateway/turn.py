@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from operator import itemgetter
 
 from gateway.core.budget import Window, session_window
@@ -62,20 +63,30 @@ class Turn:
         "started_at",
         "status",
         "tenant",
+        "timer",
         "usage",
         "waited_s",
         "windows",
     )
 
     def __init__(
-        self, request_id: str, tenant: Tenant, request: ChatRequest, began: float, started_at: float | None = None
+        self,
+        request_id: str,
+        tenant: Tenant,
+        request: ChatRequest,
+        began: float,
+        started_at: float,
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`began` is of `time.perf_counter`, `started_at` in seconds since the epoch (None: now)."""
+        """Begin at `started_at`, in seconds since the epoch. `timer` is the clock, in seconds from any origin, that all
+        durations of the request are read off; `began` is its reading when the request came.
+        """
         self.request_id = request_id
         self.tenant = tenant
         self.request = request
         self.began = began
-        self.started_at = time.time() if started_at is None else started_at
+        self.started_at = started_at
+        self.timer = timer
         self.windows: tuple[Window, ...] = tenant.windows(self.started_at)
         if request.session is not None:
             session, limit = request.session
@@ -160,7 +171,7 @@ class Turn:
         return self.decision is not None and bool(self.decision.choices) and choice is self.decision.choices[0]
 
     def first_byte(self) -> None:
-        self.first_byte_s = time.perf_counter() - self.began
+        self.first_byte_s = self.timer() - self.began
 
     def refused(self, error: RequestError) -> None:
         self.outcome = "failed" if error.status >= 500 else "refused"
@@ -199,7 +210,7 @@ class Turn:
     def record(
         self, router_digest: str, versions: Versions | None = None, *, with_reply: bool = False
     ) -> RequestRecord:
-        total = time.perf_counter() - self.began
+        total = self.timer() - self.began
         choice, decision, query = self.choice, self.decision, self.request.query
         forecast = choice.forecast if choice else None
         has_strayed = choice is not None and not self.is_first(choice)

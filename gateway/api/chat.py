@@ -30,13 +30,16 @@ class ChatRoutes:
         largest_body: int,
         refusals: RefusalObserver,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """`clock` gives seconds since the epoch; `timer` gives seconds from any origin, and times each request."""
         self._pipeline = pipeline
         self._tenants = tenants
         self._limits = limits
         self._largest_body = largest_body
         self._refusals = refusals
         self._clock = clock
+        self._timer = timer
 
     async def completions(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         sink = AsgiSink(scope, receive, send)
@@ -60,16 +63,16 @@ class ChatRoutes:
 
     async def _turn(self, scope: dict[str, Any], sink: AsgiSink) -> Turn | None:
         """The request, parsed; None when it was refused or its client left, which is answered here."""
-        began = time.perf_counter()
+        began = self._timer()
         request_id = _new_request_id()
         headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
             tenant = authenticate(headers, self._tenants)
             body = await sink.read_body(headers, self._largest_body)
-            read = time.perf_counter()
+            read = self._timer()
             request = parse_chat(body, headers, self._limits)
-            parse_s = time.perf_counter() - read
-            turn = Turn(request_id, tenant, request, began, self._clock())
+            parse_s = self._timer() - read
+            turn = Turn(request_id, tenant, request, began, self._clock(), self._timer)
             turn.parse_s = parse_s
             return turn
         except RequestError as error:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.base import EncodeError, Views
+from models.base import EncodeError, ImageSource, Views
+
+from .clock import HandClock
 
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF")
 
@@ -49,6 +51,29 @@ class FakeEncoder:
             time.sleep(self._delay_s)
         if self._fail:
             raise EncodeError("the fake encoder was told to fail")
+
+
+class FakeQueryEncoder:
+    """Implements `gateway.forecaster.QueryEncoder`, without a cache: each call turns the clock by `encode_s`.
+
+    It raises EncodeError if it shall fail. `asked` holds the texts of all calls.
+    """
+
+    def __init__(self, clock: HandClock, encode_s: float = 0.0, *, fail: bool = False) -> None:
+        self._clock = clock
+        self._encode_s = encode_s
+        self._fail = fail
+        self.asked: list[str] = []
+
+    def cached(self, text: str, images: Sequence[ImageSource]) -> Views | None:
+        return None
+
+    async def encode(self, text: str, images: Sequence[ImageSource]) -> Views:
+        self.asked.append(text)
+        self._clock.turn(self._encode_s)
+        if self._fail:
+            raise EncodeError("the fake encoder was told to fail")
+        return _views([text.encode()], FakeEncoder.text_dims)
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from gateway.api.parse import ChatLimits, parse_chat
 from gateway.core.chat import ChatRequest
 from gateway.core.image_limits import ImageLimits
 
 
-def a_request(*, streamed: bool = False, wants_usage: bool = False, budget: bytes | None = None) -> ChatRequest:
-    body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}], "stream": streamed}
+def a_request(
+    *,
+    model: str = "auto",
+    content: Any = "hi",
+    streamed: bool = False,
+    wants_usage: bool = False,
+    budget: bytes | None = None,
+    headers: Mapping[bytes, bytes] | None = None,
+) -> ChatRequest:
+    """One message of `content`; `budget` is `X-Budget`, beside other `headers`."""
+    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": content}], "stream": streamed}
     if wants_usage:
         body["stream_options"] = {"include_usage": True}
-    headers = {} if budget is None else {b"x-budget": budget}
-    return parse_chat(json.dumps(body).encode(), headers, ChatLimits(ImageLimits(), 1))
+    found = dict(headers or {})
+    if budget is not None:
+        found[b"x-budget"] = budget
+    return parse_chat(json.dumps(body).encode(), found, ChatLimits(ImageLimits(), 1))

@@ -151,6 +151,11 @@ def test_odd_codes_and_params_of_a_provider_stay_out_of_the_records(odd: Any) ->
     assert (error.message, error.param, error.code) == ("no", None, "provider_refused")
 
 
+def test_a_fault_of_the_request_without_a_status_is_a_400() -> None:
+    error = provider_failed([ProviderError("p: too long", reason="too_long", permanent=True)])
+    assert (error.status, error.message, error.code) == (400, "p: too long", "provider_refused")
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"[]", b"null", b'{"error":"text"}', b'{"error":{}}', b"\xff", b"[" * 9999]
 )

@@ -124,7 +124,7 @@ class Relayed:
 def relayed(exchange: Recorded, *, streamed: bool = True, wants_usage: bool = True, is_slow: bool = False) -> Relayed:
     """Relay a reply to a request that was decided, held and sent."""
     request = a_request(streamed=streamed, wants_usage=wants_usage)
-    turn = Turn("req_1", Tenant("acme", ("a",), 0.8, budgets=(Budget(HELD),)), request, 0.0)
+    turn = Turn("req_1", Tenant("acme", ("a",), 0.8, budgets=(Budget(HELD),)), request, 0.0, 0.0)
     decision = decide(
         request.query, [candidate("a")], None, Preference(0.0), reference_cost=1, is_healthy=lambda _: True
     )

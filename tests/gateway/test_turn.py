@@ -16,13 +16,18 @@ from gateway.core.tenant import Tenant
 from gateway.core.usage import Usage
 from gateway.errors import ProviderFailed, QuotaExceeded
 from gateway.turn import Turn
+from tests.fakes.clock import HandClock
 
 from .core.makers import candidate
 from .requests import a_request
 
+STARTED_AT = 1_767_268_800.0
 
-def a_turn(budget: Budget | None = None) -> Turn:
-    return Turn("req_1", Tenant("acme", ("a",), 0.8, budgets=(budget,) if budget else ()), a_request(budget=b"1"), 0.0)
+
+def a_turn(budget: Budget | None = None, clock: HandClock | None = None) -> Turn:
+    """A request that came at 0 of its clock."""
+    tenant = Tenant("acme", ("a",), 0.8, budgets=(budget,) if budget else ())
+    return Turn("req_1", tenant, a_request(budget=b"1"), 0.0, STARTED_AT, clock or HandClock())
 
 
 def decided(
@@ -121,20 +126,38 @@ def test_the_record_holds_what_was_decided_and_used() -> None:
         turn.choice.output_tokens,
     )
     assert record.dropped == (("b", "resting_after_failures"),)
-    assert 0 <= record.overhead_s <= record.total_s
 
 
-def test_waiting_is_not_our_own_time() -> None:
-    turn = a_turn()
-    turn.waited_s = 10**12
-    assert turn.record("digest").overhead_s == 0.0
+def test_a_request_takes_from_when_it_came_to_its_record_and_waiting_is_not_our_own_time() -> None:
+    """By hand: it came at 0; the first byte at 2.5; the record at 8.0, of which 7.25 were spent waiting."""
+    clock = HandClock(2.5)
+    turn = a_turn(clock=clock)
+    turn.first_byte()
+    clock.turn(5.5)
+    turn.waited_s = 7.25
+    record = turn.record("digest")
+    assert (record.first_byte_s, record.total_s, record.overhead_s) == (2.5, 8.0, 0.75)
+    assert record.started_at == STARTED_AT
+
+
+def test_total_time_counts_from_when_the_request_came_and_not_from_the_clocks_origin() -> None:
+    turn = Turn("req_1", Tenant("acme", ("a",), 0.8), a_request(), 100.0, STARTED_AT, HandClock(101.5))
+    turn.first_byte()
+    record = turn.record("digest")
+    assert (record.first_byte_s, record.total_s, record.overhead_s) == (1.5, 1.5, 1.5)
+
+
+def test_our_own_time_is_never_less_than_none() -> None:
+    turn = a_turn(clock=HandClock(1.0))
+    turn.waited_s = 1.5
+    record = turn.record("digest")
+    assert (record.total_s, record.overhead_s) == (1.0, 0.0)
 
 
 def test_the_budget_window_is_the_one_of_the_requests_start() -> None:
     turn = a_turn(Budget(5, "day"))
     [window] = turn.windows
-    assert window.ends_at is not None
-    assert window.starts_at <= turn.started_at < window.ends_at
+    assert (window.starts_at, window.ends_at) == (1_767_225_600.0, 1_767_312_000.0)  # 1 January 2026, started at noon
     assert a_turn().windows == ()
 
 

@@ -22,8 +22,11 @@ from routers.metrics import (
     nauc,
     peak_score,
     quality_neutral_cost,
+    row_gaps,
+    row_losses,
     single_points,
     sweep,
+    trace,
 )
 
 
@@ -152,6 +155,42 @@ def test_a_router_that_dominates_never_scores_lower(case: Case, data: st.DataObj
     assert quality_neutral_cost(better, singles) <= quality_neutral_cost(worse, singles) + 1e-9
 
 
+def test_a_sweep_worked_by_hand_over_several_rows() -> None:
+    """Costs are 1, 2 and 4. Row 1 steps up at lambda 0.25 / 1 and again at 0.0625 / 2; row 2 leaves out its second
+    candidate, which lies under the line from first to third, and steps up at 0.375 / 3; row 3 at 0.25 / 1, with row 1,
+    and never to its third, which is forecast below its second.
+    """
+    quality = np.array([[0.25, 0.5, 0.5625], [0.25, 0.3125, 0.625], [0.125, 0.375, 0.25]])
+    score = np.array([[0.0, 0.5, 1.0], [0.25, 0.0, 0.75], [0.0, 1.0, 0.5]])
+    cost = np.tile([1.0, 2.0, 4.0], (3, 1))
+    found, singles = sweep(quality, cost, score, cost), single_points(score, cost)
+    assert found.penalties.tolist() == [np.inf, 0.25, 0.125, 0.03125]
+    np.testing.assert_allclose(found.costs, np.array([1 + 1 + 1, 2 + 1 + 2, 2 + 4 + 2, 4 + 4 + 2]) / 3)
+    np.testing.assert_allclose(found.scores, np.array([0.25, 0.5 + 0.25 + 1, 0.5 + 0.75 + 1, 1 + 0.75 + 1]) / 3)
+    np.testing.assert_allclose(singles.scores, np.array([0.25, 1.5, 2.25]) / 3)
+    area = 0.25 / 3 * 2 / 3 + 1.75 / 3 * 1 + 2.25 / 3 * 2 / 3 + 2.75 / 3 * 2 / 3  # costs 1, 5/3, 8/3, 10/3 and 4
+    assert nauc(found, singles) == pytest.approx(area / 3)
+    assert peak_score(found) == pytest.approx(2.75 / 3)
+    assert quality_neutral_cost(found, singles) == pytest.approx(8 / 3 / 4)
+
+
+def test_rows_weigh_what_they_are_given() -> None:
+    """By hand: the second row counts three times, the third not at all."""
+    score = np.array([[0.0, 1.0], [1.0, 0.5], [0.0, np.nan]])
+    cost = np.array([[1.0, 3.0], [2.0, 5.0], [9.0, np.nan]])
+    weights = np.array([1.0, 3.0, 0.0])
+    singles = single_points(score, cost, weights)
+    np.testing.assert_allclose(singles.scores, [3 / 4, (1 + 1.5) / 4])
+    np.testing.assert_allclose(singles.costs, [(1 + 6) / 4, (3 + 15) / 4])
+    swept = trace(np.array([[0.0, 1.0]] * 3), np.array([[1.0, 2.0], [1.0, 3.0], [1.0, 1.0]]), score, cost)
+    found = swept.frontier(weights)
+    assert found.penalties.tolist() == [np.inf, 1.0, 0.5]
+    np.testing.assert_allclose(found.scores, [3 / 4, (1 + 3) / 4, (1 + 1.5) / 4])
+    np.testing.assert_allclose(found.costs, [(1 + 6) / 4, (3 + 6) / 4, (3 + 15) / 4])
+    with pytest.raises(ValueError, match="no cell was observed"):
+        swept.frontier(np.zeros(3))
+
+
 def test_ties_of_quality_go_to_the_cheaper() -> None:
     one = np.array([[0.5, 0.5]])
     found = sweep(one, np.array([[3.0, 1.0]]), np.array([[1.0, 0.0]]), np.array([[3.0, 1.0]]))
@@ -188,6 +227,35 @@ def test_log_loss_and_calibration_of_known_forecasts() -> None:
     assert log_loss(np.full((2, 2), 0.5), score) == pytest.approx(np.log(2))
     assert calibration_error(np.array([[1.0, 0.0], [0.1, 1.0]]), score) == 0.0
     assert calibration_error(np.full((2, 2), 0.5), score) == pytest.approx(2 / 3 - 0.5)
+
+
+def test_calibration_error_worked_by_hand_over_several_rows() -> None:
+    """Two bins. Below 0.5 lie 0.2 and 0.4: forecast 0.6, observed 0 + 1, a gap of -0.4. Above lie 0.8, 0.6 and 0.9:
+    forecast 2.3, observed 1 + 0 + 1, a gap of 0.3. Over 5 observed cells: (0.4 + 0.3) / 5 = 0.14.
+    """
+    quality = np.array([[0.2, 0.8], [0.4, 0.6], [0.3, 0.9]])
+    score = np.array([[0.0, 1.0], [1.0, 0.0], [np.nan, 1.0]])
+    assert calibration_error(quality, score, bins=2) == pytest.approx(0.14)
+    gaps = [[0.2, -0.2], [-0.6, 0.6], [0.0, -0.1]]  # a row's own; they add up to -0.4 and 0.3
+    np.testing.assert_allclose(row_gaps(quality, score, bins=2), gaps, atol=1e-12)
+
+
+def test_calibration_error_has_fifteen_bins_and_the_last_has_its_upper_edge() -> None:
+    """By hand, width 1/15: 0.06 and 0.07 lie apart, (0.94 + 0.07) / 2; 0.95 and 1.0 together, |-0.05 + 1.0| / 2."""
+    assert calibration_error(np.array([[0.06], [0.07]]), np.array([[1.0], [0.0]])) == pytest.approx(0.505)
+    assert calibration_error(np.array([[0.95], [1.0]]), np.array([[1.0], [0.0]])) == pytest.approx(0.475)
+    assert row_gaps(np.array([[0.5]]), np.array([[1.0]])).shape == (1, 15)
+
+
+def test_log_loss_worked_by_hand_over_several_rows() -> None:
+    """-(ln 0.8 + ln 0.5 + ln 0.9) / 3, the missing cell left out; forecasts of 0 and 1 are taken for nearly that."""
+    quality, score = np.array([[0.8, 0.5], [0.3, 0.1]]), np.array([[1.0, 0.0], [np.nan, 0.0]])
+    assert log_loss(quality, score) == pytest.approx(-np.log(0.8 * 0.5 * 0.9) / 3)
+    losses, cells = row_losses(quality, score)
+    np.testing.assert_allclose(losses, [-np.log(0.8 * 0.5), -np.log(0.9)])
+    assert cells.tolist() == [2, 1]
+    assert log_loss(np.array([[0.0]]), np.array([[1.0]])) == pytest.approx(-np.log(1e-6))
+    assert log_loss(np.array([[1.0]]), np.array([[0.0]])) == pytest.approx(-np.log(1e-6))
 
 
 def test_spread_of_one_seed_is_unknown() -> None:

@@ -34,14 +34,21 @@ def test_nesting_is_refused_or_sent_on_but_breaks_nothing(depth: int, where: str
     assert nested[:-20] in body_for(request, "real", "max_tokens", 5).replace(b" ", b"")
 
 
-def test_long_numbers_are_refused_or_sent_on_but_break_nothing() -> None:
-    digits = b"1" * 6_000
-    body = b'{"model":"auto","stream":true,"messages":[{"role":"user","content":"hi"}],"stream_options":{"x":%s}}'
-    try:
-        request = parse_chat(body % digits, {}, LIMITS)
-    except InvalidRequest:
-        return
-    body_for(request, "real", "max_tokens", 5)
+WITH_A_NUMBER = b'{"model":"auto","stream":true,"messages":[{"role":"user","content":"hi"}],"%s":{"x":%s}}'
+
+
+def test_a_number_too_long_to_be_read_is_refused_where_it_has_to_be_read() -> None:
+    with pytest.raises(InvalidRequest, match="out of range") as refusal:
+        parse_chat(WITH_A_NUMBER % (b"stream_options", b"1" * 6_000), {}, LIMITS)
+    assert (refusal.value.status, refusal.value.param) == (400, "stream_options[...]")
+    assert len(refusal.value.message) < 300
+
+
+@pytest.mark.parametrize(("member", "digits"), [(b"metadata", 6_000), (b"metadata", 30), (b"stream_options", 30)])
+def test_a_long_number_is_sent_on_as_it_came(member: bytes, digits: int) -> None:
+    request = parse_chat(WITH_A_NUMBER % (member, b"1" * digits), {}, LIMITS)
+    sent = body_for(request, "real", "max_tokens", 5).replace(b" ", b"")
+    assert b'"%s":{"x":%s' % (member, b"1" * digits) in sent
 
 
 JSON = st.recursive(

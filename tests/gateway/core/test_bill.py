@@ -19,7 +19,7 @@ PRICE = Price(1_000_000_000, 4_000_000_000)
 INPUT_TOKENS = 50
 
 
-def a_bill(granted: int = 10**12, **changes: Any) -> Bill:
+def a_bill(granted: int = 10**12, *, choices: int = 1, **changes: Any) -> Bill:
     choice = Assessment(
         candidate("a", **{"price": PRICE, **changes}),
         forecast=None,
@@ -27,13 +27,21 @@ def a_bill(granted: int = 10**12, **changes: Any) -> Bill:
         input_ceiling=200,
         output_limit=100,
         expected_cost=0,
-        choices=1,
+        choices=choices,
         needed_output_tokens=1,
         score=0.0,
     )
     bill = Bill(choice, Query("", 0, 1))
     bill.granted = granted
     return bill
+
+
+def test_a_new_bill_has_nothing_held_and_nothing_used() -> None:
+    choice = Assessment(candidate("a"), None, INPUT_TOKENS, 200, 100, 0, 1, 1, 0.0)
+    bill = Bill(choice, Query("", 0, 1))
+    assert (bill.granted, bill.usage, bill.metered) == (0, Usage(0, 0), False)
+    bill.sent()
+    assert bill.charge == 0, "our own count is charged at most what is held"
 
 
 def test_nothing_sent_costs_nothing() -> None:
@@ -56,6 +64,8 @@ def test_an_attempt_without_a_first_byte_costs_nothing() -> None:
     assert bill.charge == 0
     assert bill.usage == Usage(0, 0)
     assert not bill.metered
+    bill.seen(7)
+    assert (bill.charge, bill.tokens) == (0, 0), "not before it is sent again"
 
 
 def test_a_reply_cut_short_costs_its_input_and_what_was_seen() -> None:
@@ -97,3 +107,42 @@ def test_thinking_that_no_one_counted_is_charged_at_its_mean_once_there_is_a_rep
     assert bill.usage == Usage(INPUT_TOKENS, 0)
     bill.seen(7)
     assert bill.charge == cost(PRICE, INPUT_TOKENS, 307)
+
+
+def test_every_reply_that_was_asked_for_has_thought() -> None:
+    """By hand: 7 tokens seen, and 300 thought for each of 3 replies."""
+    bill = a_bill(choices=3, reasoning_tokens=(300, 700))
+    bill.sent()
+    bill.seen(7)
+    assert (bill.usage, bill.tokens) == (Usage(INPUT_TOKENS, 907), INPUT_TOKENS + 907)
+
+
+def test_its_tokens_are_input_and_output_once_it_was_sent() -> None:
+    bill = a_bill()
+    bill.seen(7)
+    assert bill.tokens == 0
+    bill.sent()
+    assert bill.tokens == 50
+    bill.seen(7)
+    assert bill.tokens == 57
+    bill.billed(Usage(1_000, 30, cached_tokens=800, written_tokens=100, reasoning_tokens=20))
+    assert bill.tokens == 1_030
+    bill.unsent()
+    assert bill.tokens == 0
+
+
+def test_input_that_was_written_to_the_cache_is_billed_at_its_own_price() -> None:
+    """By hand: 900 at 1 USD a million, 100 at 1.25, 10 of output at 4."""
+    bill = a_bill(price=Price(1_000_000_000, 4_000_000_000, 100_000_000, 1_250_000_000))
+    bill.sent()
+    bill.billed(Usage(1_000, 10, written_tokens=100))
+    assert bill.charge == 900 * 1_000 + 100 * 1_250 + 10 * 4_000
+
+
+def test_the_providers_count_is_charged_though_it_is_over_the_hold_and_ours_is_not() -> None:
+    bill = a_bill(granted=60_000)
+    bill.sent()
+    bill.seen(100)
+    assert bill.charge == 60_000
+    bill.billed(Usage(50, 100))
+    assert bill.charge == 450_000

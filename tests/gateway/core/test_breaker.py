@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.breaker import Breaker
+from gateway.core.breaker import Breaker, Health, always_well
 
 
 def failing(times: int, now: float = 0.0) -> Breaker:
@@ -78,3 +78,80 @@ def test_always_opens_again_after_a_rest(steps: list[tuple[str, float]]) -> None
             in_a_row += name == "failed"
         assert breaker.allows(now) or in_a_row >= 3
         assert breaker.allows(now + 10.0)
+
+
+def test_five_failures_open_it_for_ten_seconds() -> None:
+    breaker = Breaker()
+    for _ in range(5):
+        assert breaker.allows(0.0)
+        breaker.failed(0.0)
+    assert (breaker.allows(9.99), breaker.allows(10.0)) == (False, True)
+
+
+def in_trouble(times: int = 5) -> Health:
+    """The health of `a`, which failed so often at 0, and of `b`, which did not."""
+    health = Health(("a", "b"))
+    for _ in range(times):
+        health.begin("a", 0.0)
+        health.note("a", 0.0, well=False)
+    return health
+
+
+def allowed(health: Health, now: float) -> str:
+    """Which of the two may be tried."""
+    is_well = health.at(now)
+    return "".join(name for name in "ab" if is_well(name))
+
+
+def test_while_nobody_failed_everybody_is_well_and_nobody_is_looked_up() -> None:
+    health = Health(("a", "b"))
+    health.begin("a", 0.0)
+    health.note("a", 0.0, well=True)
+    assert health.at(0.0) is always_well
+    assert allowed(health, 0.0) == "ab"
+    assert always_well("whoever")
+
+
+def test_who_failed_often_rests_and_the_others_go_on() -> None:
+    assert allowed(in_trouble(4), 0.0) == "ab"
+    assert [allowed(in_trouble(5), now) for now in (0.0, 9.99, 10.0)] == ["b", "b", "ab"]
+
+
+def test_a_success_in_between_starts_the_count_again() -> None:
+    health = in_trouble(4)
+    health.note("a", 0.0, well=True)
+    health.note("a", 0.0, well=False)
+    assert allowed(health, 0.0) == "ab"
+
+
+def test_after_its_rest_one_attempt_at_a_time_is_let_through_until_it_succeeds() -> None:
+    health = in_trouble()
+    health.begin("b", 10.0)
+    assert allowed(health, 10.0) == "ab"
+    health.begin("a", 10.0)
+    assert allowed(health, 10.0) == "b"
+    health.note("a", 11.0, well=True)
+    assert health.at(11.0) is always_well
+
+
+def test_an_attempt_that_fails_after_the_rest_begins_another() -> None:
+    health = in_trouble()
+    health.begin("a", 10.0)
+    health.note("a", 12.0, well=False)
+    assert [allowed(health, now) for now in (21.9, 22.0)] == ["b", "ab"]
+
+
+def test_one_that_recovers_leaves_the_others_resting() -> None:
+    health = in_trouble()
+    for _ in range(5):
+        health.note("b", 0.0, well=False)
+    health.note("a", 0.0, well=True)
+    assert allowed(health, 0.0) == "a"
+
+
+def test_trouble_of_the_past_is_forgotten_with_a_success() -> None:
+    health = in_trouble()
+    health.note("a", 10.0, well=True)
+    for _ in range(4):
+        health.note("a", 10.0, well=False)
+    assert allowed(health, 10.0) == "ab"

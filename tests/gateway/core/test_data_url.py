@@ -105,6 +105,40 @@ def test_more_bytes_than_the_limit_are_refused_before_they_are_decoded() -> None
     assert refusal.value.status == 413
 
 
+def without_padding() -> bytes:
+    """An image whose base64 has no padding: its bytes are just three quarters of its characters."""
+    return next(data for width in range(10, 60) if len(data := drawn(size=(width, 30))) % 3 == 0)
+
+
+def test_an_image_of_just_the_limit_passes_and_one_of_a_byte_more_does_not() -> None:
+    data = without_padding()
+    size = len(data)
+    assert check_data_url(data_url(data), ImageLimits(max_bytes=size)).header.format == "png"
+    with pytest.raises(ImageRefused, match=f"has {size} bytes; at most {size - 1} are taken") as refusal:
+        check_data_url(data_url(data), ImageLimits(max_bytes=size - 1))
+    assert (refusal.value.status, refusal.value.code, refusal.value.param) == (413, "image_too_large", None)
+
+
+def test_an_image_of_just_the_limit_of_pixels_passes_and_one_of_a_pixel_more_does_not() -> None:
+    url = data_url(drawn(size=(40, 30)))
+    assert check_data_url(url, ImageLimits(max_pixels=1_200)).header == ImageHeader("png", 40, 30)
+    with pytest.raises(ImageRefused, match="40x30 pixels; at most 1,199 pixels"):
+        check_data_url(url, ImageLimits(max_pixels=1_199))
+
+
+def test_the_comma_may_stand_behind_256_characters_and_no_more() -> None:
+    start = "data:image/png;" + "x" * (256 - len("data:image/png;;base64")) + ";base64"
+    assert parse_data_url(f"{start},AAAA") == DataUrl("image/png", 257, 261)
+    with pytest.raises(ImageRefused, match="no comma within its first 256 characters"):
+        parse_data_url(f"{start.replace('x', 'xx', 1)},AAAA")
+
+
+def test_what_is_declared_is_shown_without_what_cannot_be_printed() -> None:
+    with pytest.raises(ImageRefused, match=r"\(text/\?x\)") as refusal:
+        parse_data_url("data:text/\x07x;base64,AAAA")
+    assert refusal.value.param is None
+
+
 @given(st.one_of(st.text(max_size=200), st.text(max_size=100).map("data:image/png;base64,".__add__)))
 def test_any_text_passes_or_is_refused(url: str) -> None:
     try:

@@ -56,6 +56,24 @@ def test_details_are_parts_and_not_added(usage: dict[str, Any], expected: Usage)
     assert usage_of({"usage": usage}) == expected
 
 
+@pytest.mark.parametrize(
+    ("member", "expected"),
+    [
+        ("prompt_cache_hit_tokens", Usage(100, 7, cached_tokens=64)),
+        ("cache_read_input_tokens", Usage(100, 7, cached_tokens=64)),
+        ("cache_creation_input_tokens", Usage(100, 7, written_tokens=64)),
+    ],
+)
+def test_one_member_beside_the_usual_three_is_enough_to_tell_of_the_cache(member: str, expected: Usage) -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107, member: 64}
+    assert usage_of({"usage": usage}) == expected
+
+
+def test_the_usual_three_members_tell_of_no_cache() -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107}
+    assert usage_of({"usage": usage}) == Usage(100, 7)
+
+
 def test_cache_that_stands_beside_the_prompt_is_input_too() -> None:
     assert usage_of({"usage": ANTHROPIC_BESIDE}) == Usage(1_010, 5, cached_tokens=900, written_tokens=100)
 
@@ -76,6 +94,24 @@ def test_output_is_no_less_than_its_reasoning() -> None:
 def test_details_that_make_no_sense_are_none(details: Any) -> None:
     usage = {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": details}
     assert usage_of({"usage": usage}) == Usage(5, 3)
+
+
+@pytest.mark.parametrize("member", ["prompt_tokens", "completion_tokens"])
+@pytest.mark.parametrize("count", [None, -1, 1.0, True, "5", LARGEST_COUNT + 1])
+def test_a_usage_whose_counts_make_no_sense_is_none(member: str, count: Any) -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+    assert usage_of({"usage": {**usage, member: count}}) is None
+    assert usage_of({"usage": {name: found for name, found in usage.items() if name != member}}) is None
+
+
+@pytest.mark.parametrize("count", [0, LARGEST_COUNT])
+def test_counts_from_none_to_the_largest_are_taken(count: int) -> None:
+    assert usage_of({"usage": {"prompt_tokens": count, "completion_tokens": count}}) == Usage(count, count)
+
+
+@pytest.mark.parametrize("payload", [None, [], "usage", 5, {}, {"usage": None}, {"usage": []}, {"usage": 5}])
+def test_a_payload_without_a_usage_has_none(payload: Any) -> None:
+    assert usage_of(payload) is None
 
 
 JSON = st.recursive(

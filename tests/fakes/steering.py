@@ -1,0 +1,45 @@
+"""Steering that does what a test says, and keeps what it was told."""
+
+from __future__ import annotations
+
+from gateway.core.budget import Window
+from gateway.core.decision import Decision
+from gateway.core.exploration import Exploration
+from gateway.core.tenant import Tenant
+
+
+class FakeCourse:
+    """Stands in for `gateway.steering.Course`: each request pays `paced`, times the `scale` it is told.
+
+    `finishes` holds (expected cost, charge, whether refused for money) of every request that ended.
+    """
+
+    def __init__(self, paced: float, scale: float = 1.0) -> None:
+        self._paced = paced
+        self._scale = scale
+        self.named: list[float | None] = []
+        self.scales: list[float] = []
+        self.finishes: list[tuple[int, int, bool]] = []
+
+    def lagrangian(self, named: float | None) -> tuple[float, float, str]:
+        self.named.append(named)
+        return self._paced, self._scale, "pace=0.5@acme/day"
+
+    def decided(
+        self, decision: Decision, scale: float, *, may_explore: bool
+    ) -> tuple[Decision, Exploration | None, tuple[Window, ...]]:
+        self.scales.append(scale)
+        return decision, None, ()
+
+    def finished(self, expected_cost: int, charge: int, *, is_refused: bool) -> None:
+        self.finishes.append((expected_cost, charge, is_refused))
+
+
+class FakeSteering:
+    """Stands in for `gateway.steering.Steering`: every tenant has the same course, or none."""
+
+    def __init__(self, course: FakeCourse | None = None) -> None:
+        self._course = course
+
+    def course(self, tenant: Tenant) -> FakeCourse | None:
+        return self._course

@@ -1,0 +1,262 @@
+"""Reservations of requests under way: made, renewed, and settled to the end, whatever becomes of the request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from gateway.core.budget import Window
+from gateway.core.hold import Granted, Hold, Refused
+from gateway.errors import RequestError
+from gateway.holds import Holds
+from gateway.stores.base import StoreError
+from gateway.stores.memory import MemoryStore
+from tests.fakes.clock import HandClock
+from tests.fakes.ledger import Answer, ScriptedLedger
+
+DAY = Window("acme/day/x", 1_000, 0.0, None)
+LEASE_S = 30.0
+
+
+def a_hold(name: str = "acme/req_1.0") -> Hold:
+    return Hold(name, (DAY,), 100, 100, LEASE_S)
+
+
+@dataclass
+class Reserving:
+    """Reservations on a scripted ledger; they are renewed while a test asks for it."""
+
+    answers: Sequence[Answer] = ()
+    clock: HandClock = field(default_factory=HandClock)
+
+    def __post_init__(self) -> None:
+        self.naps = 0
+        self.reported: list[tuple[str, str]] = []
+        self.ledger = ScriptedLedger(self.clock, self.answers)
+        self.holds = Holds(
+            self.ledger,
+            LEASE_S,
+            lambda where, error: self.reported.append((where, str(error))),
+            self.sleep,
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        if not self.naps:
+            raise asyncio.CancelledError
+        self.naps -= 1
+        await self.clock.sleep(seconds)
+
+    async def renewed(self, naps: int) -> list[tuple[float, list[str], float]]:
+        """What the ledger was asked to renew in so many rounds, a third of a lease apart."""
+        first, self.naps = len(self.ledger.renewed), naps
+        with pytest.raises(asyncio.CancelledError):
+            await self.holds.renew_for_ever()
+        return self.ledger.renewed[first:]
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(work)
+
+
+def test_a_reservation_is_renewed_three_times_a_lease_until_it_is_settled() -> None:
+    async def story() -> None:
+        at = Reserving()
+        assert await at.holds.reserve(a_hold()) == Granted(100, None)
+        assert await at.renewed(3) == [(each, ["acme/req_1.0"], LEASE_S) for each in (10.0, 20.0, 30.0)]
+        await at.holds.settle("acme/req_1.0", 70, 7)
+        assert at.ledger.settled == [("acme/req_1.0", 70, 7)]
+        assert await at.renewed(3) == []
+        assert at.reported == []
+
+    run(story())
+
+
+def test_nothing_is_asked_of_the_ledger_while_no_request_is_under_way() -> None:
+    async def story() -> None:
+        at = Reserving()
+        assert await at.renewed(5) == []
+
+    run(story())
+
+
+def test_all_reservations_under_way_are_renewed_in_one_call() -> None:
+    async def story() -> None:
+        at = Reserving()
+        for name in ("one", "two", "three"):
+            await at.holds.reserve(a_hold(name))
+        await at.holds.settle("two", 0, 0)
+        assert await at.renewed(1) == [(10.0, ["one", "three"], LEASE_S)]
+
+    run(story())
+
+
+def test_what_was_refused_is_handed_on_and_not_renewed() -> None:
+    async def story() -> None:
+        refused = Refused(DAY, 5, 0)
+        at = Reserving([refused])
+        assert await at.holds.reserve(a_hold()) == refused
+        assert await at.renewed(2) == []
+
+    run(story())
+
+
+def test_a_ledger_that_does_not_answer_is_a_503_and_nothing_is_renewed() -> None:
+    async def story() -> None:
+        at = Reserving([StoreError("away")])
+        with pytest.raises(RequestError) as refused:
+            await at.holds.reserve(a_hold())
+        assert (refused.value.status, refused.value.code) == (503, "store_unavailable")
+        assert isinstance(refused.value.__cause__, StoreError)
+        assert await at.renewed(2) == []
+        assert await at.holds.reserve(a_hold()) == Granted(100, None), "it works again"
+
+    run(story())
+
+
+def test_a_reservation_that_is_under_way_is_renewed_already() -> None:
+    """The ledger may have granted it before its answer was lost: until it is settled nobody knows."""
+
+    async def story() -> None:
+        at = Reserving([asyncio.CancelledError()])
+        with pytest.raises(asyncio.CancelledError):
+            await at.holds.reserve(a_hold())
+        assert len(await at.renewed(1)) == 1
+        await at.holds.settle("acme/req_1.0", 0, 0)
+        assert await at.renewed(1) == []
+
+    run(story())
+
+
+def test_a_renewal_that_fails_is_reported_and_tried_again() -> None:
+    async def story() -> None:
+        at = Reserving()
+        await at.holds.reserve(a_hold())
+        at.ledger.fails = [StoreError("busy"), StoreError("away")]
+        assert len(await at.renewed(3)) == 3
+        assert at.reported == [("renew", "busy"), ("renew", "away")]
+
+    run(story())
+
+
+def test_a_settlement_that_fails_is_reported_and_fails_no_request() -> None:
+    async def story() -> None:
+        at = Reserving()
+        await at.holds.reserve(a_hold())
+        at.ledger.fails = [StoreError("away")]
+        await at.holds.settle("acme/req_1.0", 70, 7)
+        assert (at.reported, at.ledger.settled) == ([("settle", "away")], [])
+        assert await at.renewed(2) == [], "its lease ends, and then it is charged in full"
+        await at.holds.settle("acme/req_1.0", 70, 7)
+        assert at.ledger.settled == [("acme/req_1.0", 70, 7)]
+
+    run(story())
+
+
+async def cancelled_while_settling(at: Reserving) -> asyncio.Task[None]:
+    """A request that was cancelled while the ledger took its settlement."""
+    at.ledger.gate.clear()
+    task = asyncio.ensure_future(at.holds.settle("acme/req_1.0", 70, 7))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    return task
+
+
+def test_a_request_that_is_cancelled_is_settled_all_the_same() -> None:
+    async def story() -> None:
+        at = Reserving()
+        task = await cancelled_while_settling(at)
+        assert at.ledger.settled == []
+        at.ledger.gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert at.ledger.settled == [("acme/req_1.0", 70, 7)]
+
+    run(story())
+
+
+def test_a_request_that_is_cancelled_twice_is_settled_all_the_same() -> None:
+    async def story() -> None:
+        at = Reserving()
+        task = await cancelled_while_settling(at)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert at.ledger.settled == []
+        at.ledger.gate.set()
+        await at.holds.drain()
+        assert at.ledger.settled == [("acme/req_1.0", 70, 7)]
+
+    run(story())
+
+
+def test_draining_waits_for_what_is_being_settled_and_for_nothing_else() -> None:
+    async def story() -> None:
+        at = Reserving()
+        await at.holds.drain()
+        task = await cancelled_while_settling(at)
+        drained = asyncio.ensure_future(at.holds.drain())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not drained.done()
+        at.ledger.gate.set()
+        await drained
+        assert at.ledger.settled == [("acme/req_1.0", 70, 7)]
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(story())
+
+
+def test_a_settlement_after_a_cancellation_that_fails_is_reported() -> None:
+    async def story() -> None:
+        at = Reserving()
+        task = await cancelled_while_settling(at)
+        at.ledger.fails = [StoreError("away")]
+        at.ledger.gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await at.holds.drain()
+        assert (at.reported, at.ledger.settled) == ([("settle", "away")], [])
+
+    run(story())
+
+
+def test_draining_waits_for_all_though_one_fails_as_no_ledger_should() -> None:
+    async def story() -> None:
+        at = Reserving()
+        tasks = [await cancelled_while_settling(at) for _ in range(2)]
+        at.ledger.fails = [ZeroDivisionError("unheard of")]
+        at.ledger.gate.set()
+        await at.holds.drain()
+        assert at.ledger.settled == [("acme/req_1.0", 70, 7)]
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(each) for each in found} == {ZeroDivisionError, asyncio.CancelledError}
+
+    run(story())
+
+
+@pytest.mark.parametrize("is_renewed", [True, False])
+def test_money_stays_held_over_many_leases_while_its_request_lives(is_renewed: bool) -> None:
+    """On a real ledger: what is not renewed is charged in full when its lease ends."""
+
+    async def story() -> None:
+        clock = HandClock()
+        store = MemoryStore(clock)
+        holds = Holds(store, LEASE_S, lambda where, error: None, clock.sleep)
+        await holds.reserve(a_hold())
+        task = asyncio.ensure_future(holds.renew_for_ever()) if is_renewed else None
+        while clock.now < 10 * LEASE_S:
+            if task is None:
+                clock.turn(LEASE_S)
+            await asyncio.sleep(0)
+        if task is not None:
+            task.cancel()
+        [balance] = await store.balances([DAY])
+        assert (balance.spent, balance.held) == ((0, 100) if is_renewed else (100, 0))
+
+    run(story())
