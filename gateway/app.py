@@ -84,7 +84,7 @@ class Gateway:
         self._processes = settings.server.workers if processes is None else processes
         self._clock = clock
         self._plan = Plan.of(settings)
-        declared_in(settings, KeyHash(secrets.token_bytes(32)))  # its keys are there, each of them once
+        declared_in(settings, KeyHash(secrets.token_bytes(32)), config)  # its keys are there, each of them once
         self._encoder = encoder
         self._router = router
         self._look_up = look_up

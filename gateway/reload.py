@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gateway.core.roster import Roster
 from gateway.core.yaml_roster import Readings
@@ -75,11 +76,9 @@ class Reloads:
         _log.info("reloaded; changed: %s", ", ".join(done.changed) or "nothing")
         return done
 
-    def ask(self, *, tell: bool = True) -> None:
+    def ask(self) -> None:
         """Reload soon; the log says what came of it."""
-        task = asyncio.ensure_future(self._reload_quietly(tell))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._soon(self._reload_quietly(tell=True))
 
     def hear(self, notice: str) -> None:
         """Another process, or this one, has reloaded. Called in any thread."""
@@ -109,11 +108,12 @@ class Reloads:
     async def _take(self, plan: Plan) -> Readings:
         """The store is the last that can refuse; from there on nothing waits and nothing fails."""
         tenure, settings = self._tenure, plan.settings
-        declared = declared_in(settings, tenure.key_hash)
-        always = settings.tenants_from == "yaml"
+        declared = declared_in(settings, tenure.key_hash, self._config)
+        if settings.tenants_from is not None:
+            _log.warning("tenants_from has no effect any more: what the file names is the file's; take the key out")
         edition = self._editions.prepare(plan)
         try:
-            readings = await asyncio.to_thread(lambda: tenure.tenancy.read_in(declared, always=always))
+            readings = await asyncio.to_thread(tenure.tenancy.read_in, declared)
         except RequestError as error:
             self._editions.discard(edition)
             raise ConfigError(f"tenants: {error}") from None
@@ -127,11 +127,27 @@ class Reloads:
         tenure.tenancy.candidates = plan.candidates
         self._taken(edition)
         self._settings = settings
-        _say(readings)
+        _say(readings, declared.file)
         _say_who_is_left_without(tenure.live.roster, plan.candidates)
         return readings
 
-    async def _reload_quietly(self, tell: bool) -> None:
+    async def _follow(self) -> None:
+        """Reload if this process's own file has changed. A file that is as it was is not put over another one that was
+        read in since, on another machine: in a rolling deploy that would bring the old one back.
+        """
+        if self._config is None:
+            return
+        with suppress(ConfigError):  # it can not be read: the reload says so
+            if await asyncio.to_thread(self._digest_of, self._config) == self._digest:
+                return
+        await self._reload_quietly(tell=False)
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload_quietly(self, *, tell: bool) -> None:
         try:
             await self.reload(tell=tell)
         except Exception:  # it is in the log
@@ -145,7 +161,7 @@ class Reloads:
 
     def _heard(self, notice: str) -> None:
         if notice.partition(":")[0] != self._digest:
-            self.ask(tell=False)
+            self._soon(self._follow())
 
     def _digest_of(self, config: Path) -> str:
         try:
@@ -163,15 +179,16 @@ def _fixed_changes(before: Settings, after: Settings) -> Iterator[str]:
                 yield f"{name}.{key}"
 
 
-def _say(readings: Readings) -> None:
+def _say(readings: Readings, file: str) -> None:
     for name in readings.removed:
-        _log.warning("tenants: %s is not in the configuration any more: taken off", name)
+        _log.warning("tenants: %s is not in %s, which counts now: taken off", name, file)
     for name in readings.left:
-        _log.warning("tenants: %s was in the store before it was in the configuration: the store's stands", name)
+        what = "tenants: %s stays ended, for a command ended it, though %s names it: strike it there"
+        _log.warning(what, name, file)
     read = (*readings.added, *readings.changed)
     if read:
         more = f" and {len(read) - NAMES_SAID} more" if len(read) > NAMES_SAID else ""
-        _log.info("tenants: read in from the configuration: %s%s", ", ".join(read[:NAMES_SAID]), more)
+        _log.info("tenants: read in from %s: %s%s", file, ", ".join(read[:NAMES_SAID]), more)
 
 
 def _say_who_is_left_without(roster: Roster, candidates: Collection[str]) -> None:

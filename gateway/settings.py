@@ -178,8 +178,8 @@ class Settings(Section):
     providers: dict[Name, ProviderSettings]
     candidates: tuple[CandidateSettings, ...] = Field(min_length=1)
     tenants: tuple[TenantSettings, ...] = ()
-    tenants_from: Literal["store", "yaml"] = "store"
-    """`store`: of `tenants` only what is new or was changed is read in, at start and reload. `yaml`: all of it."""
+    tenants_from: Literal["store", "yaml"] | None = None
+    """Without effect since what the file names is the file's; accepted for one more version."""
 
     @model_validator(mode="after")
     def _content_is_of_decisions(self) -> Self:

@@ -22,7 +22,7 @@ from gateway.core.roster import (
     revoke_key,
     rotate_key,
 )
-from gateway.core.yaml_roster import Declared, Readings, read_in
+from gateway.core.yaml_roster import Declared, Readings, read_in, read_in_new_tenants
 from gateway.errors import InvalidRequest
 from gateway.stores.tenants import TenantStore
 from gateway.terms import KeyTerms, TenantBody, invalid, tenant_as_written
@@ -64,7 +64,7 @@ class Tenancy:
         """Change what is named; the rest stays. `name` stays too: it names windows."""
 
         def change(roster: Roster) -> tuple[Roster, TenantTerms]:
-            old = roster.tenant(name)
+            old = roster.own_tenant(name)
             written = {key: value for key, value in tenant_as_written(old).items() if key != "created_at"}
             if "budget" in changes:
                 written["budgets"] = []
@@ -81,7 +81,7 @@ class Tenancy:
     def delete_tenant(self, name: str) -> None:
         """Its keys are revoked with it. What it spent is kept under its name."""
         now = self._clock()
-        self._store.change(lambda roster: (remove_tenant(roster, name, now), None))
+        self._store.change(lambda roster: (remove_tenant(roster, roster.own_tenant(name).name, now), None))
 
     def create_key(self, tenant: str, terms: KeyTerms) -> NewKey:
         now, made = self._clock(), self._made()
@@ -104,7 +104,7 @@ class Tenancy:
         self._check(terms.candidates)
 
         def change(roster: Roster) -> tuple[Roster, ApiKey]:
-            old = roster.key(key_id)
+            old = roster.own_key(key_id)
             if old.revoked_at is not None:
                 raise InvalidRequest(f"the key {key_id} was revoked", param="id", status=409, code="key_ended")
             if terms.name not in (None, old.name):
@@ -125,13 +125,15 @@ class Tenancy:
         now = self._clock()
 
         def change(roster: Roster) -> tuple[Roster, ApiKey]:
-            after = revoke_key(roster, key_id, now)
+            after = revoke_key(roster, roster.own_key(key_id).id, now)
             return after, after.key(key_id)
 
         return self._store.change(change)
 
     def revoke_all(self) -> list[ApiKey]:
-        """Every key that is not revoked yet; the secret that they were hashed with is forgotten with them."""
+        """Every key that is not revoked yet, the file's too; the secret that they were hashed with is forgotten with
+        them. Keys of the file come back under another secret.
+        """
         now = self._clock()
 
         def change(roster: Roster) -> tuple[Roster, list[ApiKey]]:
@@ -149,7 +151,7 @@ class Tenancy:
         now, made = self._clock(), self._made()
 
         def change(roster: Roster) -> tuple[Roster, ApiKey]:
-            old = roster.key(key_id)
+            old = roster.own_key(key_id)
             record = replace(
                 old, id=made.id, hash=made.hash, created_at=now, revoked_at=None, last_used_at=None, origin="made"
             )
@@ -157,23 +159,15 @@ class Tenancy:
 
         return NewKey(self._store.change(change), made.secret)
 
-    def read_in(self, declared: Declared, *, always: bool) -> Readings:
+    def read_in(self, declared: Declared) -> Readings:
         """Take over what the configuration names; see `gateway.core.yaml_roster`."""
         now = self._clock()
-        return self._store.change(lambda roster: read_in(roster, declared, now, always=always))
+        return self._store.change(lambda roster: read_in(roster, declared, now))
 
-    def add_unknown(self, declared: Declared) -> None:
-        """Take over tenants that the store never had, and change nothing else."""
+    def read_in_new_tenants(self, declared: Declared) -> None:
+        """Take over the configuration's tenants that the store does not have."""
         now = self._clock()
-
-        def change(roster: Roster) -> tuple[Roster, None]:
-            for terms in declared.tenants:
-                if terms.name not in roster.tenants and terms.name not in roster.read:
-                    roster = put_tenant(roster, replace(terms, created_at=now))
-                    roster = replace(roster, read={**roster.read, terms.name: declared.digests[terms.name]})
-            return roster, None
-
-        self._store.change(change)
+        self._store.change(lambda roster: (read_in_new_tenants(roster, declared, now), None))
 
     def _made(self) -> _Made:
         secret = KEY_PREFIX + secrets.token_urlsafe(32)

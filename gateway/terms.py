@@ -177,6 +177,7 @@ def key_as_written(key: ApiKey, now: float) -> dict[str, Any]:
         "expires": _time(key.expires_at),
         "budgets": [budget_as_written(budget) for budget in key.budgets],
         "candidates": None if key.candidates is None else list(key.candidates),
+        "provisioned": key.is_provisioned,
         "from": {"yaml": "configuration", "made": "command"}[key.origin],
         "created_at": _time(key.created_at),
         "revoked_at": _time(key.revoked_at),

@@ -236,7 +236,9 @@ def _list(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _tenant(terms: TenantTerms, roster: Roster | None = None) -> dict[str, Any]:
+    """Without a roster: one that a command has just made or changed."""
     shown = {"object": "tenant", **tenant_as_written(terms)}
+    shown["provisioned"] = roster is not None and terms.name in roster.provisioned
     if roster is not None:
         shown["keys"] = [key.id for key in roster.keys_of(terms.name) if key.revoked_at is None]
     return shown

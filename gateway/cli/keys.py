@@ -7,17 +7,20 @@ import json
 import secrets
 import time
 
-from gateway.cli.tenancy import Opened, add_budgets, add_config, moment, names, opened, read_as, seconds, show
+from gateway.cli.tenancy import add_budgets, add_config, moment, names, opened, read_as, seconds, show
 from gateway.errors import ConfigError
 from gateway.settings import hash_key
-from gateway.tenancy import KEY_PREFIX, NewKey
+from gateway.tenancy import KEY_PREFIX, NewKey, Tenancy
 from gateway.terms import KeyTerms, key_as_written
 
-COLUMNS = ("id", "tenant", "name", "state", "expires", "budgets", "candidates", "last_used_at")
+COLUMNS = ("id", "tenant", "name", "state", "expires", "budgets", "candidates", "last_used_at", "provisioned")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "A key is shown once, when it is made. A running gateway sees every change within a second."
+    parser.epilog = (
+        "A key is shown once, when it is made. A running gateway sees every change within a second. A key that the "
+        "configuration names is provisioned: it changes there, and here it is only listed."
+    )
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     create = commands.add_parser("create", help="make a key for a tenant and print it, once")
     add_config(create)
@@ -55,14 +58,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _create(arguments: argparse.Namespace, found: Opened) -> None:
+def _create(arguments: argparse.Namespace, found: Tenancy) -> None:
     given = {name: getattr(arguments, name) for name in ("name", "expires", "candidates")}
     terms = read_as(KeyTerms, {**given, "budgets": arguments.budget})
-    _show_once(found.tenancy.create_key(arguments.tenant, terms), arguments.json)
+    _show_once(found.create_key(arguments.tenant, terms), arguments.json)
 
 
-def _list(arguments: argparse.Namespace, found: Opened) -> None:
-    roster, now = found.tenancy.roster(), time.time()
+def _list(arguments: argparse.Namespace, found: Tenancy) -> None:
+    roster, now = found.roster(), time.time()
     if arguments.tenant is not None:
         roster.tenant(arguments.tenant)
     rows = [
@@ -73,15 +76,15 @@ def _list(arguments: argparse.Namespace, found: Opened) -> None:
     show(rows, COLUMNS, arguments.json)
 
 
-def _revoke(arguments: argparse.Namespace, found: Opened) -> None:
-    revoked = found.tenancy.revoke_all() if arguments.all else [found.tenancy.revoke_key(arguments.id)]
+def _revoke(arguments: argparse.Namespace, found: Tenancy) -> None:
+    revoked = found.revoke_all() if arguments.all else [found.revoke_key(arguments.id)]
     show([key_as_written(key, time.time()) for key in revoked], COLUMNS, arguments.json)
     if not arguments.json and any(key.origin == "yaml" for key in revoked):
-        print("it stands in the configuration too: strike it there, or it comes back when it is changed there")
+        print("those of the configuration come back at a start under another secret; under this one they stay revoked")
 
 
-def _rotate(arguments: argparse.Namespace, found: Opened) -> None:
-    _show_once(found.tenancy.rotate_key(arguments.id, arguments.grace), arguments.json)
+def _rotate(arguments: argparse.Namespace, found: Tenancy) -> None:
+    _show_once(found.rotate_key(arguments.id, arguments.grace), arguments.json)
 
 
 def _show_once(made: NewKey, as_json: bool) -> None:

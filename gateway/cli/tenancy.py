@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,15 +28,6 @@ UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 BUDGET_HELP = "usd=25,period=month,zone=Europe/Berlin,soft=true (or requests=..., tokens=...); as often as there are"
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A configuration's store of tenants."""
-
-    tenancy: Tenancy
-    yaml_names: frozenset[str]
-    """Tenants that the configuration names."""
-
-
 def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the gateway's; names its store")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -48,7 +38,7 @@ def add_budgets(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def opened(config: Path, *, any_secret: bool = False) -> Iterator[Opened]:
+def opened(config: Path, *, any_secret: bool = False) -> Iterator[Tenancy]:
     """The store that a running gateway of this configuration uses too. Tenants that are new in the configuration are
     read in first. With `any_secret` keys may be hashed with another: none can be made then.
     """
@@ -60,8 +50,8 @@ def opened(config: Path, *, any_secret: bool = False) -> Iterator[Opened]:
             key_hash = KeyHash(b"no secret" if any_secret else store.secret(given)[0])
             tenancy = Tenancy(store, key_hash, time.time, [candidate.name for candidate in settings.candidates])
             if not any_secret:
-                tenancy.add_unknown(declared_tenants(settings, key_hash))
-            yield Opened(tenancy, frozenset(section.name for section in settings.tenants))
+                tenancy.read_in_new_tenants(declared_tenants(settings, config))
+            yield tenancy
         finally:
             store.close()
     except StoreError as error:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from gateway.cli.tenancy import Opened, add_budgets, add_config, members, names, opened, read_as, show
+from gateway.cli.tenancy import add_budgets, add_config, members, names, opened, read_as, show
 from gateway.core.roster import TenantTerms
+from gateway.tenancy import Tenancy
 from gateway.terms import TenantBody, tenant_as_written
 
-COLUMNS = ("name", "budgets", "candidates", "quality_weight", "on_infeasible", "created_at")
-
+COLUMNS = ("name", "budgets", "candidates", "quality_weight", "on_infeasible", "created_at", "provisioned")
 PACING_HELP = "off, learned, even, or plan=even,burst=0.1"
 EXPLORATION_HELP = "off, on, or rate=0.05,gamma=50,slack=0.1,optimism=0,budget_share=0.02"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "A running gateway of the same store sees every change within a second."
+    parser.epilog = (
+        "A running gateway of the same store sees every change within a second. A tenant that the configuration names "
+        "is provisioned: it changes there, and here it is only listed."
+    )
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     add_config(commands.add_parser("list", help="all tenants"))
     for action, summary in (("create", "add a tenant"), ("update", "change what is named, keep the rest")):
@@ -41,24 +45,23 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _list(arguments: argparse.Namespace, found: Opened) -> None:
-    _show(list(found.tenancy.roster().tenants.values()), arguments.json)
+def _list(arguments: argparse.Namespace, found: Tenancy) -> None:
+    roster = found.roster()
+    _show(roster.tenants.values(), arguments.json, roster.provisioned)
 
 
-def _create(arguments: argparse.Namespace, found: Opened) -> None:
+def _create(arguments: argparse.Namespace, found: Tenancy) -> None:
     body = read_as(TenantBody, {"name": arguments.name, **_terms(arguments)})
-    _show([found.tenancy.create_tenant(body)], arguments.json)
+    _show([found.create_tenant(body)], arguments.json)
 
 
-def _update(arguments: argparse.Namespace, found: Opened) -> None:
-    _show([found.tenancy.update_tenant(arguments.name, _terms(arguments))], arguments.json)
+def _update(arguments: argparse.Namespace, found: Tenancy) -> None:
+    _show([found.update_tenant(arguments.name, _terms(arguments))], arguments.json)
 
 
-def _delete(arguments: argparse.Namespace, found: Opened) -> None:
-    found.tenancy.delete_tenant(arguments.name)
+def _delete(arguments: argparse.Namespace, found: Tenancy) -> None:
+    found.delete_tenant(arguments.name)
     print(f"{arguments.name} is taken off, and its keys are revoked")
-    if arguments.name in found.yaml_names:
-        print("it still stands in the configuration: it comes back when it is changed there")
 
 
 def _terms(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -83,5 +86,6 @@ def _section(words: str) -> bool | dict[str, str]:
     return words == "on" if words in ("on", "off") else members(words)
 
 
-def _show(tenants: list[TenantTerms], as_json: bool) -> None:
-    show([tenant_as_written(terms) for terms in tenants], COLUMNS, as_json)
+def _show(tenants: Iterable[TenantTerms], as_json: bool, provisioned: Collection[str] = ()) -> None:
+    rows = [{**tenant_as_written(terms), "provisioned": terms.name in provisioned} for terms in tenants]
+    show(rows, COLUMNS, as_json)

@@ -6,6 +6,7 @@ stay in it, so that lists can show them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -58,6 +59,11 @@ class ApiKey:
     candidates: tuple[str, ...] | None = None
     origin: Origin = "made"
 
+    @property
+    def is_provisioned(self) -> bool:
+        """Whether a configuration file names it: one that the file names no longer is revoked."""
+        return self.origin == "yaml" and self.revoked_at is None
+
     def stands(self, now: float) -> bool:
         """Whether requests may still be made with it."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
@@ -67,13 +73,13 @@ class ApiKey:
 class Roster:
     """Tenants by name, keys by id.
 
-    `read` remembers what the configuration said of a tenant (`acme`) or a key (`acme/key/laptop`) when it was read in
-    last, as a digest: only what has changed there since is read in again.
+    `provisioned` has the tenants (`acme`) and keys (`acme/key/laptop`) that a configuration file names, each with the
+    path of that file: they change there and nowhere else. A store of an older version has a digest for the path.
     """
 
     tenants: Mapping[str, TenantTerms] = field(default_factory=dict)
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
-    read: Mapping[str, str] = field(default_factory=dict)
+    provisioned: Mapping[str, str] = field(default_factory=dict)
 
     def tenant(self, name: str) -> TenantTerms:
         """Raises NotFound."""
@@ -89,15 +95,40 @@ class Roster:
             raise NotFound(f"there is no key {key_id!r:.80}", param="id", code="key_not_found")
         return found
 
+    def own_tenant(self, name: str) -> TenantTerms:
+        """A tenant that commands may change. Raises NotFound, or InvalidRequest (409) for one that a file names."""
+        found = self.tenant(name)
+        if name in self.provisioned:
+            raise self._provisioned(f"the tenant {name!r}", name, "tenant")
+        return found
+
+    def own_key(self, key_id: str) -> ApiKey:
+        """A key that commands may change. Raises NotFound, or InvalidRequest (409) for one that a file names."""
+        found = self.key(key_id)
+        if found.is_provisioned:
+            raise self._provisioned(f"the key {found.tenant}/{found.name} ({key_id})", mark_of(found), "id")
+        return found
+
+    def _provisioned(self, what: str, mark: str, param: str) -> InvalidRequest:
+        file = self.provisioned.get(mark, "")
+        file = "the configuration file" if re.fullmatch("|[0-9a-f]{32}", file) else file
+        message = f"{what} is provisioned by {file}: change it there, and reload"
+        return InvalidRequest(message, param=param, status=409, code="provisioned")
+
     def keys_of(self, tenant: str) -> Iterator[ApiKey]:
         """In the order they were made."""
         return (key for key in self.keys.values() if key.tenant == tenant)
 
 
+def mark_of(key: ApiKey) -> str:
+    """What `Roster.provisioned` calls a key."""
+    return f"{key.tenant}/key/{key.name}"
+
+
 def add_tenant(roster: Roster, terms: TenantTerms) -> Roster:
     """Raises InvalidRequest (409) when the name is taken."""
     if terms.name in roster.tenants:
-        raise _taken(f"there is a tenant {terms.name!r} already", "name")
+        raise taken(f"there is a tenant {terms.name!r} already", "name")
     return put_tenant(roster, terms)
 
 
@@ -116,10 +147,12 @@ def remove_tenant(roster: Roster, name: str, now: float) -> Roster:
 
 def add_key(roster: Roster, key: ApiKey, now: float) -> Roster:
     """Raises NotFound for its tenant, InvalidRequest for candidates that the tenant may not use, and (409) when the
-    tenant has a standing key of that name or the key itself is known.
+    tenant has a standing key of that name, the file names one, or the key itself is known.
     """
-    if any(other.name == key.name and other.stands(now) for other in roster.keys_of(key.tenant)):
-        raise _taken(f"tenant {key.tenant} has a key {key.name!r} already", "name")
+    if mark_of(key) in roster.provisioned or any(
+        other.name == key.name and other.stands(now) for other in roster.keys_of(key.tenant)
+    ):
+        raise taken(f"tenant {key.tenant} has a key {key.name!r} already", "name")
     return put_key(roster, key)
 
 
@@ -132,7 +165,7 @@ def put_key(roster: Roster, key: ApiKey) -> Roster:
             raise InvalidRequest(what, param="candidates", code="candidate_not_allowed")
     for other in roster.keys.values():
         if other.hash == key.hash and other.id != key.id:
-            raise _taken(f"one key for two: {key.tenant}/{key.name} and {other.tenant}/{other.name}", "key")
+            raise taken(f"one key for two: {key.tenant}/{key.name} and {other.tenant}/{other.name}", "key")
     return replace(roster, keys={**roster.keys, key.id: key})
 
 
@@ -163,5 +196,6 @@ def _revoked(key: ApiKey, now: float) -> ApiKey:
     return key if key.revoked_at is not None else replace(key, revoked_at=now)
 
 
-def _taken(message: str, param: str) -> InvalidRequest:
+def taken(message: str, param: str) -> InvalidRequest:
+    """The refusal of a name or a key that is there already."""
     return InvalidRequest(message, param=param, status=409, code="already_exists")

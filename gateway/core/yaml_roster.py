@@ -1,30 +1,33 @@
-"""How the configuration's tenants and keys are read into a roster.
+"""How the configuration's tenants and keys get into a roster: what the file names is the file's.
 
-The roster is the truth. Of the configuration it takes what is new there or was changed there since it was read in last;
-all else stays as it was left by commands. What was read in and stands there no longer is taken off: a key that is
-struck from the file must stop. With `always` everything that the configuration names is read in, changed or not.
+Whatever a file names follows that file each time the file is read in. What an earlier reading named and this one does
+not is taken off: a key that is struck from the file must stop. What commands made is left alone, and a name that both
+the file and a command claim is refused. The file that was read in last is the one that counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gateway.core.roster import ApiKey, Roster, TenantTerms, put_key, put_tenant, remove_tenant, revoke_key
+from gateway.core.roster import ApiKey, Roster, TenantTerms, mark_of, remove_tenant, taken
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What a configuration names. `digests` are of its sections, by the names that `Roster.read` has."""
+    """What a configuration names, and the file that names it, as people are told of that file."""
 
     tenants: Sequence[TenantTerms]
     keys: Sequence[ApiKey]
-    digests: Mapping[str, str]
+    file: str
 
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What reading in did, by the names that `Roster.read` has. `left`: new there, but known here already."""
+    """What reading in did, by names of tenants (`acme`) and of keys (`acme/key/laptop`).
+
+    `left` are keys that the file names and a command ended, when Loupe still let it: they stay ended.
+    """
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -32,59 +35,82 @@ class Readings:
     left: tuple[str, ...] = ()
 
 
-def mark_of(key: ApiKey) -> str:
-    """What `Roster.read` calls a key of the configuration."""
-    return f"{key.tenant}/key/{key.name}"
+def read_in(roster: Roster, declared: Declared, now: float) -> tuple[Roster, Readings]:
+    """Take over what the file names, and take off what the file names no longer.
 
-
-def read_in(roster: Roster, declared: Declared, now: float, *, always: bool) -> tuple[Roster, Readings]:
-    """Raises RequestError when what is declared does not fit what is there."""
-    before = roster
-    due = {mark for mark, digest in declared.digests.items() if always or before.read.get(mark) != digest}
-    left = set() if always else {mark for mark in due if mark not in before.read and _knows(before, declared, mark)}
-    gone = [mark for mark in before.read if mark not in declared.digests]
-    for mark in sorted(gone, key=lambda mark: "/" not in mark):  # keys first
-        roster = _taken_off(roster, mark, now)
-    for terms in declared.tenants:
-        if terms.name in due - left:
-            known = roster.tenants.get(terms.name)
-            roster = put_tenant(roster, replace(terms, created_at=known.created_at if known else now))
-    for key in declared.keys:
-        comes_back = key.tenant in roster.tenants and key.tenant not in before.tenants
-        if comes_back or (mark_of(key) in due - left and key.tenant in roster.tenants):
-            roster = _with_key(roster, key, now)
-    readings = Readings(
-        added=tuple(sorted(due - left - set(before.read))),
-        changed=tuple(sorted((due - left) & set(before.read))),
-        removed=tuple(sorted(gone)),
-        left=tuple(sorted(left)),
+    Raises InvalidRequest (409) when a command made a tenant or a key that the file names.
+    """
+    _refuse_claimed_twice(roster, declared, now)
+    named = {*(terms.name for terms in declared.tenants), *map(mark_of, declared.keys)}
+    removed = roster.provisioned.keys() - named
+    after = roster
+    for name in removed & roster.tenants.keys():
+        after = remove_tenant(after, name, now)
+    left = _ended_by_commands(roster, declared)
+    tenants = {**after.tenants, **{terms.name: _since(terms, roster, now) for terms in declared.tenants}}
+    keys = _with_keys(after, {key.hash: key for key in declared.keys if mark_of(key) not in left}, left, now)
+    changed = {name for name, terms in tenants.items() if roster.tenants.get(name) != terms}
+    changed |= {mark_of(key) for key in keys.values() if roster.keys.get(key.id) != key}
+    known = named & roster.provisioned.keys()
+    sorts = (named - known, changed & known, removed, left)
+    return Roster(tenants, keys, dict.fromkeys(named, declared.file)), Readings(
+        *(tuple(sorted(each)) for each in sorts)
     )
-    return replace(roster, read=dict(declared.digests)), readings
 
 
-def _knows(roster: Roster, declared: Declared, mark: str) -> bool:
-    if mark in roster.tenants:
-        return True
-    hashes = {key.hash for key in declared.keys if mark_of(key) == mark}
-    return any(key.hash in hashes and key.tenant == mark.partition("/")[0] for key in roster.keys.values())
+def read_in_new_tenants(roster: Roster, declared: Declared, now: float) -> Roster:
+    """Take over the tenants that the roster does not have, and nothing else."""
+    new = {terms.name: replace(terms, created_at=now) for terms in declared.tenants if terms.name not in roster.tenants}
+    provisioned = {**roster.provisioned, **dict.fromkeys(new, declared.file)}
+    return replace(roster, tenants={**roster.tenants, **new}, provisioned=provisioned)
 
 
-def _taken_off(roster: Roster, mark: str, now: float) -> Roster:
-    tenant, _, name = mark.partition("/key/")
-    if not name:
-        return remove_tenant(roster, tenant, now) if tenant in roster.tenants else roster
-    for key in list(roster.keys_of(tenant)):
-        if key.name == name and key.origin == "yaml":
-            roster = revoke_key(roster, key.id, now)
-    return roster
+def _refuse_claimed_twice(roster: Roster, declared: Declared, now: float) -> None:
+    made_tenants = roster.tenants.keys() - roster.provisioned.keys()
+    for name in (terms.name for terms in declared.tenants if terms.name in made_tenants):
+        what = f"{declared.file} names the tenant {name!r}, and a command made one of that name in the store"
+        raise taken(f"{what}: take it out of the file, or run `loupe tenants delete {name}`", "name")
+    of_file = {key.hash: key for key in declared.keys}
+    new = {mark_of(key): key for key in declared.keys if mark_of(key) not in roster.provisioned}
+    for made in (key for key in roster.keys.values() if key.origin == "made"):
+        key, same = of_file.get(made.hash), "key"
+        if key is None and made.stands(now):
+            key, same = new.get(mark_of(made)), "name"
+        if key is not None and (mark_of(key) in new or key.tenant != made.tenant):
+            what = f"{declared.file} names the key {key.tenant}/{key.name}, and a command made one of the same {same}"
+            raise taken(f"{what}, {made.tenant}/{made.name} ({made.id}): give the file's another {same}", same)
 
 
-def _with_key(roster: Roster, key: ApiKey, now: float) -> Roster:
-    """The declared key in place of the one that the configuration had under its name before."""
-    for old in list(roster.keys_of(key.tenant)):
-        if old.name == key.name and old.origin == "yaml" and old.hash != key.hash:
-            roster = revoke_key(roster, old.id, now)
-    same = next((old for old in roster.keys_of(key.tenant) if old.hash == key.hash), None)
-    if same is not None:
-        key = replace(key, id=same.id, created_at=same.created_at, last_used_at=same.last_used_at)
-    return put_key(roster, key)
+def _ended_by_commands(roster: Roster, declared: Declared) -> set[str]:
+    """Keys that a command revoked or put another in the place of, as older versions let it. They do not come back by
+    themselves: whoever did it had a reason.
+    """
+    of_file = {mark_of(key): key.hash for key in declared.keys if mark_of(key) in roster.provisioned}
+    same = {mark_of(key): key for key in roster.keys.values() if of_file.get(mark_of(key)) == key.hash}
+    ended = {mark for mark, key in same.items() if key.revoked_at is not None}
+    replaced_by_file: set[str] = set()
+    for other in roster.keys.values():
+        mark = mark_of(other)
+        if mark in same and other.origin == "made" and other.created_at > same[mark].created_at:
+            ended.add(mark)
+        if mark in same and other.is_provisioned and other.hash != same[mark].hash:
+            replaced_by_file.add(mark)
+    return ended - replaced_by_file
+
+
+def _since(terms: TenantTerms, roster: Roster, now: float) -> TenantTerms:
+    known = roster.tenants.get(terms.name)
+    return replace(terms, created_at=known.created_at if known else now)
+
+
+def _with_keys(roster: Roster, of_file: dict[str, ApiKey], left: set[str], now: float) -> dict[str, ApiKey]:
+    """Every key there is, by id: the file's, by hash, as they are there, and those that it had before revoked."""
+    keys: dict[str, ApiKey] = {}
+    for known in roster.keys.values():
+        key = of_file.pop(known.hash, None)
+        if key is not None:
+            known = replace(key, id=known.id, created_at=known.created_at, last_used_at=known.last_used_at)
+        elif known.is_provisioned and mark_of(known) not in left:
+            known = replace(known, revoked_at=now)
+        keys[known.id] = known
+    return {**keys, **{key.id: replace(key, created_at=now) for key in of_file.values()}}

@@ -121,7 +121,7 @@ def _written(roster: Roster) -> str:
         {
             "tenants": [write_tenant(terms) for terms in roster.tenants.values()],
             "keys": [write_key(key) for key in roster.keys.values()],
-            "read": dict(roster.read),
+            "read": dict(roster.provisioned),
         }
     )
 

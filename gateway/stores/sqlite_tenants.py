@@ -141,7 +141,7 @@ def _write(db: sqlite3.Connection, before: Roster, after: Roster) -> None:
     """Write what differs."""
     _replace(db, "tenants", (before.tenants, after.tenants), lambda name, terms: (name, write_tenant(terms)))
     _replace(db, "api_keys", (before.keys, after.keys), _key_row)
-    _replace(db, "read_sections", (before.read, after.read), lambda name, digest: (name, digest))
+    _replace(db, "read_sections", (before.provisioned, after.provisioned), lambda name, file: (name, file))
 
 
 def _replace(

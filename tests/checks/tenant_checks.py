@@ -38,7 +38,7 @@ KEY = ApiKey(
 FULL = Roster(
     {"acme": ACME, "plain": TenantTerms("plain"), "unpaced": TenantTerms("unpaced", pacing=None)},
     {"key_1": KEY},
-    {"acme": "digest"},
+    {"acme": "/etc/loupe/gateway.yaml"},
 )
 
 
@@ -66,7 +66,7 @@ class TenantChecks:
 
     def test_what_is_taken_off_is_gone(self, store: TenantStore) -> None:
         store.change(lambda _: (FULL, None))
-        store.change(lambda roster: (replace(roster, tenants={"acme": ACME}, keys={}, read={}), None))
+        store.change(lambda roster: (replace(roster, tenants={"acme": ACME}, keys={}, provisioned={}), None))
         assert store.load()[0] == Roster({"acme": ACME})
 
     def test_a_change_gives_its_result_and_raises_the_version(self, store: TenantStore, same: TenantStore) -> None:

@@ -66,6 +66,12 @@ def made(site: Site, **body: Any) -> dict[str, Any]:
     return dict(answer.json)
 
 
+def made_tenant(site: Site, **body: Any) -> str:
+    """A tenant that was just made, by the name of `acme`; its key."""
+    assert admin(site, "POST", "tenants", {"name": "acme", **body}).status == 201
+    return str(made(site, tenant="acme")["key"])
+
+
 def loupe(*words: str) -> str:
     done = subprocess.run([sys.executable, "-m", "gateway", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -128,19 +134,21 @@ def test_a_key_rotated_without_grace_ends_at_once(site: Site) -> None:
 
 
 def test_a_changed_limit_counts_at_once_and_keeps_what_was_spent(site: Site) -> None:
-    cost = float(site.chat(ASK).headers["x-route-cost"])
-    changed = admin(site, "PATCH", "tenants/first", {"budget": {"usd": cost}})
+    key = made_tenant(site, budget={"usd": 1.0}, quality_weight=1.0)
+    cost = float(site.chat(ASK, key=key).headers["x-route-cost"])
+    changed = admin(site, "PATCH", "tenants/acme", {"budget": {"usd": cost}})
     assert changed.json["budgets"][0]["usd"] == pytest.approx(cost)
     assert changed.json["quality_weight"] == 1.0, "what is not named stays"
-    assert site.chat(ASK).status == 429
-    assert site.usage()["spent"] == round(cost * 1e9)
-    admin(site, "PATCH", "tenants/first", {"budgets": []})
-    assert site.chat(ASK).status == 200
+    assert site.chat(ASK, key=key).status == 429
+    assert site.usage(key)["spent"] == round(cost * 1e9)
+    admin(site, "PATCH", "tenants/acme", {"budgets": []})
+    assert site.chat(ASK, key=key).status == 200
 
 
 def test_a_key_shows_no_more_than_its_tenant_has(site: Site) -> None:
-    key = made(site, tenant="first", candidates=["small", "middle"])
-    admin(site, "PATCH", "tenants/first", {"candidates": ["large", "small"]})
+    made_tenant(site)
+    key = made(site, tenant="acme", candidates=["small", "middle"])
+    admin(site, "PATCH", "tenants/acme", {"candidates": ["large", "small"]})
     names = [model["id"] for model in site.call("GET", "/v1/models", key=key["key"]).json["data"]]
     assert names == ["auto", "small"]
     admin(site, "PATCH", f"keys/{key['id']}", {"candidates": None})
@@ -149,9 +157,10 @@ def test_a_key_shows_no_more_than_its_tenant_has(site: Site) -> None:
 
 
 def test_a_tenant_that_is_taken_off_is_known_no_more(site: Site) -> None:
-    assert admin(site, "DELETE", "tenants/other").json["deleted"] is True
-    assert site.chat(ASK, key=OTHER_KEY).status == 401
-    assert admin(site, "GET", "tenants/other").error["code"] == "tenant_not_found"
+    key = made_tenant(site)
+    assert admin(site, "DELETE", "tenants/acme").json["deleted"] is True
+    assert site.chat(ASK, key=key).status == 401
+    assert admin(site, "GET", "tenants/acme").error["code"] == "tenant_not_found"
     assert site.chat(ASK).status == 200
 
 
@@ -213,7 +222,7 @@ def test_admin_is_closed_while_no_key_is_set(
         ("POST", "tenants", b"\xff", 400, None, "JSON"),
         ("POST", "tenants", b"[" * 100_000, 400, None, "JSON"),
         ("POST", "tenants", b" " * 2_000_000, 413, None, "limit"),
-        ("PATCH", "tenants/first", {"on_infeasible": "guess"}, 400, "on_infeasible", "guess"),
+        ("PATCH", "tenants/made", {"on_infeasible": "guess"}, 400, "on_infeasible", "guess"),
         ("PATCH", "tenants/nobody", {}, 404, "tenant", "nobody"),
         ("DELETE", "tenants/nobody", None, 404, "tenant", "nobody"),
         ("POST", "keys", {"tenant": "nobody"}, 404, "tenant", "nobody"),
@@ -242,6 +251,7 @@ def lasting_admin(shared_provider: ScriptedProvider, tmp_path_factory: pytest.Te
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOUPE_ADMIN_KEY", ADMIN)
         with serving_gateway(settings_for(folder, shared_provider.url), folder) as site:
+            assert admin(site, "POST", "tenants", {"name": "made"}).status == 201
             yield site
 
 
@@ -292,25 +302,15 @@ def test_what_was_changed_stays_over_a_restart(provider: ScriptedProvider, tmp_p
     with administered(tmp_path, provider) as site:
         key, gone = made(site, tenant="first", name="kept"), made(site, tenant="first", name="gone")
         admin(site, "DELETE", f"keys/{gone['id']}")
-        admin(site, "DELETE", "tenants/other")
-        admin(site, "PATCH", "tenants/first", {"budget": {"usd": 7.0}})
-        site.chat(ASK, key=key["key"])
-        spent = site.usage()["spent"]
+        acme = made_tenant(site, budget={"usd": 1.0})
+        admin(site, "PATCH", "tenants/acme", {"budget": {"usd": 7.0}})
+        site.chat(ASK, key=acme)
+        spent = site.usage(acme)["spent"]
+        assert spent > 0
     with administered(tmp_path, provider) as site:
-        assert site.usage() == {"limit": 7 * 10**9, "spent": spent, "held": 0, "remaining": 7 * 10**9 - spent}
+        assert site.usage(acme) == {"limit": 7 * 10**9, "spent": spent, "held": 0, "remaining": 7 * 10**9 - spent}
         assert site.chat(ASK, key=key["key"]).status == 200
         assert site.chat(ASK, key=gone["key"]).status == 401
-        assert site.chat(ASK, key=OTHER_KEY).status == 401, "taken off by hand, though the file still names it"
-
-
-def test_with_tenants_from_yaml_the_file_wins_at_every_start(provider: ScriptedProvider, tmp_path: Path) -> None:
-    with administered(tmp_path, provider, tenants_from="yaml") as site:
-        admin(site, "PATCH", "tenants/first", {"budget": {"usd": 7.0}})
-        admin(site, "DELETE", "tenants/other")
-        assert site.usage()["limit"] == 7 * 10**9
-    with administered(tmp_path, provider, tenants_from="yaml") as site:
-        assert site.usage()["limit"] == 100 * 10**9
-        assert site.chat(ASK, key=OTHER_KEY).status == 200
 
 
 def test_when_a_key_was_used_last_is_noted(provider: ScriptedProvider, tmp_path: Path) -> None:

@@ -257,13 +257,18 @@ def test_hours_of_want_leave_nothing_to_unwind(
     tmp_path: Path, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOUPE_ADMIN_KEY", ADMIN)
-    with paced_site(tmp_path, provider, tenant({"usd": part_of_best(0.02), "period": "day"})) as served:
+    short_of_money, path = tenant({"usd": part_of_best(0.02), "period": "day"}), tmp_path / "gateway.yaml"
+    raw = settings_for(tmp_path, provider.url, tenants=[short_of_money])
+    raw["store"]["lease_s"] = 3_600
+    path.write_text(yaml.safe_dump(raw))
+    with paced_site(tmp_path, provider, short_of_money, config=path) as served:
         served.serve(8 * HOUR_S, EVERY_S)
         short = served.window()["pacing"]
         assert short["saturation"] == "short"
         assert math.isfinite(short["lambda"])
-        changed = {"budgets": [{"usd": 50.0, "period": "day"}]}
-        assert served.site.call("PATCH", "/admin/tenants/acme", changed, key=ADMIN).status == 200
+        raw["tenants"] = [tenant({"usd": 50.0, "period": "day"})]
+        path.write_text(yaml.safe_dump(raw))
+        assert served.site.call("POST", "/admin/reload", key=ADMIN).status == 200
         served.clock.now += 10
         ample = served.window()["pacing"]
         assert (ample["lambda"], ample["binds"]) == (pytest.approx(0.25), False)

@@ -119,13 +119,43 @@ def test_a_key_that_is_struck_from_the_file_stops(running_site: Reloading) -> No
     assert running_site.site.chat(ASK, key=made["key"]).status == 200, "what was made by hand goes on"
 
 
-def test_what_admin_changed_stays_while_the_file_says_the_same_of_it(running_site: Reloading) -> None:
+def test_a_tenant_of_the_file_follows_the_file_and_keeps_what_was_spent(running_site: Reloading) -> None:
     site = running_site.site
-    site.call("PATCH", "/admin/tenants/first", {"budget": {"usd": 3.0}}, key=ADMIN)
-    running_site.reload(running_site.changed(lambda raw: raw["tenants"][1].update(quality_weight=0.1)))
-    assert site.usage()["limit"] == 3 * 10**9
-    running_site.reload(running_site.changed(lambda raw: raw["tenants"][0].update(budget={"usd": 9.0})))
-    assert site.usage()["limit"] == 9 * 10**9
+    site.chat(ASK)
+    spent = site.usage()["spent"]
+    assert spent > 0
+    refused = site.call("PATCH", "/admin/tenants/first", {"budget": {"usd": 3.0}}, key=ADMIN)
+    assert (refused.status, refused.error["code"]) == (409, "provisioned")
+    assert str(running_site.path) in refused.error["message"]
+    for usd in (9.0, 100.0):
+        changed = running_site.changed(lambda raw, usd=usd: raw["tenants"][0].update(budget={"usd": usd}))
+        assert running_site.reload(changed).status == 200
+        assert site.usage() == {"limit": usd * 10**9, "spent": spent, "held": 0, "remaining": usd * 10**9 - spent}
+
+
+@pytest.mark.parametrize("kind", ["tenant", "key"])
+def test_a_name_that_a_command_has_taken_is_not_taken_by_the_file(running_site: Reloading, kind: str) -> None:
+    site = running_site.site
+    site.call("POST", "/admin/tenants", {"name": "acme"}, key=ADMIN)
+    key = site.call("POST", "/admin/keys", {"tenant": "first", "name": "laptop"}, key=ADMIN).json
+
+    def name_it_too(raw: dict[str, Any]) -> None:
+        if kind == "tenant":
+            raw["tenants"].append({"name": "acme"})
+        else:
+            raw["tenants"][0]["keys"].append({"sha256": hash_key(NEW_KEY), "name": "laptop"})
+
+    refused = running_site.reload(running_site.changed(name_it_too))
+    assert (refused.status, refused.error["code"]) == (400, "reload_refused")
+    of_tenant = ("the tenant 'acme'", "take it out of the file, or run `loupe tenants delete acme`")
+    of_key = ("the key first/laptop", f"first/laptop ({key['id']}): give the file's another name")
+    for part in (str(running_site.path), "a command made one", *(of_tenant if kind == "tenant" else of_key)):
+        assert part in refused.error["message"]
+    assert site.chat(ASK, key=key["key"]).status == 200
+    assert site.chat(ASK, key=NEW_KEY).status == 401
+    path = "tenants/acme" if kind == "tenant" else f"keys/{key['id']}"
+    assert site.call("DELETE", f"/admin/{path}", key=ADMIN).status == 200
+    assert running_site.reload().status == 200
 
 
 def _candidate(raw: dict[str, Any]) -> dict[str, Any]:
@@ -185,11 +215,13 @@ def test_a_file_that_is_no_configuration_changes_nothing(running_site: Reloading
 
 
 def test_a_tenant_whose_candidates_are_all_gone_is_named(running_site: Reloading) -> None:
-    running_site.site.call("PATCH", "/admin/tenants/other", {"candidates": ["middle"]}, key=ADMIN)
+    site = running_site.site
+    site.call("POST", "/admin/tenants", {"name": "acme", "candidates": ["middle"]}, key=ADMIN)
+    key = site.call("POST", "/admin/keys", {"tenant": "acme"}, key=ADMIN).json["key"]
     assert running_site.reload(running_site.changed(lambda raw: raw["candidates"].pop(1))).status == 200
-    assert any("tenants: other may use none" in line for line in running_site.site.log)
-    assert running_site.models(OTHER_KEY) == ["auto"]
-    assert running_site.site.chat(ASK, key=OTHER_KEY).status == 404
+    assert any("tenants: acme may use none" in line for line in site.log)
+    assert running_site.models(key) == ["auto"]
+    assert site.chat(ASK, key=key).status == 404
 
 
 def test_a_key_that_a_command_made_elsewhere_is_not_taken_twice(running_site: Reloading) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ import yaml
 
 from gateway.cli import main
 from gateway.cli.tenancy import moment, seconds
-from gateway.settings import hash_key
+from gateway.core.key_hash import KeyHash
+from gateway.core.yaml_roster import read_in
+from gateway.declared import declared_in
+from gateway.settings import hash_key, load_settings
+from gateway.stores.sqlite_tenants import SqliteTenants
 from tests.gateway.test_settings import GOOD
 
 
@@ -80,12 +85,32 @@ def test_pacing_and_exploration_are_set_and_switched_off(loupe: Loupe) -> None:
     assert "pacing.burst" in loupe.refused("tenants", "update", "shop", "--pacing", "burst=7")
 
 
-def test_a_tenant_of_the_file_is_known_before_a_gateway_ran(loupe: Loupe) -> None:
-    assert loupe("keys", "create", "--tenant", "acme")["tenant"] == "acme"
-    loupe("tenants", "update", "acme", "--quality-weight", "0.3")
-    assert loupe("tenants", "list")[0]["quality_weight"] == 0.3, "the file is not read over it"
-    assert "still stands in the configuration" in loupe.text("tenants", "delete", "acme")
-    assert loupe("tenants", "list") == []
+def test_a_tenant_of_the_file_is_known_before_a_gateway_ran_and_is_the_files(loupe: Loupe, config: Path) -> None:
+    key = loupe("keys", "create", "--tenant", "acme")
+    assert (key["tenant"], key["provisioned"]) == ("acme", False)
+    loupe("tenants", "create", "shop")
+    assert {row["name"]: row["provisioned"] for row in loupe("tenants", "list")} == {"acme": True, "shop": False}
+    for words in (("update", "acme", "--quality-weight", "0.3"), ("delete", "acme")):
+        said = loupe.refused("tenants", *words)
+        assert said == f"loupe tenants: the tenant 'acme' is provisioned by {config}: change it there, and reload\n"
+    assert loupe("keys", "revoke", key["id"])[0]["state"] == "revoked", "its keys are the command's"
+
+
+def test_a_key_of_the_file_is_listed_and_not_changed(loupe: Loupe, config: Path) -> None:
+    settings = load_settings(config)
+    with closing(SqliteTenants(settings.store.path)) as store:
+        store.open()
+        key_hash = KeyHash(store.secret(None)[0])
+        declared = declared_in(settings, key_hash, config)
+        store.change(lambda roster: read_in(roster, declared, 100.0))
+    [row] = loupe("keys", "list")
+    assert (row["tenant"], row["provisioned"], row["from"]) == ("acme", True, "configuration")
+    for action in ("revoke", "rotate"):
+        said = loupe.refused("keys", action, row["id"])
+        assert f"is provisioned by {config}: change it there" in said
+        assert len(said.splitlines()) == 1
+    assert loupe("keys", "list") == [row]
+    assert [each["state"] for each in loupe("keys", "revoke", "--all")] == ["revoked"], "the way to another secret"
 
 
 def test_a_key_is_shown_once(loupe: Loupe, tmp_path: Path) -> None:
@@ -137,7 +162,7 @@ def test_what_has_ended_is_listed_when_asked_for(loupe: Loupe) -> None:
         (("tenants", "create", "a", "--budget", "euro=1"), "budgets[0].euro"),
         (("tenants", "create", "a", "--candidates", "gpt-none"), "gpt-none"),
         (("tenants", "update", "nobody"), "nobody"),
-        (("tenants", "update", "acme", "--quality-weight", "2"), "quality_weight"),
+        (("tenants", "create", "a", "--quality-weight", "2"), "quality_weight"),
         (("tenants", "delete", "nobody"), "nobody"),
         (("keys", "create", "--tenant", "nobody"), "nobody"),
         (("keys", "create", "--tenant", "acme", "--candidates", "gpt-none"), "gpt-none"),

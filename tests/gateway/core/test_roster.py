@@ -123,3 +123,50 @@ def test_a_key_in_its_grace_is_not_rotated_again() -> None:
         rotate_key(rotated, "k1", successor(NOW + 2, "k3"), NOW + 102)
     assert refused.value.status == 409
     assert rotate_key(rotated, "k2", successor(NOW + 2, "k3"), NOW + 2).key("k2").expires_at == NOW + 2
+
+
+FILE = "/etc/loupe/gateway.yaml"
+OF_THE_FILE = Roster(
+    {"acme": ACME, "made": TenantTerms("made")},
+    {"k1": replace(KEY, origin="yaml"), "k2": replace(KEY, id="k2", name="phone", hash="bb")},
+    {"acme": FILE, "acme/key/laptop": FILE},
+)
+
+
+def test_what_the_file_names_is_not_for_commands_to_change() -> None:
+    for ask, param, named in (
+        (lambda: OF_THE_FILE.own_tenant("acme"), "tenant", "'acme'"),
+        (lambda: OF_THE_FILE.own_key("k1"), "id", "acme/laptop (k1)"),
+    ):
+        with pytest.raises(InvalidRequest) as refused:
+            ask()
+        error = refused.value
+        assert (error.status, error.code, error.param) == (409, "provisioned", param)
+        assert f"{named} is provisioned by {FILE}: change it there" in error.message
+        assert "\n" not in error.message
+
+
+def test_what_commands_made_is_theirs_beside_what_the_file_names() -> None:
+    assert OF_THE_FILE.own_tenant("made") == TenantTerms("made")
+    assert OF_THE_FILE.own_key("k2").name == "phone"
+    rotated = replace(KEY, id="k3", hash="cc")
+    assert replace(OF_THE_FILE, keys={"k3": rotated}).own_key("k3") == rotated, "of a name that the file has, too"
+
+
+def test_a_name_of_the_file_is_not_given_to_a_key_even_when_the_files_has_expired() -> None:
+    expired = replace(OF_THE_FILE, keys={"k1": replace(KEY, origin="yaml", expires_at=NOW)})
+    with pytest.raises(InvalidRequest, match="has a key 'laptop' already") as refused:
+        add_key(expired, replace(KEY, id="k3", hash="cc"), NOW + 1)
+    assert refused.value.status == 409
+
+
+def test_what_is_not_there_is_said_before_whose_it_is() -> None:
+    for ask in (lambda: OF_THE_FILE.own_tenant("nobody"), lambda: OF_THE_FILE.own_key("k0")):
+        with pytest.raises(NotFound, match="there is no"):
+            ask()
+
+
+def test_a_digest_of_an_older_version_is_not_shown_for_a_path() -> None:
+    older = replace(OF_THE_FILE, provisioned={"acme": "266c219fcb8ef6a8897e9ac48905ddad"})
+    with pytest.raises(InvalidRequest, match="is provisioned by the configuration file: "):
+        older.own_tenant("acme")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
+from gateway.core.roster import TenantTerms
 from gateway.stores.base import StoreError
 from gateway.stores.redis_tenants import RedisTenants
 from tests.checks.tenant_checks import FULL, TenantChecks
@@ -64,3 +67,20 @@ def test_a_redis_that_is_gone_is_an_error_and_its_data_comes_back(tmp_path: Path
             assert store.load()[0] == FULL
     finally:
         server.stop()
+
+
+def test_what_an_older_version_wrote_is_read(server: RedisServer, prefix: str, store: RedisTenants) -> None:
+    written = {
+        "tenants": ['{"name": "acme", "budgets": [], "candidates": null, "quality_weight": 0.8, "created_at": 1.0}'],
+        "keys": [
+            '{"id": "k1", "tenant": "acme", "name": "laptop", "hash": "aa", "created_at": 0.0, "expires_at": null, '
+            '"revoked_at": null, "budgets": [], "candidates": null, "origin": "yaml"}'
+        ],
+        "read": {"acme": "266c219fcb8ef6a8897e9ac48905ddad", "acme/key/laptop": "53aab4ccb0b45ba3c8b1cfcd070e8a31"},
+    }
+    with closing(Redis.from_url(server.url)) as redis:
+        redis.set(f"{prefix}:{{tenants}}:roster", json.dumps(written))
+    roster = store.load()[0]
+    assert roster.tenant("acme") == TenantTerms("acme", created_at=1.0)
+    assert roster.key("k1").is_provisioned
+    assert roster.provisioned == written["read"]

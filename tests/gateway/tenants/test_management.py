@@ -256,32 +256,34 @@ def test_a_rotated_key_has_a_successor_with_its_terms_and_ends_after_the_grace(o
     assert office.refused(again) == (409, "key_ended", "id")
 
 
-def test_the_successor_of_a_configured_key_is_a_commands(office: Office) -> None:
-    office.acme()
-    made = office.key().record
-    configured = replace(made, origin="yaml")
-    office.store.change(lambda roster: (replace(roster, keys={made.id: configured}), None))
-    assert office.tenancy.rotate_key(made.id, 0.0).record.origin == "made"
+def test_what_the_file_provisions_is_changed_by_no_command(office: Office) -> None:
+    declared = Declared([TenantTerms("acme")], [], "/etc/loupe/gateway.yaml")
+    office.tenancy.read_in(declared)
+    before = office.roster
+    for command in (
+        lambda: office.tenancy.update_tenant("acme", {"quality_weight": 0.1}),
+        lambda: office.tenancy.delete_tenant("acme"),
+    ):
+        assert office.refused(command) == (409, "provisioned", "tenant")
+    assert office.roster == before
 
 
 def test_a_configuration_is_read_in_at_the_time_of_the_command(office: Office) -> None:
     acme = TenantTerms("acme")
-    declared = Declared([acme], [], {"acme": "digest"})
-    assert office.tenancy.read_in(declared, always=False) == Readings(added=("acme",))
+    declared = Declared([acme], [], "gateway.yaml")
+    assert office.tenancy.read_in(declared) == Readings(added=("acme",))
     assert office.roster.tenant("acme") == replace(acme, created_at=NOW)
-    office.tenancy.update_tenant("acme", {"quality_weight": 0.1})
-    assert office.tenancy.read_in(declared, always=False) == Readings()
-    assert office.roster.tenant("acme").quality_weight == 0.1
-    assert office.tenancy.read_in(declared, always=True) == Readings(changed=("acme",))
-    assert office.roster.tenant("acme").quality_weight == 0.8
+    office.clock.turn(5.0)
+    assert office.tenancy.read_in(declared) == Readings()
+    cheaper = Declared([replace(acme, quality_weight=0.1)], [], "gateway.yaml")
+    assert office.tenancy.read_in(cheaper) == Readings(changed=("acme",))
+    assert office.roster.tenant("acme") == replace(acme, quality_weight=0.1, created_at=NOW)
 
 
 def test_tenants_that_the_store_never_had_are_added_and_nothing_else_changes(office: Office) -> None:
     kept = office.acme(quality_weight=0.1)
-    sections = [TenantTerms("acme"), TenantTerms("gone"), TenantTerms("new")]
-    declared = Declared(sections, [], {"acme": "1", "gone": "2", "new": "3"})
-    office.store.change(lambda roster: (replace(roster, read={"gone": "0"}), None))
+    declared = Declared([TenantTerms("acme"), TenantTerms("new")], [], "gateway.yaml")
     office.clock.turn(5.0)
-    office.tenancy.add_unknown(declared)
+    office.tenancy.read_in_new_tenants(declared)
     new = TenantTerms("new", created_at=NOW + 5)
-    assert office.roster == Roster({"acme": kept, "new": new}, {}, {"gone": "0", "new": "3"})
+    assert office.roster == Roster({"acme": kept, "new": new}, {}, {"new": "gateway.yaml"})
