@@ -74,4 +74,5 @@ def _missing(*modules: str) -> list[str]:
 
 def _refuse_missing(*modules: str) -> None:
     if missing := _missing(*modules):
-        raise ConfigError(f"this takes {', '.join(missing)}, which is not installed: pip install 'loupe[export]'")
+        names = ", ".join(missing)
+        raise ConfigError(f'this takes {names}, which is not installed: pip install "loupe-gateway[export]"')

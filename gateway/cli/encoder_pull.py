@@ -30,7 +30,7 @@ def pull(listed: Listed, *, hub: str | None = None, int8: bool = True) -> Path:
     if listed.kind == "checkpoint" and not can_build():
         raise ConfigError(
             f"{listed.name} comes as OpenAI's weights and is built into a bundle here, which takes torch, open_clip "
-            "and onnx: pip install 'loupe[export]', then pull again"
+            'and onnx: pip install "loupe-gateway[export]", then pull again'
         )
     fetched = _fetch(listed, hub)
     if folder.is_dir():  # broken, as was seen above

@@ -170,7 +170,7 @@ def test_what_takes_the_extra_says_so(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["encoder", *words]) == 1
-    assert "pip install 'loupe[export]'" in capsys.readouterr().err
+    assert 'pip install "loupe-gateway[export]"' in capsys.readouterr().err
     assert left_in(tmp_path) == set()
 
 
