@@ -62,6 +62,6 @@ CATALOGUE = (
             24_281_512,
         ),
         "MIT (TinyCLIP, Microsoft); see the page it is published on",
-        "int8 ONNX of both towers, pinned by size and sha256; cut in two here",
+        "int8 ONNX of both towers, pinned by size and sha256; cut in two here, which takes loupe-gateway[onnx]",
     ),
 )

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--int8", action="store_true", help="quantise it; refused where it would say something else")
     export.add_argument("--weights", type=Path, metavar="FILE", help="the weights, where they are here already")
     export.add_argument("--seed", type=int, default=0, help="of random weights")
-    quantise = actions.add_parser("quantize", help="make an int8 bundle of an fp32 one (takes loupe-gateway[export])")
+    quantise = actions.add_parser("quantize", help="make an int8 bundle of an fp32 one (takes loupe-gateway[onnx])")
     quantise.add_argument("name", help="a name or a bundle's folder")
     quantise.add_argument("--out", required=True, type=Path, metavar="DIR", help="the new bundle's folder")
     quantise.add_argument("--images", type=Path, metavar="DIR", help="pictures to judge it on, besides drawn ones")
