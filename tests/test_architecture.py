@@ -88,7 +88,11 @@ RULES: dict[str, Rule] = {
     "gateway.settings": Rule((*EDGE, "gateway.terms"), ("pydantic", "yaml")),
     "gateway.collect": Rule((*EDGE, "gateway.providers.base")),
     "gateway.replay": Rule(("gateway.errors",), ("msgspec", "numpy", "PIL", "uvicorn")),
-    "gateway.demo": Rule(("gateway.replay", *EDGE), ("PIL", "openai", "uvicorn", "numpy", "httpx", "aiohttp", "yaml")),
+    "gateway.child_process": Rule(),
+    "gateway.demo": Rule(
+        ("gateway.replay", "gateway.child_process", *EDGE),
+        ("PIL", "openai", "uvicorn", "numpy", "httpx", "aiohttp", "yaml"),
+    ),
     "gateway.app": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.cli": Rule((EVERYTHING,), (EVERYTHING,)),
     "gateway.__main__": Rule(("gateway.cli",)),
