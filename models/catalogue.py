@@ -45,7 +45,7 @@ def _openai(model: str, sha256: str) -> Listed:
         "checkpoint",
         RemoteFile(OPENAI, f"clip/models/{sha256}/{model}.pt", sha256),
         "MIT, Copyright (c) 2021 OpenAI",
-        "OpenAI's weights, pinned by sha256 as open_clip does; built into a bundle here, which takes loupe[export]",
+        "OpenAI's weights, pinned by sha256 as open_clip does; built here, which takes loupe-gateway[export]",
     )
 
 
@@ -62,6 +62,6 @@ CATALOGUE = (
             24_281_512,
         ),
         "MIT (TinyCLIP, Microsoft); see the page it is published on",
-        "int8 ONNX of both towers, pinned by size and sha256; cut in two here",
+        "int8 ONNX of both towers, pinned by size and sha256; cut in two here, which takes loupe-gateway[onnx]",
     ),
 )

@@ -1,7 +1,8 @@
 """A bundle from one ONNX file of a whole CLIP, as Hugging Face's Optimum exports it.
 
 Inputs `input_ids`, `attention_mask`, `pixel_values`; outputs `text_embeds`, `image_embeds` and logits. The file has
-neither tokenizer nor preprocessing: these are CLIP's own, which all CLIPs of this layout share.
+neither tokenizer nor preprocessing: these are CLIP's own, which all CLIPs of this layout share. Cutting it in two takes
+the package `onnx`: ONNX Runtime computes all of a graph whatever is asked of it, both towers for either.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx.checker import ValidationError
+from onnx.utils import extract_model
 
 from models.bundle import BundleError, ImagePart, Manifest, Probes, TextPart
 from models.clip_text import CONTEXT, clip_tokenizer
-from models.onnx_cut import cut
 from models.probes import seal
 from models.session import Session
 from models.tokenizer import TextTokenizer
@@ -20,18 +24,19 @@ from models.tokenizer import TextTokenizer
 SIDE = 224
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
+TEXT_INPUTS, IMAGE_INPUTS = ("input_ids", "attention_mask"), ("pixel_values",)
 TEXT_OUTPUT, IMAGE_OUTPUT = "text_embeds", "image_embeds"
 _NORM_TOLERANCE = 1e-2
 
 
-def assemble(graph: bytes, out: Path, *, name: str, licence: str, source: str) -> Manifest:
-    """Write the bundle of a combined graph. Raises BundleError when it is not of that layout."""
+def assemble(graph: Path, out: Path, *, name: str, licence: str, source: str) -> Manifest:
+    """Write the bundle of a combined graph's file. Raises BundleError when the graph is not of that layout."""
     out.mkdir(parents=True, exist_ok=True)
     try:
-        (out / "text.onnx").write_bytes(cut(graph, (TEXT_OUTPUT,)))
-        (out / "image.onnx").write_bytes(cut(graph, (IMAGE_OUTPUT,)))
-    except ValueError as error:
-        raise BundleError(f"{name} is no CLIP in one ONNX file: {error}") from error
+        _cut(graph, out / "text.onnx", TEXT_INPUTS, TEXT_OUTPUT)
+        _cut(graph, out / "image.onnx", IMAGE_INPUTS, IMAGE_OUTPUT)
+    except (ValueError, DecodeError, ValidationError) as error:
+        raise BundleError(f"{name} is not a CLIP in one ONNX file: {error}") from error
     clip_tokenizer().save(str(out / "tokenizer.json"))
     dimension = _dimension(out)
     manifest = Manifest(
@@ -60,6 +65,16 @@ def assemble(graph: bytes, out: Path, *, name: str, licence: str, source: str) -
         source=source,
     )
     return seal(out, manifest)
+
+
+def _cut(whole: Path, part: Path, inputs: tuple[str, ...], output: str) -> None:
+    """Write what one output takes as a graph of its own. Raises ValueError, DecodeError and ValidationError."""
+    graph = onnx.load(whole, load_external_data=False).graph
+    given = {entry.name for entry in graph.output}
+    if output not in given:
+        raise ValueError(f"its outputs are {', '.join(sorted(given)) or 'none'}, without {output}")
+    needed = [entry.name for entry in graph.input if entry.name in inputs]
+    extract_model(whole, part, needed, [output])
 
 
 def _dimension(folder: Path) -> int:

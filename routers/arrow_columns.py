@@ -24,7 +24,7 @@ def arrow() -> Any:
         import pyarrow  # noqa: PLC0415  # optional and heavy
         import pyarrow.parquet  # noqa: PLC0415
     except ImportError as error:
-        raise TableError("Parquet needs pyarrow: pip install 'loupe[science]'") from error
+        raise TableError('Parquet needs pyarrow: pip install "loupe-gateway[science]"') from error
     return pyarrow
 
 

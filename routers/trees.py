@@ -176,7 +176,7 @@ def _fitted(
     try:
         ensemble = import_module("sklearn.ensemble")
     except ImportError as error:
-        raise ValueError("growing trees takes scikit-learn: install loupe[science]") from error
+        raise ValueError('growing trees takes scikit-learn: pip install "loupe-gateway[science]"') from error
     leaf, share, count, seed = how
     forest = ensemble.ExtraTreesRegressor(count, min_samples_leaf=leaf, max_features=share, random_state=seed)
     score, counted = cells

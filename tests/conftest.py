@@ -23,6 +23,9 @@ collect_ignore_glob = [] if HAS_TORCH else ["export/*"]
 # busy machine the tests of routers took twenty times as long). Numpy is not imported yet; what tests start inherits it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# As `loupe` does before it imports a command: else huggingface_hub asks its hub about who is calling.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
 # No time limit per example (the machine may be busy), and the same examples every time; `make check` tries fewer.
 settings.register_profile("loupe", deadline=None, derandomize=True, max_examples=60)
 settings.register_profile("quick", settings.get_profile("loupe"), max_examples=15)

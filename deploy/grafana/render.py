@@ -1,7 +1,7 @@
 """Draws the dashboard of spend against accuracy without Grafana: the panels' own queries, put to Prometheus, by
 matplotlib. `python deploy/grafana/render.py --prometheus http://127.0.0.1:9090 --seconds 3600 --out docs`.
 
-Needs matplotlib (`pip install 'loupe[science]'`).
+Needs matplotlib (`pip install 'loupe-gateway[science]'`).
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ def _refuse_unusable(arguments: argparse.Namespace) -> Asked:
     if arguments.plots is not None and arguments.plots.exists() and not arguments.plots.is_dir():
         raise ConfigError(f"--plots: {arguments.plots} is no folder")
     if arguments.plots is not None and find_spec("matplotlib") is None:
-        raise ConfigError("--plots draws with matplotlib: pip install 'loupe[science]'")
+        raise ConfigError('--plots draws with matplotlib: pip install "loupe-gateway[science]"')
     routers = arguments.routers or ("all" if named else ",".join(UNASKED))
     return Asked(
         routers=choose_routers(routers),

@@ -15,6 +15,7 @@ Told = Callable[[Task, float, int, int], None]
 """Called after each task with its seconds, how many are done and how many there are."""
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # else a worker first looks for Python's own modules in the working directory
 
 
 def run_tasks(blocks: Sequence[Block], wanted: Sequence[Task], judging: Judging, jobs: int, tell: Told) -> list[Judged]:
@@ -24,7 +25,7 @@ def run_tasks(blocks: Sequence[Block], wanted: Sequence[Task], judging: Judging,
     done: dict[int, list[Judged]] = {}
     # Processes are spawned: a fork would copy the locks of threads that it leaves behind.
     context = multiprocessing.get_context("spawn")
-    with _environment(_ONE_THREAD):
+    with _environment(_ONE_THREAD | _SAFE_PATH):
         pool = ProcessPoolExecutor(jobs, context, _start, (tuple(blocks), judging))
         try:
             number_of = {pool.submit(_run, task): number for number, task in enumerate(wanted)}

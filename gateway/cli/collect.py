@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import select
 import signal
 import sys
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
+
+from tqdm import tqdm
 
 from gateway.cli.collect_job import Job, Remains, job_of, remains_of
 from gateway.cli.collect_report import manifest_of, say_end, say_plan
 from gateway.cli.collect_table import table_of, write_collected, write_manifest
 from gateway.cli.datasets import load_encoder
-from gateway.cli.outlive import fall_silent, outlive
-from gateway.cli.progress import CellBar
 from gateway.collect.collector import Collector, Tally
 from gateway.collect.journal import Journal, read_journal
 from gateway.collect.purse import Purse
@@ -78,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         encoder = arguments.encoder or job.plan.settings.encoder.bundle
         if encoder != NO_ENCODER:
             locate(encoder)
-        tally = Tally(**outlive(lambda gone: asdict(asyncio.run(_ask(job, arguments, gone)))))
+        tally = asyncio.run(_ask(job, arguments))
         return _write(job, arguments, None if encoder == NO_ENCODER else load_encoder(encoder), tally)
     except EncodeError as error:
         raise ConfigError(f"encoder {arguments.encoder!r}: {error}") from error
@@ -88,8 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{error.filename or arguments.out}: {error.strerror or error}") from error
 
 
-async def _ask(job: Job, arguments: argparse.Namespace, gone: int | None) -> Tally:
-    """Ask what is left, every step in the journal; `gone` ends when the command is killed."""
+async def _ask(job: Job, arguments: argparse.Namespace) -> Tally:
+    """Ask what is left, with every step in the journal: what a kill leaves under way counts as spent in full."""
     journal = Journal(arguments.out / JOURNAL, _say_waiting)
     try:
         await journal.begin()
@@ -97,15 +95,16 @@ async def _ask(job: Job, arguments: argparse.Namespace, gone: int | None) -> Tal
         remains = remains_of(job, kept, arguments)
         purse = Purse(arguments.budget, spent=kept.spent, uncertain=kept.uncertain)
         say_plan(job, remains, purse)
-        bar = CellBar(len(remains.work))
+        bar = tqdm(total=len(remains.work), desc="asking", unit=" cells", disable=None)
 
         def progress(tally: Tally) -> None:
-            bar(tally.done, to_usd(purse.spent + purse.uncertain), tally.retries)
+            bar.set_postfix({"USD": to_usd(purse.spent + purse.uncertain), "retried": tally.retries}, refresh=False)
+            bar.update(tally.done - bar.n)
 
         providers = {name: OpenAIProvider(endpoint) for name, endpoint in job.plan.endpoints.items()}
         collector = Collector(providers, journal, purse, job.terms, job.manner, progress)
-        await _run(collector, remains, gone)
-        bar.end()
+        with bar:
+            await _run(collector, remains)
         for provider in providers.values():
             await provider.close()
     finally:
@@ -113,10 +112,8 @@ async def _ask(job: Job, arguments: argparse.Namespace, gone: int | None) -> Tal
     return collector.tally
 
 
-async def _run(collector: Collector, remains: Remains, gone: int | None) -> None:
-    """Until all is asked, a signal stops it, or the command that waits for it is gone."""
-    if gone is not None and select.select([gone], [], [], 0)[0]:
-        return
+async def _run(collector: Collector, remains: Remains) -> None:
+    """Ask until nothing is left, or until a signal stops it: the first one lets what is under way finish."""
     asking = asyncio.ensure_future(collector.run(remains.work))
     loop = asyncio.get_running_loop()
 
@@ -127,14 +124,6 @@ async def _run(collector: Collector, remains: Remains, gone: int | None) -> None
         print("\nloupe collect: finishing what is under way; ^C again cuts it off", file=sys.stderr, flush=True)
         collector.stop.set()
 
-    def abandon() -> None:
-        assert gone is not None
-        loop.remove_reader(gone)
-        fall_silent()
-        collector.stop.set()
-
-    if gone is not None:
-        loop.add_reader(gone, abandon)
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(number, interrupt)
@@ -157,8 +146,7 @@ def _write(job: Job, arguments: argparse.Namespace, encoder: DualEncoder | None,
 
 def _say_waiting() -> None:
     print(
-        "loupe collect: waiting for the process that is collecting into this folder, or that finishes what was under "
-        "way when its command was killed; ^C ends the waiting",
+        "loupe collect: waiting for the process that is collecting into this folder; ^C ends the waiting",
         file=sys.stderr,
         flush=True,
     )

@@ -24,7 +24,7 @@ def manifest_of(job: Job, kept: Kept, remains: Remains, arguments: argparse.Name
     answered, refused = cells & kept.answers.keys(), cells & kept.refused.keys()
     under_way = sum(hold for _, hold in kept.holds.values())  # cut off by a second ^C
     return {
-        "loupe": version("loupe"),
+        "loupe": version("loupe-gateway"),
         "complete": len(answered) + len(refused) + len(remains.unfit) == len(cells),
         "dataset": {
             "name": dataset.name,

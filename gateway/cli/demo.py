@@ -22,7 +22,7 @@ from gateway.errors import ConfigError
 from gateway.replay.counts import LOG_ENTRIES
 
 FEWEST = 20
-PACKAGES = ("loupe", "openai", "onnxruntime", "numpy", "pillow")
+PACKAGES = ("loupe-gateway", "openai", "onnxruntime", "numpy", "pillow")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """0 when every request was answered or refused for a stated reason and the ledger is exact; else 1."""
     if find_spec("openai") is None:
-        raise ConfigError("the demo sends its requests with the official client: pip install 'loupe[demo]'")
+        raise ConfigError('the demo sends its requests with the official client: pip install "loupe-gateway[demo]"')
     if arguments.json is not None and not arguments.json.parent.is_dir():
         raise ConfigError(f"--json {arguments.json}: there is no such folder")
     signal.signal(signal.SIGTERM, interrupt)  # so that the pool and the gateway are ended in order

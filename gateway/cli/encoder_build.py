@@ -9,18 +9,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.cli.download import download
-from gateway.cli.progress import ByteBar
+from gateway.cli.downloads import PinnedFile, download
 from gateway.errors import ConfigError
 from models.pulled import downloads_folder
 
-_NEEDED = {"torch": "torch", "open_clip": "open_clip_torch", "onnx": "onnx"}
-"""Module -> package."""
+_EXPORT = ("torch", "open_clip", "onnx")
+_INSTALL = {_EXPORT: 'pip install "loupe-gateway[export]"', ("onnx",): 'pip install "loupe-gateway[onnx]"'}
+"""Modules -> what brings them all."""
 
 
-def can_build() -> bool:
-    """Whether all of the extra `export` that CLIPs take is installed."""
-    return not _missing(*_NEEDED)
+def require_builder(kind: str) -> None:
+    """Raise ConfigError unless what makes a bundle of a `combined` graph, or else of a checkpoint, is installed."""
+    _refuse_missing(("onnx",) if kind == "combined" else _EXPORT)
+
+
+def assemble_clip(graph: Path, out: Path, *, name: str, licence: str, source: str) -> None:
+    """Write the bundle of a CLIP in one ONNX file. Raises BundleError as `models.combined.assemble` does."""
+    assemble = importlib.import_module("models.combined").assemble
+    assemble(graph, out, name=name, licence=licence, source=source)
 
 
 def export_clip(names: tuple[str, str], out: Path, *, weights: Path | None = None, seed: int = 0) -> None:
@@ -29,20 +35,20 @@ def export_clip(names: tuple[str, str], out: Path, *, weights: Path | None = Non
     Weights that open_clip pins by sha256 are fetched and proven; others it fetches itself. Raises ConfigError without
     the extra, DownloadError, and BundleError as `models.export.clip.build` does.
     """
-    _refuse_missing(*_NEEDED)
+    _refuse_missing(_EXPORT)
     clip = importlib.import_module("models.export.clip")
     source = clip.Source(*names, weights=weights, seed=seed)
     pinned = None if weights is not None else clip.checkpoint(source)
     if pinned is not None:
         url, sha256 = pinned
-        fetched = download(url, downloads_folder() / url.rsplit("/", 1)[-1], sha256=sha256, progress=ByteBar())
+        fetched = download(PinnedFile(url, sha256), downloads_folder() / url.rsplit("/", 1)[-1])
         source = clip.Source(*names, weights=fetched, seed=seed)
     clip.build(source, out)
 
 
 def quantize_bundle(source: Path, out: Path, images: Sequence[bytes] = ()) -> str:
     """Write the int8 bundle of an fp32 one; how near it is, in words. Raises ConfigError, and BundleError."""
-    _refuse_missing("onnx")
+    _refuse_missing(("onnx",))
     _, tried = importlib.import_module("models.export.quantize").quantize(source, out, images)
     lines = []
     for parity in tried:
@@ -68,10 +74,13 @@ def move(finished: Path, out: Path) -> None:
     finished.replace(out)
 
 
-def _missing(*modules: str) -> list[str]:
-    return [_NEEDED[module] for module in modules if importlib.util.find_spec(module) is None]
+def _refuse_missing(modules: tuple[str, ...]) -> None:
+    if missing := [name for name in modules if not _is_installed(name)]:
+        raise ConfigError(f"this takes {', '.join(missing)}, which is not installed: {_INSTALL[modules]}")
 
 
-def _refuse_missing(*modules: str) -> None:
-    if missing := _missing(*modules):
-        raise ConfigError(f"this takes {', '.join(missing)}, which is not installed: pip install 'loupe[export]'")
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:  # its import was forbidden
+        return False

@@ -6,13 +6,17 @@ import shutil
 import sys
 from pathlib import Path
 
-from gateway.cli.download import download
-from gateway.cli.encoder_build import can_build, export_clip, move, new_folder, quantize_bundle
-from gateway.cli.progress import ByteBar
-from gateway.errors import ConfigError
+from gateway.cli.downloads import download, pinned
+from gateway.cli.encoder_build import (
+    assemble_clip,
+    export_clip,
+    move,
+    new_folder,
+    quantize_bundle,
+    require_builder,
+)
 from models.base import EncodeError
 from models.catalogue import Listed
-from models.combined import assemble
 from models.dual import DualEncoder
 from models.pulled import downloads_folder, pulled_path
 
@@ -27,11 +31,7 @@ def pull(listed: Listed, *, hub: str | None = None, int8: bool = True) -> Path:
     folder = pulled_path(listed.name)
     if _is_sound(folder):
         return folder
-    if listed.kind == "checkpoint" and not can_build():
-        raise ConfigError(
-            f"{listed.name} comes as OpenAI's weights and is built into a bundle here, which takes torch, open_clip "
-            "and onnx: pip install 'loupe[export]', then pull again"
-        )
+    require_builder(listed.kind)
     fetched = _fetch(listed, hub)
     if folder.is_dir():  # broken, as was seen above
         shutil.rmtree(folder)
@@ -53,10 +53,7 @@ def _is_sound(folder: Path) -> bool:
 
 
 def _fetch(listed: Listed, hub: str | None) -> Path:
-    file = listed.file
-    url = f"{(hub or file.base).rstrip('/')}/{file.path}"
-    target = downloads_folder() / f"{listed.name}-{file.name}"
-    return download(url, target, sha256=file.sha256, size=file.size, progress=ByteBar())
+    return download(pinned(listed.file, hub), downloads_folder() / f"{listed.name}-{listed.file.name}")
 
 
 def _built(listed: Listed, fetched: Path, scratch: Path, *, int8: bool) -> Path:
@@ -64,7 +61,7 @@ def _built(listed: Listed, fetched: Path, scratch: Path, *, int8: bool) -> Path:
     plain = scratch / "plain"
     if listed.kind == "combined":
         source = f"{listed.file.path}, sha256 {listed.file.sha256}, cut in two"
-        assemble(fetched.read_bytes(), plain, name=listed.name, licence=listed.licence, source=source)
+        assemble_clip(fetched, plain, name=listed.name, licence=listed.licence, source=source)
         return plain
     export_clip((listed.name, "openai"), plain, weights=fetched)
     if not int8:

@@ -26,7 +26,7 @@ from gateway.errors import ConfigError
 REAL = Path("../shared/data/BlindTest.csv")
 """Taken unasked, where it is there."""
 DRAWN = 4_000
-PACKAGES = ("loupe", "numpy", "onnxruntime", "scikit-learn", "aiohttp")
+PACKAGES = ("loupe-gateway", "numpy", "onnxruntime", "scikit-learn", "aiohttp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     """0 when nAUC rose, QNC did not, no request was dropped, and the bad artifact was refused; else 1."""
     for package in ("matplotlib", "sklearn", "pyarrow"):
         if find_spec(package) is None:
-            raise ConfigError(f"the loop trains and draws with {package}: pip install 'loupe[science]'")
+            raise ConfigError(f'the loop trains and draws with {package}: pip install "loupe-gateway[science]"')
     if arguments.requests < 100 or arguments.rounds < 1 or not 0 < arguments.explore <= 1:
         raise ConfigError("--requests is 100 or more, --rounds 1 or more, --explore over 0 up to 1")
     signal.signal(signal.SIGTERM, interrupt)  # so that the pool and the gateway are ended in order

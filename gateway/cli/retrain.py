@@ -137,4 +137,4 @@ def _refuse_unusable(arguments: argparse.Namespace) -> None:
     if arguments.json is not None and not arguments.json.parent.is_dir():
         raise ConfigError(f"--json: there is no folder {arguments.json.parent}")
     if arguments.report is not None and find_spec("matplotlib") is None:
-        raise ConfigError("--report draws with matplotlib: pip install 'loupe[science]'")
+        raise ConfigError('--report draws with matplotlib: pip install "loupe-gateway[science]"')

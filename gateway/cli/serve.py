@@ -15,6 +15,7 @@ import uvicorn
 
 from gateway.api.protocol import OnePieceProtocol
 from gateway.app import Gateway, build
+from gateway.child_process import loupe_command
 from gateway.cli.workers import Workers
 from gateway.errors import ConfigError
 from gateway.settings import load_settings
@@ -71,7 +72,7 @@ def _serve(app: Gateway, host: str, port: int, descriptor: int | None) -> int:
 def _serve_by_workers(config: Path, listener: socket.socket, count: int, shutdown_s: float) -> int:
     def command(place: int, descriptor: int) -> list[str]:
         words = ["--config", str(config), "--workers", str(count), "--descriptor", str(descriptor)]
-        return [sys.executable, "-m", "gateway", "serve", *words, "--place", str(place), "--shared", shared]
+        return loupe_command("serve", *words, "--place", str(place), "--shared", shared)
 
     _log.info("%d workers serve http://%s:%d", count, *listener.getsockname()[:2])
     with listener, tempfile.TemporaryDirectory(prefix="loupe-workers-") as shared:

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("loupe", "numpy", "scikit-learn")
+PACKAGES = ("loupe-gateway", "numpy", "scikit-learn")
 
 
 def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:

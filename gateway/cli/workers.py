@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
+from gateway.child_process import child_environment
+
 LOOK_EVERY_S = 0.2
 SHORT_LIFE_S = 5.0
 """A worker that ends sooner than this after its start is not started again at once."""
@@ -49,7 +51,9 @@ class Workers:
         for place in range(self._count):
             if place not in self._running and now >= self._wait_until.get(place, 0.0):
                 descriptor = self._listener.fileno()
-                process = subprocess.Popen(self._command(place, descriptor), pass_fds=[descriptor])  # noqa: S603  our own program
+                process = subprocess.Popen(  # noqa: S603  our own program
+                    self._command(place, descriptor), pass_fds=[descriptor], env=child_environment()
+                )
                 self._running[place] = process, now
                 _log.info("worker %d is process %d", place, process.pid)
 

@@ -7,7 +7,6 @@ import http.client
 import json
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from gateway.child_process import child_environment, loupe_command
 from gateway.demo.loop_table import TablePrice
 from gateway.demo.services import HOST
 from gateway.errors import LoupeError
@@ -89,9 +89,8 @@ class LoopSite:
 
     def run(self, *words: str | Path, may_end_with: Sequence[int] = (0,)) -> int:
         """A `loupe` command, to its end; its output goes to commands.log. Raises CommandFailed."""
-        command = [sys.executable, "-m", "gateway", *map(str, words)]
         done = subprocess.run(  # noqa: S603  our own interpreter and words of our own
-            command, capture_output=True, text=True, check=False
+            loupe_command(*map(str, words)), env=child_environment(), capture_output=True, text=True, check=False
         )
         with (self.folder / "commands.log").open("a", encoding="utf-8") as log:
             log.write(f"$ loupe {' '.join(map(str, words))}\n{done.stdout}{done.stderr}\n")

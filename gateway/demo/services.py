@@ -7,7 +7,6 @@ import http.client
 import secrets
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from gateway.child_process import child_environment, loupe_command
 from gateway.demo.candidates import DemoCandidate
 from gateway.errors import LoupeError
 
@@ -97,7 +97,8 @@ def running(name: str, words: Sequence[str], port: int, ready_path: str, log: Pa
     """Run `loupe` with these words until the block ends. Enters once `ready_path` answers 200."""
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603  our own interpreter and words of our own
-            [sys.executable, "-m", "gateway", *words],
+            loupe_command(*words),
+            env=child_environment(),
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

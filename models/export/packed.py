@@ -21,8 +21,8 @@ def packed_matmul(
     inner, outer = values.shape
     unsigned = (values.T.astype(np.int16) + 128).astype(np.uint8).reshape(outer, inner // BLOCK, BLOCK)
     names = [f"{node.name}.packed", f"{node.name}.scales"]
-    for name, array in zip(names, (unsigned, scales.ravel()), strict=True):
-        graph.initializer.append(numpy_helper.from_array(array, name))
+    graph.initializer.append(numpy_helper.from_array(unsigned, names[0]))
+    graph.initializer.append(numpy_helper.from_array(scales.ravel(), names[1]))
     return helper.make_node(
         "MatMulNBits",
         [node.input[0], *names],

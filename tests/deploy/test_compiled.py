@@ -91,7 +91,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         timeout=600,
     )
     assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-    assert len(list((folder / "wheel").glob("loupe-*.whl"))) == 1
+    assert len(list((folder / "wheel").glob("loupe_gateway-*.whl"))) == 1
     yield tree
     shutil.rmtree(folder)
 

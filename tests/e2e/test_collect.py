@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import threading
@@ -48,63 +47,53 @@ def test_the_table_is_the_source_to_the_nanodollar(tmp_path: Path) -> None:
         assert there.pool("requests") == 60
 
 
-def test_five_kills_at_random_points_leave_every_cell_asked_once_and_the_spend_exact(tmp_path: Path) -> None:
-    """kill -9 of the command: the process that asks outlives it for what is under way, and the next waits for it."""
-    draw = random.Random(11)
-    with yard(tmp_path, 50, Faults(latency_s=0.1)) as there:
-        for _ in range(5):
-            process = there.start()
-            there.until_ended(process, there.ends() + draw.randrange(5, 20))
-            process.kill()
-            assert process.wait() == -signal.SIGKILL
-            process.communicate()
-        status, out, err = there.run()
-        assert status == 0, err
-        there.assert_whole()
-        assert there.pool("requests") == there.pool("completed") == 150, "every cell was asked once"
-        assert there.manifest["asks"] == {
-            "sent": 150,
-            "answered": 150,
-            "refused": 0,
-            "failed": 0,
-            "broken": 0,
-            "lost": 0,
-        }
-        assert there.billed() == (there.cells_cost(), 0) == (there.pool_bill, 0)
-        assert "150 cells to ask" not in out
+def killed_five_times(there: Yard, *words: str, seed: int, **chosen: str) -> None:
+    """Start the command five times, and kill -9 each once 5 to 19 more requests have come to an end."""
+    draw = random.Random(seed)
+    for _ in range(5):
+        process = there.start(*words, **chosen)
+        there.until_ended(process, there.ends() + draw.randrange(5, 20))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        process.communicate()
 
 
-def test_kills_of_the_process_that_asks_cost_no_more_than_what_was_under_way(tmp_path: Path) -> None:
-    """Nothing outlives that, nor a power cut: replies on their way are lost, asked again, and counted."""
+def test_five_kills_cost_no_more_than_what_was_under_way_and_each_cell_gets_one_answer(tmp_path: Path) -> None:
+    """Replies on their way at a kill are lost, asked again, and counted."""
     at_once = 6
-    draw = random.Random(12)
+    words = ("--concurrency", str(at_once), "--per-candidate", "3")
     with yard(tmp_path, 50, SLOW) as there:
-        for _ in range(5):
-            process = there.start("--concurrency", str(at_once), "--per-candidate", "3")
-            there.until_ended(process, there.ends() + draw.randrange(5, 20))
-            os.kill(child_of(process.pid), signal.SIGKILL)
-            _, err = process.communicate(timeout=60)
-            assert process.returncode == 1 and "the process that asks was killed" in err
-        status, _, err = there.run("--concurrency", str(at_once), "--per-candidate", "3")
+        killed_five_times(there, *words, seed=12)
+        status, out, err = there.run(*words)
         assert status == 0, err
+        assert "150 cells to ask" not in out
         there.assert_whole()
         answered = [line["end"] for line in there.journal if line.get("outcome") == "answered"]
         asks = there.manifest["asks"]
         assert len(answered) == asks["answered"] == 150, "each cell has one answer"
         assert asks["sent"] == 150 + asks["lost"]
-        assert 0 < asks["lost"] <= 5 * at_once
+        assert asks["lost"] <= 5 * at_once
         wait_until(lambda: there.pool("completed") >= 150, "the pool's counts")
         assert 150 <= there.pool("requests") <= asks["sent"]
         billed, unknown = there.billed()
         assert billed == there.cells_cost()
         assert billed <= there.pool_bill <= billed + unknown
-        print(f"\n150 cells, {there.pool('requests')} requests, {asks['lost']} under way at 5 kills")
 
 
-def child_of(pid: int) -> int:
-    """The one child of a process."""
-    [found] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(found)
+def test_five_kills_under_a_budget_that_is_too_small_never_spend_more_than_it(tmp_path: Path) -> None:
+    words = ("--concurrency", "6", "--per-candidate", "3")
+    with yard(tmp_path, 200, SLOW) as there:
+        half = there.cells_cost() // 2
+        budget = f"{half / 10**9:.9f}"
+        killed_five_times(there, *words, seed=11, budget=budget)
+        status, _, err = there.run(*words, budget=budget)
+        assert status == 1 and "which the budget has no more" in err
+        billed, unknown = there.billed()
+        assert billed + unknown <= half
+        assert there.pool_bill <= half
+        assert there.manifest["cells"]["left"] > 0
+        assert there.run(*words)[0] == 0
+        there.assert_whole()
 
 
 def test_an_interrupt_finishes_what_is_under_way_and_the_same_command_goes_on(tmp_path: Path) -> None:

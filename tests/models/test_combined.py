@@ -18,7 +18,10 @@ from tests.models.onnx_bytes import FLOAT, INT64, combined_clip, graph, model, n
 
 
 def assembled(folder: Path, data: bytes | None = None) -> DualEncoder:
-    assemble(data or combined_clip(), folder, name="Combined", licence="none", source="drawn")
+    folder.mkdir(exist_ok=True)
+    graph_file = folder.with_suffix(".whole")
+    graph_file.write_bytes(data or combined_clip())
+    assemble(graph_file, folder, name="Combined", licence="none", source="drawn")
     return DualEncoder.load(folder)
 
 
@@ -61,10 +64,10 @@ def test_one_image_a_run_gives_what_each_gives_alone(encoder: DualEncoder) -> No
 
 
 def test_file_of_another_layout_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no CLIP in one ONNX file: it is no protobuf"):
+    with pytest.raises(BundleError, match=r"not a CLIP in one ONNX file: .*Wire format was corrupt"):
         assembled(tmp_path / "a", b"no onnx")
     shape: tuple[int, list[int | str]] = (FLOAT, [1])
-    with pytest.raises(BundleError, match="it has no output text_embeds, but y"):
+    with pytest.raises(BundleError, match="its outputs are y, without text_embeds"):
         assembled(tmp_path / "b", model(graph([node("Neg", ["x"], ["y"])], {}, {"x": shape}, {"y": shape})))
 
 
@@ -80,3 +83,25 @@ def test_towers_that_give_no_unit_vectors_are_refused(tmp_path: Path) -> None:
     data = model(graph(nodes, weights, inputs, {"text_embeds": rows, "image_embeds": rows}))
     with pytest.raises(BundleError, match="not unit vectors"):
         assembled(tmp_path, data)
+
+
+def test_each_tower_needs_its_own_inputs_and_less_than_the_whole(folder: Path, encoder: DualEncoder) -> None:
+    text, image = (Session(folder / name, threads=1) for name in ("text.onnx", "image.onnx"))
+    assert (set(text.inputs), text.outputs) == ({"input_ids", "attention_mask"}, ("text_embeds",))
+    assert (set(image.inputs), image.outputs) == ({"pixel_values"}, ("image_embeds",))
+    assert (folder / "image.onnx").stat().st_size < len(combined_clip())
+
+
+def test_graph_that_breaks_off_is_refused(tmp_path: Path) -> None:
+    for end in (1, 1_000, len(combined_clip()) - 300):
+        with pytest.raises(BundleError, match="not a CLIP in one ONNX file"):
+            assembled(tmp_path / str(end), combined_clip()[:end])
+
+
+def test_tower_that_reads_the_other_ones_input_is_refused(tmp_path: Path) -> None:
+    shape: tuple[int, list[int | str]] = (FLOAT, ["n"])
+    nodes = [node("Neg", ["pixel_values"], ["text_embeds"]), node("Neg", ["input_ids"], ["image_embeds"])]
+    outputs = {"text_embeds": shape, "image_embeds": shape}
+    data = model(graph(nodes, {}, {"input_ids": shape, "pixel_values": shape}, outputs))
+    with pytest.raises(BundleError, match="not a CLIP in one ONNX file"):
+        assembled(tmp_path / "a", data)

@@ -211,7 +211,8 @@ def test_without_pyarrow_the_text_says_how_to_get_it(tmp_path: Path) -> None:
     write_mmr_csv(drawn_table(groups=1)[0], tmp_path / "t.csv")
     path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "loupe table: Parquet needs pyarrow: pip install 'loupe[science]'\n")
+    said = 'loupe table: Parquet needs pyarrow: pip install "loupe-gateway[science]"\n'
+    assert (done.returncode, done.stderr) == (1, said)
 
 
 @pytest.mark.slow

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
-import re
+import os
+import pty
+import signal
 import socket
+import subprocess
+import sys
 import tarfile
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import termios
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from PIL import Image
 
 from gateway.cli import main
-from gateway.cli.unpack import unpack
-from gateway.errors import ConfigError
 from routers.load import read_table
+from tests.e2e.scripted_provider import wait_until
 
-REPOSITORY = "gh0stHunter/MMR-Bench"
+from .hub_server import COMMIT, REPOSITORY, Hub, serving
+
 TABLE = "dataset_idx,question,GPT-4o_correct,GPT-4o_token,GPT-4o_cost\n" + "".join(
     f'{name},"What is\nthis, {name}?",1,{20 + row},0.001\n'
     for row, name in enumerate(["MathVista_1", "SEEDBench2_Plus_0", "OCRBench_7"])
@@ -63,131 +62,107 @@ ARCHIVE = {"MMR-Bench.csv": TABLE.encode(), "images.tar.gz": archive_of(PICTURES
 """The layout of today."""
 
 
-@dataclass
-class Hub:
-    """What the hub holds, how it misbehaves, and what it was asked."""
-
-    files: dict[str, bytes]
-    page: int = 3
-    breaks: dict[str, int] = field(default_factory=dict)
-    wrong: set[str] = field(default_factory=set)
-    entries: list[Any] | None = None
-    listing: Any = None
-    circles: bool = False
-    asked: list[tuple[str, str]] = field(default_factory=list)
-
-    def listed(self) -> list[Any]:
-        """Entries as the hub writes them: folders too, and `lfs` for what is no text."""
-        if self.entries is not None:
-            return self.entries
-        folders = sorted({name.rpartition("/")[0] for name in self.files if "/" in name})
-        return [{"type": "directory", "oid": "0" * 40, "size": 0, "path": name} for name in folders] + [
-            self.entry(name, content) for name, content in self.files.items()
-        ]
-
-    def entry(self, name: str, content: bytes) -> dict[str, Any]:
-        entry = {"type": "file", "size": len(content), "path": name}
-        if name in SMALL:
-            oid = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-            return {**entry, "oid": oid}
-        sha256 = hashlib.sha256(content).hexdigest()
-        return {**entry, "oid": "1" * 40, "lfs": {"oid": sha256, "size": len(content), "pointerSize": 130}}
-
-    def fetched(self) -> list[str]:
-        return [path.split("/resolve/main/")[1] for path, _ in self.asked if "/resolve/" in path]
+def holding(files: Mapping[str, bytes], **more: Any) -> Hub:
+    return Hub(dict(files), small=frozenset(SMALL), **more)
 
 
-def listing_one(path: str, size: int, oid: str) -> Hub:
+def listing(*entries: Any) -> Hub:
+    """A hub that lists this."""
+    return Hub(listing=list(entries))
+
+
+def listing_one(path: str, size: int = 1, oid: str = "0" * 40) -> Hub:
     """A hub that lists one small file."""
-    return Hub({}, entries=[{"type": "file", "path": path, "size": size, "oid": oid}])
-
-
-@contextmanager
-def serving(hub: Hub) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            path = unquote(parts.path)
-            hub.asked.append((path, self.headers.get("Range", "")))
-            if path == f"/api/datasets/{REPOSITORY}/tree/main":
-                self.list(parse_qs(parts.query))
-            elif found := re.fullmatch(f"/datasets/{REPOSITORY}/resolve/main/(.+)", path):
-                if found[1] in SMALL:
-                    self.give(found[1])
-                else:  # large files are kept elsewhere
-                    self.send_response(302)
-                    self.send_header("Location", f"/cdn/{found[1]}")
-                    self.end_headers()
-            elif path.startswith("/cdn/"):
-                self.give(path.removeprefix("/cdn/"))
-            else:
-                self.send_error(404)
-
-        def list(self, query: dict[str, list[str]]) -> None:
-            assert query["recursive"] == ["true"]
-            start = int(query.get("cursor", ["0"])[0])
-            entries = hub.listed()
-            self.send_response(200)
-            after = 0 if hub.circles else start + hub.page
-            if after < len(entries):
-                next_page = f"https://elsewhere.invalid/api?recursive=true&cursor={after}"
-                self.send_header("Link", f'<{next_page}>; rel="next"')
-            self.end_headers()
-            page = entries[start : start + hub.page]
-            self.wfile.write(json.dumps(page if hub.listing is None else hub.listing).encode())
-
-        def give(self, name: str) -> None:
-            content = hub.files[name]
-            if name in hub.wrong:
-                content = content[:-1] + bytes([content[-1] ^ 1])
-            asked = self.headers.get("Range", "")
-            start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-            self.send_response(206 if asked else 200)
-            if asked:
-                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-            self.send_header("Content-Length", str(len(content) - start))
-            self.end_headers()
-            self.wfile.write(content[start : hub.breaks.get(name, len(content))])
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return listing({"type": "file", "path": path, "size": size, "oid": oid})
 
 
 def pull(url: str, folder: Path, *words: str) -> int:
     return main(["data", "pull", "mmr-bench", "--hub", url, "--out", str(folder), *words])
 
 
+def start(url: str, folder: Path, *words: str, stderr: int = subprocess.PIPE, **more: str) -> subprocess.Popen[str]:
+    """The command as a process of its own, with HF_ENDPOINT for a hub and no token but what `more` brings."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment |= {"HF_ENDPOINT": url, "HF_HOME": str(folder.with_name("hf-home")), **more}
+    command = [sys.executable, "-m", "gateway", "data", "pull", "mmr-bench", "--out", str(folder), *words]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
+
+
 def files_in(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [FOLDERS, ARCHIVE])
-def test_table_and_images_arrive_in_either_layout(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: dict[str, bytes]
+def test_table_and_images_arrive_in_either_layout_and_a_pipe_gets_no_progress_bar(
+    tmp_path: Path, layout: dict[str, bytes]
 ) -> None:
-    with serving(Hub(layout)) as url:
-        assert pull(url + "/", tmp_path / "out") == 0
+    hub = holding(layout)
+    with serving(hub) as url:
+        out, err = start(f"{url}/", tmp_path / "out").communicate(timeout=120)
+    assert err == ""
+    assert all(REPOSITORY in path or path.startswith("/store/") for path, _ in hub.asked), "the hub learns nothing else"
+    assert "3 queries, 3 with their image, 1 candidates" in out
     found = files_in(tmp_path / "out")
     assert found == {name: content for name, content in {**layout, **PICTURES}.items() if name != ".gitattributes"}
     table = read_table(next((tmp_path / "out").glob("*.csv")))
     assert [path and path.relative_to(tmp_path / "out").as_posix() for path in table.image_paths] == list(IMAGES)
-    printed = capsys.readouterr()
-    assert "3 queries, 3 with their image, 1 candidates" in printed.out
-    assert f"{REPOSITORY} [########################]" in printed.err
+
+
+@pytest.mark.slow
+def test_terminal_gets_a_progress_bar(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    with serving(holding(ARCHIVE)) as url:
+        process = start(url, tmp_path / "out", stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        while process.poll() is None or not shown:
+            try:
+                shown += os.read(ours, 65_536)
+            except OSError:  # Linux says so when the other end is closed
+                break
+        process.communicate(timeout=120)
+    os.close(ours)
+    assert process.returncode == 0
+    assert f"{REPOSITORY}: 100%|".encode() in shown
+    assert b"unpacking images.tar.gz" in shown
+
+
+@pytest.mark.slow
+def test_pull_that_was_killed_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    hub = holding(ARCHIVE, stalls={"images.tar.gz": 60_000})
+    partial = tmp_path / "out" / "images.tar.gz.partial"
+    with serving(hub) as url:
+        process = start(url, tmp_path / "out", "--jobs", "1")
+        wait_until(lambda: partial.is_file() and partial.stat().st_size >= 50_000, "most of the archive")
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)
+        assert not partial.with_suffix("").exists()
+        held = partial.stat().st_size
+        hub.stalls.clear()
+        hub.asked.clear()
+        process = start(url, tmp_path / "out", "--jobs", "1")
+        _, err = process.communicate(timeout=120)
+        assert (process.returncode, err) == (0, "")
+        assert hub.ranges_of("/store/images.tar.gz") == [f"bytes={held}-"]
+        assert "MMR-Bench.csv" not in hub.fetched()
+    assert files_in(tmp_path / "out")[IMAGES[2]] == PICTURES[IMAGES[2]]
+
+
+@pytest.mark.slow
+def test_token_is_sent_to_the_hub_and_not_to_the_store_it_leads_to(tmp_path: Path) -> None:
+    store = holding(ARCHIVE)
+    with serving(store) as store_url, serving(holding(ARCHIVE, store=store_url)) as url:
+        hub_asked = store.asked
+        process = start(url, tmp_path / "out", HF_TOKEN="hf_secret")
+        assert process.wait(timeout=120) == 0
+        process.communicate()
+    assert hub_asked and all("authorization" not in headers for _, headers in hub_asked)
 
 
 def test_second_pull_fetches_nothing(tmp_path: Path) -> None:
-    hub = Hub(dict(FOLDERS))
+    hub = holding(FOLDERS)
     with serving(hub) as url:
         assert pull(url, tmp_path) == 0
         assert len(hub.fetched()) == len(FOLDERS) - 1
@@ -199,40 +174,40 @@ def test_second_pull_fetches_nothing(tmp_path: Path) -> None:
     assert files_in(tmp_path)[IMAGES[0]] == PICTURES[IMAGES[0]]
 
 
-def test_broken_transfer_is_resumed_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    hub = Hub(dict(ARCHIVE), breaks={"images.tar.gz": 20_000})
+def test_transfer_that_broke_off_is_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hub = holding(ARCHIVE, breaks={"images.tar.gz": 20_000})
     with serving(hub) as url:
         assert pull(url, tmp_path, "--jobs", "1") == 1
-        assert "broke off after 20,000 of" in capsys.readouterr().err
+        assert "broke off while sending" in capsys.readouterr().err
         assert not (tmp_path / "images.tar.gz").exists()
         assert not (tmp_path / "MathVista").exists()
         hub.breaks.clear()
         hub.asked.clear()
         assert pull(url, tmp_path, "--jobs", "1") == 0
-        assert ("/cdn/images.tar.gz", "bytes=20000-") in hub.asked
+        assert hub.ranges_of("/store/images.tar.gz") == ["bytes=20000-"]
         assert "MMR-Bench.csv" not in hub.fetched()
     assert files_in(tmp_path)[IMAGES[2]] == PICTURES[IMAGES[2]]
 
 
 @pytest.mark.parametrize("name", ["MMR_Bench.csv", IMAGES[1], "README.md"])
-def test_file_of_another_hash_is_refused_and_removed(
+def test_file_of_another_digest_is_refused_and_removed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    with serving(Hub(dict(FOLDERS), wrong={name})) as url:
+    with serving(holding(FOLDERS, wrong={name})) as url:
         assert pull(url, tmp_path, "--jobs", "1") == 1
-    assert "is not the file that" in capsys.readouterr().err
+    assert "is not the expected file" in capsys.readouterr().err
     assert not [path for path in files_in(tmp_path) if path.startswith(name)]
 
 
 def test_no_images_fetches_the_table_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for layout in (FOLDERS, ARCHIVE):
-        with serving(Hub(dict(layout))) as url:
-            assert pull(url, tmp_path / str(len(layout)), "--no-images") == 0
+        with serving(holding(layout)) as url:
+            assert pull(url, tmp_path / str(len(layout)), "--no-images", "--revision", COMMIT) == 0
         assert sorted(files_in(tmp_path / str(len(layout)))) == [next(iter(layout)), "README.md"]
         assert "3 queries, 0 with their image" in capsys.readouterr().out
 
 
-def test_offline_is_said_with_the_host_and_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hub_that_is_not_reached_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -244,52 +219,52 @@ def test_offline_is_said_with_the_host_and_what_to_do(tmp_path: Path, capsys: py
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+def test_offline_by_the_hubs_own_variable_is_said_in_one_line(tmp_path: Path) -> None:
+    process = start("http://127.0.0.1:9", tmp_path / "out", HF_HUB_OFFLINE="1")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "offline mode is enabled" in err and err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("hub", "says"),
     [
-        (Hub({}), "has no CSV table"),
-        (
-            Hub({}, listing={"error": "Repository not found"}),
-            "gave no listing of files: {'error': 'Repository not found'}",
-        ),
-        (Hub({}, entries=["x"]), "gave no listing of files: x"),
-        (listing_one("a.csv", -1, "0" * 40), "gave no listing of files"),
-        (listing_one("a.csv", 1, "zz"), "gave no listing of files"),
-        (
-            Hub({}, entries=[{"type": "file", "path": "../a.csv", "size": 1, "oid": "0" * 40}]),
-            "'../a.csv', which is no path",
-        ),
-        (
-            Hub({}, entries=[{"type": "file", "path": "/a.csv", "size": 1, "oid": "0" * 40}]),
-            "'/a.csv', which is no path",
-        ),
-        (listing_one("a\\b.csv", 1, "0" * 40), "which is no path"),
-        (Hub(dict(FOLDERS), circles=True), "leads in a circle"),
+        (Hub(), "has no CSV table"),
+        (listing("x"), "the answer is not a listing of files"),
+        (listing({"type": "file", "size": 1, "oid": "0" * 40}), "the answer is not a listing of files"),
+        (listing_one("a.csv", oid="zz"), "is not the expected file"),
+        (listing_one("../a.csv"), "'../a.csv', which is not a path"),
+        (listing_one("/a.csv"), "'/a.csv', which is not a path"),
+        (listing_one("a\\b.csv"), "which is not a path"),
         (Hub({"a.csv": b"no,table\n"}), "a.csv: no column 'dataset_idx'"),
-        (Hub({**ARCHIVE, "images.tar.gz": b"no archive"}), "images.tar.gz: not an archive"),
-        (Hub({**ARCHIVE, "images.tar.gz": archive_of(PICTURES)[:-30_000]}), "images.tar.gz: not an archive"),
-        (Hub({**ARCHIVE, "images.tar.gz": archive_of({"../out.png": b"x"})}), "'../out.png' leads out of the folder"),
-        (Hub({**ARCHIVE, "images.tar.gz": archive_of({"/out.png": b"x"})}), "'/out.png' leads out of the folder"),
+        (holding({**ARCHIVE, "images.tar.gz": b"no archive"}), "images.tar.gz is not an archive"),
+        (holding({**ARCHIVE, "images.tar.gz": archive_of(PICTURES)[:-30_000]}), "images.tar.gz is not an archive"),
+        (holding({**ARCHIVE, "images.tar.gz": archive_of({"../out.png": b"x"})}), "outside the destination"),
     ],
 )
 def test_hub_that_makes_no_sense_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], hub: Hub, says: str
 ) -> None:
+    if hub.listing is not None:
+        hub.files, hub.small = {"a.csv": b"x"}, frozenset({"a.csv"})
     with serving(hub) as url:
         assert pull(url, tmp_path / "out") == 1
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("loupe data: ")]
-    assert len(said) == 1
-    assert says in said[0]
+    said = capsys.readouterr().err
+    assert said.startswith("loupe data: ") and said.count("\n") == 1
+    assert says in said
     assert [path for path in files_in(tmp_path) if "partial" in path or "out.png" in path] == []
 
 
-def test_refusals_of_the_hub_and_other_schemes_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(Hub(dict(FOLDERS))) as url:
+def test_refusals_of_the_hub_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(holding(FOLDERS)) as url:
         assert pull(url, tmp_path, "--revision", "v9") == 1
-    assert "answered 404 Not Found for" in capsys.readouterr().err
-    for hub in ("http://192.0.2.1", "file:///etc", "nonsense"):
+    said = capsys.readouterr().err
+    assert "answered 404 Not Found (Invalid rev id: v9) for http" in said and said.count("\n") == 1
+    for hub in ("file:///etc", "nonsense"):
         assert pull(hub, tmp_path) == 1
-        assert "only https is fetched" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "cannot be reached" in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize("words", [["push"], ["pull", "mmlu"], ["pull", "mmr-bench", "--jobs", "0"]])
@@ -297,17 +272,3 @@ def test_words_that_are_off_are_a_usage_error(words: list[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         main(["data", *words])
     assert raised.value.code == 2
-
-
-def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "a.tar", "w") as opened:
-        link = tarfile.TarInfo("link")
-        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
-        opened.addfile(link)
-        inside = tarfile.TarInfo("link/x.png")
-        inside.size = 1
-        opened.addfile(inside, io.BytesIO(b"x"))
-    assert unpack(tmp_path / "a.tar", tmp_path / "out", lambda seen: None) == 1
-    assert not (tmp_path / "out" / "link").is_symlink()
-    with pytest.raises(ConfigError, match="not an archive"):
-        unpack(Path(__file__), tmp_path / "out", lambda seen: None)

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import socket
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from gateway.cli import main
-from gateway.cli.download import DownloadError
+from gateway.cli.downloads import DownloadError
 from gateway.cli.encoder_pull import pull
 from models.bundle import BundleError, bundled
 from models.catalogue import CATALOGUE, Listed, RemoteFile
 from models.dual import DualEncoder
 from models.pulled import pulled_names
-from tests.gateway.cli.test_download import Behaviour, left_in, serving
 from tests.models.onnx_bytes import combined_clip
+
+from .hub_server import Hub, serving
+from .test_downloads import left_in
 
 GRAPH = combined_clip()
 TINY = next(listed for listed in CATALOGUE if listed.kind == "combined")
-without_torch = pytest.mark.skipif(find_spec("torch") is not None, reason="the extra `export` is installed")
 
 
 @pytest.fixture(autouse=True)
@@ -84,8 +88,8 @@ def test_check_of_a_folder_that_was_altered_fails(capsys: pytest.CaptureFixture[
 
 
 def test_pulled_graph_becomes_a_bundle_and_its_download_goes(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(Behaviour(content=GRAPH)) as url:
-        folder = pull(drawn(), hub=url.removesuffix("/file"))
+    with serving(Hub(plain={"/file": GRAPH})) as url:
+        folder = pull(drawn(), hub=url)
     assert folder == home / "encoders" / "Drawn"
     assert pulled_names() == ("Drawn",)
     assert DualEncoder.load(folder).image_dims == {"image": 6}
@@ -96,42 +100,42 @@ def test_pulled_graph_becomes_a_bundle_and_its_download_goes(home: Path, capsys:
 
 @pytest.mark.slow
 def test_encoder_that_is_here_is_not_fetched_again(home: Path) -> None:
-    behaviour = Behaviour(content=GRAPH)
-    with serving(behaviour) as url:
-        first = pull(drawn(), hub=url.removesuffix("/file"))
-        assert pull(drawn(), hub=url.removesuffix("/file")) == first
-        assert len(behaviour.asked) == 1
+    hub = Hub(plain={"/file": GRAPH})
+    with serving(hub) as url:
+        first = pull(drawn(), hub=url)
+        assert pull(drawn(), hub=url) == first
+        assert len(hub.asked) == 1
         (first / "image.onnx").write_bytes(b"broken")
-        pull(drawn(), hub=url.removesuffix("/file"))
-    assert len(behaviour.asked) == 2
+        pull(drawn(), hub=url)
+    assert len(hub.asked) == 2
     DualEncoder.load(first)
 
 
 @pytest.mark.slow
 def test_pull_that_breaks_off_goes_on_where_it_stopped(home: Path) -> None:
-    behaviour = Behaviour(content=GRAPH, breaks_after=1_000)
-    with serving(behaviour) as url:
+    hub = Hub(plain={"/file": GRAPH}, breaks={"/file": 1_000})
+    with serving(hub) as url:
         with pytest.raises(DownloadError, match="broke off"):
-            pull(drawn(), hub=url.removesuffix("/file"))
+            pull(drawn(), hub=url)
         assert pulled_names() == ()
-        behaviour.breaks_after = None
-        pull(drawn(), hub=url.removesuffix("/file"))
-    assert behaviour.asked[1]["range"] == "bytes=1000-"
+        hub.breaks.clear()
+        pull(drawn(), hub=url)
+    assert hub.ranges_of("/file") == ["", "bytes=1000-"]
     assert pulled_names() == ("Drawn",)
 
 
 def test_graph_of_another_layout_leaves_no_bundle(home: Path) -> None:
-    with serving(Behaviour(content=b"no graph")) as url, pytest.raises(BundleError, match="no CLIP in one ONNX file"):
-        pull(drawn(b"no graph"), hub=url.removesuffix("/file"))
+    hub = Hub(plain={"/file": b"no graph"})
+    with serving(hub) as url, pytest.raises(BundleError, match="not a CLIP in one ONNX file"):
+        pull(drawn(b"no graph"), hub=url)
     assert left_in(home / "encoders") == set()
 
 
 def test_wrong_hash_ends_the_command_with_its_reason(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    content = b"x" * (TINY.file.size or 0)
-    with serving(Behaviour(content=content)) as url:
-        hub = url.removesuffix("/file")
-        assert main(["encoder", "pull", TINY.name, "--hub", f"{hub}/file?"]) == 1
-    assert f"not {TINY.file.sha256}; it was removed" in capsys.readouterr().err
+    with serving(Hub(plain={f"/{TINY.file.path}": b"x" * (TINY.file.size or 0)})) as url:
+        assert main(["encoder", "pull", TINY.name, "--hub", url]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("loupe encoder: ") and said.endswith(f", not {TINY.file.sha256}\n")
     assert left_in(home) == {"downloads"}
     assert left_in(home / "downloads") == set()
 
@@ -156,22 +160,44 @@ def test_file_that_was_brought_by_hand_needs_no_hub(home: Path) -> None:
     assert pulled_names() == ("Drawn",)
 
 
-@without_torch
+@pytest.mark.slow
+def test_endpoint_of_the_environment_is_asked_for_the_hubs_files(home: Path) -> None:
+    hub = Hub(plain={f"/{TINY.file.path}": b"another file"})
+    with serving(hub) as url:
+        done = run_without((), ("encoder", "pull", TINY.name), HF_ENDPOINT=url)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"loupe encoder: {url}/{TINY.file.path} is not the expected file: its digest is ")
+    assert done.stderr.count("\n") == 1
+    assert [path for path, _ in hub.asked] == [f"/{TINY.file.path}"]
+    assert left_in(home / "downloads") == set()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "words",
+    ("words", "says"),
     [
-        ("pull", "ViT-B-32"),
-        ("export", "--model", "ViT-B-32", "--pretrained", "openai", "--out", "new"),
-        ("quantize", "fused-lite", "--out", "new"),
+        (("pull", TINY.name), 'takes onnx, which is not installed: pip install "loupe-gateway[onnx]"'),
+        (("quantize", "fused-lite"), 'takes onnx, which is not installed: pip install "loupe-gateway[onnx]"'),
+        (("pull", "ViT-B-32"), 'takes torch, open_clip, onnx, which is not installed: pip install "loupe-gateway'),
+        (("export", "--model", "ViT-B-32", "--pretrained", "openai"), 'pip install "loupe-gateway[export]"'),
     ],
 )
-def test_what_takes_the_extra_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+def test_what_takes_an_extra_says_so_before_anything_is_fetched(
+    tmp_path: Path, home: Path, words: tuple[str, ...], says: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["encoder", *words]) == 1
-    assert "pip install 'loupe[export]'" in capsys.readouterr().err
-    assert left_in(tmp_path) == set()
+    out = () if words[0] == "pull" else ("--out", str(tmp_path / "new"))
+    done = run_without(("torch", "open_clip", "onnx"), ("encoder", *words, *out), HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert says in done.stderr and done.stderr.count("\n") == 1
+    assert not home.exists() and not (tmp_path / "new").exists()
+
+
+def run_without(modules: Sequence[str], words: Sequence[str], **more: str) -> subprocess.CompletedProcess[str]:
+    """A command in a process that has none of these modules."""
+    script = f"import sys; sys.modules.update(dict.fromkeys({list(modules)}))\n"
+    script += f"from gateway.cli import main\nsys.exit(main({list(words)}))"
+    environment = {**os.environ, **more}
+    return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
 
 
 def test_folder_that_is_taken_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
