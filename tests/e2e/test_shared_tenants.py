@@ -33,7 +33,7 @@ def machines(redis: RedisServer, provider: ScriptedProvider, tmp_path: Path) -> 
     for folder in folders:
         folder.mkdir()
         raw = settings_for(folder, provider.url)
-        raw["store"].update(kind="redis", redis_limit_ms=2_000)
+        raw["store"].update(kind="redis", redis_limit_ms=10_000)
         raws.append(raw)
     with serving_gateway(raws[0], folders[0]) as one, serving_gateway(raws[1], folders[1]) as two:
         yield one, two

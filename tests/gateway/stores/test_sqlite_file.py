@@ -50,7 +50,7 @@ def test_processes_that_open_a_new_file_at_once_all_get_it(tmp_path: Path) -> No
                 assert child.stdout.readline() == "opened\n", f"round {number}"
     finally:
         for child in children:
-            child.communicate(timeout=30)
+            child.communicate(timeout=60)
 
 
 @pytest.mark.parametrize("opener", [open_decisions, open_content])
