@@ -15,7 +15,7 @@ from .scripted_provider import wait_until
 from .site import Site
 
 START_S = 90.0
-STOP_S = 20.0
+STOP_S = 90.0
 
 
 @dataclass

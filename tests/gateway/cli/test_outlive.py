@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -44,12 +43,12 @@ def start(work: str) -> subprocess.Popen[str]:
     ],
 )
 def test_what_it_returned_or_raised_comes_back(work: str, said: str) -> None:
-    out, err = start(work).communicate(timeout=30)
+    out, err = start(work).communicate(timeout=60)
     assert (out, err) == (said, "")
 
 
 def test_a_fault_is_shown_where_it_was(tmp_path: Path) -> None:
-    out, err = start("raise AssertionError('a fault of ours')").communicate(timeout=30)
+    out, err = start("raise AssertionError('a fault of ours')").communicate(timeout=60)
     assert "a fault of ours" in err and out.startswith("error: ")
 
 
@@ -62,21 +61,19 @@ def test_it_learns_that_the_command_was_killed_and_ends_by_itself(tmp_path: Path
     process = start(work)
     wait_until(lambda: began.exists() and began.read_text() != "", "the work's begin")
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     wait_until(ended.exists, "the work's end")
     wait_until(lambda: not is_there(int(began.read_text())), "the process's end")
 
 
-def test_an_interrupt_reaches_it_once(tmp_path: Path) -> None:
+def test_an_interrupt_reaches_it_once_and_ends_it(tmp_path: Path) -> None:
     began = tmp_path / "began"
-    work = f"Path({str(began)!r}).touch(); time.sleep(60)"
+    work = f"Path({str(began)!r}).touch(); time.sleep(3_600)"
     process = start(work)
     wait_until(began.exists, "the work's begin")
-    since = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT and "KeyboardInterrupt" in err
-    assert time.monotonic() - since < 30
 
 
 def is_there(pid: int) -> bool:
