@@ -6,7 +6,6 @@ import base64
 import io
 import random
 import struct
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -23,8 +22,8 @@ from gateway.core.image_size import (
     is_cut_short,
 )
 from tests.checks.work import work_of
+from tests.shared import SHARED_DATA, needs_shared_data
 
-SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 FORMATS = ["PNG", "JPEG", "GIF", "WEBP"]
 STARTS = [
     b"\x89PNG\r\n\x1a\n",
@@ -237,11 +236,10 @@ def test_the_size_of_a_large_payload_is_read_from_its_first_characters() -> None
     assert work.lines < 50 and work.calls < 50 and work.peak_bytes < 4_000, work
 
 
-def test_real_images_of_the_shared_tables_are_read(capsys: pytest.CaptureFixture[str]) -> None:
-    paths = sorted(path for path in SHARED.rglob("*") if path.suffix in (".png", ".jpg", ".jpeg"))[:200]
-    if not paths:
-        with capsys.disabled():
-            print(f"\nno real images were read: {SHARED} is not there")
+@needs_shared_data
+def test_real_images_of_the_shared_tables_are_read() -> None:
+    paths = sorted(path for path in SHARED_DATA.rglob("*") if path.suffix in (".png", ".jpg", ".jpeg"))[:200]
+    assert paths
     for path in paths:
         data = path.read_bytes()
         with Image.open(path) as image:
