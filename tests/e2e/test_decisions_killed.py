@@ -67,9 +67,9 @@ def test_what_was_answered_is_logged_under_load_and_stays_when_the_gateway_is_ki
     config.write_text(yaml.safe_dump(raw))
     with running_gateway(config, tmp_path) as (command, site):
         load = Load(site)
-        command.until(lambda: len(load.answered) >= ANSWERS, f"{ANSWERS} answers", 120)
+        command.until(lambda: len(load.answered) >= ANSWERS, f"{ANSWERS} answers")
         by_then = set(load.answered)
-        command.until(lambda: by_then <= logged(tmp_path), "the rows of what was answered, while more is asked", 120)
+        command.until(lambda: by_then <= logged(tmp_path), "the rows of what was answered, while more is asked")
         command.end(signal.SIGKILL)
         load.stop()
     assert by_then <= logged(tmp_path)
@@ -86,7 +86,7 @@ def test_workers_write_one_log_and_each_shows_what_another_decided(
         site = started_site(command, tmp_path, 2)
         assert len(pids(command)) == 2
         load = Load(site)
-        command.until(lambda: len(load.answered) >= 100, "100 answers", 60)
+        command.until(lambda: len(load.answered) >= 100, "100 answers")
         load.stop()
         for request_id in load.answered[-20:]:  # whichever worker is asked, and at once
             assert site.call("GET", f"/v1/decisions/{request_id}").status == 200

@@ -507,12 +507,16 @@ def test_cookies_are_not_kept() -> None:
 def test_no_more_than_the_limit_are_fetched_at_once() -> None:
     async def main() -> None:
         under_way, most = 0, 0
+        two = asyncio.Event()
 
         async def slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
-            await asyncio.sleep(0.02)
+            if most == 2:
+                two.set()
+            await two.wait()
+            await asyncio.sleep(0.01)  # for a third, were it let in
             under_way -= 1
             writer.write(reply(drawn()))
             await writer.drain()
