@@ -21,8 +21,8 @@ from benchmarks.processes import DidNotStart, free_port
 
 PROGRAM = shutil.which("prometheus")
 DEPLOYED = Path(__file__).resolve().parents[1] / "deploy" / "prometheus"
-STARTS_WITHIN_S = 30.0
-ENDS_WITHIN_S = 10.0
+STARTS_WITHIN_S = 300.0
+ENDS_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # As `loupe` does before it imports a command: else huggingface_hub asks its hub about who is calling.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+# The user's proxy has no business with 127.0.0.1, where all servers of the tests are: what tests start inherits that.
+for scheme in ("http", "https", "all"):
+    for variable in (f"{scheme}_proxy", f"{scheme}_proxy".upper()):
+        os.environ.pop(variable, None)
+
 # No time limit per example (the machine may be busy), and the same examples every time; `make check` tries fewer.
 settings.register_profile("loupe", deadline=None, derandomize=True, max_examples=60)
 settings.register_profile("quick", settings.get_profile("loupe"), max_examples=15)

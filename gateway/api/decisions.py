@@ -52,7 +52,9 @@ class Feedback(msgspec.Struct, forbid_unknown_fields=True):
 class DecisionRoutes:
     """Routes over state that the composition root fills in when the service starts."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """`monotonic` gives the seconds by which a decision that is not there yet is waited for."""
+        self._monotonic = monotonic
         self.tenants: Tenants | None = None
         self.decisions: Decisions | None = None
         """None: the operator keeps none."""
@@ -63,14 +65,14 @@ class DecisionRoutes:
 
     async def decision(self, request: Request, request_id: str) -> Mapping[str, Any]:
         tenant, log = caller(request, self.tenants), self._log()
-        return await _found(request_id, lambda: log.shown(tenant.name, request_id))
+        return await self._found(request_id, lambda: log.shown(tenant.name, request_id))
 
     async def feedback(self, request: Request) -> dict[str, Any]:
         """Label one request. The same source again replaces its label: its last word stands."""
         tenant, log = caller(request, self.tenants), self._log()
         label = _label(await small_body(request, LARGEST_BODY))
         try:
-            labelled = await _found(label.request_id, lambda: log.label(tenant.name, label))
+            labelled = await self._found(label.request_id, lambda: log.label(tenant.name, label))
         except LabelRefused as refused:
             raise _as_error(refused) from None
         return {
@@ -87,17 +89,16 @@ class DecisionRoutes:
             raise NotFound("this gateway keeps no decisions (decisions.keep)", code="decisions_not_kept")
         return self.decisions
 
-
-async def _found(request_id: str, ask: Callable[[], Awaitable[Found | None]]) -> Found:
-    """Ask until it is there, as long as it may be on its way into the log. Raises NotFound."""
-    if not request_id.isascii():
-        raise _not_found(request_id)
-    deadline = time.monotonic() + WRITTEN_WITHIN_S
-    while (found := await ask()) is None:
-        if not _is_young(request_id) or time.monotonic() >= deadline:
+    async def _found(self, request_id: str, ask: Callable[[], Awaitable[Found | None]]) -> Found:
+        """Ask until it is there, as long as it may be on its way into the log. Raises NotFound."""
+        if not request_id.isascii():
             raise _not_found(request_id)
-        await asyncio.sleep(ASK_AGAIN_S)
-    return found
+        deadline = self._monotonic() + WRITTEN_WITHIN_S
+        while (found := await ask()) is None:
+            if not _is_young(request_id) or self._monotonic() >= deadline:
+                raise _not_found(request_id)
+            await asyncio.sleep(ASK_AGAIN_S)
+        return found
 
 
 def _not_found(request_id: str) -> NotFound:

@@ -21,7 +21,7 @@ from gateway.demo.candidates import DemoCandidate
 from gateway.errors import LoupeError
 
 HOST = "127.0.0.1"
-START_S = 90.0
+START_S = 300.0
 STOP_S = 15.0
 TAIL_LINES = 25
 

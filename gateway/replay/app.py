@@ -12,7 +12,7 @@ import numpy as np
 
 from gateway.errors import ConfigError
 from gateway.replay.counts import Counts, Served
-from gateway.replay.exchange import JSON_HEADERS, Exchange
+from gateway.replay.exchange import JSON_HEADERS, Exchange, Wait, seconds_or_gone
 from gateway.replay.faults import Faults
 from gateway.replay.reply import Spoken, cut, right_answer, speak, wrong_answer
 from gateway.replay.table import DEFAULT_COMPLETION_TOKENS, Query, ReplayTable
@@ -38,6 +38,7 @@ class ReplayApp:
         unknown: what the table does not hold is refused (400 `unknown_query`) or given a default answer.
         chunk_tokens: tokens in one chunk of a stream.
         seed: of the draws that decide which requests the faults befall.
+        wait: how the seconds of `faults` are waited for; may be exchanged while it serves.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class ReplayApp:
         unknown: Literal["refuse", "answer"] = "refuse",
         chunk_tokens: int = 16,
         seed: int = 0,
+        wait: Wait = seconds_or_gone,
     ) -> None:
         if chunk_tokens < 1:
             raise ConfigError(f"chunk_tokens is {chunk_tokens}: it must be at least 1")
@@ -55,6 +57,7 @@ class ReplayApp:
         self.faults = faults or Faults()
         self.unknown = unknown
         self.chunk_tokens = chunk_tokens
+        self.wait = wait
         self.counts = Counts(table.candidates)
         self._generator = np.random.default_rng(seed)
         self._serial = 0
@@ -105,6 +108,7 @@ class ReplayApp:
             headers=scope["headers"],
             receive=receive,
             send=send,
+            wait=self.wait,
         )
         served = await self._answer(exchange, request)
         self.counts.add(served)

@@ -43,6 +43,15 @@ class ClientGone(Exception):
     """The client closed its connection before the reply's end."""
 
 
+Wait = Callable[[asyncio.Task[MutableMapping[str, Any]], float], Awaitable[object]]
+"""Waits so many seconds, or until the task is done that ends when the client leaves."""
+
+
+async def seconds_or_gone(gone: asyncio.Task[MutableMapping[str, Any]], seconds: float) -> None:
+    """Wait by the loop's clock."""
+    await asyncio.wait((gone,), timeout=seconds)
+
+
 @dataclass(slots=True)
 class Exchange:
     """A parsed request and the means to answer it. `serve` or `refuse` it once; both say how it ended."""
@@ -55,6 +64,7 @@ class Exchange:
     headers: Iterable[tuple[bytes, bytes]]
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]]
     send: Callable[[MutableMapping[str, Any]], Awaitable[None]]
+    wait: Wait
     prompt_tokens: int = 0
     sent_tokens: int = 0
     _gone: asyncio.Task[MutableMapping[str, Any]] | None = field(default=None, init=False)
@@ -153,7 +163,7 @@ class Exchange:
         if self._gone is None:
             return
         if seconds > 0.0:
-            await asyncio.wait((self._gone,), timeout=seconds)
+            await self.wait(self._gone, seconds)
         if self._gone.done():
             raise ClientGone
 

@@ -35,7 +35,9 @@ LARGEST_BACKLOG = 100_000
 
 @dataclass(frozen=True, slots=True)
 class RedisOptions:
-    """Where Redis is (`redis://` or `rediss://`), and how long it may take. Times in seconds."""
+    """Where Redis is (`redis://` or `rediss://`), and how long it may take: `start_s` for the first answer of all, then
+    `limit_s` for each. Times in seconds.
+    """
 
     url: str
     limit_s: float = 0.05
@@ -43,20 +45,27 @@ class RedisOptions:
     failures: int = 3
     connections: int = 32
     prefix: str = "loupe"
+    start_s: float = 2.0
 
 
 class RedisStore:
     """Implements `BudgetStore`. `clock` gives seconds since the epoch; machines that share a Redis share the time.
-    `announce` is told once when Redis goes and once when it is back.
+    `announce` is told once when Redis goes and once when it is back. `monotonic` gives the seconds by which Redis is
+    left alone for `rest_s`.
     """
 
     def __init__(
-        self, options: RedisOptions, clock: Callable[[], float], announce: Callable[[str], None] = lambda _: None
+        self,
+        options: RedisOptions,
+        clock: Callable[[], float],
+        announce: Callable[[str], None] = lambda _: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
         self._announce = announce
         self._gone = False
         self._clock = clock
+        self._monotonic = monotonic
         self._breaker = Breaker(options.failures, options.rest_s)
         self._script = files("gateway.stores").joinpath("redis_ledger.lua").read_text(encoding="utf-8")
         self._digest = ""
@@ -85,7 +94,7 @@ class RedisStore:
         )
         self._redis = Redis(connection_pool=pool)
         try:
-            async with asyncio.timeout(max(options.limit_s, 2.0)):
+            async with asyncio.timeout(max(options.limit_s, options.start_s)):
                 self._digest = await self._redis.script_load(self._script)
         except (RedisError, OSError, TimeoutError) as error:
             await self._redis.aclose()
@@ -220,7 +229,7 @@ class RedisStore:
         return answer
 
     async def _within_limit(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        now = time.monotonic()
+        now = self._monotonic()
         if self._closed:
             raise StoreError("the store is closed")
         if not self._breaker.allows(now):
@@ -230,7 +239,7 @@ class RedisStore:
             async with asyncio.timeout(self._options.limit_s):
                 answer = await ask()
         except (RedisError, OSError, TimeoutError) as error:
-            now = time.monotonic()
+            now = self._monotonic()
             self._breaker.failed(now)
             if not self._gone and not self._breaker.allows(now):
                 self._gone = True

@@ -41,11 +41,16 @@ Operation = Callable[[], Any]
 
 
 class SqliteStore:
-    """Implements `BudgetStore`. `clock` gives seconds since the epoch."""
+    """Implements `BudgetStore`. `clock` gives seconds since the epoch; a lock that another process holds is waited for
+    `lock_patience_s` seconds.
+    """
 
-    def __init__(self, path: Path | str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, path: Path | str, clock: Callable[[], float], *, lock_patience_s: float = LOCK_PATIENCE_S
+    ) -> None:
         self._path = str(path)
         self._clock = clock
+        self._lock_patience_s = lock_patience_s
         self._waiting: list[tuple[Operation, asyncio.Future[Any]]] = []
         self._locked_since: float | None = None
         self._tidying: asyncio.Task[None] | None = None
@@ -91,7 +96,7 @@ class SqliteStore:
         return result
 
     def _connect(self) -> sqlite3.Connection:
-        db = opened(self._path, STORE, LOCK_PATIENCE_S)
+        db = opened(self._path, STORE, self._lock_patience_s)
         try:
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA wal_autocheckpoint = 8000")
@@ -138,7 +143,7 @@ class SqliteStore:
         except sqlite3.Error as error:
             now = self._loop.time()
             self._locked_since = self._locked_since or now
-            if is_busy(error) and now - self._locked_since <= LOCK_PATIENCE_S:
+            if is_busy(error) and now - self._locked_since <= self._lock_patience_s:
                 self._loop.call_later(LOCK_RETRY_S, self._flush)
             else:
                 batch, self._waiting, self._locked_since = self._waiting, [], None

@@ -8,10 +8,14 @@ from collections.abc import Callable
 EVERY_S = 0.1
 
 
-async def watch_lag(note: Callable[[float], None], every_s: float = EVERY_S) -> None:
-    """For ever: ask to be woken after `every_s` and note by how many seconds it was later."""
-    loop = asyncio.get_running_loop()
+async def watch_lag(
+    note: Callable[[float], None], every_s: float = EVERY_S, clock: Callable[[], float] | None = None
+) -> None:
+    """For ever: ask to be woken after `every_s` and note by how many seconds it was later, by `clock` (the loop's own
+    where there is none).
+    """
+    clock = clock or asyncio.get_running_loop().time
     while True:
-        due = loop.time() + every_s
+        due = clock() + every_s
         await asyncio.sleep(every_s)
-        note(max(loop.time() - due, 0.0))
+        note(max(clock() - due, 0.0))

@@ -18,9 +18,9 @@ from gateway.providers.base import Exchange, Provider
 
 SHORT_S = 0.1
 """For what never comes."""
-FAIR_S = 0.4
+FAIR_S = 1.0
 """Short, and yet long enough for what does come, on a machine that is busy."""
-LONG_S = 15.0
+LONG_S = 60.0
 PIECES = (b'data: {"a": 1}\n\n', b'data: {"b": "\xc3\xa9"}\n\n', b"data: [DONE]\n\n")
 Way = Callable[[], None]
 PERMANENT = (400, 413, 422)

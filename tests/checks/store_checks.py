@@ -205,20 +205,24 @@ async def check_balances_see_what_was_asked_for_before(place: Place) -> None:
 
 async def check_balances_are_told_though_others_never_stop_asking(place: Place) -> None:
     store = await place.open()
-    told = asyncio.Event()
+    told, started = asyncio.Event(), set[int]()
+    all_started = asyncio.Event()
 
     async def spend(name: int) -> None:
         turn = 0
         while not told.is_set():
             await store.reserve(hold(f"h{name}.{turn}", 1))
             await store.settle(f"h{name}.{turn}", 0)
+            started.add(name)
+            if len(started) == 16:
+                all_started.set()
             for _ in range(1 + name % 5):  # not in step; and the store in memory never waits
                 await asyncio.sleep(0)
             turn += 1
 
     spending = [asyncio.ensure_future(spend(name)) for name in range(16)]
-    await asyncio.sleep(0.05)
-    async with asyncio.timeout(10):
+    await all_started.wait()
+    async with asyncio.timeout(60):
         assert len(await stands(store, DAY, MONTH)) == 2
     told.set()
     await asyncio.gather(*spending)
@@ -323,7 +327,7 @@ async def check_what_was_asked_for_is_done_before_closing(place: Place) -> None:
 async def check_a_closed_store_answers_with_an_error(place: Place) -> None:
     store = await place.open()
     await store.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(StoreError):
             await store.balances((DAY,))
 

@@ -88,7 +88,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1_800,
     )
     assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
     assert len(list((folder / "wheel").glob("loupe_gateway-*.whl"))) == 1
@@ -110,7 +110,7 @@ def test_the_compiled_gateway_passes_the_tests_of_its_path(compiled: Path) -> No
 def _run(tree: Path, *words: str) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
-        [sys.executable, *words], cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=600
+        [sys.executable, *words], cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=1_800
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-3000:]
     return done.stdout

@@ -37,7 +37,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 OURS = ("gateway", "replay")
 KEYS = {"build", "image", "command", "environment", "volumes", "ports", "depends_on", "restart", "healthcheck"}
 KEY = "sk-compose-0123456789abcdef"
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def test_all_that_is_promised_is_there() -> None:
@@ -128,7 +128,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 @pytest.mark.slow
 def test_the_commands_come_up_and_serve(stack: dict[str, Any]) -> None:
     body = {"model": "auto", "messages": [{"role": "user", "content": "How many squares are there?"}]}
-    connection = http.client.HTTPConnection("127.0.0.1", stack["ports"]["gateway"], timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", stack["ports"]["gateway"], timeout=120)
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
     connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
     reply = connection.getresponse()

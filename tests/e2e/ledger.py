@@ -74,7 +74,7 @@ class Ledger:
 
     def _outcomes(self, request_id: str = "") -> list[dict[str, Any]]:
         path = self.path.with_name("loupe-decisions.sqlite")
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60)) as db:
             db.row_factory = sqlite3.Row
             query = "SELECT * FROM decisions WHERE request_id LIKE ? ORDER BY started_at, request_id"
             rows = [dict(row) for row in db.execute(query, (f"{request_id}%",))]
@@ -85,4 +85,4 @@ class Ledger:
             return list(db.execute(query, values))
 
     def _open(self) -> sqlite3.Connection:
-        return sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=5)
+        return sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=60)

@@ -135,7 +135,7 @@ def paced_site(
                     )
                 )
             )
-        connections = [http.client.HTTPConnection(site.host, site.port, timeout=30) for site in sites]
+        connections = [http.client.HTTPConnection(site.host, site.port, timeout=120) for site in sites]
         for connection in connections:
             stack.callback(connection.close)
         yield PacedSite(sites, clock, connections)

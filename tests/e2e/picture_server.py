@@ -39,7 +39,7 @@ class _Pictures(BaseHTTPRequestHandler):
             self._answer(302, b"", Location="/loop")
         elif path == "/never":
             self._answer(200, b"", **{"Content-Type": "image/png", "Content-Length": "99"})
-            threading.Event().wait(1.5)
+            threading.Event().wait(60)
         elif path == "/broken-off":
             self._answer(200, PICTURE[:50], **{"Content-Type": "image/png", "Content-Length": str(len(PICTURE))})
         elif path == "/says-huge":

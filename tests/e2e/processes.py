@@ -14,8 +14,8 @@ from pathlib import Path
 from .scripted_provider import wait_until
 from .site import Site
 
-START_S = 90.0
-STOP_S = 20.0
+START_S = 600.0
+STOP_S = 300.0
 
 
 @dataclass

@@ -14,7 +14,7 @@ class RawClient:
     """One connection, one request. Leaving the block closes it in an orderly way."""
 
     def __init__(self, site: Site) -> None:
-        self._socket = socket.create_connection((site.host, site.port), timeout=15)
+        self._socket = socket.create_connection((site.host, site.port), timeout=60)
         self.received = b""
 
     def __enter__(self) -> Self:

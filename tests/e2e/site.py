@@ -104,10 +104,10 @@ class Site:
 
     def client(self, key: str = KEY, **more: Any) -> openai.OpenAI:
         """The official client, without retries of its own."""
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=30, **more)
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=120, **more)
 
     def async_client(self, key: str = KEY) -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=30)
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=120)
 
     def call(
         self,
@@ -119,7 +119,7 @@ class Site:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """One request on a connection of its own."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=120)
         sent = {"Content-Type": "application/json", **(headers or {})}
         if key is not None:
             sent.setdefault("Authorization", f"Bearer {key}")
@@ -186,8 +186,8 @@ def settings_for(folder: Path, provider_url: str, **changes: Any) -> dict[str, A
         "store": {"path": str(folder / "loupe.sqlite")},
         "log": {"path": str(folder / "requests.jsonl")},
         "images": {"schemes": ["http", "https"]},
-        "encoder": {"timeout_ms": 10_000},
-        "router": {"timeout_ms": 10_000},
+        "encoder": {"timeout_ms": 60_000},
+        "router": {"timeout_ms": 60_000},
         "providers": {"pool": {"base_url": provider_url}},
         "candidates": candidates,
         "tenants": [

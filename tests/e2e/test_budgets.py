@@ -233,7 +233,7 @@ def test_tenant_that_takes_the_cheapest_is_served_as_much_as_the_cap_pays(
 def _finished(asked: list[Any], count: int) -> list[Any]:
     """The results of as many as must be done by now, as soon as they are."""
     done: list[Any] = []
-    for _ in range(3000):
+    for _ in range(12_000):
         done = [one.result() for one in asked if one.done()]
         if len(done) >= count:
             break

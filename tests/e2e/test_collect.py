@@ -101,7 +101,7 @@ def test_an_interrupt_finishes_what_is_under_way_and_the_same_command_goes_on(tm
         process = there.start()
         there.until_ended(process, 10)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 130
         assert "finishing what is under way" in err and "the same command goes on" in err and "Traceback" not in err
         so_far = there.manifest["cells"]
@@ -120,7 +120,7 @@ def test_two_interrupts_cut_off_what_is_under_way(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None and "finishing" in process.stderr.readline() + process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 130 and "Traceback" not in err, err
         holds = sum(line["hold"] for line in there.journal if "ask" in line)
         assert there.billed() == (0, holds)
@@ -221,7 +221,7 @@ def test_a_second_command_on_a_folder_waits_for_the_first(tmp_path: Path) -> Non
         assert "waiting for the process that is collecting into this folder" in second.stderr.readline()
         release.set()
         for process, said in ((first, "3 cells to ask"), (second, "0 cells to ask")):
-            out, _ = process.communicate(timeout=60)
+            out, _ = process.communicate(timeout=120)
             assert process.returncode == 0 and said in out
         assert len(provider.calls) == 3
 

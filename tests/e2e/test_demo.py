@@ -20,7 +20,7 @@ DEMO = (sys.executable, "-m", "gateway", "demo", "--requests", str(REQUESTS))
 @pytest.mark.slow
 def test_demo_routes_accounts_to_the_nanodollar_and_exits_0(tmp_path: Path) -> None:
     file = tmp_path / "demo.json"
-    done = subprocess.run([*DEMO, "--json", str(file)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*DEMO, "--json", str(file)], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SIMULATED" in done.stdout
     assert "agree to the nanodollar" in done.stdout

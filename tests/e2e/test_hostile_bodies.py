@@ -288,13 +288,13 @@ def _send_slowly(site: Site, pieces: list[bytes]) -> bytes:
     """Send as far as the server lets us; what it answers."""
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n" % KEY.encode()
     received = b""
-    with socket.create_connection((site.host, site.port), timeout=15) as connection:
+    with socket.create_connection((site.host, site.port), timeout=60) as connection:
         try:
             for piece in [head, *pieces]:
                 connection.sendall(piece)
         except (BrokenPipeError, ConnectionResetError):
             pass  # it has heard enough
-        connection.settimeout(5)
+        connection.settimeout(60)
         while b"}" not in received:
             data = connection.recv(65_536)
             if not data:

@@ -134,7 +134,7 @@ def url_site(
     shared_provider: ScriptedProvider, pictures: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("urls")
-    images = {"schemes": ["http", "https"], "allow_hosts": [f"127.0.0.1:{pictures}"], "timeout_s": 1, "max_mb": 0.5}
+    images = {"schemes": ["http", "https"], "allow_hosts": [f"127.0.0.1:{pictures}"], "timeout_s": 5, "max_mb": 0.5}
     raw = settings_for(folder, shared_provider.url, images=images)
     with serving_gateway(raw, folder, look_up=_look_up) as found:
         yield found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,21 @@ from .site import Site, charge, serving_gateway, settings_for, usd
 LIMIT_S = 0.2
 
 
-@pytest.fixture
-def hasty_site(provider: ScriptedProvider, tmp_path: Path) -> Iterator[Site]:
-    """A gateway that waits for no more than `LIMIT_S` at every point; `small` is at a port where nobody listens."""
+@contextmanager
+def impatient_site(provider: ScriptedProvider, folder: Path, **limits: float) -> Iterator[Site]:
+    """A gateway with these limits for `large` alone; `small` is at a port where nobody listens."""
     closed = socket.create_server(("127.0.0.1", 0))
     port = closed.getsockname()[1]
     closed.close()
-    limits = {"connect_s": LIMIT_S, "first_byte_s": LIMIT_S, "idle_s": LIMIT_S, "total_s": 5}
-    raw = settings_for(tmp_path, provider.url)
+    raw = settings_for(folder, provider.url)
     raw["providers"] = {
-        "pool": {"base_url": provider.url, **limits},
-        "closed": {"base_url": f"http://127.0.0.1:{port}/v1", **limits},
+        "pool": {"base_url": provider.url},
+        "hasty": {"base_url": provider.url, **limits},
+        "closed": {"base_url": f"http://127.0.0.1:{port}/v1"},
     }
+    raw["candidates"][0]["provider"] = "hasty"
     raw["candidates"][2]["provider"] = "closed"
-    with serving_gateway(raw, tmp_path) as found:
+    with serving_gateway(raw, folder) as found:
         yield found
         found.assert_no_trace()
 
@@ -106,32 +108,35 @@ def test_pinned_candidate_has_no_fallback(site: Site, provider: ScriptedProvider
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_provider_without_a_first_byte_in_time_is_cut_and_the_next_serves(
-    hasty_site: Site, provider: ScriptedProvider, stream: bool
+    provider: ScriptedProvider, tmp_path: Path, stream: bool
 ) -> None:
     provider.on("large", hang())
-    answered = hasty_site.chat(ask(stream))
-    assert answered.headers["x-route-reason"] == "routed;fallback=large:first_byte_timeout"
-    assert provider.calls[0].left.wait(10)
-    hasty_site.assert_charged(answered, 0, charge("middle", *USAGE))
+    with impatient_site(provider, tmp_path, first_byte_s=LIMIT_S) as site:
+        answered = site.chat(ask(stream))
+        assert answered.headers["x-route-reason"] == "routed;fallback=large:first_byte_timeout"
+        assert provider.calls[0].left.wait(60)
+        site.assert_charged(answered, 0, charge("middle", *USAGE))
 
 
-def test_stream_that_stalls_ends_in_an_error_event(hasty_site: Site, provider: ScriptedProvider) -> None:
+def test_stream_that_stalls_ends_in_an_error_event(provider: ScriptedProvider, tmp_path: Path) -> None:
     provider.on("large", say_then_hang("abcd", "efgh"))
-    with RawClient(hasty_site) as client:
-        client.ask(ask(True))
-        body = client.read_until(b"\r\n0\r\n\r\n")
-    assert b"idle_timeout" in body
-    assert b"[DONE]" not in body
-    assert provider.calls[0].left.wait(10)
-    hasty_site.ledger.assert_settled()
-    assert hasty_site.ledger.charged() == charge("large", hasty_site.input_tokens(ask()), 2)
+    with impatient_site(provider, tmp_path, idle_s=1.0) as site:
+        with RawClient(site) as client:
+            client.ask(ask(True))
+            body = client.read_until(b"\r\n0\r\n\r\n")
+        assert b"idle_timeout" in body
+        assert b"[DONE]" not in body
+        assert provider.calls[0].left.wait(60)
+        site.ledger.assert_settled()
+        assert site.ledger.charged() == charge("large", site.input_tokens(ask()), 2)
 
 
-def test_provider_that_is_not_there_is_a_fallback_too(hasty_site: Site) -> None:
-    answered = hasty_site.chat(ask(), X_Quality_Weight="0")  # the cheapest first: it is the one that is not there
-    assert answered.status == 200
-    assert answered.headers["x-route-reason"] == "routed;fallback=small:connection_failed"
-    hasty_site.assert_charged(answered, 0, charge("middle", *USAGE))
+def test_provider_that_is_not_there_is_a_fallback_too(provider: ScriptedProvider, tmp_path: Path) -> None:
+    with impatient_site(provider, tmp_path) as site:
+        answered = site.chat(ask(), X_Quality_Weight="0")  # the cheapest first: it is the one that is not there
+        assert answered.status == 200
+        assert answered.headers["x-route-reason"] == "routed;fallback=small:connection_failed"
+        site.assert_charged(answered, 0, charge("middle", *USAGE))
 
 
 def test_candidate_that_keeps_failing_rests(site: Site, provider: ScriptedProvider) -> None:

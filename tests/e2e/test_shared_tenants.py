@@ -37,7 +37,7 @@ def machine(folder: Path, provider: ScriptedProvider, **changes: Any) -> Iterato
     """A gateway with a folder and a file of its own."""
     folder.mkdir(exist_ok=True)
     raw = settings_for(folder, provider.url, **changes)
-    raw["store"].update(kind="redis", redis_limit_ms=2_000)
+    raw["store"].update(kind="redis", redis_limit_ms=10_000)
     path = folder / "gateway.yaml"
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")
     with serving_gateway(raw, folder, config=path) as site:

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.settings import hash_key
 
-from .scripted_provider import ScriptedProvider
+from .scripted_provider import ScriptedProvider, wait_until
 from .scripts import answer, wait_then
 from .site import KEY, OTHER_KEY, Site, serving_gateway, settings_for
 
@@ -111,14 +111,14 @@ def test_a_session_has_a_cap_of_its_own(tmp_path: Path, provider: ScriptedProvid
 def test_a_stream_that_outlives_its_lease_keeps_its_hold(tmp_path: Path, provider: ScriptedProvider) -> None:
     go_on = threading.Event()
     provider.on("small", wait_then(go_on, answer()))
-    with site_with(tmp_path, provider, tenant({"usd": 1.0}), lease_s=1) as site:
+    with site_with(tmp_path, provider, tenant({"usd": 1.0}), lease_s=3) as site:
         replies: list[Any] = []
         asking = threading.Thread(target=lambda: replies.append(site.chat(ASK)))
         asking.start()
-        until = time.monotonic() + 3.5  # leases are looked over once a second; this one would have ended long ago
-        while time.monotonic() < until:
-            [window] = site.call("GET", "/v1/usage").json["windows"]
-            time.sleep(0.1)
+        wait_until(lambda: bool(site.ledger.entries()), "the hold")
+        first_end = site.ledger.entries()[0].expires_at
+        wait_until(lambda: time.time() > first_end + 1, "the end of the lease that it was given at first")
+        [window] = site.call("GET", "/v1/usage").json["windows"]
         assert window["held_usd"] > 0
         assert window["spent_usd"] == 0
         go_on.set()

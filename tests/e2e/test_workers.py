@@ -24,7 +24,7 @@ from .site import OTHER_KEY, Site, settings_for
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_S = 90.0
+PATIENCE_S = 600.0
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from models.batched import BatchedEncoder, EncoderBusy
 from tests.checks.encoder_checks import IMAGES, drawn
 from tests.fakes.encoder import FakeEncoder, FakeImage
 
-LIMIT_S = 10
+LIMIT_S = 60
 
 
 class HeldEncoder(FakeEncoder):

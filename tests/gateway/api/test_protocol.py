@@ -46,7 +46,7 @@ def sized(length: int) -> tuple[bytes, bytes]:
 
 def exchanged(port: int, request: bytes, *, until: bytes = b"") -> bytes:
     """What comes for a request: up to `until`, or until the server closes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(request)
         return received(connection, until)
 
@@ -61,7 +61,7 @@ def received(connection: socket.socket, until: bytes) -> bytes:
 def test_head_and_body_of_a_sized_reply_come_in_one_packet() -> None:
     with (
         serving(answering(start(200, sized(5), (b"x-route-candidate", b"a")), body(b"hello"))) as port,
-        socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+        socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
     ):
         connection.sendall(GET)
         packet = connection.recv(65_536)
@@ -97,7 +97,7 @@ def test_reply_of_no_content_has_no_body_and_no_chunks() -> None:
 def test_connection_serves_one_request_after_another() -> None:
     with (
         serving(answering(start(200, sized(2)), body(b"ok"))) as port,
-        socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+        socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
     ):
         for _ in range(3):
             connection.sendall(GET)
@@ -161,7 +161,7 @@ def test_body_is_asked_for_when_the_client_waits_to_be_told() -> None:
 
     with (
         serving(reading) as port,
-        socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+        socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
     ):
         connection.sendall(b"POST / HTTP/1.1\r\nHost: loupe\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
         assert received(connection, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -171,7 +171,7 @@ def test_body_is_asked_for_when_the_client_waits_to_be_told() -> None:
 
 def test_a_reply_that_was_sent_is_no_work_for_the_garbage_collector() -> None:
     app = answering(start(200, sized(2)), body(b"ok"))
-    with serving(app) as port, socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with serving(app) as port, socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         gc.collect()
         gc.disable()
         try:

@@ -34,10 +34,10 @@ def test_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         assert "no model is behind them" in line
         found = re.search(r"http://\S+", line)
         assert found is not None
-        with urllib.request.urlopen(f"{found[0]}/models", timeout=10) as answer:
+        with urllib.request.urlopen(f"{found[0]}/models", timeout=60) as answer:
             assert [model["id"] for model in json.load(answer)["data"]] == ["good", "bad"]
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) in (0, 130)
+        assert process.wait(timeout=60) in (0, 130)
 
 
 def test_missing_table_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ def test_process_runs_while_the_block_does_and_no_longer(tmp_path: Path) -> None
     with pytest.raises(ZeroDivisionError), running("pool", words, port, "/v1/models", tmp_path / "log"):
         assert read_pool_log(port) == []
         raise ZeroDivisionError
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    connection = http.client.HTTPConnection(HOST, port, timeout=60)
     with pytest.raises(ConnectionRefusedError):
         connection.request("GET", "/")
 

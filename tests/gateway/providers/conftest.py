@@ -14,7 +14,7 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
     "uvloop": uvloop.new_event_loop,
 }
-LIMIT_S = 20.0
+LIMIT_S = 120.0
 
 
 @pytest.fixture(params=LOOPS)

@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway.providers.openai import Endpoint, OpenAIProvider
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class Ask:

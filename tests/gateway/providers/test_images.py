@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import io
 import struct
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -100,7 +99,9 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
 
 def policy_for(*listeners: Listener, **changes: object) -> FetchPolicy:
     hosts = frozenset(f"{listener.host}:{listener.port}" for listener in listeners)
-    return replace(FetchPolicy(schemes=("http", "https"), allow_hosts=hosts, connect_timeout_s=2), **changes)
+    return replace(
+        FetchPolicy(schemes=("http", "https"), allow_hosts=hosts, connect_timeout_s=60, total_timeout_s=60), **changes
+    )
 
 
 async def fetch(url: str, policy: FetchPolicy, resolver: Resolver | None = None) -> FetchedImage:
@@ -133,7 +134,7 @@ class Resolver:
 
 
 def run(main: Coroutine[object, object, None]) -> None:
-    asyncio.run(asyncio.wait_for(main, 20))
+    asyncio.run(asyncio.wait_for(main, 120))
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "WEBP"])
@@ -236,14 +237,12 @@ def test_a_server_that_drips_is_given_up_at_the_total_limit(at_once: int) -> Non
             writer.write(whole[:at_once])
             for index in range(at_once, len(whole)):
                 writer.write(whole[index : index + 1])
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02 if index < len(whole) - 1 else 3_600)  # the last byte never comes
 
         async with Listener({"/a": drip}).listening() as server:
-            start = time.perf_counter()
             refused = await refusal_of(server.url("/a"), policy_for(server, total_timeout_s=0.2))
             assert (refused.status, refused.code) == (400, "image_timeout")
             assert "0.2 s" in refused.message
-            assert time.perf_counter() - start < 1.5
 
     run(main())
 
@@ -508,12 +507,16 @@ def test_cookies_are_not_kept() -> None:
 def test_no_more_than_the_limit_are_fetched_at_once() -> None:
     async def main() -> None:
         under_way, most = 0, 0
+        two = asyncio.Event()
 
         async def slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
-            await asyncio.sleep(0.02)
+            if most == 2:
+                two.set()
+            await two.wait()
+            await asyncio.sleep(0.01)  # for a third, were it let in
             under_way -= 1
             writer.write(reply(drawn()))
             await writer.drain()

@@ -288,7 +288,7 @@ async def _all_places(pool: ConnectionPool, count: int) -> bool:
     """Whether so many connections can be taken at once, without waiting."""
     taken: list[Connection] = []
     for _ in range(count):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             taken.append(await pool.take(soon()))
     for connection in taken:
         connection.release()

@@ -39,14 +39,14 @@ class Pool:
 
     def counts_once(self, candidate: str, is_met: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Counts as soon as they meet the condition: a hang-up takes a moment to be seen."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not is_met(found := self.counts(candidate)):
             assert time.monotonic() < deadline, found
             time.sleep(0.005)
         return found
 
     def get(self, path: str) -> dict[str, Any]:
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
             assert answer.headers["x-loupe-replay"] == "simulated"
             found = json.load(answer)
         assert isinstance(found, dict)

@@ -10,8 +10,8 @@ from gateway.stores.sqlite import SqliteStore
 from tests.checks.store_checks import Clock
 
 
-async def opened(path: Path, clock: Clock | None = None) -> SqliteStore:
-    store = SqliteStore(path, clock or Clock())
+async def opened(path: Path, clock: Clock | None = None, *, lock_patience_s: float = 60.0) -> SqliteStore:
+    store = SqliteStore(path, clock or Clock(), lock_patience_s=lock_patience_s)
     await store.open()
     return store
 

@@ -193,7 +193,7 @@ def test_a_process_that_ends_while_it_takes_a_lease_leaves_nothing_held() -> Non
         await store.open()
         await store.reserve(hold("first", 300))
         await store.settle("first", 100)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await inner.taken.wait()
         assert await stands(inner) == [(100, LEASE)]
         await store.close()

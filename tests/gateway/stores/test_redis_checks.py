@@ -21,7 +21,7 @@ class RedisPlace:
     """Keys of its own in one Redis."""
 
     def __init__(self, server: RedisServer) -> None:
-        self.options = RedisOptions(server.url, limit_s=5.0, prefix=f"place{next(_places)}")
+        self.options = RedisOptions(server.url, limit_s=30.0, prefix=f"place{next(_places)}")
         self.clock = Clock()
         self.opened: list[RedisStore] = []
 

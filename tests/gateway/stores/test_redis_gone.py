@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +21,11 @@ from tests.checks.store_checks import hold
 from .redis_server import RedisServer
 
 WINDOW = Window("acme/total", 10_000, 0.0, None)
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
+CERTAIN_S = 30.0
+"""A limit that a Redis which runs keeps on any machine."""
+SHORT_S = 0.05
+"""A limit that a Redis which is stopped exceeds."""
 
 
 @pytest.fixture
@@ -31,8 +35,25 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
     started.stop()
 
 
-async def opened(server: RedisServer, said: list[str] | None = None) -> RedisStore:
-    store = RedisStore(RedisOptions(server.url, rest_s=0.1), time.time, (said if said is not None else []).append)
+class Standing:
+    """A monotonic clock that stands until it is let go."""
+
+    def __init__(self) -> None:
+        self.at: float | None = time.monotonic()
+
+    def __call__(self) -> float:
+        return time.monotonic() if self.at is None else self.at
+
+
+async def opened(
+    server: RedisServer,
+    said: list[str] | None = None,
+    *,
+    limit_s: float = CERTAIN_S,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> RedisStore:
+    options = RedisOptions(server.url, limit_s=limit_s, rest_s=0.1, start_s=PATIENCE_S)
+    store = RedisStore(options, time.time, (said if said is not None else []).append, monotonic)
     await store.open()
     return store
 
@@ -51,38 +72,51 @@ async def stands_at(store: RedisStore, expected: tuple[int, int]) -> None:
     raise AssertionError(f"{found}, not {expected}")
 
 
-def test_a_stopped_redis_is_an_error_within_its_limit(server: RedisServer) -> None:
+async def settled_at(store: RedisStore) -> None:
+    """Wait until all that the store had to repeat is done."""
+    async with asyncio.timeout(PATIENCE_S):
+        while store.unsettled:
+            await asyncio.sleep(0.02)
+
+
+def test_a_stopped_redis_is_an_error_while_it_is_stopped_and_is_not_asked_after_three_failures(
+    server: RedisServer,
+) -> None:
     async def case() -> None:
-        store = await opened(server)
+        clock = Standing()
+        patient, store = await opened(server), await opened(server, limit_s=SHORT_S, monotonic=clock)
         server.signal(signal.SIGSTOP)
-        took = []
+        was_asked = []
         for number in range(8):
-            since = time.monotonic()
-            with pytest.raises(StoreError):
+            with pytest.raises(StoreError) as caught:
                 await store.reserve(hold(f"acme/h{number}", 100, None, WINDOW))
-            took.append(time.monotonic() - since)
-        assert max(took) < 1.0
-        assert sorted(took)[4] < 0.05, "after a few failures it is not even asked"
+            was_asked.append(caught.value.__cause__ is not None)
+        assert 1 <= sum(was_asked) <= 3, "what is undone meanwhile may have met a failure, too"
+        assert was_asked == sorted(was_asked, reverse=True)
         server.signal(signal.SIGCONT)
-        await stands_at(store, (0, 0))  # reservations that it carried out late are undone
-        assert isinstance(await store.reserve(hold("acme/after", 10_000, None, WINDOW)), Granted)
+        clock.at = None
+        await settled_at(store)
+        await stands_at(patient, (0, 0))  # reservations that it carried out late are undone
+        assert isinstance(await patient.reserve(hold("acme/after", 10_000, None, WINDOW)), Granted)
         await store.close()
+        await patient.close()
 
     asyncio.run(case())
 
 
 def test_a_settlement_that_was_not_answered_is_repeated_until_it_is_done(server: RedisServer) -> None:
     async def case() -> None:
-        store = await opened(server)
-        await store.reserve(hold("acme/h", 500, None, WINDOW))
+        patient, store = await opened(server), await opened(server, limit_s=SHORT_S)
+        await patient.reserve(hold("acme/h", 500, None, WINDOW))
         server.signal(signal.SIGSTOP)
         with pytest.raises(StoreError):
             await store.settle("acme/h", 200)
         assert store.unsettled == 1
         server.signal(signal.SIGCONT)
-        await stands_at(store, (200, 0))
+        await stands_at(patient, (200, 0))
+        await settled_at(store)
         await store.close()
-        assert store.unsettled == 0
+        await patient.close()
 
     asyncio.run(case())
 
@@ -105,21 +139,20 @@ def test_a_killed_redis_comes_back_with_what_it_knew(server: RedisServer) -> Non
     asyncio.run(case())
 
 
-@pytest.mark.slow
-def test_a_sleeping_redis_costs_nothing_in_the_end(server: RedisServer) -> None:
+def test_a_crowd_before_a_stopped_redis_costs_nothing_in_the_end(server: RedisServer) -> None:
     async def case() -> None:
-        store = await opened(server)
-        async with Redis.from_url(server.url, socket_timeout=30) as other:
-            sleeping = asyncio.ensure_future(other.execute_command("DEBUG", "SLEEP", "1"))
-            await asyncio.sleep(0.2)
-            answers = await asyncio.gather(
-                *(store.reserve(hold(f"acme/h{number}", 100, None, WINDOW)) for number in range(20)),
-                return_exceptions=True,
-            )
-            assert all(isinstance(answer, StoreError) for answer in answers)
-            await sleeping
-        await stands_at(store, (0, 0))
+        patient, store = await opened(server), await opened(server, limit_s=SHORT_S)
+        server.signal(signal.SIGSTOP)
+        answers = await asyncio.gather(
+            *(store.reserve(hold(f"acme/h{number}", 100, None, WINDOW)) for number in range(20)),
+            return_exceptions=True,
+        )
+        assert all(isinstance(answer, StoreError) for answer in answers)
+        server.signal(signal.SIGCONT)
+        await settled_at(store)
+        await stands_at(patient, (0, 0))
         await store.close()
+        await patient.close()
 
     asyncio.run(case())
 

@@ -8,14 +8,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from gateway.core.budget import Window
 from gateway.core.hold import Granted, Hold
-from gateway.stores import sqlite, sqlite_ledger
+from gateway.stores import sqlite_ledger
 from gateway.stores.base import StoreError
 from tests.checks.store_checks import Clock
 
@@ -117,7 +116,7 @@ def test_a_process_killed_between_reserve_and_settle_is_charged_its_hold(tmp_pat
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         holder.send_signal(signal.SIGKILL)
-        holder.wait(10)
+        holder.wait(60)
 
     async def take_over() -> None:
         clock = Clock(1_001.0)
@@ -157,31 +156,25 @@ def test_a_lock_held_elsewhere_is_waited_for_without_stopping_the_loop(tmp_path:
         other = sqlite3.connect(tmp_path / "loupe.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         reserved = asyncio.ensure_future(store.reserve(Hold("h", (WINDOW,), 10, 10, LEASE_S)))
-        turns, until = 0, time.perf_counter() + 0.1
-        while time.perf_counter() < until:
-            await asyncio.sleep(0.001)
-            turns += 1
-        assert turns > 5
+        for _ in range(50):  # nobody but this loop lets go of the lock: who waited on the loop would wait in vain
+            await asyncio.sleep(0.002)
         assert not reserved.done()
         other.execute("ROLLBACK")
         other.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await reserved == Granted(10, 990)
         await store.close()
 
     asyncio.run(run())
 
 
-@pytest.mark.slow
 def test_a_lock_that_is_never_given_back_is_an_error_and_no_wait_for_ever(tmp_path: Path) -> None:
     async def run() -> None:
-        store = await opened(tmp_path / "loupe.sqlite")
+        store = await opened(tmp_path / "loupe.sqlite", lock_patience_s=0.2)
         other = sqlite3.connect(tmp_path / "loupe.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        began = time.perf_counter()
         with pytest.raises(StoreError, match="locked"):
             await store.balances([WINDOW])
-        assert time.perf_counter() - began > sqlite.LOCK_PATIENCE_S * 0.9
         other.execute("ROLLBACK")
         other.close()
         [balance] = await store.balances([WINDOW])
@@ -202,7 +195,7 @@ def test_a_file_that_can_not_be_had_is_a_store_error(tmp_path: Path, kind: str) 
 
 def test_a_full_disk_is_a_store_error_and_the_store_recovers(tmp_path: Path) -> None:
     worker = started(FULL_DISK, str(tmp_path / "loupe.sqlite"))
-    out, complaint = worker.communicate(timeout=30)
+    out, complaint = worker.communicate(timeout=60)
     assert worker.returncode == 0, complaint
     report = json.loads(out)
     assert len(report["faults"]) == 3

@@ -63,7 +63,7 @@ def test_processes_that_open_a_new_or_an_old_file_at_once_all_get_it(tmp_path: P
                 assert rows_in(folder / "loupe.sqlite")["windows"] == [("acme/total", 650, 300, None)]
     finally:
         for child in children:
-            child.communicate(timeout=30)
+            child.communicate(timeout=60)
 
 
 def lay_old(folder: Path) -> None:

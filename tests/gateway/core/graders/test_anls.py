@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from fractions import Fraction
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.core.graders.anls import Anls, edit_distance, similarity
 from gateway.core.graders.base import BadReference, Reference
 
-from .test_answers import HUGE
+from .test_answers import HUGE, assert_work_is_that_of_the_end
 
 
 def slow_distance(first: str, second: str) -> int:
@@ -61,7 +60,6 @@ def test_an_answer_that_is_too_long_is_refused() -> None:
 
 
 @pytest.mark.parametrize("reply", [*HUGE, "ab" * 600], ids=lambda reply: repr(reply[:9]))
-def test_a_huge_reply_is_judged_in_bounded_time(reply: str) -> None:
-    began = time.process_time()
+def test_a_huge_reply_is_judged_with_the_work_of_its_end(reply: str) -> None:
     assert Anls().grade(reply, Reference("ba" * 500)).score < 1.0
-    assert time.process_time() - began < 2.0
+    assert_work_is_that_of_the_end(lambda text: Anls().grade(text, Reference("ba" * 500)), reply)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from gateway.core.graders.base import BadReference, Reference
 from gateway.core.graders.choice import Choice, listed_options, options_of, read_options
 
-from .test_answers import HUGE
+from .test_answers import HUGE, assert_work_is_that_of_the_end
 
 QUESTION = "What is it? (A) a cat (B) a dog (C) neither cat nor dog (D) not to be told"
 
@@ -113,7 +111,6 @@ def test_the_known_answer_may_be_an_options_text_and_must_be_an_option() -> None
 
 
 @pytest.mark.parametrize("reply", HUGE, ids=lambda reply: repr(reply[:9]))
-def test_a_huge_reply_is_judged_in_bounded_time(reply: str) -> None:
-    began = time.process_time()
+def test_a_huge_reply_is_judged_with_the_work_of_its_end(reply: str) -> None:
     assert chosen(reply) == ""
-    assert time.process_time() - began < 1.0
+    assert_work_is_that_of_the_end(chosen, reply)
