@@ -49,7 +49,7 @@ class Rule:
 
 EDGE = ("gateway.core", "gateway.errors")
 RUNTIME = ("numpy", "onnxruntime", "PIL", "tokenizers")
-TRAINING = ("sklearn", "pyarrow", "matplotlib", "scipy")
+TRAINING = ("sklearn", "pyarrow", "matplotlib", "scipy", "threadpoolctl")
 IMPURE = ("asyncio", "time", "random", "os", "socket", "threading", "subprocess", "pathlib", "io")
 RULES: dict[str, Rule] = {
     "gateway.core": Rule(("gateway.errors",), not_of_the_library=IMPURE),
