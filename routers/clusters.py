@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
+from routers.lloyd import improve_centres
 from routers.reduced import Reduced
 
 COMPONENTS = 32
@@ -86,23 +87,13 @@ class Clusters:
 
 
 def fit_centres(features: Floats, count: int) -> Floats:
-    """[at most count, D] centres of k-means (Lloyd), begun from PCA-Part.
+    """[at most count, D] centres of k-means, begun from PCA-Part. Raises ValueError without scikit-learn.
 
     PCA-Part splits the cluster of the largest error along its principal axis, again and again: Su and Dy, "In
     search of deterministic methods for initializing K-means" (Intelligent Data Analysis, 2007).
     """
     count = max(1, min(count, len(features) // _LEAST_ROWS))
-    centres = _split_along_principal_axes(features, count)
-    for _ in range(_LLOYD_STEPS):
-        nearest = np.argmin(_distances(features, centres), axis=1)
-        owned = np.zeros((len(centres), len(features)))
-        owned[nearest, np.arange(len(features))] = 1.0
-        counts, sums = owned.sum(axis=1), owned @ features
-        moved = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
-        if np.allclose(moved, centres, rtol=0, atol=1e-9):
-            break
-        centres = moved
-    return centres
+    return improve_centres(features, _split_along_principal_axes(features, count), _LLOYD_STEPS)
 
 
 def _split_along_principal_axes(features: Floats, count: int) -> Floats:

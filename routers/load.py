@@ -6,11 +6,13 @@ from pathlib import Path
 
 from routers.mmr_csv import read_mmr_csv, write_mmr_csv
 from routers.parquet import Embedded, is_table_folder, read_parquet, write_parquet
-from routers.routerbench import COST, is_parquet, read_routerbench, refuse_pickle, write_routerbench
+from routers.routerbench import COST, is_parquet, read_routerbench, refuse_pickle
 from routers.table import OutcomeTable, TableError
 from routers.wide_csv import read_header
 
 FORMATS = ("mmr", "routerbench", "parquet")
+WRITTEN = ("mmr", "parquet")
+"""The formats that tables are written in."""
 
 
 def format_of(path: Path) -> str:
@@ -40,8 +42,13 @@ def read_table(path: Path | str, images: Path | str | None = None, format: str |
 
 
 def format_for(path: Path) -> str:
-    """The format that a new table's name asks for: `.csv` is MMR-Bench's, `.parquet` RouterBench's, else a folder."""
-    return {".csv": "mmr", ".parquet": "routerbench"}.get(path.suffix.lower(), "parquet")
+    """Return the format that a new table's name asks for: MMR-Bench's for `.csv`, else a folder of Parquet files.
+
+    Raises TableError for the name of one Parquet file.
+    """
+    if path.suffix.lower() == ".parquet":
+        raise TableError(f"{path.name}: a table is written as a .csv file or as a folder of Parquet files: name either")
+    return "mmr" if path.suffix.lower() == ".csv" else "parquet"
 
 
 def write_table(
@@ -52,9 +59,7 @@ def write_table(
     match format or format_for(path):
         case "mmr":
             write_mmr_csv(table, path)
-        case "routerbench":
-            write_routerbench(table, path)
         case "parquet":
             write_parquet(table, path, embedded)
         case other:
-            raise TableError(f"no format {other!r}; there is {', '.join(FORMATS)}")
+            raise TableError(f"no format {other!r}; there is {', '.join(WRITTEN)}")

@@ -1,4 +1,4 @@
-"""Penalised least squares over observed cells only, by preconditioned conjugate gradients.
+"""Penalised least squares over observed cells only, by scipy's conjugate gradients (extra `science`: training alone).
 
 The unknowns are W [D, r], in the features' own axes where their Gram matrix is diagonal, and the biases [K],
 which are not penalised. Rows that observed the same candidates are one pattern: a table that is the union of a
@@ -7,8 +7,10 @@ few has few patterns, and then each step works on their Gram matrices and never 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 
@@ -32,19 +34,20 @@ class Linear:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unknowns:
-    """W [D, r] and biases [K]: a point, a step or a residual of the system."""
+    """W [D, r] and biases [K]: a point of the system, or what it makes of one."""
 
     weights: Floats
     bias: Floats
 
-    def moved(self, length: float, step: Unknowns) -> Unknowns:
-        return Unknowns(self.weights + length * step.weights, self.bias + length * step.bias)
+    def flat(self) -> Floats:
+        """[D * r + K]."""
+        return np.concatenate([self.weights.ravel(), self.bias])
 
-    def over(self, divisor: Unknowns) -> Unknowns:
-        return Unknowns(self.weights / divisor.weights, self.bias / divisor.bias)
-
-    def dot(self, other: Unknowns) -> float:
-        return float((self.weights * other.weights).sum() + (self.bias * other.bias).sum())
+    @classmethod
+    def of(cls, flat: Floats, shape: tuple[int, ...]) -> Unknowns:
+        """From [D * r + K] numbers, and the shape [D, r] of the weights."""
+        size = math.prod(shape)
+        return cls(flat[:size].reshape(shape), flat[size:])
 
 
 def solve_masked(
@@ -53,6 +56,7 @@ def solve_masked(
     """One fit a ridge, each starting from the one before: give them from strong to weak.
 
     `weights` [n, K] say how much each cell counts, 0 where it is missing; all alike by default.
+    Raises ValueError where scipy is not installed.
     """
     counted = (~np.isnan(outcomes)).astype(np.float64) if weights is None else weights
     centre = features.mean(axis=0)
@@ -73,21 +77,20 @@ def solve_masked(
 
 
 def _conjugate_gradients(system: _System, ridge: float, given: tuple[Unknowns, Unknowns], start: Unknowns) -> Unknowns:
+    """Solve the system scaled by its diagonal on both sides: the residual it stops at is the preconditioned one."""
+    try:
+        linalg = import_module("scipy.sparse.linalg")
+    except ImportError as error:
+        raise ValueError("a table with gaps needs scipy to learn from: pip install 'loupe-gateway[science]'") from error
     right, diagonal = given
-    found = start
-    rest = right.moved(-1.0, system.apply(found, ridge))
-    step = rest.over(diagonal)
-    size, goal = rest.dot(step), _TOLERANCE**2 * right.dot(right.over(diagonal))
-    for _ in range(_MOST_STEPS):
-        if size <= goal:
-            break
-        image = system.apply(step, ridge)
-        length = size / step.dot(image)
-        found, rest = found.moved(length, step), rest.moved(-length, image)
-        scaled = rest.over(diagonal)
-        before, size = size, rest.dot(scaled)
-        step = scaled.moved(size / before, step)
-    return found
+    shape, scale = right.weights.shape, 1.0 / np.sqrt(diagonal.flat())
+
+    def applied(scaled: Floats) -> Floats:
+        return scale * system.apply(Unknowns.of(scale * scaled, shape), ridge).flat()
+
+    operator = linalg.LinearOperator((len(scale), len(scale)), matvec=applied, dtype=np.float64)
+    scaled, _ = linalg.cg(operator, scale * right.flat(), start.flat() / scale, rtol=_TOLERANCE, maxiter=_MOST_STEPS)
+    return Unknowns.of(scale * scaled, shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

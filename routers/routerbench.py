@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from routers.arrow_columns import arrow, numbers, read_parquet_file, texts
+from routers.arrow_columns import numbers, read_parquet_file, texts
 from routers.base import Floats
 from routers.table import OutcomeTable, TableError
-from routers.whole_file import whole_file
-from routers.wide_csv import numbers_in, read_columns, write_columns, written
+from routers.wide_csv import numbers_in, read_columns
 
 REQUIRED = ("sample_id", "prompt")
 COST, RESPONSE = "|total_cost", "|model_response"
@@ -61,29 +60,6 @@ def read_routerbench(path: Path | str) -> OutcomeTable:
         raise TableError(f"{path.name}: {error}") from None
 
 
-def write_routerbench(table: OutcomeTable, path: Path | str) -> None:
-    """Write scores and costs as CSV, or as Parquet where the name ends so; tokens and the like have no place in it.
-
-    Groups are written where they are not the prompts. Raises TableError for queries with an image, and OSError.
-    """
-    path = Path(path)
-    seen = sum(image is not None for image in table.image_paths)
-    if seen:
-        raise TableError(f"RouterBench's table is text only, and {seen} of {len(table)} queries have an image")
-    columns: list[tuple[str, Sequence[str]]] = [("sample_id", table.query_ids), ("prompt", table.questions)]
-    if table.groups != table.questions:
-        columns.append(("group", table.groups))
-    columns.extend(table.details.items())
-    outcomes: list[tuple[str, Floats]] = []
-    for column, candidate in enumerate(table.candidates):
-        outcomes.append((candidate, table.score[:, column]))
-        outcomes.append((candidate + COST, table.cost_usd[:, column]))
-    if path.suffix == ".parquet":
-        _write_parquet(path, columns, outcomes)
-    else:
-        write_columns(path, [*columns, *((name, written(values)) for name, values in outcomes)])
-
-
 def refuse_pickle(path: Path) -> None:
     """Raise TableError for a pickle, by name or by its first byte, and OSError."""
     if path.suffix.lower() in _PICKLES or _begins(path, b"\x80"):
@@ -123,16 +99,3 @@ def _text_names(names: Sequence[str], candidates: Sequence[str]) -> list[str]:
 
 def _parquet_numbers(file: str, stored: object, candidates: Sequence[str], suffix: str) -> Floats:
     return np.column_stack([numbers(stored, name + suffix, file) for name in candidates])
-
-
-def _write_parquet(
-    path: Path, columns: Sequence[tuple[str, Sequence[str]]], outcomes: Sequence[tuple[str, Floats]]
-) -> None:
-    pyarrow = arrow()
-    arrays = [(name, pyarrow.array(cells, pyarrow.string())) for name, cells in columns]
-    arrays += [(name, pyarrow.array(values, pyarrow.float64(), from_pandas=True)) for name, values in outcomes]
-    stored = dict(arrays)
-    if len(stored) < len(arrays):
-        raise TableError(f"{path.name}: two columns would have one name")
-    with whole_file(path) as partial:
-        pyarrow.parquet.write_table(pyarrow.table(stored), partial, compression="zstd")

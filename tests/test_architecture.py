@@ -48,12 +48,11 @@ class Rule:
 
 EDGE = ("gateway.core", "gateway.errors")
 RUNTIME = ("numpy", "onnxruntime", "PIL", "tokenizers")
-TRAINING = ("sklearn", "pyarrow", "matplotlib", "scipy")
+TRAINING = ("sklearn", "pyarrow", "matplotlib", "scipy", "threadpoolctl")
+IMPURE = ("asyncio", "time", "random", "os", "socket", "threading", "subprocess", "pathlib", "io")
 RULES: dict[str, Rule] = {
-    "gateway.core": Rule(
-        ("gateway.errors",),
-        not_of_the_library=("asyncio", "time", "random", "os", "socket", "threading", "subprocess", "pathlib", "io"),
-    ),
+    "gateway.core": Rule(("gateway.errors",), not_of_the_library=IMPURE),
+    "gateway.core.graders.json_schema": Rule(EDGE, ("jsonschema", "referencing"), not_of_the_library=IMPURE),
     "gateway.stores": Rule(EDGE, ("redis",)),
     "gateway.providers": Rule(EDGE, ("aiohttp", "httptools", "uvloop", "yarl")),
     "gateway.telemetry": Rule(EDGE, ("prometheus_client", "opentelemetry", "msgspec")),
@@ -186,6 +185,8 @@ def test_the_table_tells_good_from_bad() -> None:
     assert not is_allowed("gateway.stores.base", "gateway.core", core)
     assert not is_allowed("gateway.errors_of_others", "gateway.core", core)
     assert not is_allowed("numpy", "gateway.core", core)
+    assert not is_allowed("jsonschema", "gateway.core", core)
+    assert room_of("gateway.core.graders.json_schema") == "gateway.core.graders.json_schema"
     assert not is_allowed("gateway.stores.sqlite", "gateway.pipeline", RULES["gateway.pipeline"])
     assert is_allowed("gateway.stores.base", "gateway.pipeline", RULES["gateway.pipeline"])
     assert not is_allowed("gateway.pipeline", "gateway.replay", RULES["gateway.replay"])

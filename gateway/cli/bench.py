@@ -31,8 +31,8 @@ from routers.table import TableError, merge
 
 MEASURES: Mapping[str, Measure] = {"shared": Shared(), "paper": Paper()}
 
-UNASKED = tuple(dict.fromkeys((DEFAULT, "linear_mf", "kmeans", "shrunken_knn")))
-"""What is judged when neither tables nor routers are named: what Loupe ships, and the quick ones beside it."""
+UNASKED = tuple(dict.fromkeys((DEFAULT, "best_single", "knn", "linear_mf", "extra_trees")))
+"""The routers that are judged when none is named: the shipped one, and the ones worth comparing another with."""
 UNASKED_SEEDS, SEEDS = 3, 5
 
 _BUNDLED_NOTE = (
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tables.add_argument("--images", type=Path, metavar="DIR", help="folder of the images; by default each table's own")
     tables.add_argument("--embeddings", type=Path, metavar="FILE", help="keep vectors in this .npz, and start from it")
     known = ", ".join(sorted(ALGORITHMS))
-    parser.add_argument("--routers", metavar="all|A,B", help=f"of: {known} (all, where tables are named)")
+    parser.add_argument("--routers", metavar="all|A,B", help=f"of: {known}; by default {','.join(UNASKED)}")
     parser.add_argument(
         "--views", default="both", metavar="text|image|both", help="what routers see; several by commas"
     )
@@ -145,9 +145,8 @@ def _refuse_unusable(arguments: argparse.Namespace) -> Asked:
         raise ConfigError(f"--plots: {arguments.plots} is no folder")
     if arguments.plots is not None and find_spec("matplotlib") is None:
         raise ConfigError('--plots draws with matplotlib: pip install "loupe-gateway[science]"')
-    routers = arguments.routers or ("all" if named else ",".join(UNASKED))
     return Asked(
-        routers=choose_routers(routers),
+        routers=choose_routers(arguments.routers or ",".join(UNASKED)),
         views=_chosen("--views", arguments.views, VIEWS),
         seeds=tuple(range(arguments.seed, arguments.seed + count)),
     )

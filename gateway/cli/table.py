@@ -20,7 +20,7 @@ from gateway.cli.prices import read_prices
 from gateway.errors import ConfigError
 from routers.costs import priced
 from routers.grouping import KEYS, joined_groups
-from routers.load import FORMATS, format_for, format_of, read_table, write_table
+from routers.load import FORMATS, WRITTEN, format_for, format_of, read_table, write_table
 from routers.overview import Overview, overview
 from routers.parquet import Embedded, read_embedded
 from routers.table import OutcomeTable, TableError, merge
@@ -45,13 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     exported.add_argument("source", type=Path, nargs="?", help=SOURCES)
     exported.add_argument("--out", type=Path, required=True, metavar="PATH")
     add_log_arguments(exported)
-    exported.add_argument("--format", choices=FORMATS, help="by default as --out ends: .csv mmr, .parquet routerbench")
+    exported.add_argument("--format", choices=WRITTEN, help="by default as --out ends: mmr for .csv, else parquet")
     _add_reading(exported)
     exported.set_defaults(act=_export)
     merged = actions.add_parser("merge", help="join tables; what none of them observed is missing")
     merged.add_argument("sources", type=Path, nargs="+", metavar="source", help=SOURCES)
     merged.add_argument("--out", type=Path, required=True, metavar="PATH")
-    merged.add_argument("--format", choices=FORMATS, help="by default as --out ends")
+    merged.add_argument("--format", choices=WRITTEN, help="by default as --out ends")
     _add_reading(merged)
     merged.set_defaults(act=_merge)
     shown = actions.add_parser("show", help="print what a table holds")
@@ -140,17 +140,8 @@ def _embedded(table: OutcomeTable, arguments: argparse.Namespace) -> Embedded | 
 def _write(table: OutcomeTable, path: Path, format: str, embedded: Embedded | None = None) -> None:
     write_table(table, path, format, embedded)
     print(f"wrote {path}: {len(table):,} queries, {len(table.candidates)} candidates, {int(table.mask.sum()):,} cells")
-    lost = _lost(table, format)
-    if lost:
-        print(f"loupe table: {path} has no place for {', '.join(lost)}", file=sys.stderr)
-
-
-def _lost(table: OutcomeTable, format: str) -> list[str]:
-    """What the format does not keep."""
-    lost = [] if format == "parquet" or not table.notes else ["notes"]
-    if format == "routerbench":
-        lost += [name for name in table.arrays() if name not in ("score", "cost_usd")]
-    return lost
+    if table.notes and format != "parquet":
+        print(f"loupe table: {path} has no place for notes", file=sys.stderr)
 
 
 def _lines(found: Overview, table: OutcomeTable) -> list[str]:

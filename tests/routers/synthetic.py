@@ -68,6 +68,21 @@ def full_table(folder: Path, groups: int = 6) -> OutcomeTable:
     )
 
 
+def textual_table(folder: Path) -> OutcomeTable:
+    """A full table of text alone, with scores and costs and none of what formats may lack."""
+    table = full_table(folder)
+    return replace(
+        table,
+        image_paths=(None,) * len(table),
+        output_tokens=np.full(table.score.shape, np.nan),
+        input_tokens=None,
+        latency_s=None,
+        weight=None,
+        source=None,
+        notes={},
+    )
+
+
 def written_csv(folder: Path, text: str) -> Path:
     """A CSV file of this text."""
     path = folder / "table.csv"

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from routers.load import FORMATS, format_for, format_of, read_table, write_table
+from routers.load import FORMATS, WRITTEN, format_for, format_of, read_table, write_table
 from routers.parquet import Embedded, read_embedded
 from routers.table import TableError
 from tests.routers.same_table import assert_same_table
-from tests.routers.synthetic import drawn_table, full_table
-from tests.routers.test_routerbench import PLAIN, textual_table, written_csv
+from tests.routers.synthetic import drawn_table, full_table, textual_table, written_csv
+from tests.routers.test_routerbench import PLAIN, written_parquet
 
 
-@pytest.mark.parametrize(
-    ("name", "format"), [("t.csv", "mmr"), ("t", "parquet"), ("t.parquet", "routerbench"), ("t.v1", "parquet")]
-)
+@pytest.mark.parametrize(("name", "format"), [("t.csv", "mmr"), ("t", "parquet"), ("t.v1", "parquet")])
 def test_name_gives_the_format_and_content_gives_it_back(tmp_path: Path, name: str, format: str) -> None:
     table = textual_table(tmp_path)
     assert format_for(Path(name)) == format
@@ -26,23 +23,32 @@ def test_name_gives_the_format_and_content_gives_it_back(tmp_path: Path, name: s
     assert_same_table(read_table(tmp_path / name), table)
 
 
-def test_routerbench_csv_is_known_by_its_columns(tmp_path: Path) -> None:
-    assert format_of(written_csv(tmp_path, PLAIN)) == "routerbench"
-    assert read_table(tmp_path / "table.csv").candidates == ("gpt-4", "org/small")
+def test_routerbench_is_known_by_its_columns_and_by_being_one_parquet_file(tmp_path: Path) -> None:
+    for path in (written_csv(tmp_path, PLAIN), written_parquet(tmp_path)):
+        assert format_of(path) == "routerbench"
+        assert read_table(path).candidates == ("gpt-4", "org/small")
+
+
+def test_routerbench_is_read_and_not_written(tmp_path: Path) -> None:
+    table, _ = drawn_table(groups=1)
+    with pytest.raises(TableError, match="no format 'routerbench'; there is mmr, parquet"):
+        write_table(table, tmp_path / "t.csv", "routerbench")
+    with pytest.raises(TableError, match=r"t\.parquet: a table is written as a \.csv file or as a folder"):
+        write_table(table, tmp_path / "t.parquet")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_format_that_is_said_wins(tmp_path: Path) -> None:
     table, _ = drawn_table(groups=1)
-    write_table(replace(table, groups=table.questions), tmp_path / "t.csv", "routerbench")
-    assert format_of(tmp_path / "t.csv") == "routerbench"
+    path = written_csv(tmp_path, PLAIN)
     with pytest.raises(TableError, match="no column 'dataset_idx'"):
-        read_table(tmp_path / "t.csv", format="mmr")
-    for act in (
-        lambda: read_table(tmp_path / "t.csv", format="xls"),
-        lambda: write_table(table, tmp_path / "t", "xls"),
-    ):
-        with pytest.raises(TableError, match=f"no format 'xls'; there is {', '.join(FORMATS)}"):
-            act()
+        read_table(path, format="mmr")
+    write_table(table, tmp_path / "t", "mmr")
+    assert format_of(tmp_path / "t") == "mmr"
+    with pytest.raises(TableError, match=f"no format 'xls'; there is {', '.join(FORMATS)}"):
+        read_table(path, format="xls")
+    with pytest.raises(TableError, match=f"no format 'xls'; there is {', '.join(WRITTEN)}"):
+        write_table(table, tmp_path / "x", "xls")
 
 
 def test_images_start_where_the_caller_says(tmp_path: Path) -> None:

@@ -150,6 +150,7 @@ def test_what_cannot_be_judged_is_refused_in_one_line(
 def test_what_is_judged_unasked_is_there_and_holds_what_is_shipped() -> None:
     assert set(UNASKED) <= set(ALGORITHMS)
     assert UNASKED[0] == DEFAULT
+    assert not {"mlp", "mlp_mf", "cross_attention"} & set(UNASKED), "the paper's networks are judged when asked for"
 
 
 def test_help_names_every_router(capsys: pytest.CaptureFixture[str]) -> None:

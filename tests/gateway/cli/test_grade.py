@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -106,11 +109,24 @@ def test_one_pattern_or_schema_judges_every_answer(store: Path, tmp_path: Path) 
     schema.write_text(json.dumps({"type": "object", "properties": {"a": {"type": "integer"}}}), encoding="utf-8")
     assert grade(store, "--expected", f"@{schema}", "--grader", "json_schema") == 0
     assert labels(store) == {
-        "req_1": (1.0, "grader:json_schema", "json_schema/1", 1.0),
-        "req_2": (0.0, "grader:json_schema", "json_schema/1", 1.0),
+        "req_1": (1.0, "grader:json_schema", "json_schema/2", 1.0),
+        "req_2": (0.0, "grader:json_schema", "json_schema/2", 1.0),
     }
     assert grade(store, "--expected", "x", "--grader", "regex") == 0
     assert sorted(row[0] for row in rows(decisions_path(store), "SELECT score FROM labels")) == [0.0, 0.0, 1.0, 1.0]
+
+
+@pytest.mark.slow
+def test_without_jsonschema_the_text_says_how_to_get_it(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['jsonschema'] = None\n"
+        "from gateway.cli import main\n"
+        "sys.exit(main(['grade', '--store', 'x.sqlite', '--expected', '{}', '--grader', 'json_schema']))"
+    )
+    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=path, capture_output=True, text=True)
+    assert done.stderr == "loupe grade: the json_schema grader needs jsonschema: pip install 'loupe-gateway[grade]'\n"
+    assert done.returncode == 1
 
 
 def test_a_sample_keeps_its_probability_and_a_larger_one_adds_to_it(store: Path, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from routers.load import read_table, write_table
 from routers.parquet import CELLS, read_embedded
 from routers.table import OutcomeTable
 from tests.routers.same_table import assert_same_table
-from tests.routers.synthetic import drawn_table, full_table
-from tests.routers.test_routerbench import PLAIN, textual_table
+from tests.routers.synthetic import drawn_table, full_table, textual_table
+from tests.routers.test_routerbench import PLAIN
 
 PRICES = "version: '2026-11'\nprices:\n" + "".join(f"  candidate-{n}: {{input: 1, output: 2}}\n" for n in range(4))
 
@@ -90,13 +90,16 @@ def test_export_of_an_import_is_what_was_imported(tmp_path: Path, capsys: pytest
     assert "has no place for notes" in capsys.readouterr().err
 
 
-def test_routerbench_goes_in_and_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_routerbench_goes_in_and_out_as_another_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "rb.csv").write_text(PLAIN, newline="")
+    wanted = read_table(tmp_path / "rb.csv")
     assert table("import", tmp_path / "rb.csv", "--format", "routerbench", "--out", tmp_path / "out") == 0
-    for name in ("a.csv", "a.parquet"):
-        assert table("export", tmp_path / "out", "--format", "routerbench", "--out", tmp_path / name) == 0
-        assert_same_table(read_table(tmp_path / name), read_table(tmp_path / "rb.csv"))
-    assert "no place for output_tokens" in capsys.readouterr().err
+    assert_same_table(read_table(tmp_path / "out"), wanted)
+    with pytest.raises(SystemExit):
+        table("export", tmp_path / "out", "--format", "routerbench", "--out", tmp_path / "a.csv")
+    assert "invalid choice: 'routerbench' (choose from 'mmr', 'parquet')" in capsys.readouterr().err
+    assert table("export", tmp_path / "out", "--out", tmp_path / "a.parquet") == 1
+    assert "a.parquet: a table is written as a .csv file or as a folder" in capsys.readouterr().err
 
 
 def test_merge_leaves_unseen_cells_missing(tmp_path: Path) -> None:

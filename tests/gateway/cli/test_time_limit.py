@@ -8,6 +8,8 @@ import signal
 import pytest
 
 from gateway.cli.time_limit import OutOfTime, within
+from gateway.core.graders.base import Reference
+from gateway.core.graders.json_schema import JsonSchema
 
 
 def test_a_search_that_would_take_for_ever_is_cut_off_and_the_handler_before_is_back() -> None:
@@ -16,6 +18,14 @@ def test_a_search_that_would_take_for_ever_is_cut_off_and_the_handler_before_is_
         re.search("(a+)+b", "a" * 5_000)
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0.0
+
+
+def test_a_schema_whose_pattern_would_take_for_ever_is_cut_off_too() -> None:
+    grader, schema = JsonSchema(), Reference('{"items": {"pattern": "^(a+)+$"}}')
+    assert grader.grade('["aa"]', schema).score == 1.0
+    with pytest.raises(OutOfTime), within(0.1):
+        grader.grade(f'["{"a" * 5_000}b"]', schema)
+    assert grader.grade('["ab"]', schema).score == 0.0
 
 
 def test_what_is_done_in_time_is_left_alone() -> None:

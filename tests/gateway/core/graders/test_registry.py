@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import http.server
 import json
 import random
+import threading
+import urllib.request
 from collections import Counter
 
 import pytest
 
 from gateway.core.graders.base import BadReference, Reference
-from gateway.core.graders.json_schema import is_valid, schema_of
+from gateway.core.graders.json_schema import DEEPEST, MOST_COMBINED, JsonSchema, validator_of
 from gateway.core.graders.registry import GRADERS, grader_for, grader_named
 from gateway.replay.reply import right_answer, speak, wrong_answer
 from tests.shared import SHARED_DATA, needs_shared_data
@@ -44,7 +47,7 @@ def test_graders_are_told_what_they_take_and_nothing_else() -> None:
     assert grader_named("numeric:abs=0.5,rel=1/100").version == "numeric/1?abs=0.5,rel=0.01"
     assert grader_named("anls:threshold=0.7").version == "anls/1?threshold=0.7"
     assert {grader_named(name).version for name in GRADERS if name != "auto"} == {
-        *("exact/1", "numeric/1", "choice/1", "regex/1", "json_schema/1", "anls/1")
+        *("exact/1", "numeric/1", "choice/1", "regex/1", "json_schema/2", "anls/1")
     }
     for bad in ("fuzzy", "auto", "numeric:x=1", "numeric:abs=-1", "numeric:abs=x", "exact:abs=1", "numeric:abs", ""):
         with pytest.raises(BadReference):
@@ -112,12 +115,26 @@ def test_json_of_a_shape(reply: str, score: float) -> None:
         '{"oneOf": []}',
         '{"items": {"unevaluatedItems": false}}',
         '{"minLength": -1}',
+        '{"minimun": 1}',
+        '{"format": "date-time"}',
+        '{"items": {"$id": "http://127.0.0.1/x"}}',
+        '{"$ref": "http://127.0.0.1/schema.json"}',
+        '{"$ref": "file:///etc/hostname"}',
+        '{"$ref": "https://json-schema.org/draft/2020-12/schema"}',
+        '{"$ref": "#"}',
+        '{"$ref": "#/$defs/a", "$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}}',
+        '{"$ref": "#/default", "default": {"type": "text"}}',
+        '{"$defs": {"a": {"type": "text"}}}',
+        '{"pattern": "a{99999999999}"}',
+        '{"patternProperties": {"(": true}}',
+        '{"maximum": 1e999}',
+        '{"maximum": NaN}',
         "[" * 50_000,
     ],
 )
 def test_a_schema_that_would_leave_something_unchecked_is_refused(schema: str) -> None:
     with pytest.raises(BadReference):
-        schema_of(schema)
+        validator_of(schema)
 
 
 @pytest.mark.parametrize(
@@ -134,12 +151,83 @@ def test_a_schema_that_would_leave_something_unchecked_is_refused(schema: str) -
         ({"additionalProperties": {"type": "number"}, "properties": {"a": True}}, [{"a": "x", "b": 1}], [{"b": "x"}]),
         ({"type": ["integer", "null"], "title": "t"}, [1, 1.0, None], [1.5, True, "1"]),
         (False, [], [1, None]),
+        ({"multipleOf": 0.1}, [1e300, 12345678901234567890, 1e-300 * 0], [1e-300]),
+        ({"pattern": "^b$"}, ["b"], ["a\nb"]),
+        ({"properties": {"a": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"type": "integer"}}}, [{"a": 1}], [{"a": "1"}]),
+        ({"$ref": "#/definitions/n", "definitions": {"n": {"type": "integer"}}}, [1], ["1"]),
+        ({"$schema": "http://json-schema.org/draft-07/schema#", "$id": "urn:a", "const": 1}, [1, 1.0], [2, True]),
+        ({"if": {"type": "string"}, "then": {"minLength": 2}, "else": {"type": "null"}}, ["ab", None], ["a", 1]),
+        ({"uniqueItems": True}, [[1, True, "1"], [[1], [2]]], [[1, 1.0], [{"a": 1}, {"a": 1}]]),
+        ({"contains": {"const": 1}, "minContains": 2, "maxContains": 3}, [[1, 1], [1, 1, 1, 0]], [[1], [1] * 4]),
+        (
+            {"patternProperties": {"^n_": {"type": "number"}}, "propertyNames": {"maxLength": 3}},
+            [{"n_a": 1}],
+            [{"n_a": "1"}, {"abcd": 1}],
+        ),
+        (
+            {"dependentRequired": {"a": ["b"]}, "dependentSchemas": {"b": {"required": ["c"]}}},
+            [{"b": 1, "c": 1}],
+            [{"a": 1}, {"b": 1}],
+        ),
+        ({"format": "date"}, ["2024-02-29", 1], ["2023-02-29", "soon"]),
     ],
 )
 def test_keywords_mean_what_the_standard_says(schema: object, good: list[object], bad: list[object]) -> None:
-    read = schema_of(json.dumps(schema))
-    assert all(is_valid(value, read) for value in good)
-    assert not any(is_valid(value, read) for value in bad)
+    grader, reference = JsonSchema(), Reference(json.dumps(schema))
+    assert all(grader.grade(json.dumps(value), reference).score == 1.0 for value in good)
+    assert not any(grader.grade(json.dumps(value), reference).score for value in bad)
+
+
+def test_a_schema_may_be_as_large_and_as_deep_as_its_bounds_and_no_more() -> None:
+    def combined(count: int) -> str:
+        return json.dumps({"allOf": [True] * (count - 1)})
+
+    def nested(depth: int) -> str:
+        return '{"not":' * (depth - 1) + "true" + "}" * (depth - 1)
+
+    assert validator_of(combined(MOST_COMBINED)).is_valid(1)
+    assert validator_of(nested(DEEPEST)).is_valid(1) is (DEEPEST % 2 == 1)
+    for schema in (combined(MOST_COMBINED + 1), nested(DEEPEST + 1), '{"title": "' + "x" * 20_000 + '"}'):
+        with pytest.raises(BadReference):
+            validator_of(schema)
+
+
+def test_definitions_that_double_at_each_step_are_refused() -> None:
+    steps = {f"s{n}": {"allOf": [{"$ref": f"#/$defs/s{n + 1}"}] * 2} for n in range(40)}
+    with pytest.raises(BadReference, match="more than 500 schemas"):
+        validator_of(json.dumps({"$defs": {**steps, "s40": True}, "$ref": "#/$defs/s0"}))
+
+
+def test_a_reply_that_is_nested_deeper_than_any_answer_is_wrong() -> None:
+    grader = JsonSchema()
+    assert grader.grade("[" * (DEEPEST - 1) + "1" + "]" * (DEEPEST - 1), Reference("true")).score == 1.0
+    assert grader.grade("[" * DEEPEST + "1" + "]" * DEEPEST, Reference("true")).score == 0.0
+
+
+def test_no_reference_is_fetched() -> None:
+    asked: list[str] = []
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"true")
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/schema.json"
+        try:
+            urllib.request.urlopen(url).close()
+            for schema in ({"$ref": url}, {"items": {"$ref": url}}, {"$id": url, "$ref": "#/$defs/a"}):
+                with pytest.raises(BadReference, match="nothing else is fetched"):
+                    validator_of(json.dumps(schema))
+            assert validator_of(json.dumps({"$schema": url, "$id": url, "type": "integer"})).is_valid(1)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert asked == ["/schema.json"], "the test's own"
 
 
 @needs_shared_data
