@@ -3,7 +3,7 @@
     python -m benchmarks.caps --decisions 1000000 --json caps.json
 
 Every decision is over a catalog, prices (free ones, tiers, caches), a text, images, a cap, choices and forecasts drawn
-at random. The worst case is worked out here, apart from `gateway.core.pricing`, at the limit that would be sent: with
+at random. The worst case is worked out here, apart from `gateway.billing.price`, at the limit that would be sent: with
 the whole hold granted, and with any part of it that the budget may leave. The text takes its most tokens, the images
 theirs, all of the input is written to the provider's cache, the reply runs into its limit, and so does every choice.
 """
@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.result import command_of, write_json
+from gateway.billing.image_tokens import IMAGE_TOKENS
+from gateway.billing.price import Price, Tier
+from gateway.billing.text_tokens import TOKENIZERS, TextShape, shape_of
 from gateway.cli.versions import package_versions
 from gateway.core.catalog import Candidate, Catalog
 from gateway.core.decision import (
@@ -30,10 +33,7 @@ from gateway.core.decision import (
     fit_to_hold,
     lagrangian_of,
 )
-from gateway.core.image_tokens import IMAGE_TOKENS
-from gateway.core.pricing import Price, Tier
 from gateway.core.query import Query, QueryImage
-from gateway.core.text_tokens import TOKENIZERS, TextShape, shape_of
 
 BLOCK = 10_000
 CATALOGS = 50

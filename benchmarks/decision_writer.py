@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gateway.billing.image_tokens import flat
+from gateway.billing.price import Price
 from gateway.core.breaker import always_well
 from gateway.core.catalog import Candidate
 from gateway.core.decision import CandidateForecast, Preference, decide
-from gateway.core.image_tokens import flat
-from gateway.core.pricing import Price
 from gateway.core.query import Query
 from gateway.core.record import Attempt, RequestRecord, Versions
 from gateway.decision_log.writer import LARGEST_QUEUE, DecisionLog

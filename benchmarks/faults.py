@@ -29,7 +29,7 @@ from typing import Any
 from benchmarks.fault_points import FAULTS, Run
 from benchmarks.faults_rig import CAP, COST, PAYABLE, SET_ASIDE, Rig, rig_on, tenant_named, until
 from benchmarks.result import bullets, circumstances, deliver
-from gateway.core.budget import Window
+from gateway.billing.window import Window
 from gateway.stores.redis import RedisOptions, RedisStore
 from gateway.stores.sqlite import SqliteStore
 from tests.e2e.scripted_provider import ScriptedProvider, scripted_provider

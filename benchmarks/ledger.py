@@ -28,8 +28,8 @@ from typing import Any
 import uvloop
 
 from benchmarks.result import bullets, circumstances, deliver
-from gateway.core.budget import Window
-from gateway.core.hold import Granted, Hold
+from gateway.billing.reservation import Granted, Hold
+from gateway.billing.window import Window
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisOptions, RedisStore
 from gateway.stores.sqlite import SqliteStore

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from benchmarks.pacing_world import DAY, FIRST_TOKEN_S, NANO, QUERY, TOKENS_PER_S, World
+from gateway.billing.price import cost
 from gateway.core.breaker import always_well
 from gateway.core.catalog import Catalog
 from gateway.core.decision import Assessment, Decision, Preference, decide
 from gateway.core.pace import PacingSettings, Standing
 from gateway.core.pacing import Pacer
-from gateway.core.pricing import cost
 from gateway.core.spend_curve import options_of
 
 MOST_CHOICES = 3

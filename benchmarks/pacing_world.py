@@ -13,10 +13,10 @@ from functools import cached_property
 
 import numpy as np
 
+from gateway.billing.image_tokens import flat
+from gateway.billing.price import Price
 from gateway.core.catalog import Candidate, Catalog
 from gateway.core.decision import CandidateForecast
-from gateway.core.image_tokens import flat
-from gateway.core.pricing import Price
 from gateway.core.query import Query, QueryImage
 from routers.base import Floats
 from routers.bench import Dataset

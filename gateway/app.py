@@ -22,10 +22,11 @@ from typing import Any
 from gateway.api.admin import AdminRoutes, AdminState
 from gateway.api.rest import RestRoutes
 from gateway.api.sink import Receive, Send
+from gateway.billing.money import NANODOLLARS
+from gateway.billing.store import BudgetStore, StoreError
 from gateway.comparison import LabelledRows
 from gateway.core.catalog import Catalog
 from gateway.core.key_hash import KeyHash
-from gateway.core.money import NANODOLLARS
 from gateway.decision_log.tables import decisions_path
 from gateway.declared import declared_in
 from gateway.edition import Edition, Editions, Lasting, Plan
@@ -39,7 +40,6 @@ from gateway.record_keeping import RecordKeeping
 from gateway.reload import Reloads
 from gateway.settings import EncoderSettings, Settings, secret_from
 from gateway.steered import Surroundings, begin_steering
-from gateway.stores.base import BudgetStore, StoreError
 from gateway.stores.leased import LeasedStore, LeaseOptions
 from gateway.stores.redis import RedisOptions, RedisStore
 from gateway.stores.sqlite import SqliteStore

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from gateway.billing.image_tokens import image_token_formula
+from gateway.billing.price import Price
+from gateway.billing.price_list import Asked, price_of
+from gateway.billing.text_tokens import DEFAULT_TOKENIZER, tokenizer_named
 from gateway.core.catalog import Candidate
-from gateway.core.image_tokens import image_token_formula
-from gateway.core.pricing import Price
-from gateway.core.text_tokens import DEFAULT_TOKENIZER, tokenizer_named
-from gateway.prices import Asked, price_of
 from gateway.settings import CandidateSettings, Settings
 
 LONGEST_OVER_MEAN = 230

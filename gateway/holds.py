@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from gateway.core.hold import Granted, Hold, Refused
+from gateway.billing.reservation import Granted, Hold, Refused
+from gateway.billing.store import BudgetStore, StoreError
 from gateway.refusals import store_unavailable
-from gateway.stores.base import BudgetStore, StoreError
 
 
 class Holds:

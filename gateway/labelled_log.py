@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from gateway.billing.money import NANODOLLARS
 from gateway.comparison import LabelledRow
-from gateway.core.money import NANODOLLARS
 from gateway.decision_log.rows import CANDIDATE_FIELDS, candidates_of
 
 BUSY_S = 5.0

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
+from gateway.billing.store import StoreError
 from gateway.core.roster import ApiKey, Roster, TenantTerms
 from gateway.core.tenant import Tenant, Tenants
-from gateway.stores.base import StoreError
 from gateway.stores.tenants import Marks, TenantStore
 
 LOOK_S = 0.1

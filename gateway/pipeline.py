@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+from gateway.billing.reservation import Refused
 from gateway.core.bill import Bill
 from gateway.core.breaker import Health, always_well
 from gateway.core.catalog import Candidate, Catalog
 from gateway.core.chat import body_for
 from gateway.core.decision import Assessment, Decision, Preference, decide, fit_to_hold, lagrangian_of
-from gateway.core.hold import Refused
 from gateway.core.record import Attempt, RequestRecord, Versions
 from gateway.errors import ProviderError, RequestError
 from gateway.forecaster import Declined, Forecaster, Forecasts

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gateway.core.budget import Budget, Window, window_at
+from gateway.billing.price import cost
+from gateway.billing.reservation import Balance
+from gateway.billing.window import Budget, Window, window_at
 from gateway.core.catalog import Catalog
 from gateway.core.decision import Decision
 from gateway.core.exploration import exploration_windows
-from gateway.core.hold import Balance
 from gateway.core.pace import Pace, PacingSettings, standing_of
 from gateway.core.pacing import Pacer
-from gateway.core.pricing import cost
 from gateway.core.spend_curve import options_of
 
 RETRY_S = 2.0

@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from gateway.billing.money import to_usd
+from gateway.billing.reservation import Refused
 from gateway.core.chat import ChatRequest
 from gateway.core.decision import UNHEALTHY, Decision
-from gateway.core.hold import Refused
-from gateway.core.money import to_usd
 from gateway.errors import (
     BudgetInfeasible,
     InvalidRequest,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from gateway.billing.money import NANODOLLARS
 from gateway.core.bill import Bill
 from gateway.core.meter import BrokenReply, StreamMeter, partial_output_tokens, read_whole
-from gateway.core.money import NANODOLLARS
 from gateway.errors import ProviderError, RequestError
 from gateway.passing import Outlet, Passing
 from gateway.providers.base import Exchange

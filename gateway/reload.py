@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.billing.store import StoreError
 from gateway.core.roster import Roster
 from gateway.core.yaml_roster import Readings
 from gateway.declared import declared_in
 from gateway.edition import Edition, Editions, Plan
 from gateway.errors import ConfigError, RequestError
 from gateway.settings import Settings, load_settings
-from gateway.stores.base import StoreError
 from gateway.tenure import Tenure
 
 FIXED = ("store", "log", "decisions", "content", "encoder", "router")

@@ -114,9 +114,9 @@ class CandidateSettings(Section):
     price_as: str | None = Field(None, pattern=r"^[^/\s]+/\S+$")
     """`provider/model` of the bundled price list, where it is not the provider's address and `provider_model`."""
     image_tokens: str = "openai_tiles"
-    """The family whose formula counts its image tokens (`gateway/core/image_tokens.py`), or `flat:N`."""
+    """The family whose formula counts its image tokens (`gateway/billing/image_tokens.py`), or `flat:N`."""
     tokenizer: str | None = None
-    """The family of its tokenizer (`gateway/core/text_tokens.py`); by its family of images when it is not set."""
+    """The family of its tokenizer (`gateway/billing/text_tokens.py`); by its family of images when it is not set."""
     context_tokens: int = Field(128_000, ge=1)
     max_output_tokens: int = Field(4_096, ge=1)
     sees_images: bool = True

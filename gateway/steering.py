@@ -14,14 +14,14 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.core.budget import Window
+from gateway.billing.store import BudgetStore, PaceStates, StoreError
+from gateway.billing.window import Window
 from gateway.core.catalog import Catalog
 from gateway.core.decision import Decision, lagrangian_of
 from gateway.core.exploration import Exploration, exploration_windows, explore
 from gateway.core.pace import PACED, Pace, paced_budgets, request_scale, scaled
 from gateway.core.tenant import Tenant, key_owner
 from gateway.purse import KnownPace, Prices, Purse, PurseTerms
-from gateway.stores.base import BudgetStore, PaceStates, StoreError
 
 LOOK_S = 10.0
 SOLVE_IDLE_S = 60.0

@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from gateway.core.budget import Budget, Period, Unit
+from gateway.billing.money import NANODOLLARS, from_usd
+from gateway.billing.window import Budget, Period, Unit
 from gateway.core.exploration import ExplorationSettings
-from gateway.core.money import NANODOLLARS, from_usd
 from gateway.core.pace import PacingTerms
 from gateway.core.roster import ApiKey, TenantTerms
 from gateway.errors import InvalidRequest

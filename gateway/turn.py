@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 from operator import itemgetter
 
-from gateway.core.budget import Window, session_window
+from gateway.billing.money import to_usd
+from gateway.billing.reservation import Granted, Hold, Refused
+from gateway.billing.usage import Usage
+from gateway.billing.window import Window, session_window
 from gateway.core.chat import ChatRequest
 from gateway.core.decision import Assessment, Decision, Preference
 from gateway.core.exploration import Exploration
-from gateway.core.hold import Granted, Hold, Refused
-from gateway.core.money import to_usd
 from gateway.core.record import Attempt, Reply, RequestRecord, Versions
 from gateway.core.tenant import Tenant
-from gateway.core.usage import Usage
 from gateway.errors import ProviderError, RequestError
 from gateway.steering import Course
 

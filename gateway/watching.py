@@ -7,10 +7,10 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from gateway.billing.store import BudgetStore
 from gateway.comparison import ComparisonGauges, LabelledRows
 from gateway.edition import Editions
 from gateway.live_tenants import LiveTenants
-from gateway.stores.base import BudgetStore
 from gateway.telemetry.budgets import BudgetGauges
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.loop_lag import watch_lag

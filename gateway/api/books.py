@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gateway.api.windows import pace_row, window_row
-from gateway.core.budget import Budget, Window
+from gateway.billing.money import NANODOLLARS
+from gateway.billing.store import BudgetStore, SpendReport
+from gateway.billing.window import Budget, Window
 from gateway.core.exploration import ExplorationSettings, exploration_windows
-from gateway.core.money import NANODOLLARS
 from gateway.core.pace import Pace, window_name
 from gateway.core.tenant import Tenant
 from gateway.errors import InvalidRequest
 from gateway.steering import Steering
-from gateway.stores.base import BudgetStore, SpendReport
 
 WINDOWS_AT_ONCE = 500
 DAY_S = 86_400.0

@@ -13,11 +13,11 @@ from gateway.api.charged_apart import refuse_charged_apart
 from gateway.api.decode import TEXT, decode, shown
 from gateway.api.messages import ImageUrl, Message, read_messages
 from gateway.api.preferences import budget_cap, candidate_names, quality_weight, session_cap
+from gateway.billing.text_tokens import shape_of
 from gateway.core.chat import ChatRequest, InlineImage, RemoteImage, inline_image
 from gateway.core.data_url import check_data_url, is_data_url
 from gateway.core.image_limits import ImageLimits
 from gateway.core.query import Query, QueryImage
-from gateway.core.text_tokens import shape_of
 from gateway.errors import ImageRefused, InvalidRequest
 
 LARGEST_CHOICES = 128

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 
-from gateway.core.money import from_usd
+from gateway.billing.money import from_usd
 from gateway.errors import InvalidRequest
 
 Headers = Mapping[bytes, bytes]

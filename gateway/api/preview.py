@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.billing.money import NANODOLLARS
 from gateway.core.decision import OVER_CAP, Assessment, Decision
-from gateway.core.money import NANODOLLARS
 from gateway.turn import Turn
 
 

@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 
 from gateway.api.auth import caller
 from gateway.api.books import Books, since_of
+from gateway.billing.store import StoreError
 from gateway.core.tenant import Tenant, Tenants
 from gateway.errors import NotFound, RequestError
 from gateway.refusals import starting, store_unavailable
-from gateway.stores.base import StoreError
 from gateway.telemetry.metrics import CONTENT_TYPE
 
 CREATED = 1_767_225_600

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.core.budget import Budget
-from gateway.core.hold import Balance
-from gateway.core.money import NANODOLLARS
+from gateway.billing.money import NANODOLLARS
+from gateway.billing.reservation import Balance
+from gateway.billing.window import Budget
 from gateway.core.pace import Pace
 
 

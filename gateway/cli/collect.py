@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from gateway.billing.money import from_usd, to_usd
 from gateway.cli.collect_job import Job, Remains, job_of, remains_of
 from gateway.cli.collect_report import manifest_of, say_end, say_plan
 from gateway.cli.collect_table import table_of, write_collected, write_manifest
@@ -19,7 +20,6 @@ from gateway.collect.collector import Collector, Tally
 from gateway.collect.journal import Journal, read_journal
 from gateway.collect.purse import Purse
 from gateway.core.graders.registry import AUTO, GRADERS
-from gateway.core.money import from_usd, to_usd
 from gateway.errors import ConfigError
 from gateway.providers.openai import OpenAIProvider
 from models.base import EncodeError

@@ -9,12 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gateway.billing.money import to_usd
 from gateway.cli.collect_job import Job, Remains
 from gateway.collect.collector import Tally
 from gateway.collect.journal import Kept
 from gateway.collect.purse import Purse
 from gateway.core.catalog import Candidate
-from gateway.core.money import to_usd
 
 
 def manifest_of(job: Job, kept: Kept, remains: Remains, arguments: argparse.Namespace) -> dict[str, Any]:

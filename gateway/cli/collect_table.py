@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from gateway.billing.money import NANODOLLARS
 from gateway.cli.datasets import embed
 from gateway.cli.image_facts import with_image_facts
 from gateway.cli.time_limit import OutOfTime, within
 from gateway.collect.dataset import Row
 from gateway.collect.journal import Answer, Kept
-from gateway.core.money import NANODOLLARS
 from models.dual import DualEncoder
 from routers.load import write_table
 from routers.parquet import Embedded

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from gateway.billing.store import StoreError
 from gateway.decision_log.content import delete_content
 from gateway.errors import ConfigError
 from gateway.settings import load_settings
-from gateway.stores.base import StoreError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.billing.store import StoreError
 from gateway.cli.logged_export import past
 from gateway.cli.time_limit import OutOfTime, within
 from gateway.collect.dataset import Reading, read_dataset
@@ -23,7 +24,6 @@ from gateway.decision_log.labels import UnknownRequest, probabilities, put_label
 from gateway.decision_log.reading import LoggedAnswer, logged_answers
 from gateway.decision_log.tables import decisions_path
 from gateway.errors import ConfigError
-from gateway.stores.base import StoreError
 
 SOURCE = "grader"
 LABELS_AT_ONCE = 200

@@ -7,11 +7,11 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gateway.billing.store import StoreError
 from gateway.cli.logged_table import Wanted, read_logs, summary
 from gateway.cli.tenancy import seconds
 from gateway.decision_log.cells import Range
 from gateway.errors import ConfigError
-from gateway.stores.base import StoreError
 from routers.load import format_for, write_table
 
 CSV = "outcomes.csv"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway.core.money import NANODOLLARS
+from gateway.billing.money import NANODOLLARS
 from gateway.decision_log.cells import Cell, LoggedQuery, Range, cells, queries
 from gateway.decision_log.content import questions, write_pictures
 from gateway.decision_log.rows import views_of

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from gateway.billing.store import StoreError
 from gateway.core.key_hash import KeyHash
 from gateway.declared import declared_tenants
 from gateway.errors import ConfigError
 from gateway.settings import key_secret, load_settings
-from gateway.stores.base import StoreError
 from gateway.tenancy import Tenancy
 from gateway.tenure import open_tenant_store
 from gateway.terms import faults

@@ -8,13 +8,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.billing.text_tokens import shape_of
 from gateway.collect.dataset import Picture, Row
 from gateway.core.breaker import always_well
 from gateway.core.catalog import Candidate
 from gateway.core.chat import ChatRequest, body_for
 from gateway.core.decision import Assessment, Preference, decide
 from gateway.core.query import Query, QueryImage
-from gateway.core.text_tokens import shape_of
 from gateway.errors import ConfigError
 
 _ANY_COST = Preference(lagrangian=0.0)

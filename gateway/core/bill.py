@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from gateway.billing.price import cost, cost_with_cache
+from gateway.billing.usage import Usage
 from gateway.core.decision import Assessment
-from gateway.core.pricing import cost, cost_with_cache
 from gateway.core.query import Query
-from gateway.core.usage import Usage
 
 
 class Bill:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from gateway.core.pricing import Price, cost
-from gateway.core.text_tokens import DEFAULT_TOKENIZER, Tokenizer
+from gateway.billing.price import Price, cost
+from gateway.billing.text_tokens import DEFAULT_TOKENIZER, Tokenizer
 
 TYPICAL_INPUT_TOKENS = 1_000
 TYPICAL_OUTPUT_TOKENS = 500

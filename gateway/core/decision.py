@@ -12,10 +12,10 @@ from math import ceil
 from operator import itemgetter
 from typing import Literal, NamedTuple
 
+from gateway.billing.price import affordable_output_tokens, cost, cost_at_most
+from gateway.billing.text_tokens import Tokenizer, ceiling_text_tokens, expected_text_tokens
 from gateway.core.catalog import Candidate
-from gateway.core.pricing import affordable_output_tokens, cost, cost_at_most
 from gateway.core.query import Query
-from gateway.core.text_tokens import Tokenizer, ceiling_text_tokens, expected_text_tokens
 
 EXPECTED_TOKENS_PER_MESSAGE = 4
 CEILING_TOKENS_PER_MESSAGE = 16

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.core.budget import Window
+from gateway.billing.window import Window
 from gateway.core.decision import Assessment, Decision
 
 WINDOW = "exploration"

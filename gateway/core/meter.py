@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from gateway.billing.usage import Usage, usage_of
 from gateway.core.event_frame import EventFrame, is_one_event
 from gateway.core.said import bytes_said, said_in
-from gateway.core.usage import Usage, usage_of
 
 BYTES_PER_TOKEN = 4
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')

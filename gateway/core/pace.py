@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from gateway.core.budget import ROLLING_S, Budget, Window
+from gateway.billing.window import ROLLING_S, Budget, Window
 from gateway.core.decision import LARGEST_LAMBDA, lagrangian_of
 
 PACED_PERIODS = ("hour", "day", "week", "month")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway.core.text_tokens import TextShape
+from gateway.billing.text_tokens import TextShape
 
 
 @dataclass(frozen=True, slots=True)

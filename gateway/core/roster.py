@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from gateway.core.budget import Budget
+from gateway.billing.window import Budget
 from gateway.core.exploration import ExplorationSettings
 from gateway.core.pace import PACED, PacingTerms
 from gateway.errors import InvalidRequest, NotFound

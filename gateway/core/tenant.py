@@ -8,7 +8,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Literal
 
-from gateway.core.budget import Budget, Window, window_at
+from gateway.billing.window import Budget, Window, window_at
 from gateway.core.exploration import ExplorationSettings
 from gateway.core.key_hash import KeyHash
 from gateway.core.pace import PACED, PacingTerms

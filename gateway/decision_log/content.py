@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.billing.store import StoreError
 from gateway.decision_log.retention import DAY_S, REMOVED_AT_ONCE, remove_some
 from gateway.decision_log.tables import CONTENT, content_path, decisions_path, open_content, open_decisions, reading
-from gateway.stores.base import StoreError
 from models.base import ImageSource
 
 LONGEST_QUESTION = 262_144

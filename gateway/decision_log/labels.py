@@ -6,9 +6,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from gateway.billing.store import StoreError
 from gateway.core.label import LATEST_S, MOST_SOURCES, Label, Labelled, LabelRefused
 from gateway.decision_log.tables import DECISIONS, open_decisions, reading
-from gateway.stores.base import StoreError
 
 PATIENCE_MS = 5_000
 """A label waits so long for the transactions of others."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.core.money import NANODOLLARS
+from gateway.billing.money import NANODOLLARS
 from gateway.decision_log.rows import CANDIDATE_FIELDS, candidates_of
 from gateway.decision_log.tables import CONTENT, DECISIONS, content_path, decisions_path, reading
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.stores.base import StoreError
+from gateway.billing.store import StoreError
 from gateway.stores.sqlite_file import opened
 from gateway.stores.sqlite_schema import Schema, refuse_newer
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.core.image_tokens import image_token_formula
-from gateway.core.money import from_usd
-from gateway.core.pricing import Price
+from gateway.billing.image_tokens import image_token_formula
+from gateway.billing.money import from_usd
+from gateway.billing.price import Price
 
 COUNTING = "counting"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.core.pricing import cost
+from gateway.billing.price import cost
 from gateway.demo.candidates import DemoCandidate
 from gateway.demo.services import HOST
 from gateway.replay.counts import LOG_ENTRIES

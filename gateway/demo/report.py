@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateway.core.money import NANODOLLARS
+from gateway.billing.money import NANODOLLARS
 from gateway.demo.ledger import Ledger
 from gateway.demo.plan import Outcome
 from gateway.demo.simulate import SimulatedTable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.core.money import NANODOLLARS
+from gateway.billing.money import NANODOLLARS
 from gateway.demo.report import Part, Report
 
 SIMULATED = """\

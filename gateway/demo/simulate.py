@@ -17,8 +17,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.core.money import to_usd
-from gateway.core.pricing import cost
+from gateway.billing.money import to_usd
+from gateway.billing.price import cost
 from gateway.demo.candidates import DemoCandidate
 from gateway.demo.tasks import Task
 

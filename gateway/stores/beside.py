@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.stores.base import StoreError
+from gateway.billing.store import StoreError
 from gateway.stores.sqlite_file import opened
 from gateway.stores.sqlite_schema import SchemaError
 from gateway.stores.sqlite_tables import SECONDARY

@@ -12,9 +12,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gateway.core.budget import Window
-from gateway.core.hold import Balance, Granted, Hold, Refused
-from gateway.stores.base import BudgetStore, StoreError
+from gateway.billing.reservation import Balance, Granted, Hold, Refused
+from gateway.billing.store import BudgetStore, StoreError
+from gateway.billing.window import Window
 
 TEND_S = 1.0
 LEASE_S = 3_600.0

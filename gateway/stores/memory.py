@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gateway.core.budget import Window
-from gateway.core.hold import Balance, Granted, Hold, Refused, grant, share
-from gateway.stores.base import StoreError
+from gateway.billing.reservation import Balance, Granted, Hold, Refused, grant, share
+from gateway.billing.store import StoreError
+from gateway.billing.window import Window
 
 LARGEST_AMOUNT = 10**18
 

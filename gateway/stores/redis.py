@@ -19,10 +19,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
+from gateway.billing.reservation import Balance, Granted, Hold, Refused
+from gateway.billing.store import StoreError
+from gateway.billing.window import Window
 from gateway.core.breaker import Breaker
-from gateway.core.budget import Window
-from gateway.core.hold import Balance, Granted, Hold, Refused
-from gateway.stores.base import StoreError
 
 KEPT_MS = 86_400_000
 """How long a settled hold is remembered, so that settling it again does nothing."""

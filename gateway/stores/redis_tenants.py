@@ -17,8 +17,8 @@ from redis.client import Pipeline
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from gateway.billing.store import StoreError
 from gateway.core.roster import Roster
-from gateway.stores.base import StoreError
 from gateway.stores.tenant_rows import KeptSecret, read_key, read_tenant, settle_secret, write_key, write_tenant
 from gateway.stores.tenants import Marks, Result
 

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gateway.core.budget import Window
-from gateway.core.hold import Balance, Granted, Hold, Refused
-from gateway.stores.base import StoreError
+from gateway.billing.reservation import Balance, Granted, Hold, Refused
+from gateway.billing.store import StoreError
+from gateway.billing.window import Window
 from gateway.stores.sqlite_file import is_busy, opened
 from gateway.stores.sqlite_ledger import (
     KEEP_SETTLED_S,

@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gateway.core.budget import Window
-from gateway.core.hold import Granted, Hold, Refused, grant, share
+from gateway.billing.reservation import Granted, Hold, Refused, grant, share
+from gateway.billing.window import Window
 
 EXPIRY_SCAN_S = 1.0
 KEEP_SETTLED_S = 86_400.0

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gateway.billing.store import CandidateSpend, StoreError
 from gateway.core.record import RequestRecord
-from gateway.stores.base import CandidateSpend, StoreError
 from gateway.stores.beside import transaction
 
 HOUR_S = 3_600

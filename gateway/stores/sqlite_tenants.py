@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gateway.billing.store import StoreError
 from gateway.core.roster import ApiKey, Roster
-from gateway.stores.base import StoreError
 from gateway.stores.sqlite_file import opened
 from gateway.stores.sqlite_tables import STORE
 from gateway.stores.tenant_rows import KeptSecret, read_key, read_tenant, settle_secret, write_key, write_tenant

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
-from gateway.core.budget import Budget
+from gateway.billing.window import Budget
 from gateway.core.exploration import ExplorationSettings
 from gateway.core.pace import PacingTerms
 from gateway.core.roster import ApiKey, TenantTerms

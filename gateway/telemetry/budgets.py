@@ -9,9 +9,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from gateway.core.budget import Budget, Window, window_at
-from gateway.core.hold import Balance
-from gateway.core.money import NANODOLLARS
+from gateway.billing.money import NANODOLLARS
+from gateway.billing.reservation import Balance
+from gateway.billing.window import Budget, Window, window_at
 from gateway.core.roster import Roster
 from gateway.core.tenant import key_owner
 from gateway.telemetry.families import Labels

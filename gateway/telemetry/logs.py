@@ -11,7 +11,7 @@ from typing import IO
 
 import msgspec
 
-from gateway.core.money import NANODOLLARS
+from gateway.billing.money import NANODOLLARS
 from gateway.core.record import RequestRecord, Source, reader
 
 FLUSH_S = 0.02

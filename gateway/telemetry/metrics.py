@@ -14,7 +14,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-from gateway.core.money import NANODOLLARS
+from gateway.billing.money import NANODOLLARS
 from gateway.core.record import RequestRecord
 from gateway.errors import RequestError
 from gateway.telemetry.families import CONTENT_TYPE, Family, Kind, Labels, Merge, added_up, exposition, family

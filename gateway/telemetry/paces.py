@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from gateway.core.budget import Budget
-from gateway.core.money import NANODOLLARS
+from gateway.billing.money import NANODOLLARS
+from gateway.billing.window import Budget
 from gateway.core.pace import Pace
 from gateway.telemetry.budgets import window_labels
 from gateway.telemetry.metrics import Labels, Metrics

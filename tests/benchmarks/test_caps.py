@@ -7,8 +7,8 @@ import random
 import pytest
 
 from benchmarks.caps import Found, a_candidate, a_query, block, hold_against, report, simulate
+from gateway.billing.text_tokens import shape_of
 from gateway.core.decision import Preference, decide
-from gateway.core.text_tokens import shape_of
 
 
 def test_no_decision_can_bill_more_than_its_cap_and_the_caps_bind() -> None:

@@ -14,7 +14,7 @@ from benchmarks.pacing_policies import Fixed, Ledger, Paced, Played, Threshold, 
 from benchmarks.pacing_rates import Envelopes
 from benchmarks.pacing_report import FIXED, GREEDY, HINDSIGHT, PACED, THRESHOLD, as_json, as_text, headline, result
 from benchmarks.pacing_world import DAY, INPUT_TOKENS, Scenario, Taught, play
-from gateway.core.pricing import Price, cost
+from gateway.billing.price import Price, cost
 
 SHORT = Scenario(requests=2_000)
 ROWS = 300

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.text_estimates import FAMILIES, FOREIGN, errors, texts
-from gateway.core.text_tokens import TOKENIZERS, expected_text_tokens, shape_of
+from gateway.billing.text_tokens import TOKENIZERS, expected_text_tokens, shape_of
 
 
 def test_an_estimate_that_is_the_count_has_no_error() -> None:

@@ -23,9 +23,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from gateway.core.budget import Budget, Window, window_at
-from gateway.core.hold import Granted, Hold
-from gateway.stores.base import StoreError
+from gateway.billing.reservation import Granted, Hold
+from gateway.billing.store import StoreError
+from gateway.billing.window import Budget, Window, window_at
 from tests.checks.ledger_reference import Reference
 from tests.checks.store_checks import Clock, OpenStore
 

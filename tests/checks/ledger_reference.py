@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from gateway.core.budget import Window
-from gateway.core.hold import Granted, Hold, Refused
+from gateway.billing.reservation import Granted, Hold, Refused
+from gateway.billing.window import Window
 
 
 @dataclass(slots=True)

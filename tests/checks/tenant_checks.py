@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.core.budget import Budget
+from gateway.billing.window import Budget
 from gateway.core.exploration import ExplorationSettings
 from gateway.core.pace import PacingTerms
 from gateway.core.roster import ApiKey, Roster, TenantTerms, add_key, add_tenant

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from gateway.core.budget import Window
-from gateway.core.hold import Balance, Granted, Hold, Refused
+from gateway.billing.reservation import Balance, Granted, Hold, Refused
+from gateway.billing.window import Window
 
 from .clock import HandClock
 
@@ -14,7 +14,7 @@ Answer = Granted | Refused | BaseException
 
 
 class ScriptedLedger:
-    """Implements `gateway.stores.base.BudgetStore`.
+    """Implements `gateway.billing.store.BudgetStore`.
 
     Attributes:
         answers: what the next reservations get; an exception is raised; behind them each is granted in full.

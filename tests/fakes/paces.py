@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.stores.base import StoreError
+from gateway.billing.store import StoreError
 
 
 class KeptPaces:

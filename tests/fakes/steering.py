@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.core.budget import Window
+from gateway.billing.window import Window
 from gateway.core.decision import Decision
 from gateway.core.exploration import Exploration
 from gateway.core.tenant import Tenant

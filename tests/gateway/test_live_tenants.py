@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.budget import Budget
+from gateway.billing.store import StoreError
+from gateway.billing.window import Budget
 from gateway.core.key_hash import KeyHash
 from gateway.core.roster import ApiKey, Roster, TenantTerms
 from gateway.core.tenant import Tenants
 from gateway.live_tenants import LOOK_S, LiveTenants, tenant_of
-from gateway.stores.base import StoreError
 from gateway.stores.sqlite_tenants import SqliteTenants
 from gateway.stores.tenants import Marks
 from tests.e2e.scripted_provider import wait_until

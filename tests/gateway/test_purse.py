@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from gateway.core.budget import Budget
+from gateway.billing.price import Price
+from gateway.billing.reservation import Balance
+from gateway.billing.window import Budget
 from gateway.core.catalog import Catalog
 from gateway.core.decision import CandidateForecast, Decision, Preference, decide
-from gateway.core.hold import Balance
 from gateway.core.pace import PacingSettings
-from gateway.core.pricing import Price
 from gateway.purse import UNLIMITED, Prices, Purse, PurseTerms
-from tests.gateway.core.makers import candidate
+from tests.gateway.billing.makers import candidate
 from tests.gateway.requests import a_request
 
 MIDNIGHT = 1_767_571_200.0

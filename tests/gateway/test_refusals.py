@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from gateway.api.parse import ChatLimits, parse_chat
-from gateway.core.budget import Window
+from gateway.billing.price import Price
+from gateway.billing.reservation import Refused
+from gateway.billing.window import Window
 from gateway.core.chat import ChatRequest
 from gateway.core.decision import Decision, Preference, decide
-from gateway.core.hold import Refused
 from gateway.core.image_limits import ImageLimits
-from gateway.core.pricing import Price
 from gateway.errors import ProviderError, RequestError
 from gateway.refusals import (
     infeasible,
@@ -23,8 +23,7 @@ from gateway.refusals import (
     provider_failed,
     store_unavailable,
 )
-
-from .core.makers import candidate
+from tests.gateway.billing.makers import candidate
 
 
 def a_request(budget: bytes | None = None) -> ChatRequest:

@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
+from gateway.billing.price import cost
+from gateway.billing.reservation import Granted
+from gateway.billing.usage import Usage
+from gateway.billing.window import Budget
 from gateway.core.bill import Bill
-from gateway.core.budget import Budget
 from gateway.core.decision import Preference, decide
-from gateway.core.hold import Granted
-from gateway.core.pricing import cost
 from gateway.core.tenant import Tenant
-from gateway.core.usage import Usage
 from gateway.errors import ProviderError, RequestError
 from gateway.relay import relay_stream, relay_whole
 from gateway.turn import Header, Turn
+from tests.gateway.billing.makers import PRICE, candidate
 
-from .core.makers import PRICE, candidate
 from .core.streams import DONE, STREAMS, ended, event, said, usage
 from .requests import a_request
 

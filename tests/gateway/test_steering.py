@@ -10,14 +10,14 @@ from random import Random
 
 import pytest
 
-from gateway.core.budget import Budget, Window
+from gateway.billing.reservation import Balance
+from gateway.billing.store import StoreError
+from gateway.billing.window import Budget, Window
 from gateway.core.decision import LARGEST_LAMBDA, Decision
 from gateway.core.exploration import Exploration, ExplorationSettings, draw
-from gateway.core.hold import Balance
 from gateway.core.pace import PacingTerms
 from gateway.core.tenant import Tenant
 from gateway.steering import FORGET_S, SOLVE_IDLE_S, Course, Steering
-from gateway.stores.base import StoreError
 from gateway.stores.memory import MemoryStore
 from tests.fakes.paces import KeptPaces
 

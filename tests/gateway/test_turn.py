@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from gateway.core.budget import Budget, Window
+from gateway.billing.reservation import Granted, Refused
+from gateway.billing.usage import Usage
+from gateway.billing.window import Budget, Window
 from gateway.core.decision import CandidateForecast, Decision, Preference, decide
 from gateway.core.exploration import Exploration, draw
-from gateway.core.hold import Granted, Refused
 from gateway.core.record import Attempt
 from gateway.core.tenant import Tenant
-from gateway.core.usage import Usage
 from gateway.errors import ProviderFailed, QuotaExceeded
 from gateway.turn import Turn
 from tests.fakes.clock import HandClock
+from tests.gateway.billing.makers import candidate
 
-from .core.makers import candidate
 from .requests import a_request
 
 STARTED_AT = 1_767_268_800.0

@@ -24,9 +24,9 @@ from routers.newcomers import Widened
 from routers.shelf import CURRENT, Shelf
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.router import FakeRouter
+from tests.gateway.billing.makers import candidate
 
 from ...routers.artifacts import written_artifact
-from ..core.makers import candidate
 
 FACTS = facts_of(FakeEncoder())
 NEVER_S = 3_600.0

@@ -16,7 +16,7 @@ from gateway.collect.purse import Purse
 from gateway.core.graders.base import Reference
 from gateway.core.graders.exact import Exact
 from gateway.errors import ProviderError
-from tests.gateway.core.makers import candidate
+from tests.gateway.billing.makers import candidate
 
 CANDIDATES = (candidate("fast", provider_model="fast"), candidate("slow", provider_model="slow"))
 MANNER = Manner("Be brief.", 50)

@@ -7,13 +7,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.billing.price import Price, cost
+from gateway.billing.usage import Usage
 from gateway.core.bill import Bill
 from gateway.core.decision import Assessment
-from gateway.core.pricing import Price, cost
 from gateway.core.query import Query
-from gateway.core.usage import Usage
-
-from .makers import candidate
+from tests.gateway.billing.makers import candidate
 
 PRICE = Price(1_000_000_000, 4_000_000_000)
 INPUT_TOKENS = 50

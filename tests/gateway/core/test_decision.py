@@ -9,6 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from gateway.billing.price import Price, affordable_output_tokens, cost
+from gateway.billing.text_tokens import TOKENIZERS, shape_of
 from gateway.core.catalog import Candidate, Catalog
 from gateway.core.decision import (
     BLIND,
@@ -20,12 +22,9 @@ from gateway.core.decision import (
     fit_to_hold,
     lagrangian_of,
 )
-from gateway.core.pricing import Price, affordable_output_tokens, cost
 from gateway.core.query import Query
-from gateway.core.text_tokens import TOKENIZERS, shape_of
-
-from .cases import CAPS, IMAGE, Case, cases
-from .makers import candidate
+from tests.gateway.billing.cases import CAPS, IMAGE, Case, cases
+from tests.gateway.billing.makers import candidate
 
 
 def test_a_plain_decision_takes_the_better_score() -> None:

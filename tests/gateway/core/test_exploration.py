@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.billing.price import Price
+from gateway.billing.window import Budget, window_at
 from gateway.core.breaker import always_well
-from gateway.core.budget import Budget, window_at
 from gateway.core.decision import CandidateForecast, Decision, Preference, decide
 from gateway.core.exploration import (
     ExplorationSettings,
@@ -22,9 +23,8 @@ from gateway.core.exploration import (
     safe_set,
     window_key,
 )
-from gateway.core.pricing import Price
 from gateway.core.query import Query
-from tests.gateway.core.makers import candidate
+from tests.gateway.billing.makers import candidate
 
 NOW = 1_767_571_200.0 + 6 * 3_600  # 2026-01-05 06:00 UTC
 PLENTY = 10**15

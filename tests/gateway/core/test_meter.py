@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.billing.usage import Usage
 from gateway.core.meter import StreamMeter
-from gateway.core.usage import Usage
 
 from .streams import DONE, PLAIN, SERVED, STREAMS, TRICKY, Stream, chunk, ended, event, said, usage
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.billing.usage import Usage
 from gateway.core.meter import BrokenReply, partial_output_tokens, read_whole
-from gateway.core.usage import Usage
 
 from .streams import TRICKY
 

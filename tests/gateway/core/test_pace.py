@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.core.budget import Budget, window_at
+from gateway.billing.window import Budget, window_at
 from gateway.core.decision import LARGEST_LAMBDA, lagrangian_of
 from gateway.core.pace import (
     Pace,

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.billing.price import Price
 from gateway.core.breaker import always_well
 from gateway.core.decision import CandidateForecast, Preference, decide
-from gateway.core.pricing import Price
 from gateway.core.query import Query
 from gateway.core.spend_curve import Option, RecentDecisions, envelope, options_of
-from tests.gateway.core.makers import candidate
+from tests.gateway.billing.makers import candidate
 
 options = st.builds(
     Option, st.sampled_from("abcdef"), st.integers(0, 100).map(lambda n: n / 100), st.integers(0, 1_000)

@@ -8,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.caps import worst_case
+from gateway.billing.price import cost_with_cache
+from gateway.billing.text_tokens import TOKENIZERS, shape_of
 from gateway.core.decision import fit_to_hold
-from gateway.core.pricing import cost_with_cache
-from gateway.core.text_tokens import TOKENIZERS, shape_of
-
-from .cases import CAPS, Case, cases
+from tests.gateway.billing.cases import CAPS, Case, cases
 
 TOKENIZER_NAMES = st.sampled_from(sorted(TOKENIZERS))
 TEXT = st.text(max_size=60) | st.text("aA !9é\u0344中😀", max_size=60)

@@ -23,7 +23,7 @@ from gateway.decision_log.content import ContentStore
 from gateway.decision_log.tables import content_path, decisions_path
 from gateway.decision_log.writer import DecisionLog
 from models.base import ImageSource, Views
-from tests.gateway.core.makers import candidate
+from tests.gateway.billing.makers import candidate
 from tests.gateway.records import record
 
 CANDIDATES = (candidate("small"), candidate("large"), candidate("blind", sees_images=False))

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gateway.billing.price import Price
 from gateway.cli import main
 from gateway.core.breaker import always_well
 from gateway.core.catalog import Candidate
 from gateway.core.decision import CandidateForecast, Decision, Preference, decide
 from gateway.core.exploration import Exploration, ExplorationSettings, explore, safe_set
 from gateway.core.label import Label
-from gateway.core.pricing import Price
 from gateway.core.query import Query
 from gateway.decision_log.labels import put_labels
 from gateway.decision_log.tables import decisions_path
@@ -27,7 +27,7 @@ from routers.load import read_table
 from routers.offline import load_offline
 from routers.ope import Estimate, doubly_robust, importance, ips, snips
 from routers.table import OutcomeTable
-from tests.gateway.core.makers import candidate
+from tests.gateway.billing.makers import candidate
 
 from .made import full, log_at
 

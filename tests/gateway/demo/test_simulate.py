@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.core.pricing import cost
+from gateway.billing.price import cost
 from gateway.demo.candidates import CANDIDATES
 from gateway.demo.simulate import SimulatedTable, simulate, write_table
 from gateway.demo.tasks import FAMILIES, Task, draw_tasks

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.billing.price import Price
 from gateway.core.catalog import Candidate, Catalog
 from gateway.core.chat import ChatRequest
-from gateway.core.pricing import Price
 from gateway.core.record import RequestRecord
 from gateway.core.tenant import Tenant
 from gateway.errors import ImageRefused
@@ -26,8 +26,8 @@ from tests.fakes.provider import ScriptedProvider, ScriptedReply, whole_reply
 from tests.fakes.router import FakeRouter, Fixed
 from tests.fakes.sink import FakeSink
 from tests.fakes.steering import FakeCourse, FakeSteering
+from tests.gateway.billing.makers import candidate
 
-from ..core.makers import candidate
 from ..requests import a_request
 
 MORNING = 1_767_268_800.0

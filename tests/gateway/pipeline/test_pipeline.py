@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 
-from gateway.core.budget import Budget, Window
+from gateway.billing.reservation import Granted, Refused
+from gateway.billing.store import StoreError
+from gateway.billing.window import Budget, Window
 from gateway.core.chat import ChatRequest
 from gateway.core.decision import lagrangian_of
-from gateway.core.hold import Granted, Refused
 from gateway.core.record import Attempt, Versions
 from gateway.core.tenant import Tenant
 from gateway.errors import ProviderError, RequestError
-from gateway.stores.base import StoreError
 from tests.fakes.clock import HandClock
 from tests.fakes.provider import ScriptedReply, refusal, whole_reply
 from tests.fakes.sink import FakeSink
 from tests.fakes.steering import FakeCourse
+from tests.gateway.billing.makers import candidate
 
 from ..api.bodies import data_url, image, png
-from ..core.makers import candidate
 from ..core.streams import DONE, ended, said, usage
 from ..requests import a_request
 from .house import ACME, CHEAP, DEAR, FORECASTS, MORNING, PLAIN, House

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from gateway.core.budget import Window
-from gateway.core.hold import Granted, Hold, Refused
+from gateway.billing.reservation import Granted, Hold, Refused
+from gateway.billing.store import StoreError
+from gateway.billing.window import Window
 from gateway.errors import RequestError
 from gateway.holds import Holds
-from gateway.stores.base import StoreError
 from gateway.stores.memory import MemoryStore
 from tests.fakes.clock import HandClock
 from tests.fakes.ledger import Answer, ScriptedLedger

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.stores.base import StoreError
+from gateway.billing.store import StoreError
 from gateway.stores.leased import LeasedStore, LeaseOptions
 from gateway.stores.memory import Memory, MemoryStore
 from tests.checks.store_checks import Clock, hold

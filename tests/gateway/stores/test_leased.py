@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.core.budget import Window
-from gateway.core.hold import Granted, Hold, Refused
-from gateway.stores.base import StoreError
+from gateway.billing.reservation import Granted, Hold, Refused
+from gateway.billing.store import StoreError
+from gateway.billing.window import Window
 from gateway.stores.leased import LEASE_S, UNUSED_S, LeasedStore, LeaseOptions
 from gateway.stores.memory import Memory
 from tests.checks.store_checks import DAY, MONTH, NEXT_DAY, STORE_CHECKS, Check, Clock, hold, stands

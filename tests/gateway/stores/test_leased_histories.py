@@ -11,9 +11,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.core.budget import Window
-from gateway.core.hold import Granted, Hold
-from gateway.stores.base import StoreError
+from gateway.billing.reservation import Granted, Hold
+from gateway.billing.store import StoreError
+from gateway.billing.window import Window
 from gateway.stores.leased import LEASE_S, LeasedStore
 from tests.checks.ledger_checks import HISTORIES, play
 

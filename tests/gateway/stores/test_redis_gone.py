@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from gateway.core.budget import Window
-from gateway.core.hold import Granted
-from gateway.stores.base import StoreError
+from gateway.billing.reservation import Granted
+from gateway.billing.store import StoreError
+from gateway.billing.window import Window
 from gateway.stores.redis import RedisOptions, RedisStore
 from tests.checks.store_checks import hold
 

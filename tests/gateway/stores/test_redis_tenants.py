@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from gateway.billing.store import StoreError
 from gateway.core.roster import TenantTerms
-from gateway.stores.base import StoreError
 from gateway.stores.redis_tenants import RedisTenants
 from tests.checks.tenant_checks import FULL, TenantChecks
 

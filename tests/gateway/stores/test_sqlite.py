@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.budget import Window
-from gateway.core.hold import Granted, Hold
+from gateway.billing.reservation import Granted, Hold
+from gateway.billing.store import StoreError
+from gateway.billing.window import Window
 from gateway.stores import sqlite_ledger
-from gateway.stores.base import StoreError
 from tests.checks.store_checks import Clock
 
 from .files import opened, rows
@@ -26,8 +26,8 @@ LEASE_S = 60.0
 
 HOLDER = """
 import asyncio, sys
-from gateway.core.budget import Window
-from gateway.core.hold import Hold
+from gateway.billing.window import Window
+from gateway.billing.reservation import Hold
 from gateway.stores.sqlite import SqliteStore
 
 async def main():
@@ -45,8 +45,8 @@ asyncio.run(main())
 
 RESERVER = """
 import asyncio, sys
-from gateway.core.budget import Window
-from gateway.core.hold import Granted, Hold
+from gateway.billing.window import Window
+from gateway.billing.reservation import Granted, Hold
 from gateway.stores.sqlite import SqliteStore
 
 async def main():
@@ -70,9 +70,9 @@ asyncio.run(main())
 
 FULL_DISK = """
 import asyncio, json, resource, sys
-from gateway.core.budget import Window
-from gateway.core.hold import Hold
-from gateway.stores.base import StoreError
+from gateway.billing.window import Window
+from gateway.billing.reservation import Hold
+from gateway.billing.store import StoreError
 from gateway.stores.sqlite import SqliteStore
 
 async def main():

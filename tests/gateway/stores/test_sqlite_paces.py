@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.stores.base import StoreError
+from gateway.billing.store import StoreError
 from gateway.stores.beside import beside
 from gateway.stores.sqlite_paces import SqlitePaces
 

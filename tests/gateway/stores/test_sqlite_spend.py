@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.stores.base import CandidateSpend
+from gateway.billing.store import CandidateSpend
 from gateway.stores.sqlite_spend import KEPT_HOURS, SqliteSpend
 from tests.gateway.records import record
 

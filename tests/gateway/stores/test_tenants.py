@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.stores.base import StoreError
+from gateway.billing.store import StoreError
 from gateway.stores.sqlite_tenants import SqliteTenants
 from tests.checks.tenant_checks import FULL, TenantChecks
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gateway.core.budget import Budget, Window, window_at
-from gateway.core.hold import Balance, Hold
+from gateway.billing.reservation import Balance, Hold
+from gateway.billing.window import Budget, Window, window_at
 from gateway.core.roster import ApiKey, Roster, TenantTerms
 from gateway.core.tenant import key_owner
 from gateway.stores.memory import MemoryStore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.core.budget import Budget
+from gateway.billing.window import Budget
 from gateway.core.pace import Pace
 from gateway.purse import KnownPace
 from gateway.telemetry.metrics import Metrics

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.budget import Budget
+from gateway.billing.window import Budget
 from gateway.core.key_hash import KeyHash
 from gateway.core.pace import PACED
 from gateway.core.roster import ApiKey, Roster, TenantTerms

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway.core.budget import Window
+from gateway.billing.window import Window
 
 
 class Hold(NamedTuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from gateway.billing.image_tokens import flat
+from gateway.billing.price import Price
 from gateway.core.catalog import Candidate
-from gateway.core.image_tokens import flat
-from gateway.core.pricing import Price
 
 PRICE = Price(1_000_000_000, 4_000_000_000)
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from gateway.core.text_tokens import (
+from gateway.billing.text_tokens import (
     TOKENIZERS,
     ceiling_text_tokens,
     expected_text_tokens,

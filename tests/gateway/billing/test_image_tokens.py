@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchmarks.image_cases import DIFFERENT, PUBLISHED, ImageCase
-from gateway.core.image_tokens import IMAGE_TOKENS, flat, image_token_formula
+from gateway.billing.image_tokens import IMAGE_TOKENS, flat, image_token_formula
 from gateway.errors import ConfigError
 
 SIDES = st.integers(1, 20_000)

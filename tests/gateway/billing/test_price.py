@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.pricing import (
+from gateway.billing.price import (
     MILLION,
     Price,
     Tier,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.budget import PERIODS, Budget, Period, Window, session_window, window_at
+from gateway.billing.window import PERIODS, Budget, Period, Window, session_window, window_at
 
 LENGTHS = {"minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
 SECONDS = st.integers(0, 4_102_444_800_000).map(lambda milliseconds: milliseconds / 1_000)

@@ -15,9 +15,9 @@ from genai_prices import Usage, calc_price
 from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ModelPrice
 
-from gateway.core.pricing import Price, cost, cost_with_cache
+from gateway.billing.price import Price, cost, cost_with_cache
+from gateway.billing.price_list import NOT_COUNTED, Asked, price_of
 from gateway.errors import ConfigError
-from gateway.prices import NOT_COUNTED, Asked, price_of
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 OPENAI = "https://api.openai.com/v1"
@@ -166,7 +166,7 @@ def _is_hourly(model: Any) -> bool:
 
 def test_the_list_is_read_only_where_a_price_is_left_out() -> None:
     report = (
-        "import json, sys\nfrom datetime import UTC, datetime\nfrom gateway.prices import Asked, price_of\n"
+        "import json, sys\nfrom datetime import UTC, datetime\nfrom gateway.billing.price_list import Asked, price_of\n"
         "price_of(Asked('a', 'b', 'c', 'http://x', input_usd=1.0, output_usd=1.0), datetime.now(UTC))\n"
         "print(json.dumps('genai_prices' in sys.modules))"
     )

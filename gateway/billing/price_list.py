@@ -13,8 +13,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from gateway.core.money import NANODOLLARS, to_usd
-from gateway.core.pricing import Price, Tier
+from gateway.billing.money import NANODOLLARS, to_usd
+from gateway.billing.price import Price, Tier
 from gateway.errors import ConfigError
 
 LIST = "genai-prices"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.core.money import LARGEST_USD, NANODOLLARS, from_usd, to_usd
+from gateway.billing.money import LARGEST_USD, NANODOLLARS, from_usd, to_usd
 
 
 @given(st.integers(0, LARGEST_USD * NANODOLLARS))

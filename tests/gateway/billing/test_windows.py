@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.budget import ROLLING_PARTS, ROLLING_S, Budget, session_window, window_at
+from gateway.billing.window import ROLLING_PARTS, ROLLING_S, Budget, session_window, window_at
 from gateway.core.tenant import Tenant
 
 DAY_S = 86_400.0

@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from gateway.core import image_formulas, image_grids
+from gateway.billing import image_tokens_hosted as image_formulas
+from gateway.billing import image_tokens_open as image_grids
 from gateway.errors import ConfigError
 
 ImageTokens = Callable[[int, int, str], int]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.usage import LARGEST_COUNT, Usage, usage_of
+from gateway.billing.usage import LARGEST_COUNT, Usage, usage_of
 
 OPENAI = {
     "prompt_tokens": 2006,

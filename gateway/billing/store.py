@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from gateway.core.budget import Window
-from gateway.core.hold import Balance, Granted, Hold, Refused
+from gateway.billing.reservation import Balance, Granted, Hold, Refused
+from gateway.billing.window import Window
 
 
 class BudgetStore(Protocol):
