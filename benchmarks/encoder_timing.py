@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.encoder_report import Row, row
-from gateway.core.image_size import image_size
+from gateway.images.header import image_size
 from models.dual import DualEncoder
 from models.preprocess import to_pixels
 

@@ -33,9 +33,9 @@ from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, LoupeError
 from gateway.forecaster import Forecaster, ForecastLimits
 from gateway.holds import Holds
+from gateway.images.fetch import LookUp, look_up
 from gateway.labelled_log import LabelledLog
 from gateway.live_router import LiveRouter, live_router, watch_router, widened_for
-from gateway.providers.images import LookUp, look_up
 from gateway.record_keeping import RecordKeeping
 from gateway.reload import Reloads
 from gateway.settings import EncoderSettings, Settings, secret_from

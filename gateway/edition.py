@@ -18,14 +18,14 @@ from gateway.api.parse import ChatLimits
 from gateway.api.sink import Receive, Send
 from gateway.candidates import candidate_of
 from gateway.core.catalog import Catalog
-from gateway.core.image_limits import ImageLimits
 from gateway.core.record import Versions
 from gateway.core.tenant import Tenants
 from gateway.forecaster import Forecaster
 from gateway.holds import Holds
+from gateway.images.fetch import FetchPolicy, ImageFetcher, LookUp
+from gateway.images.limits import ImageLimits
 from gateway.pipeline import Pipeline
 from gateway.providers.base import Provider
-from gateway.providers.images import FetchPolicy, ImageFetcher, LookUp
 from gateway.providers.openai import Endpoint, OpenAIProvider
 from gateway.remote_images import RemoteImages
 from gateway.settings import ProviderSettings, Settings, secret_from

@@ -15,9 +15,9 @@ from gateway.collect.journal import Cell, Kept
 from gateway.core.catalog import Candidate
 from gateway.core.graders.base import BadReference
 from gateway.core.graders.registry import AUTO, grader_named
-from gateway.core.image_limits import ImageLimits
 from gateway.edition import MEBIBYTE, Plan
 from gateway.errors import ConfigError
+from gateway.images.limits import ImageLimits
 from gateway.settings import Settings, load_settings
 
 SHOWN_BAD_ROWS = 20

@@ -17,13 +17,13 @@ from gateway.cli.time_limit import OutOfTime, within
 from gateway.collect.dataset import Reading, read_dataset
 from gateway.core.graders.base import BadReference, Grader, Reference
 from gateway.core.graders.registry import AUTO, GRADERS, grader_for
-from gateway.core.image_limits import ImageLimits
 from gateway.core.label import LATEST_S, Label, LabelRefused
 from gateway.decision_log.content import LONGEST_REPLY
 from gateway.decision_log.labels import UnknownRequest, probabilities, put_labels
 from gateway.decision_log.reading import LoggedAnswer, logged_answers
 from gateway.decision_log.tables import decisions_path
 from gateway.errors import ConfigError
+from gateway.images.limits import ImageLimits
 
 SOURCE = "grader"
 LABELS_AT_ONCE = 200

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gateway.core.image_size import HeaderIncomplete, NotAnImage, image_size
+from gateway.images.header import HeaderIncomplete, NotAnImage, image_size
 from routers.table import OutcomeTable
 
 Progress = Callable[[int, int], None]

@@ -17,9 +17,9 @@ from pathlib import Path
 from gateway.core.graders.base import BadReference, Grader, Reference
 from gateway.core.graders.choice import read_options
 from gateway.core.graders.registry import AUTO, grader_for
-from gateway.core.image_limits import ImageLimits, Subject, check_bytes, check_pixels
-from gateway.core.image_size import HeaderIncomplete, ImageHeader, NotAnImage, image_size
 from gateway.errors import ConfigError, ImageRefused
+from gateway.images.header import HeaderIncomplete, ImageHeader, NotAnImage, image_size
+from gateway.images.limits import ImageLimits, Subject, check_bytes, check_pixels
 
 CELL_CHARACTERS = 16_000_000
 OUTCOMES = ("_correct", "_token", "_cost", "_prompt_token", "_latency", "_weight", "_source")

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.api.parse import ChatLimits, parse_chat
 from gateway.core.chat import ChatRequest
-from gateway.core.image_limits import ImageLimits
+from gateway.images.limits import ImageLimits
 
 
 def a_request(

@@ -15,7 +15,7 @@ from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, ProviderError
 from gateway.forecaster import Forecaster, ForecastLimits, RouterInService
 from gateway.holds import Holds
-from gateway.providers.images import look_up
+from gateway.images.fetch import look_up
 from gateway.settings import Settings
 from gateway.steering import Steering
 from gateway.stores.memory import MemoryStore

@@ -13,8 +13,8 @@ from gateway.billing.reservation import Refused
 from gateway.billing.window import Window
 from gateway.core.chat import ChatRequest
 from gateway.core.decision import Decision, Preference, decide
-from gateway.core.image_limits import ImageLimits
 from gateway.errors import ProviderError, RequestError
+from gateway.images.limits import ImageLimits
 from gateway.refusals import (
     infeasible,
     no_such_candidate,

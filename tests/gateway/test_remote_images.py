@@ -12,8 +12,8 @@ import pytest
 
 from gateway.api.parse import ChatLimits, parse_chat
 from gateway.core.chat import ChatRequest
-from gateway.core.image_limits import ImageLimits
 from gateway.errors import ImageRefused, RequestError
+from gateway.images.limits import ImageLimits
 from gateway.remote_images import RemoteImages
 
 URL = "https://example.com/a.png"

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from gateway.collect.dataset import Dataset, Reading, read_dataset
-from gateway.core.image_limits import ImageLimits
 from gateway.errors import ConfigError
+from gateway.images.limits import ImageLimits
 
 
 def read(path: Path, grader: str = "auto", limits: ImageLimits | None = None) -> Dataset:

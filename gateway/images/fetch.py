@@ -17,9 +17,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from gateway.core.image_limits import ImageLimits, Subject, check_bytes, check_pixels
-from gateway.core.image_size import HeaderIncomplete, ImageHeader, NotAnImage, image_size, is_cut_short
-from gateway.core.public_url import (
+from gateway.images.header import HeaderIncomplete, ImageHeader, NotAnImage, image_size, is_cut_short
+from gateway.images.limits import ImageLimits, Subject, check_bytes, check_pixels
+from gateway.images.public_url import (
     DEFAULT_PORTS,
     BadUrl,
     PublicUrl,

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gateway.core.data_url import DataUrl, check_data_url, is_data_url, parse_data_url
-from gateway.core.image_limits import ImageLimits
-from gateway.core.image_size import ImageHeader
 from gateway.errors import ImageRefused
+from gateway.images.data_url import DataUrl, check_data_url, is_data_url, parse_data_url
+from gateway.images.header import ImageHeader
+from gateway.images.limits import ImageLimits
 
 PARAM = "messages[0].content[1].image_url"
 

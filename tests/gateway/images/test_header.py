@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gateway.core.image_size import (
+from gateway.images.header import (
     HeaderIncomplete,
     ImageHeader,
     NotAnImage,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.core.image_limits import ImageLimits, Subject, check_bytes, check_pixels
-from gateway.core.image_size import (
+from gateway.images.header import (
     HeaderIncomplete,
     ImageHeader,
     NotAnImage,
     base64_image_size,
     base64_is_cut_short,
 )
+from gateway.images.limits import ImageLimits, Subject, check_bytes, check_pixels
 
 LONGEST_HEADER = 256
 """Characters before the comma; real ones have about 23."""

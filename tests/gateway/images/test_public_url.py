@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.public_url import BadUrl, PublicUrl, is_local_name, is_public, is_public_text, parse_url
+from gateway.images.public_url import BadUrl, PublicUrl, is_local_name, is_public, is_public_text, parse_url
 
 
 @pytest.mark.parametrize(

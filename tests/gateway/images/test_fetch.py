@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from gateway.errors import ImageRefused
-from gateway.providers.images import FetchedImage, FetchPolicy, ImageFetcher, look_up
+from gateway.images.fetch import FetchedImage, FetchPolicy, ImageFetcher, look_up
 
 PARAM = "messages[0].content[1].image_url"
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

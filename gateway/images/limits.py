@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.core.image_size import ImageHeader
 from gateway.errors import ImageRefused
+from gateway.images.header import ImageHeader
 
 TAKEN = "PNG, JPEG, GIF and WebP are taken"
 
