@@ -26,7 +26,6 @@ from gateway.billing.money import NANODOLLARS
 from gateway.billing.store import BudgetStore, StoreError
 from gateway.comparison import LabelledRows
 from gateway.core.catalog import Catalog
-from gateway.core.key_hash import KeyHash
 from gateway.decision_log.tables import decisions_path
 from gateway.declared import declared_in
 from gateway.edition import Edition, Editions, Lasting, Plan
@@ -48,6 +47,7 @@ from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.shared import Place, SharedMetrics
+from gateway.tenants.key_hash import KeyHash
 from gateway.tenure import begin_tenure, open_tenant_store
 from gateway.watching import Measures, watch_parts, watch_requests
 from models.base import EncodeError, Encoder

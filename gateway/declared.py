@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.core.key_hash import KeyHash
-from gateway.core.roster import ApiKey
-from gateway.core.yaml_roster import Declared
 from gateway.errors import ConfigError
 from gateway.settings import KeySettings, Settings
+from gateway.tenants.key_hash import KeyHash
+from gateway.tenants.provisioning import Declared
+from gateway.tenants.registry import ApiKey
 
 
 def declared_in(settings: Settings, key_hash: KeyHash, config: Path | None) -> Declared:

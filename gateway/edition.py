@@ -19,7 +19,6 @@ from gateway.api.sink import Receive, Send
 from gateway.candidates import candidate_of
 from gateway.core.catalog import Catalog
 from gateway.core.record import Versions
-from gateway.core.tenant import Tenants
 from gateway.forecaster import Forecaster
 from gateway.holds import Holds
 from gateway.images.fetch import FetchPolicy, ImageFetcher, LookUp
@@ -32,6 +31,7 @@ from gateway.settings import ProviderSettings, Settings, secret_from
 from gateway.steering import Steering
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observer import Observer
+from gateway.tenants.tenant import Tenants
 
 MEBIBYTE = 1024 * 1024
 

@@ -17,7 +17,6 @@ from fastapi import FastAPI
 
 from gateway.api.decisions import DecisionRoutes
 from gateway.core.label import Label, Labelled
-from gateway.core.tenant import Tenants
 from gateway.decision_log.content import ContentStore, delete_content
 from gateway.decision_log.labels import UnknownRequest, put_labels
 from gateway.decision_log.reading import decision_of
@@ -26,6 +25,7 @@ from gateway.decision_log.writer import DecisionLog, Encodings
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observer import LabelObserver, Observer
+from gateway.tenants.tenant import Tenants
 
 THREADS = 2
 Result = TypeVar("Result")

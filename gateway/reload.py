@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from gateway.billing.store import StoreError
-from gateway.core.roster import Roster
-from gateway.core.yaml_roster import Readings
 from gateway.declared import declared_in
 from gateway.edition import Edition, Editions, Plan
 from gateway.errors import ConfigError, RequestError
 from gateway.settings import Settings, load_settings
+from gateway.tenants.provisioning import Readings
+from gateway.tenants.registry import Roster
 from gateway.tenure import Tenure
 
 FIXED = ("store", "log", "decisions", "content", "encoder", "router")

@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from gateway.errors import ConfigError
-from gateway.terms import KeyTerms, Name, Section, TenantBody, Usd, faults
+from gateway.tenants.schema import KeyTerms, Name, Section, TenantBody, Usd, faults
 
 SHORTEST_SECRET = 16
 Seconds = Annotated[float, Field(gt=0, le=86_400)]

@@ -20,8 +20,8 @@ from gateway.core.catalog import Catalog
 from gateway.core.decision import Decision, lagrangian_of
 from gateway.core.exploration import Exploration, exploration_windows, explore
 from gateway.core.pace import PACED, Pace, paced_budgets, request_scale, scaled
-from gateway.core.tenant import Tenant, key_owner
 from gateway.purse import KnownPace, Prices, Purse, PurseTerms
+from gateway.tenants.tenant import Tenant, key_owner
 
 LOOK_S = 10.0
 SOLVE_IDLE_S = 60.0

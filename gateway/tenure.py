@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.core.key_hash import KeyHash
-from gateway.core.tenant import Tenants
-from gateway.live_tenants import LiveTenants
 from gateway.settings import Settings, key_secret, secret_from
 from gateway.stores.redis_tenants import RedisTenants
 from gateway.stores.sqlite_tenants import SqliteTenants
-from gateway.stores.tenants import TenantStore
-from gateway.tenancy import Tenancy
+from gateway.tenants.key_hash import KeyHash
+from gateway.tenants.management import Tenancy
+from gateway.tenants.store import TenantStore
+from gateway.tenants.tenant import Tenants
+from gateway.tenants.watch import LiveTenants
 
 _log = logging.getLogger("loupe")
 

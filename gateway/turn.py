@@ -14,9 +14,9 @@ from gateway.core.chat import ChatRequest
 from gateway.core.decision import Assessment, Decision, Preference
 from gateway.core.exploration import Exploration
 from gateway.core.record import Attempt, Reply, RequestRecord, Versions
-from gateway.core.tenant import Tenant
 from gateway.errors import ProviderError, RequestError
 from gateway.steering import Course
+from gateway.tenants.tenant import Tenant
 
 Header = tuple[bytes, bytes]
 _EXPECTED_COST = itemgetter(Assessment._fields.index("expected_cost"))  # by place: half of what by name takes

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from gateway.billing.store import BudgetStore
 from gateway.comparison import ComparisonGauges, LabelledRows
 from gateway.edition import Editions
-from gateway.live_tenants import LiveTenants
 from gateway.telemetry.budgets import BudgetGauges
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.loop_lag import watch_lag
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.shared import SharedMetrics
+from gateway.tenants.watch import LiveTenants
 from models.cached import QueryEncoder
 
 BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)

@@ -19,13 +19,13 @@ from gateway.api.books import Books, Place, exploration_row, since_of
 from gateway.api.small_body import no_json, small_body
 from gateway.billing.store import StoreError
 from gateway.billing.window import window_at
-from gateway.core.roster import ApiKey, Roster, TenantTerms
-from gateway.core.tenant import key_owner
-from gateway.core.yaml_roster import Readings
 from gateway.errors import ConfigError, InvalidRequest, NotAuthenticated, RequestError
 from gateway.refusals import starting
-from gateway.tenancy import NewKey, Tenancy
-from gateway.terms import KeyTerms, Section, TenantBody, TenantName, invalid, key_as_written, tenant_as_written
+from gateway.tenants.management import NewKey, Tenancy
+from gateway.tenants.provisioning import Readings
+from gateway.tenants.registry import ApiKey, Roster, TenantTerms
+from gateway.tenants.schema import KeyTerms, Section, TenantBody, TenantName, invalid, key_as_written, tenant_as_written
+from gateway.tenants.tenant import key_owner
 
 LARGEST_BODY = 1024 * 1024
 Body = TypeVar("Body", bound=BaseModel)

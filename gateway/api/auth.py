@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from starlette.requests import Request
 
-from gateway.core.tenant import Tenant, Tenants
 from gateway.errors import NotAuthenticated
 from gateway.refusals import starting
+from gateway.tenants.tenant import Tenant, Tenants
 
 
 def authenticate(headers: Mapping[bytes, bytes], tenants: Tenants) -> Tenant:

@@ -12,9 +12,9 @@ from gateway.billing.store import BudgetStore, SpendReport
 from gateway.billing.window import Budget, Window
 from gateway.core.exploration import ExplorationSettings, exploration_windows
 from gateway.core.pace import Pace, window_name
-from gateway.core.tenant import Tenant
 from gateway.errors import InvalidRequest
 from gateway.steering import Steering
+from gateway.tenants.tenant import Tenant
 
 WINDOWS_AT_ONCE = 500
 DAY_S = 86_400.0

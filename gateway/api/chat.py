@@ -12,10 +12,10 @@ from gateway.api.auth import authenticate
 from gateway.api.parse import ChatLimits, parse_chat
 from gateway.api.preview import decision_table
 from gateway.api.sink import AsgiSink, ClientLeft, Receive, Send
-from gateway.core.tenant import Tenants
 from gateway.errors import RequestError
 from gateway.pipeline import Pipeline
 from gateway.telemetry.observer import RefusalObserver
+from gateway.tenants.tenant import Tenants
 from gateway.turn import Turn
 
 

@@ -12,10 +12,10 @@ from starlette.exceptions import HTTPException
 from gateway.api.auth import caller
 from gateway.api.books import Books, since_of
 from gateway.billing.store import StoreError
-from gateway.core.tenant import Tenant, Tenants
 from gateway.errors import NotFound, RequestError
 from gateway.refusals import starting, store_unavailable
 from gateway.telemetry.metrics import CONTENT_TYPE
+from gateway.tenants.tenant import Tenant, Tenants
 
 CREATED = 1_767_225_600
 """`created` of every entry of GET /v1/models: candidates have no birthday here, and the field is required."""

@@ -10,8 +10,8 @@ import time
 from gateway.cli.tenancy import add_budgets, add_config, moment, names, opened, read_as, seconds, show
 from gateway.errors import ConfigError
 from gateway.settings import hash_key
-from gateway.tenancy import KEY_PREFIX, NewKey, Tenancy
-from gateway.terms import KeyTerms, key_as_written
+from gateway.tenants.management import KEY_PREFIX, NewKey, Tenancy
+from gateway.tenants.schema import KeyTerms, key_as_written
 
 COLUMNS = ("id", "tenant", "name", "state", "expires", "budgets", "candidates", "last_used_at", "provisioned")
 

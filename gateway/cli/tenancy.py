@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gateway.billing.store import StoreError
-from gateway.core.key_hash import KeyHash
 from gateway.declared import declared_tenants
 from gateway.errors import ConfigError
 from gateway.settings import key_secret, load_settings
-from gateway.tenancy import Tenancy
+from gateway.tenants.key_hash import KeyHash
+from gateway.tenants.management import Tenancy
+from gateway.tenants.schema import faults
 from gateway.tenure import open_tenant_store
-from gateway.terms import faults
 
 Model = TypeVar("Model", bound=BaseModel)
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from gateway.cli.tenancy import add_budgets, add_config, members, names, opened, read_as, show
-from gateway.core.roster import TenantTerms
-from gateway.tenancy import Tenancy
-from gateway.terms import TenantBody, tenant_as_written
+from gateway.tenants.management import Tenancy
+from gateway.tenants.registry import TenantTerms
+from gateway.tenants.schema import TenantBody, tenant_as_written
 
 COLUMNS = ("name", "budgets", "candidates", "quality_weight", "on_infeasible", "created_at", "provisioned")
 PACING_HELP = "off, learned, even, or plan=even,burst=0.1"

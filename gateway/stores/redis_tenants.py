@@ -18,9 +18,9 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from gateway.billing.store import StoreError
-from gateway.core.roster import Roster
 from gateway.stores.tenant_rows import KeptSecret, read_key, read_tenant, settle_secret, write_key, write_tenant
-from gateway.stores.tenants import Marks, Result
+from gateway.tenants.registry import Roster
+from gateway.tenants.store import Marks, Result
 
 ANSWER_S = 2.0
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.billing.store import StoreError
-from gateway.core.roster import ApiKey, Roster
 from gateway.stores.sqlite_file import opened
 from gateway.stores.sqlite_tables import STORE
 from gateway.stores.tenant_rows import KeptSecret, read_key, read_tenant, settle_secret, write_key, write_tenant
-from gateway.stores.tenants import Marks, Result
+from gateway.tenants.registry import ApiKey, Roster
+from gateway.tenants.store import Marks, Result
 
 PATIENCE_S = 10.0
 STATEMENTS = {

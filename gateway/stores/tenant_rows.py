@@ -13,8 +13,8 @@ from typing import Any
 from gateway.billing.window import Budget
 from gateway.core.exploration import ExplorationSettings
 from gateway.core.pace import PacingTerms
-from gateway.core.roster import ApiKey, TenantTerms
 from gateway.errors import ConfigError
+from gateway.tenants.registry import ApiKey, TenantTerms
 
 ROWS_REMEMBERED = 50_000
 """Rows that need not be read word by word again: of many keys few change."""

@@ -12,10 +12,10 @@ from itertools import islice
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.reservation import Balance
 from gateway.billing.window import Budget, Window, window_at
-from gateway.core.roster import Roster
-from gateway.core.tenant import key_owner
 from gateway.telemetry.families import Labels
 from gateway.telemetry.metrics import LARGEST_GAUGES, LARGEST_TENANTS, Metrics
+from gateway.tenants.registry import Roster
+from gateway.tenants.tenant import key_owner
 
 EVERY_S = 5.0
 AT_ONCE = 16

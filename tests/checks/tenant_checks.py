@@ -10,9 +10,9 @@ import pytest
 from gateway.billing.window import Budget
 from gateway.core.exploration import ExplorationSettings
 from gateway.core.pace import PacingTerms
-from gateway.core.roster import ApiKey, Roster, TenantTerms, add_key, add_tenant
 from gateway.errors import ConfigError, NotFound
-from gateway.stores.tenants import TenantStore
+from gateway.tenants.registry import ApiKey, Roster, TenantTerms, add_key, add_tenant
+from gateway.tenants.store import TenantStore
 
 ACME = TenantTerms(
     "acme",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.billing.window import Window
 from gateway.core.decision import Decision
 from gateway.core.exploration import Exploration
-from gateway.core.tenant import Tenant
+from gateway.tenants.tenant import Tenant
 
 
 class FakeCourse:

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from gateway.core.key_hash import KeyHash
-from gateway.core.tenant import Tenant, Tenants
 from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, ProviderError
 from gateway.forecaster import Forecaster, ForecastLimits, RouterInService
@@ -20,6 +18,8 @@ from gateway.settings import Settings
 from gateway.steering import Steering
 from gateway.stores.memory import MemoryStore
 from gateway.telemetry.metrics import Metrics
+from gateway.tenants.key_hash import KeyHash
+from gateway.tenants.tenant import Tenant, Tenants
 from models.cached import QueryEncoder
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.paces import NothingKept

@@ -17,9 +17,9 @@ from gateway.billing.usage import Usage
 from gateway.billing.window import Budget
 from gateway.core.bill import Bill
 from gateway.core.decision import Preference, decide
-from gateway.core.tenant import Tenant
 from gateway.errors import ProviderError, RequestError
 from gateway.relay import relay_stream, relay_whole
+from gateway.tenants.tenant import Tenant
 from gateway.turn import Header, Turn
 from tests.gateway.billing.makers import PRICE, candidate
 

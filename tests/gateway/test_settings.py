@@ -12,10 +12,10 @@ import yaml
 
 from gateway.core.exploration import ExplorationSettings
 from gateway.core.pace import PacingTerms
-from gateway.core.roster import TenantTerms
 from gateway.errors import ConfigError
 from gateway.settings import KeySettings, Settings, hash_key, load_settings, secret_from
-from gateway.terms import TenantBody, tenant_as_written
+from gateway.tenants.registry import TenantTerms
+from gateway.tenants.schema import TenantBody, tenant_as_written
 
 ROOT = Path(__file__).resolve().parents[2]
 HASH = hash_key("a key")

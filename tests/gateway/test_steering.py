@@ -16,9 +16,9 @@ from gateway.billing.window import Budget, Window
 from gateway.core.decision import LARGEST_LAMBDA, Decision
 from gateway.core.exploration import Exploration, ExplorationSettings, draw
 from gateway.core.pace import PacingTerms
-from gateway.core.tenant import Tenant
 from gateway.steering import FORGET_S, SOLVE_IDLE_S, Course, Steering
 from gateway.stores.memory import MemoryStore
+from gateway.tenants.tenant import Tenant
 from tests.fakes.paces import KeptPaces
 
 from .test_purse import DAY, MIDNIGHT, PRICES, decision

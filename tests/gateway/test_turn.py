@@ -13,8 +13,8 @@ from gateway.billing.window import Budget, Window
 from gateway.core.decision import CandidateForecast, Decision, Preference, decide
 from gateway.core.exploration import Exploration, draw
 from gateway.core.record import Attempt
-from gateway.core.tenant import Tenant
 from gateway.errors import ProviderFailed, QuotaExceeded
+from gateway.tenants.tenant import Tenant
 from gateway.turn import Turn
 from tests.fakes.clock import HandClock
 from tests.gateway.billing.makers import candidate

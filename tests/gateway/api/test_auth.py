@@ -6,9 +6,9 @@ import pytest
 from starlette.requests import Request
 
 from gateway.api.auth import authenticate, caller
-from gateway.core.key_hash import KeyHash
-from gateway.core.tenant import Tenant, Tenants
 from gateway.errors import NotAuthenticated, RequestError
+from gateway.tenants.key_hash import KeyHash
+from gateway.tenants.tenant import Tenant, Tenants
 
 ACME = Tenant("acme", ("a",), 0.8)
 KEY_HASH = KeyHash(b"a secret of this server")

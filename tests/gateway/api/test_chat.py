@@ -7,9 +7,9 @@ import json
 from typing import Any
 
 from gateway.api.chat import ChatRoutes
-from gateway.core.key_hash import KeyHash
-from gateway.core.tenant import Tenants
 from gateway.errors import RequestError
+from gateway.tenants.key_hash import KeyHash
+from gateway.tenants.tenant import Tenants
 from tests.fakes.clock import HandClock
 from tests.fakes.provider import whole_reply
 

@@ -12,10 +12,10 @@ import pytest
 from starlette.requests import Request
 
 from gateway.api.decisions import WRITTEN_WITHIN_S, DecisionRoutes
-from gateway.core.key_hash import KeyHash
 from gateway.core.label import Label, Labelled
-from gateway.core.tenant import Tenant, Tenants
 from gateway.errors import NotFound
+from gateway.tenants.key_hash import KeyHash
+from gateway.tenants.tenant import Tenant, Tenants
 
 KEY_HASH = KeyHash(b"a secret of this server")
 TENANTS = Tenants(KEY_HASH, {KEY_HASH.of(b"sk-good"): Tenant("acme", ("a",), 0.8)})

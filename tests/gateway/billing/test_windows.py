@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.billing.window import ROLLING_PARTS, ROLLING_S, Budget, session_window, window_at
-from gateway.core.tenant import Tenant
+from gateway.tenants.tenant import Tenant
 
 DAY_S = 86_400.0
 

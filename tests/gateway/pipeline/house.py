@@ -11,12 +11,12 @@ from gateway.billing.price import Price
 from gateway.core.catalog import Candidate, Catalog
 from gateway.core.chat import ChatRequest
 from gateway.core.record import RequestRecord
-from gateway.core.tenant import Tenant
 from gateway.errors import ImageRefused
 from gateway.forecaster import Forecaster, ForecastLimits, RouterInService
 from gateway.holds import Holds
 from gateway.pipeline import Pipeline
 from gateway.remote_images import RemoteImages
+from gateway.tenants.tenant import Tenant
 from gateway.turn import Turn
 from tests.fakes.clock import HandClock
 from tests.fakes.encoder import FakeQueryEncoder

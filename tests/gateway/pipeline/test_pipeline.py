@@ -14,8 +14,8 @@ from gateway.billing.window import Budget, Window
 from gateway.core.chat import ChatRequest
 from gateway.core.decision import lagrangian_of
 from gateway.core.record import Attempt, Versions
-from gateway.core.tenant import Tenant
 from gateway.errors import ProviderError, RequestError
+from gateway.tenants.tenant import Tenant
 from tests.fakes.clock import HandClock
 from tests.fakes.provider import ScriptedReply, refusal, whole_reply
 from tests.fakes.sink import FakeSink

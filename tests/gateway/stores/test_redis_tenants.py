@@ -12,8 +12,8 @@ import pytest
 from redis import Redis
 
 from gateway.billing.store import StoreError
-from gateway.core.roster import TenantTerms
 from gateway.stores.redis_tenants import RedisTenants
+from gateway.tenants.registry import TenantTerms
 from tests.checks.tenant_checks import FULL, TenantChecks
 
 from .redis_server import RedisServer

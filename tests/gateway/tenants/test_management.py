@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from gateway.billing.window import Budget
-from gateway.core.key_hash import KeyHash
 from gateway.core.pace import PACED
-from gateway.core.roster import ApiKey, Roster, TenantTerms
-from gateway.core.yaml_roster import Declared, Readings
 from gateway.errors import RequestError
 from gateway.stores.sqlite_tenants import SqliteTenants
-from gateway.tenancy import KEY_PREFIX, NewKey, Tenancy
-from gateway.terms import KeyTerms, TenantBody
+from gateway.tenants.key_hash import KeyHash
+from gateway.tenants.management import KEY_PREFIX, NewKey, Tenancy
+from gateway.tenants.provisioning import Declared, Readings
+from gateway.tenants.registry import ApiKey, Roster, TenantTerms
+from gateway.tenants.schema import KeyTerms, TenantBody
 from tests.fakes.clock import HandClock
 
 NOW = 1_767_268_800.0

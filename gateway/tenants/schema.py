@@ -15,8 +15,8 @@ from gateway.billing.money import NANODOLLARS, from_usd
 from gateway.billing.window import Budget, Period, Unit
 from gateway.core.exploration import ExplorationSettings
 from gateway.core.pace import PacingTerms
-from gateway.core.roster import ApiKey, TenantTerms
 from gateway.errors import InvalidRequest
+from gateway.tenants.registry import ApiKey, TenantTerms
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
 TenantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]

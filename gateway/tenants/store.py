@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from gateway.core.roster import Roster
+from gateway.tenants.registry import Roster
 
 Result = TypeVar("Result")
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 from gateway.billing.window import Budget, Window, window_at
 from gateway.core.exploration import ExplorationSettings
-from gateway.core.key_hash import KeyHash
 from gateway.core.pace import PACED, PacingTerms
+from gateway.tenants.key_hash import KeyHash
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ import pytest
 
 from gateway.billing.store import StoreError
 from gateway.billing.window import Budget
-from gateway.core.key_hash import KeyHash
-from gateway.core.roster import ApiKey, Roster, TenantTerms
-from gateway.core.tenant import Tenants
-from gateway.live_tenants import LOOK_S, LiveTenants, tenant_of
 from gateway.stores.sqlite_tenants import SqliteTenants
-from gateway.stores.tenants import Marks
+from gateway.tenants.key_hash import KeyHash
+from gateway.tenants.registry import ApiKey, Roster, TenantTerms
+from gateway.tenants.store import Marks
+from gateway.tenants.tenant import Tenants
+from gateway.tenants.watch import LOOK_S, LiveTenants, tenant_of
 from tests.e2e.scripted_provider import wait_until
 
 KEY_HASH = KeyHash(b"a secret of this server")

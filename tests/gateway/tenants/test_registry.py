@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.core.roster import (
+from gateway.errors import InvalidRequest, NotFound
+from gateway.tenants.registry import (
     ApiKey,
     Roster,
     TenantTerms,
@@ -19,7 +20,6 @@ from gateway.core.roster import (
     revoke_key,
     rotate_key,
 )
-from gateway.errors import InvalidRequest, NotFound
 
 NOW = 1_000.0
 ACME = TenantTerms("acme", candidates=("small", "large"))

@@ -8,7 +8,7 @@ import hmac
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.key_hash import KeyHash
+from gateway.tenants.key_hash import KeyHash
 
 
 @given(secret=st.binary(min_size=1, max_size=200), key=st.binary(max_size=200))

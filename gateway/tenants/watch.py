@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from gateway.billing.store import StoreError
-from gateway.core.roster import ApiKey, Roster, TenantTerms
-from gateway.core.tenant import Tenant, Tenants
-from gateway.stores.tenants import Marks, TenantStore
+from gateway.tenants.registry import ApiKey, Roster, TenantTerms
+from gateway.tenants.store import Marks, TenantStore
+from gateway.tenants.tenant import Tenant, Tenants
 
 LOOK_S = 0.1
 NOTE_USED_S = 10.0

@@ -9,8 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gateway.core.key_hash import KeyHash
-from gateway.core.roster import (
+from gateway.errors import InvalidRequest
+from gateway.tenants.key_hash import KeyHash
+from gateway.tenants.provisioning import Declared, Readings, read_in, read_in_new_tenants
+from gateway.tenants.registry import (
     ApiKey,
     Roster,
     TenantTerms,
@@ -22,10 +24,8 @@ from gateway.core.roster import (
     revoke_key,
     rotate_key,
 )
-from gateway.core.yaml_roster import Declared, Readings, read_in, read_in_new_tenants
-from gateway.errors import InvalidRequest
-from gateway.stores.tenants import TenantStore
-from gateway.terms import KeyTerms, TenantBody, invalid, tenant_as_written
+from gateway.tenants.schema import KeyTerms, TenantBody, invalid, tenant_as_written
+from gateway.tenants.store import TenantStore
 
 KEY_PREFIX = "sk-loupe-"
 
@@ -160,7 +160,7 @@ class Tenancy:
         return NewKey(self._store.change(change), made.secret)
 
     def read_in(self, declared: Declared) -> Readings:
-        """Take over what the configuration names; see `gateway.core.yaml_roster`."""
+        """Take over what the configuration names; see `gateway.tenants.provisioning`."""
         now = self._clock()
         return self._store.change(lambda roster: read_in(roster, declared, now))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gateway.core.roster import ApiKey, Roster, TenantTerms, mark_of, remove_tenant, taken
+from gateway.tenants.registry import ApiKey, Roster, TenantTerms, mark_of, remove_tenant, taken
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.core.roster import (
+from gateway.errors import InvalidRequest
+from gateway.tenants.provisioning import Declared, Readings, read_in, read_in_new_tenants
+from gateway.tenants.registry import (
     ApiKey,
     Roster,
     TenantTerms,
@@ -17,8 +19,6 @@ from gateway.core.roster import (
     revoke_key,
     rotate_key,
 )
-from gateway.core.yaml_roster import Declared, Readings, read_in, read_in_new_tenants
-from gateway.errors import InvalidRequest
 
 FILE, ANOTHER_FILE = "/etc/loupe/gateway.yaml", "/etc/loupe/next.yaml"
 DIGEST = "266c219fcb8ef6a8897e9ac48905ddad"
