@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from gateway.replay.reply import final_answer
+from gateway.providers.replay.reply import final_answer
 
 LABELLED = 0.8
 CAPPED = 0.03

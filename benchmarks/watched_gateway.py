@@ -26,11 +26,11 @@ from benchmarks.processes import free_port
 from benchmarks.prometheus_server import Prometheus, prometheus_server
 from benchmarks.replay_load import Ask, Replies, Target, drive
 from benchmarks.watched_config import KEYS, settings_of
-from gateway.demo.candidates import CANDIDATES
 from gateway.demo.services import HOST, running
-from gateway.demo.simulate import simulate, write_table
-from gateway.demo.tasks import draw_tasks
-from gateway.replay import read_table
+from gateway.providers.replay import read_table
+from gateway.providers.replay.candidates import CANDIDATES
+from gateway.providers.replay.drawn_table import simulate, write_table
+from gateway.providers.replay.tasks import draw_tasks
 
 RENDER = Path(__file__).resolve().parents[1] / "deploy" / "grafana" / "render.py"
 WORKERS = 2

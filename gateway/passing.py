@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gateway.core.meter import StreamMeter
+from gateway.providers.stream_meter import StreamMeter
 from gateway.turn import Turn
 
 

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from gateway.billing.money import NANODOLLARS
 from gateway.core.bill import Bill
-from gateway.core.meter import BrokenReply, StreamMeter, partial_output_tokens, read_whole
 from gateway.errors import ProviderError, RequestError
 from gateway.passing import Outlet, Passing
 from gateway.providers.base import Exchange
+from gateway.providers.stream_meter import BrokenReply, StreamMeter, partial_output_tokens, read_whole
 from gateway.turn import Header, Turn
 
 LARGEST_WHOLE_REPLY = 64 * 1024 * 1024

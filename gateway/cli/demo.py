@@ -19,7 +19,7 @@ from gateway.demo.report import Report
 from gateway.demo.services import tail
 from gateway.demo.show import as_json, as_text
 from gateway.errors import ConfigError
-from gateway.replay.counts import LOG_ENTRIES
+from gateway.providers.replay.tally import LOG_ENTRIES
 
 FEWEST = 20
 PACKAGES = ("loupe-gateway", "openai", "onnxruntime", "numpy", "pillow")

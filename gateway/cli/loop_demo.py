@@ -15,13 +15,13 @@ from pathlib import Path
 
 from gateway.cli.demo import interrupt
 from gateway.cli.versions import package_versions
-from gateway.demo.candidates import CANDIDATES
 from gateway.demo.loop import LoopTerms, run_loop
 from gateway.demo.loop_report import as_json, as_text, problems
 from gateway.demo.services import tail
-from gateway.demo.simulate import simulate, write_table
-from gateway.demo.tasks import draw_tasks
 from gateway.errors import ConfigError
+from gateway.providers.replay.candidates import CANDIDATES
+from gateway.providers.replay.drawn_table import simulate, write_table
+from gateway.providers.replay.tasks import draw_tasks
 
 REAL = Path("../shared/data/BlindTest.csv")
 """Taken unasked, where it is there."""

@@ -6,11 +6,11 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from gateway.demo.candidates import CANDIDATES
-from gateway.demo.simulate import simulate, write_table
-from gateway.demo.tasks import draw_tasks
 from gateway.errors import ConfigError
-from gateway.replay import Faults, ReplayApp, ReplayTable, listen, read_table, run_server
+from gateway.providers.replay import Faults, ReplayApp, ReplayTable, listen, read_table, run_server
+from gateway.providers.replay.candidates import CANDIDATES
+from gateway.providers.replay.drawn_table import simulate, write_table
+from gateway.providers.replay.tasks import draw_tasks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,10 +15,10 @@ from gateway.collect.journal import ANSWERED, BROKEN, FAILED, REFUSED, Answer, C
 from gateway.collect.purse import Purse
 from gateway.core.bill import Bill
 from gateway.core.decision import Assessment
-from gateway.core.meter import BrokenReply, read_whole
 from gateway.core.query import Query
 from gateway.errors import ProviderError
 from gateway.providers.base import Provider
+from gateway.providers.stream_meter import BrokenReply, read_whole
 
 LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 LONGEST_WAIT_S = 30.0

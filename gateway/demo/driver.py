@@ -11,8 +11,8 @@ from typing import Any
 import openai
 
 from gateway.demo.plan import Outcome, Plan
-from gateway.demo.tasks import Task
-from gateway.replay.reply import final_answer
+from gateway.providers.replay.reply import final_answer
+from gateway.providers.replay.tasks import Task
 
 CONCURRENCY = 4
 MAX_TOKENS = 1_024

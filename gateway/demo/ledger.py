@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.billing.price import cost
-from gateway.demo.candidates import DemoCandidate
 from gateway.demo.services import HOST
-from gateway.replay.counts import LOG_ENTRIES
+from gateway.providers.replay.candidates import DemoCandidate
+from gateway.providers.replay.tally import LOG_ENTRIES
 
 
 @dataclass(frozen=True, slots=True)

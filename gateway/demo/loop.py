@@ -16,7 +16,7 @@ from gateway.demo.loop_site import LoopSite, telling
 from gateway.demo.loop_table import LoopTable, part, prices, shuffled, write
 from gateway.demo.loop_traffic import Labelling, Tally, Traffic
 from gateway.demo.services import HOST, free_port, running
-from gateway.replay.table import read_table
+from gateway.providers.replay.table import read_table
 
 NOT_BETTER = 3
 """What `loupe retrain` ends with where it promotes nothing."""

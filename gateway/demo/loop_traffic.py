@@ -20,7 +20,7 @@ import aiohttp
 import numpy as np
 
 from gateway.demo.loop_table import Row
-from gateway.replay.reply import final_answer, right_answer
+from gateway.providers.replay.reply import final_answer, right_answer
 
 CONNECTIONS = 8
 TIMEOUT_S = 120.0

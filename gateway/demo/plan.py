@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.demo.services import DemoTenant
-from gateway.demo.tasks import Task
+from gateway.providers.replay.tasks import Task
 
 BUDGETS = (None, None, None, "0.02", None, "0.02", "0.0012", None, "0.0003", None, None, "0.000001")
 """X-Budget of the requests in turn, in USD: none, generous, tight, and one that nothing fits."""

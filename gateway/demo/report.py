@@ -11,7 +11,7 @@ import numpy as np
 from gateway.billing.money import NANODOLLARS
 from gateway.demo.ledger import Ledger
 from gateway.demo.plan import Outcome
-from gateway.demo.simulate import SimulatedTable
+from gateway.providers.replay.drawn_table import SimulatedTable
 
 REFUSALS = frozenset({402, 429})
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gateway.demo.candidates import CANDIDATES
 from gateway.demo.driver import drive
 from gateway.demo.ledger import pool_bill, read_ledger, read_pool_log
 from gateway.demo.plan import Outcome, plan_requests
 from gateway.demo.report import Report, build_report
 from gateway.demo.services import HOST, DemoTenant, demo_tenants, free_port, running, write_config
-from gateway.demo.simulate import simulate, write_table
-from gateway.demo.tasks import Task, draw_tasks
+from gateway.providers.replay.candidates import CANDIDATES
+from gateway.providers.replay.drawn_table import simulate, write_table
+from gateway.providers.replay.tasks import Task, draw_tasks
 
 
 def run_demo(folder: Path, *, requests: int, seed: int, say: Callable[[str], None]) -> Report:

@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from gateway.child_process import child_environment, loupe_command
-from gateway.demo.candidates import DemoCandidate
 from gateway.errors import LoupeError
+from gateway.providers.replay.candidates import DemoCandidate
 
 HOST = "127.0.0.1"
 START_S = 300.0

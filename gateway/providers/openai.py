@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.errors import ConfigError, ProviderError
-from gateway.providers.http1 import BrokenConnection, Connection, Overdue
-from gateway.providers.pool import ConnectionPool, Origin
+from gateway.providers.http_connection import BrokenConnection, Connection, Overdue
+from gateway.providers.http_pool import ConnectionPool, Origin
 
 PERMANENT = frozenset({400, 413, 415, 422})
 """Answers that another candidate would not change: the request itself is at fault."""

@@ -19,7 +19,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from gateway.replay import Faults, ReplayApp, read_table, serving
+from gateway.providers.replay import Faults, ReplayApp, read_table, serving
 from routers.load import read_table as read_outcomes
 from routers.table import OutcomeTable
 

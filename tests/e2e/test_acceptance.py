@@ -23,7 +23,7 @@ import openai
 import pytest
 import yaml
 
-from gateway.replay import final_answer
+from gateway.providers.replay import final_answer
 from gateway.settings import hash_key
 from tests.shared import SHARED_DATA, needs_shared_data
 

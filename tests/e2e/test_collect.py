@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gateway.cli import main
-from gateway.replay import Faults
+from gateway.providers.replay import Faults
 from routers.load import read_table, write_table
 from routers.parquet import read_embedded
 from tests.shared import SHARED_DATA, needs_shared_data

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.replay import Faults, ReplayApp, read_table, serving
-from gateway.replay.counts import Served
+from gateway.providers.replay import Faults, ReplayApp, read_table, serving
+from gateway.providers.replay.tally import Served
 from tests.shared import SHARED_DATA, needs_shared_data
 
 from .raw_client import RawClient

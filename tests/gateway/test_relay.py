@@ -22,8 +22,8 @@ from gateway.relay import relay_stream, relay_whole
 from gateway.tenants.tenant import Tenant
 from gateway.turn import Header, Turn
 from tests.gateway.billing.makers import PRICE, candidate
+from tests.gateway.providers.streams import DONE, STREAMS, ended, event, said, usage
 
-from .core.streams import DONE, STREAMS, ended, event, said, usage
 from .requests import a_request
 
 HELD = 10**10

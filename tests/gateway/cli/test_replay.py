@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from tests.gateway.replay.tables import write_table
+from tests.gateway.providers.replay.tables import write_table
 
 
 @pytest.mark.slow

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.demo.candidates import CANDIDATES
 from gateway.demo.driver import drive
 from gateway.demo.plan import BUDGETS, plan_requests
 from gateway.demo.services import demo_tenants
-from gateway.demo.simulate import simulate, write_table
-from gateway.demo.tasks import Task, draw_tasks
-from gateway.replay import Faults, ReplayApp, read_table, serving
+from gateway.providers.replay import Faults, ReplayApp, read_table, serving
+from gateway.providers.replay.candidates import CANDIDATES
+from gateway.providers.replay.drawn_table import simulate, write_table
+from gateway.providers.replay.tasks import Task, draw_tasks
 
 TENANTS = demo_tenants()
 

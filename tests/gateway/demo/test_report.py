@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gateway.demo.candidates import CANDIDATES
 from gateway.demo.ledger import Ledger, pool_bill
 from gateway.demo.plan import Outcome, Plan
 from gateway.demo.report import Report, build_report
 from gateway.demo.services import DemoTenant
 from gateway.demo.show import as_json, as_text
-from gateway.demo.simulate import SimulatedTable
-from gateway.demo.tasks import Task
+from gateway.providers.replay.candidates import CANDIDATES
+from gateway.providers.replay.drawn_table import SimulatedTable
+from gateway.providers.replay.tasks import Task
 
 TENANT = DemoTenant("alpha", "key", "1.00", 0.8)
 CHEAP, DEAR = CANDIDATES[0], CANDIDATES[-1]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.demo.candidates import CANDIDATES
 from gateway.demo.ledger import read_pool_log
 from gateway.demo.services import HOST, ServiceFailed, demo_tenants, free_port, running, write_config
-from gateway.demo.simulate import simulate, write_table
-from gateway.demo.tasks import draw_tasks
+from gateway.providers.replay.candidates import CANDIDATES
+from gateway.providers.replay.drawn_table import simulate, write_table
+from gateway.providers.replay.tasks import draw_tasks
 from gateway.settings import load_settings
 
 

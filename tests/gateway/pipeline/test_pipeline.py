@@ -21,9 +21,9 @@ from tests.fakes.provider import ScriptedReply, refusal, whole_reply
 from tests.fakes.sink import FakeSink
 from tests.fakes.steering import FakeCourse
 from tests.gateway.billing.makers import candidate
+from tests.gateway.providers.streams import DONE, ended, said, usage
 
 from ..api.bodies import data_url, image, png
-from ..core.streams import DONE, ended, said, usage
 from ..requests import a_request
 from .house import ACME, CHEAP, DEAR, FORECASTS, MORNING, PLAIN, House
 

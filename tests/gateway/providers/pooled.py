@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gateway.providers.http1 import Connection
-from gateway.providers.pool import ConnectionPool, Origin
+from gateway.providers.http_connection import Connection
+from gateway.providers.http_pool import ConnectionPool, Origin
 
 from .raw_server import RawServer, sized
 

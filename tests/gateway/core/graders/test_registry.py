@@ -15,7 +15,7 @@ import pytest
 from gateway.core.graders.base import BadReference, Reference
 from gateway.core.graders.json_schema import DEEPEST, MOST_COMBINED, JsonSchema, validator_of
 from gateway.core.graders.registry import GRADERS, grader_for, grader_named
-from gateway.replay.reply import right_answer, speak, wrong_answer
+from gateway.providers.replay.reply import right_answer, speak, wrong_answer
 from tests.shared import SHARED_DATA, needs_shared_data
 
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from gateway.billing.money import to_usd
 from gateway.billing.price import cost
-from gateway.demo.candidates import DemoCandidate
-from gateway.demo.tasks import Task
+from gateway.providers.replay.candidates import DemoCandidate
+from gateway.providers.replay.tasks import Task
 
 RHO = 0.5
 LEVEL_SHIFT = (0.35, 0.0, -0.35)

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gateway.demo.drawing.canvas import Sketch
-from gateway.demo.drawing.charts import bars, lines, pies
-from gateway.demo.drawing.counting import COLOURS, grids, nested_squares, shapes
-from gateway.demo.drawing.geometry import angles, floors, right_triangles
-from gateway.demo.drawing.receipts import receipts
-from gateway.demo.drawing.tables import tables
-from gateway.demo.tasks import FAMILIES, Task, draw_tasks
+from gateway.providers.replay.drawing.canvas import Sketch
+from gateway.providers.replay.drawing.charts import bars, lines, pies
+from gateway.providers.replay.drawing.counting import COLOURS, grids, nested_squares, shapes
+from gateway.providers.replay.drawing.geometry import angles, floors, right_triangles
+from gateway.providers.replay.drawing.receipts import receipts
+from gateway.providers.replay.drawing.tables import tables
+from gateway.providers.replay.tasks import FAMILIES, Task, draw_tasks
 
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))]
 

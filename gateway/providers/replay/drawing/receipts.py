@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from gateway.demo.drawing.canvas import FAINT, INK, WIDTH, Canvas, Colour, Sketch, pick
+from gateway.providers.replay.drawing.canvas import FAINT, INK, WIDTH, Canvas, Colour, Sketch, pick
 
 SHOPS = ("CORNER MARKET", "GREEN GROCER", "BLUE DOOR CAFE", "HARBOUR DELI", "STATION KIOSK", "OLD MILL BAKERY")
 ITEMS = (

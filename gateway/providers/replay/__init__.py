@@ -6,11 +6,11 @@ only `gateway.errors`: to the gateway it is a provider like any other, behind HT
 
 from __future__ import annotations
 
-from gateway.replay.app import ReplayApp
-from gateway.replay.faults import Faults
-from gateway.replay.reply import final_answer
-from gateway.replay.server import listen, run_server, serving
-from gateway.replay.table import ReplayTable, read_table
+from gateway.providers.replay.app import ReplayApp
+from gateway.providers.replay.faults import Faults
+from gateway.providers.replay.reply import final_answer
+from gateway.providers.replay.server import listen, run_server, serving
+from gateway.providers.replay.table import ReplayTable, read_table
 
 __all__ = [
     "Faults",

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.providers.http1 import (
+from gateway.providers.http_connection import (
     HIGH_WATER,
     LONGEST_HEAD,
     BrokenConnection,

@@ -6,7 +6,19 @@ import math
 
 import numpy as np
 
-from gateway.demo.drawing.canvas import FAINT, INK, RULE, WHITE, Canvas, Colour, Point, Sketch, palette, pick, tint
+from gateway.providers.replay.drawing.canvas import (
+    FAINT,
+    INK,
+    RULE,
+    WHITE,
+    Canvas,
+    Colour,
+    Point,
+    Sketch,
+    palette,
+    pick,
+    tint,
+)
 
 LEFT, RIGHT, TOP, BOTTOM = 62, 488, 62, 326
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.replay import read_table
+from gateway.providers.replay import read_table
+from tests.gateway.providers.replay.tables import QUESTION, ROWS, data_url, write_table
 from tests.shared import SHARED_DATA, needs_shared_data
-
-from .tables import QUESTION, ROWS, data_url, write_table
 
 
 def test_row_is_found_by_question_and_image_content(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from gateway.providers.http1 import Connection, Overdue
+from gateway.providers.http_connection import Connection, Overdue
 
 KEEP_IDLE_S = 30.0
 """An unused connection is not trusted longer than this: the other side may be about to close it."""

@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 
 from gateway.errors import ConfigError
-from gateway.replay.counts import Counts, Served
-from gateway.replay.exchange import JSON_HEADERS, Exchange, Wait, seconds_or_gone
-from gateway.replay.faults import Faults
-from gateway.replay.reply import Spoken, cut, right_answer, speak, wrong_answer
-from gateway.replay.table import DEFAULT_COMPLETION_TOKENS, Query, ReplayTable
-from gateway.replay.wire import ChatRequest, decode_request, encode, error_body
+from gateway.providers.replay.exchange import JSON_HEADERS, Exchange, Wait, seconds_or_gone
+from gateway.providers.replay.faults import Faults
+from gateway.providers.replay.reply import Spoken, cut, right_answer, speak, wrong_answer
+from gateway.providers.replay.schema import ChatRequest, decode_request, encode, error_body
+from gateway.providers.replay.table import DEFAULT_COMPLETION_TOKENS, Query, ReplayTable
+from gateway.providers.replay.tally import Counts, Served
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

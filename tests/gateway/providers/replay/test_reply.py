@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.replay.reply import cut, final_answer, right_answer, speak, wrong_answer
+from gateway.providers.replay.reply import cut, final_answer, right_answer, speak, wrong_answer
 
 ANSWERS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12)
 

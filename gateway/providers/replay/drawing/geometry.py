@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from gateway.demo.drawing.canvas import FAINT, INK, Canvas, Colour, Point, Sketch, palette, tint
+from gateway.providers.replay.drawing.canvas import FAINT, INK, Canvas, Colour, Point, Sketch, palette, tint
 
 TRIPLES = ((3, 4, 5), (6, 8, 10), (5, 12, 13), (8, 15, 17), (9, 12, 15), (7, 24, 25), (12, 16, 20), (20, 21, 29))
 CENTRE: Point = (256, 192)

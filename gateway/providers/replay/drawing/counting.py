@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from gateway.demo.drawing.canvas import HEIGHT, WIDTH, Canvas, Colour, Point, Sketch, palette
+from gateway.providers.replay.drawing.canvas import HEIGHT, WIDTH, Canvas, Colour, Point, Sketch, palette
 
 KINDS = ("circles", "squares", "triangles")
 COLOURS: dict[str, Colour] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gateway.demo.drawing.canvas import INK, RULE, WHITE, Canvas, Sketch, palette, pick, tint
+from gateway.providers.replay.drawing.canvas import INK, RULE, WHITE, Canvas, Sketch, palette, pick, tint
 
 CITIES = ("Lisbon", "Oslo", "Prague", "Vienna", "Dublin", "Athens", "Turin", "Ghent", "Malmo", "Porto", "Bergen")
 COLUMNS = ("Desks", "Chairs", "Lamps", "Screens", "Shelves", "Phones")

@@ -12,10 +12,9 @@ import openai
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.replay import ReplayApp, final_answer
-
-from .conftest import Pool
-from .tables import QUESTION, ask
+from gateway.providers.replay import ReplayApp, final_answer
+from tests.gateway.providers.replay.conftest import Pool
+from tests.gateway.providers.replay.tables import QUESTION, ask
 
 
 def test_right_cell_answers_the_recorded_answer_with_the_tables_tokens(pool: Pool) -> None:

@@ -10,10 +10,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.replay.counts import Served
-from gateway.replay.faults import Draw, Faults
-from gateway.replay.reply import Spoken
-from gateway.replay.wire import (
+from gateway.providers.replay.faults import Draw, Faults
+from gateway.providers.replay.reply import Spoken
+from gateway.providers.replay.schema import (
     ChatRequest,
     Choice,
     Chunk,
@@ -28,6 +27,7 @@ from gateway.replay.wire import (
     error_body,
     event,
 )
+from gateway.providers.replay.tally import Served
 
 MARK = (b"x-loupe-replay", b"simulated")
 JSON_HEADERS = ((b"content-type", b"application/json"), MARK)

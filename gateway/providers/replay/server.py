@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from gateway.errors import ConfigError
-from gateway.replay.app import ReplayApp
+from gateway.providers.replay.app import ReplayApp
 
 BACKLOG = 2_048
 

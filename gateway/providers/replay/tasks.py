@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateway.demo.drawing.canvas import Sketch
-from gateway.demo.drawing.charts import bars, lines, pies
-from gateway.demo.drawing.counting import grids, nested_squares, shapes
-from gateway.demo.drawing.geometry import angles, floors, right_triangles
-from gateway.demo.drawing.receipts import receipts
-from gateway.demo.drawing.tables import tables
+from gateway.providers.replay.drawing.canvas import Sketch
+from gateway.providers.replay.drawing.charts import bars, lines, pies
+from gateway.providers.replay.drawing.counting import grids, nested_squares, shapes
+from gateway.providers.replay.drawing.geometry import angles, floors, right_triangles
+from gateway.providers.replay.drawing.receipts import receipts
+from gateway.providers.replay.drawing.tables import tables
 
 LEVELS = 3
 Draw = Callable[[np.random.Generator, int], Sketch]

@@ -11,9 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.billing.usage import Usage
-from gateway.core.meter import StreamMeter
-
-from .streams import DONE, PLAIN, SERVED, STREAMS, TRICKY, Stream, chunk, ended, event, said, usage
+from gateway.providers.stream_meter import StreamMeter
+from tests.gateway.providers.streams import (
+    DONE,
+    PLAIN,
+    SERVED,
+    STREAMS,
+    TRICKY,
+    Stream,
+    chunk,
+    ended,
+    event,
+    said,
+    usage,
+)
 
 CANDIDATE = 'acme/vision "two"'
 EXTRA = {"x_route": {"candidate": CANDIDATE, "cost_usd": 0.001}}

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.billing.usage import Usage
-from gateway.core.meter import BrokenReply, partial_output_tokens, read_whole
-
-from .streams import TRICKY
+from gateway.providers.stream_meter import BrokenReply, partial_output_tokens, read_whole
+from tests.gateway.providers.streams import TRICKY
 
 CANDIDATE = 'acme/vision "two"'
 JSON_VALUES = st.recursive(

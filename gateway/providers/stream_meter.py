@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import Any
 
 from gateway.billing.usage import Usage, usage_of
-from gateway.core.event_frame import EventFrame, is_one_event
-from gateway.core.said import bytes_said, said_in
+from gateway.providers.event_template import EventFrame, is_one_event
+from gateway.providers.reply_text import bytes_said, said_in
 
 BYTES_PER_TOKEN = 4
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')

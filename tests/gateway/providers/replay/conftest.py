@@ -13,10 +13,9 @@ from typing import Any
 import openai
 import pytest
 
-from gateway.replay import ReplayApp, read_table
+from gateway.providers.replay import ReplayApp, read_table
+from tests.gateway.providers.replay.tables import data_url, write_table
 from tests.served import served
-
-from .tables import data_url, write_table
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from gateway.billing.price import cost
-from gateway.demo.candidates import CANDIDATES
-from gateway.demo.simulate import SimulatedTable, simulate, write_table
-from gateway.demo.tasks import FAMILIES, Task, draw_tasks
-from gateway.replay import read_table
+from gateway.providers.replay import read_table
+from gateway.providers.replay.candidates import CANDIDATES
+from gateway.providers.replay.drawn_table import SimulatedTable, simulate, write_table
+from gateway.providers.replay.tasks import FAMILIES, Task, draw_tasks
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway.providers.http1 import BrokenConnection, Connection, Overdue
-from gateway.providers.pool import ConnectionPool, Origin
+from gateway.providers.http_connection import BrokenConnection, Connection, Overdue
+from gateway.providers.http_pool import ConnectionPool, Origin
 
 from .conftest import Run
 from .pooled import OK, asked, pool_at, read_out, soon

@@ -13,10 +13,9 @@ import openai
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.replay import Faults
-
-from .conftest import Pool
-from .tables import QUESTION, ask
+from gateway.providers.replay import Faults
+from tests.gateway.providers.replay.conftest import Pool
+from tests.gateway.providers.replay.tables import QUESTION, ask
 
 
 def test_failing_pool_answers_its_status_and_bills_nothing(pool: Pool) -> None:
