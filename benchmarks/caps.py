@@ -23,8 +23,8 @@ from gateway.billing.image_tokens import IMAGE_TOKENS
 from gateway.billing.price import Price, Tier
 from gateway.billing.text_tokens import TOKENIZERS, TextShape, shape_of
 from gateway.cli.versions import package_versions
-from gateway.core.catalog import Candidate, Catalog
-from gateway.core.decision import (
+from gateway.routing.catalog import Candidate, Catalog
+from gateway.routing.decision import (
     OVER_CAP,
     Assessment,
     CandidateForecast,
@@ -33,7 +33,7 @@ from gateway.core.decision import (
     fit_to_hold,
     lagrangian_of,
 )
-from gateway.core.query import Query, QueryImage
+from gateway.routing.query import Query, QueryImage
 
 BLOCK = 10_000
 CATALOGS = 50

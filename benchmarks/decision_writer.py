@@ -11,12 +11,12 @@ import numpy as np
 
 from gateway.billing.image_tokens import flat
 from gateway.billing.price import Price
-from gateway.core.breaker import always_well
-from gateway.core.catalog import Candidate
-from gateway.core.decision import CandidateForecast, Preference, decide
-from gateway.core.query import Query
 from gateway.core.record import Attempt, RequestRecord, Versions
 from gateway.decision_log.writer import LARGEST_QUEUE, DecisionLog
+from gateway.routing.catalog import Candidate
+from gateway.routing.circuit_breaker import always_well
+from gateway.routing.decision import CandidateForecast, Preference, decide
+from gateway.routing.query import Query
 from models.base import ImageSource, Views
 
 CANDIDATES = 8

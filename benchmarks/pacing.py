@@ -44,7 +44,7 @@ from benchmarks.pacing_report import (
 from benchmarks.pacing_world import DAY, Scenario, Taught, World, play, teach
 from benchmarks.result import command_of, write_json
 from gateway.cli.versions import package_versions
-from gateway.core.pace import PacingSettings
+from gateway.routing.pacing.settings import PacingSettings
 from routers.bench import Dataset
 from routers.offline import load_offline
 from routers.registry import ALGORITHMS

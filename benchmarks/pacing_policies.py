@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 from benchmarks.pacing_world import DAY, FIRST_TOKEN_S, NANO, QUERY, TOKENS_PER_S, World
 from gateway.billing.price import cost
-from gateway.core.breaker import always_well
-from gateway.core.catalog import Catalog
-from gateway.core.decision import Assessment, Decision, Preference, decide
-from gateway.core.pace import PacingSettings, Standing
-from gateway.core.pacing import Pacer
-from gateway.core.spend_curve import options_of
+from gateway.routing.catalog import Catalog
+from gateway.routing.circuit_breaker import always_well
+from gateway.routing.decision import Assessment, Decision, Preference, decide
+from gateway.routing.pacing.cost_curve import options_of
+from gateway.routing.pacing.pacer import Pacer
+from gateway.routing.pacing.settings import PacingSettings, Standing
 
 MOST_CHOICES = 3
 SAMPLES = 400

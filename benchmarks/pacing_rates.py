@@ -9,7 +9,7 @@ from math import inf
 
 from benchmarks.pacing_policies import decision
 from benchmarks.pacing_world import World
-from gateway.core.spend_curve import Option, SpendCurve, envelope, options_of
+from gateway.routing.pacing.cost_curve import Option, SpendCurve, envelope, options_of
 
 LEAST_RATE, MOST_RATE = 1e-14, 1e-2
 """Quality per nanodollar: less and more than any candidate's difference is worth."""

@@ -15,9 +15,9 @@ import numpy as np
 
 from gateway.billing.image_tokens import flat
 from gateway.billing.price import Price
-from gateway.core.catalog import Candidate, Catalog
-from gateway.core.decision import CandidateForecast
-from gateway.core.query import Query, QueryImage
+from gateway.routing.catalog import Candidate, Catalog
+from gateway.routing.decision import CandidateForecast
+from gateway.routing.query import Query, QueryImage
 from routers.base import Floats
 from routers.bench import Dataset
 from routers.registry import ALGORITHMS

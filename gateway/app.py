@@ -25,18 +25,18 @@ from gateway.api.sink import Receive, Send
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.store import BudgetStore, StoreError
 from gateway.comparison import LabelledRows
-from gateway.core.catalog import Catalog
 from gateway.decision_log.tables import decisions_path
 from gateway.declared import declared_in
 from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, LoupeError
-from gateway.forecaster import Forecaster, ForecastLimits
 from gateway.holds import Holds
 from gateway.images.fetch import LookUp, look_up
 from gateway.labelled_log import LabelledLog
 from gateway.live_router import LiveRouter, live_router, watch_router, widened_for
 from gateway.record_keeping import RecordKeeping
 from gateway.reload import Reloads
+from gateway.routing.catalog import Catalog
+from gateway.routing.forecaster import Forecaster, ForecastLimits
 from gateway.settings import EncoderSettings, Settings, secret_from
 from gateway.steered import Surroundings, begin_steering
 from gateway.stores.leased import LeasedStore, LeaseOptions

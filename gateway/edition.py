@@ -17,9 +17,7 @@ from gateway.api.chat import ChatRoutes
 from gateway.api.parse import ChatLimits
 from gateway.api.sink import Receive, Send
 from gateway.candidates import candidate_of
-from gateway.core.catalog import Catalog
 from gateway.core.record import Versions
-from gateway.forecaster import Forecaster
 from gateway.holds import Holds
 from gateway.images.fetch import FetchPolicy, ImageFetcher, LookUp
 from gateway.images.limits import ImageLimits
@@ -27,8 +25,10 @@ from gateway.pipeline import Pipeline
 from gateway.providers.base import Provider
 from gateway.providers.openai import Endpoint, OpenAIProvider
 from gateway.remote_images import RemoteImages
+from gateway.routing.catalog import Catalog
+from gateway.routing.forecaster import Forecaster
+from gateway.routing.pacing.controller import Steering
 from gateway.settings import ProviderSettings, Settings, secret_from
-from gateway.steering import Steering
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observer import Observer
 from gateway.tenants.tenant import Tenants

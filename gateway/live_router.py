@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gateway.core.catalog import Catalog
 from gateway.errors import ConfigError
-from gateway.forecaster import RouterInService
+from gateway.routing.catalog import Catalog
+from gateway.routing.forecaster import RouterInService
 from gateway.settings import RouterSettings
 from gateway.telemetry.metrics import Metrics
 from models.base import Encoder

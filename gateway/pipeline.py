@@ -9,13 +9,9 @@ from typing import Any
 
 from gateway.billing.reservation import Refused
 from gateway.core.bill import Bill
-from gateway.core.breaker import Health, always_well
-from gateway.core.catalog import Candidate, Catalog
 from gateway.core.chat import body_for
-from gateway.core.decision import Assessment, Decision, Preference, decide, fit_to_hold, lagrangian_of
 from gateway.core.record import Attempt, RequestRecord, Versions
 from gateway.errors import ProviderError, RequestError
-from gateway.forecaster import Declined, Forecaster, Forecasts
 from gateway.holds import Holds
 from gateway.providers.base import Provider
 from gateway.refusals import (
@@ -27,7 +23,11 @@ from gateway.refusals import (
 )
 from gateway.relay import Sink, relay_stream, relay_whole
 from gateway.remote_images import RemoteImages
-from gateway.steering import Steering
+from gateway.routing.catalog import Candidate, Catalog
+from gateway.routing.circuit_breaker import Health, always_well
+from gateway.routing.decision import Assessment, Decision, Preference, decide, fit_to_hold, lagrangian_of
+from gateway.routing.forecaster import Declined, Forecaster, Forecasts
+from gateway.routing.pacing.controller import Steering
 from gateway.telemetry.observer import Observer
 from gateway.turn import Turn
 

@@ -10,7 +10,6 @@ from typing import Any
 from gateway.billing.money import to_usd
 from gateway.billing.reservation import Refused
 from gateway.core.chat import ChatRequest
-from gateway.core.decision import UNHEALTHY, Decision
 from gateway.errors import (
     BudgetInfeasible,
     InvalidRequest,
@@ -20,6 +19,7 @@ from gateway.errors import (
     QuotaExceeded,
     RequestError,
 )
+from gateway.routing.decision import UNHEALTHY, Decision
 
 NO_RETRY = ("x-should-retry", "false")
 HELD_RETRY_S = 1

@@ -14,8 +14,8 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 from gateway.core.chat import ChatRequest, FetchedImage
-from gateway.core.query import QueryImage
 from gateway.errors import InvalidRequest
+from gateway.routing.query import QueryImage
 
 
 class Download(Protocol):

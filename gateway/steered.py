@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from gateway.api.books import Books
 from gateway.billing.store import BudgetStore
+from gateway.routing.pacing.controller import Steering
 from gateway.settings import Settings
-from gateway.steering import Steering
 from gateway.stores.beside import beside, refuse_other_tables
 from gateway.stores.sqlite_paces import SqlitePaces
 from gateway.stores.sqlite_spend import SqliteSpend

@@ -11,11 +11,11 @@ from gateway.billing.reservation import Granted, Hold, Refused
 from gateway.billing.usage import Usage
 from gateway.billing.window import Window, session_window
 from gateway.core.chat import ChatRequest
-from gateway.core.decision import Assessment, Decision, Preference
-from gateway.core.exploration import Exploration
 from gateway.core.record import Attempt, Reply, RequestRecord, Versions
 from gateway.errors import ProviderError, RequestError
-from gateway.steering import Course
+from gateway.routing.decision import Assessment, Decision, Preference
+from gateway.routing.exploration import Exploration
+from gateway.routing.pacing.controller import Course
 from gateway.tenants.tenant import Tenant
 
 Header = tuple[bytes, bytes]

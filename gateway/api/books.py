@@ -10,10 +10,10 @@ from gateway.api.windows import pace_row, window_row
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.store import BudgetStore, SpendReport
 from gateway.billing.window import Budget, Window
-from gateway.core.exploration import ExplorationSettings, exploration_windows
-from gateway.core.pace import Pace, window_name
 from gateway.errors import InvalidRequest
-from gateway.steering import Steering
+from gateway.routing.exploration import ExplorationSettings, exploration_windows
+from gateway.routing.pacing.controller import Steering
+from gateway.routing.pacing.settings import Pace, window_name
 from gateway.tenants.tenant import Tenant
 
 WINDOWS_AT_ONCE = 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.billing.money import NANODOLLARS
-from gateway.core.decision import OVER_CAP, Assessment, Decision
+from gateway.routing.decision import OVER_CAP, Assessment, Decision
 from gateway.turn import Turn
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.reservation import Balance
 from gateway.billing.window import Budget
-from gateway.core.pace import Pace
+from gateway.routing.pacing.settings import Pace
 
 
 def window_row(budget: Budget, balance: Balance, pacing: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from gateway.cli.collect_job import Job, Remains
 from gateway.collect.collector import Tally
 from gateway.collect.journal import Kept
 from gateway.collect.purse import Purse
-from gateway.core.catalog import Candidate
+from gateway.routing.catalog import Candidate
 
 
 def manifest_of(job: Job, kept: Kept, remains: Remains, arguments: argparse.Namespace) -> dict[str, Any]:

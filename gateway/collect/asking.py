@@ -10,12 +10,12 @@ from typing import Any
 
 from gateway.billing.text_tokens import shape_of
 from gateway.collect.dataset import Picture, Row
-from gateway.core.breaker import always_well
-from gateway.core.catalog import Candidate
 from gateway.core.chat import ChatRequest, body_for
-from gateway.core.decision import Assessment, Preference, decide
-from gateway.core.query import Query, QueryImage
 from gateway.errors import ConfigError
+from gateway.routing.catalog import Candidate
+from gateway.routing.circuit_breaker import always_well
+from gateway.routing.decision import Assessment, Preference, decide
+from gateway.routing.query import Query, QueryImage
 
 _ANY_COST = Preference(lagrangian=0.0)
 

@@ -14,11 +14,11 @@ from gateway.collect.dataset import Row
 from gateway.collect.journal import ANSWERED, BROKEN, FAILED, REFUSED, Answer, Cell, Journal
 from gateway.collect.purse import Purse
 from gateway.core.bill import Bill
-from gateway.core.decision import Assessment
-from gateway.core.query import Query
 from gateway.errors import ProviderError
 from gateway.providers.base import Provider
 from gateway.providers.stream_meter import BrokenReply, read_whole
+from gateway.routing.decision import Assessment
+from gateway.routing.query import Query
 
 LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 LONGEST_WAIT_S = 30.0

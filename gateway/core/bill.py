@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gateway.billing.price import cost, cost_with_cache
 from gateway.billing.usage import Usage
-from gateway.core.decision import Assessment
-from gateway.core.query import Query
+from gateway.routing.decision import Assessment
+from gateway.routing.query import Query
 
 
 class Bill:

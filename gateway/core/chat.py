@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from gateway.core.query import Query, QueryImage
+from gateway.routing.query import Query, QueryImage
 
 Raw = bytes | memoryview
 """A JSON value as it stands in the request."""

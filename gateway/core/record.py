@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from gateway.core.chat import FetchedImage, InlineImage
-from gateway.core.decision import Decision
-from gateway.core.exploration import Exploration
-from gateway.core.query import Query
+from gateway.routing.decision import Decision
+from gateway.routing.exploration import Exploration
+from gateway.routing.query import Query
 
 
 class Reply(Protocol):

@@ -9,10 +9,10 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from gateway.core.decision import Decision
-from gateway.core.exploration import Exploration
-from gateway.core.query import Query
 from gateway.core.record import RequestRecord, Source, Versions, reader
+from gateway.routing.decision import Decision
+from gateway.routing.exploration import Exploration
+from gateway.routing.query import Query
 from models.base import ImageSource, Views
 
 Decided = Literal["drawn", "determined", "declined", "pinned", "unrouted"]

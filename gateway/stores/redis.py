@@ -22,7 +22,7 @@ from redis.exceptions import NoScriptError, RedisError
 from gateway.billing.reservation import Balance, Granted, Hold, Refused
 from gateway.billing.store import StoreError
 from gateway.billing.window import Window
-from gateway.core.breaker import Breaker
+from gateway.routing.circuit_breaker import Breaker
 
 KEPT_MS = 86_400_000
 """How long a settled hold is remembered, so that settling it again does nothing."""

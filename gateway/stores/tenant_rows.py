@@ -11,9 +11,9 @@ from functools import lru_cache
 from typing import Any
 
 from gateway.billing.window import Budget
-from gateway.core.exploration import ExplorationSettings
-from gateway.core.pace import PacingTerms
 from gateway.errors import ConfigError
+from gateway.routing.exploration import ExplorationSettings
+from gateway.routing.pacing.settings import PacingTerms
 from gateway.tenants.registry import ApiKey, TenantTerms
 
 ROWS_REMEMBERED = 50_000

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.window import Budget
-from gateway.core.pace import Pace
+from gateway.routing.pacing.settings import Pace
 from gateway.telemetry.budgets import window_labels
 from gateway.telemetry.metrics import Labels, Metrics
 
@@ -15,7 +15,9 @@ LABELS = ("tenant", "window")
 
 
 class KnownPace(Protocol):
-    """`gateway.purse.KnownPace`: a window's pace, whose window it is (as `window_at` takes it) and of which budget."""
+    """`gateway.routing.pacing.account.KnownPace`: a window's pace, whose window it is (as `window_at` takes it) and
+    of which budget.
+    """
 
     @property
     def owner(self) -> str: ...
@@ -26,7 +28,7 @@ class KnownPace(Protocol):
 
 
 class Paces(Protocol):
-    """The part of `gateway.steering.Steering` that is watched."""
+    """The part of `gateway.routing.pacing.controller.Steering` that is watched."""
 
     def known_paces(self) -> Iterator[KnownPace]: ...
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gateway.billing.window import Budget
-from gateway.core.exploration import ExplorationSettings
-from gateway.core.pace import PACED, PacingTerms
 from gateway.errors import InvalidRequest, NotFound
+from gateway.routing.exploration import ExplorationSettings
+from gateway.routing.pacing.settings import PACED, PacingTerms
 
 Origin = Literal["made", "yaml"]
 

@@ -13,9 +13,9 @@ from pydantic_core import ErrorDetails
 
 from gateway.billing.money import NANODOLLARS, from_usd
 from gateway.billing.window import Budget, Period, Unit
-from gateway.core.exploration import ExplorationSettings
-from gateway.core.pace import PacingTerms
 from gateway.errors import InvalidRequest
+from gateway.routing.exploration import ExplorationSettings
+from gateway.routing.pacing.settings import PacingTerms
 from gateway.tenants.registry import ApiKey, TenantTerms
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.caps import Found, a_candidate, a_query, block, hold_against, report, simulate
 from gateway.billing.text_tokens import shape_of
-from gateway.core.decision import Preference, decide
+from gateway.routing.decision import Preference, decide
 
 
 def test_no_decision_can_bill_more_than_its_cap_and_the_caps_bind() -> None:

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from gateway.billing.window import Budget
-from gateway.core.exploration import ExplorationSettings
-from gateway.core.pace import PacingTerms
 from gateway.errors import ConfigError, NotFound
+from gateway.routing.exploration import ExplorationSettings
+from gateway.routing.pacing.settings import PacingTerms
 from gateway.tenants.registry import ApiKey, Roster, TenantTerms, add_key, add_tenant
 from gateway.tenants.store import TenantStore
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.exploration import draw, inverse_gap_weights
+from gateway.routing.exploration import draw, inverse_gap_weights
 
 from .paced import BEST_COST, HOUR_S, paced_site, tenant
 from .scripted_provider import ScriptedProvider

@@ -54,7 +54,7 @@ class FakeEncoder:
 
 
 class FakeQueryEncoder:
-    """Implements `gateway.forecaster.QueryEncoder`, without a cache: each call turns the clock by `encode_s`.
+    """Implements `gateway.routing.forecaster.QueryEncoder`, without a cache: each call turns the clock by `encode_s`.
 
     It raises EncodeError if it shall fail. `asked` holds the texts of all calls.
     """

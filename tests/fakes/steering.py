@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from gateway.billing.window import Window
-from gateway.core.decision import Decision
-from gateway.core.exploration import Exploration
+from gateway.routing.decision import Decision
+from gateway.routing.exploration import Exploration
 from gateway.tenants.tenant import Tenant
 
 
 class FakeCourse:
-    """Stands in for `gateway.steering.Course`: each request pays `paced`, times the `scale` it is told.
+    """Stands in for `gateway.routing.pacing.controller.Course`: each request pays `paced`, times the `scale` it is
+    told.
 
     `finishes` holds (expected cost, charge, whether refused for money) of every request that ended.
     """
@@ -36,7 +37,7 @@ class FakeCourse:
 
 
 class FakeSteering:
-    """Stands in for `gateway.steering.Steering`: every tenant has the same course, or none."""
+    """Stands in for `gateway.routing.pacing.controller.Steering`: every tenant has the same course, or none."""
 
     def __init__(self, course: FakeCourse | None = None) -> None:
         self._course = course

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gateway.candidates import candidate_of
-from gateway.core.catalog import Candidate
 from gateway.errors import ConfigError
+from gateway.routing.catalog import Candidate
 from gateway.settings import Settings
 
 

@@ -11,11 +11,11 @@ import pytest
 
 from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, ProviderError
-from gateway.forecaster import Forecaster, ForecastLimits, RouterInService
 from gateway.holds import Holds
 from gateway.images.fetch import look_up
+from gateway.routing.forecaster import Forecaster, ForecastLimits, RouterInService
+from gateway.routing.pacing.controller import Steering
 from gateway.settings import Settings
-from gateway.steering import Steering
 from gateway.stores.memory import MemoryStore
 from gateway.telemetry.metrics import Metrics
 from gateway.tenants.key_hash import KeyHash

@@ -12,7 +12,6 @@ from gateway.billing.price import Price
 from gateway.billing.reservation import Refused
 from gateway.billing.window import Window
 from gateway.core.chat import ChatRequest
-from gateway.core.decision import Decision, Preference, decide
 from gateway.errors import ProviderError, RequestError
 from gateway.images.limits import ImageLimits
 from gateway.refusals import (
@@ -23,6 +22,7 @@ from gateway.refusals import (
     provider_failed,
     store_unavailable,
 )
+from gateway.routing.decision import Decision, Preference, decide
 from tests.gateway.billing.makers import candidate
 
 

@@ -16,9 +16,9 @@ from gateway.billing.reservation import Granted
 from gateway.billing.usage import Usage
 from gateway.billing.window import Budget
 from gateway.core.bill import Bill
-from gateway.core.decision import Preference, decide
 from gateway.errors import ProviderError, RequestError
 from gateway.relay import relay_stream, relay_whole
+from gateway.routing.decision import Preference, decide
 from gateway.tenants.tenant import Tenant
 from gateway.turn import Header, Turn
 from tests.gateway.billing.makers import PRICE, candidate

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.core.exploration import ExplorationSettings
-from gateway.core.pace import PacingTerms
 from gateway.errors import ConfigError
+from gateway.routing.exploration import ExplorationSettings
+from gateway.routing.pacing.settings import PacingTerms
 from gateway.settings import KeySettings, Settings, hash_key, load_settings, secret_from
 from gateway.tenants.registry import TenantTerms
 from gateway.tenants.schema import TenantBody, tenant_as_written

@@ -10,10 +10,10 @@ import pytest
 from gateway.billing.reservation import Granted, Refused
 from gateway.billing.usage import Usage
 from gateway.billing.window import Budget, Window
-from gateway.core.decision import CandidateForecast, Decision, Preference, decide
-from gateway.core.exploration import Exploration, draw
 from gateway.core.record import Attempt
 from gateway.errors import ProviderFailed, QuotaExceeded
+from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
+from gateway.routing.exploration import Exploration, draw
 from gateway.tenants.tenant import Tenant
 from gateway.turn import Turn
 from tests.fakes.clock import HandClock

@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from gateway.billing.price import Price, Tier
-from gateway.core.catalog import Candidate, Catalog
-from gateway.core.decision import CandidateForecast, Decision, Preference, decide
-from gateway.core.query import Query, QueryImage
+from gateway.routing.catalog import Candidate, Catalog
+from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
+from gateway.routing.query import Query, QueryImage
 from tests.gateway.billing.makers import candidate
 
 PLAIN_PRICES = st.builds(Price, st.integers(0, 20_000_000_000), st.integers(0, 80_000_000_000))

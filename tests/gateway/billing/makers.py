@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.billing.image_tokens import flat
 from gateway.billing.price import Price
-from gateway.core.catalog import Candidate
+from gateway.routing.catalog import Candidate
 
 PRICE = Price(1_000_000_000, 4_000_000_000)
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from gateway.billing.price import Price, cost
 from gateway.billing.usage import Usage
 from gateway.core.bill import Bill
-from gateway.core.decision import Assessment
-from gateway.core.query import Query
+from gateway.routing.decision import Assessment
+from gateway.routing.query import Query
 from tests.gateway.billing.makers import candidate
 
 PRICE = Price(1_000_000_000, 4_000_000_000)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.chat import ChatRequest, FetchedImage, RemoteImage, body_for, inline_image
-from gateway.core.query import Query
+from gateway.routing.query import Query
 
 MESSAGES = b'[ {"role":"user",  "content":"\\u00e4 \xc3\xa4 1.50"} ]'
 

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from gateway.core.breaker import always_well
 from gateway.core.chat import InlineImage, inline_image
-from gateway.core.decision import CandidateForecast, Decision, Preference, decide
-from gateway.core.exploration import Exploration
-from gateway.core.query import Query
 from gateway.core.record import RequestRecord, Versions
 from gateway.decision_log.content import ContentStore
 from gateway.decision_log.tables import content_path, decisions_path
 from gateway.decision_log.writer import DecisionLog
+from gateway.routing.circuit_breaker import always_well
+from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
+from gateway.routing.exploration import Exploration
+from gateway.routing.query import Query
 from models.base import ImageSource, Views
 from tests.gateway.billing.makers import candidate
 from tests.gateway.records import record

@@ -15,14 +15,14 @@ import pytest
 
 from gateway.billing.price import Price
 from gateway.cli import main
-from gateway.core.breaker import always_well
-from gateway.core.catalog import Candidate
-from gateway.core.decision import CandidateForecast, Decision, Preference, decide
-from gateway.core.exploration import Exploration, ExplorationSettings, explore, safe_set
 from gateway.core.label import Label
-from gateway.core.query import Query
 from gateway.decision_log.labels import put_labels
 from gateway.decision_log.tables import decisions_path
+from gateway.routing.catalog import Candidate
+from gateway.routing.circuit_breaker import always_well
+from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
+from gateway.routing.exploration import Exploration, ExplorationSettings, explore, safe_set
+from gateway.routing.query import Query
 from routers.load import read_table
 from routers.offline import load_offline
 from routers.ope import Estimate, doubly_robust, importance, ips, snips

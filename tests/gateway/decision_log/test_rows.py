@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from gateway.core.exploration import ExplorationSettings, explore
 from gateway.core.record import Attempt
 from gateway.decision_log.rows import (
     CANDIDATE_FIELDS,
@@ -19,6 +18,7 @@ from gateway.decision_log.rows import (
     key_of,
 )
 from gateway.decision_log.tables import DECISIONS
+from gateway.routing.exploration import ExplorationSettings, explore
 from gateway.stores.sqlite_schema import columns_of
 
 from .made import FORECASTS, decided, drawn, full

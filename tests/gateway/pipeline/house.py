@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.billing.price import Price
-from gateway.core.catalog import Candidate, Catalog
 from gateway.core.chat import ChatRequest
 from gateway.core.record import RequestRecord
 from gateway.errors import ImageRefused
-from gateway.forecaster import Forecaster, ForecastLimits, RouterInService
 from gateway.holds import Holds
 from gateway.pipeline import Pipeline
 from gateway.remote_images import RemoteImages
+from gateway.routing.catalog import Candidate, Catalog
+from gateway.routing.forecaster import Forecaster, ForecastLimits, RouterInService
 from gateway.tenants.tenant import Tenant
 from gateway.turn import Turn
 from tests.fakes.clock import HandClock

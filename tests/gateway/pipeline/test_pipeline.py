@@ -12,9 +12,9 @@ from gateway.billing.reservation import Granted, Refused
 from gateway.billing.store import StoreError
 from gateway.billing.window import Budget, Window
 from gateway.core.chat import ChatRequest
-from gateway.core.decision import lagrangian_of
 from gateway.core.record import Attempt, Versions
 from gateway.errors import ProviderError, RequestError
+from gateway.routing.decision import lagrangian_of
 from gateway.tenants.tenant import Tenant
 from tests.fakes.clock import HandClock
 from tests.fakes.provider import ScriptedReply, refusal, whole_reply

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.billing.window import Budget
-from gateway.core.pace import Pace
-from gateway.purse import KnownPace
+from gateway.routing.pacing.account import KnownPace
+from gateway.routing.pacing.settings import Pace
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.paces import watch_paces
 

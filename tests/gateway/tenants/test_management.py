@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.billing.window import Budget
-from gateway.core.pace import PACED
 from gateway.errors import RequestError
+from gateway.routing.pacing.settings import PACED
 from gateway.stores.sqlite_tenants import SqliteTenants
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.management import KEY_PREFIX, NewKey, Tenancy

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
-from gateway.core.decision import Decision
+from gateway.routing.decision import Decision
 
 MOST_LAG = 16
 """The curve is built anew when more than one in so many rows is new."""

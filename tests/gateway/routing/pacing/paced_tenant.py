@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from gateway.core.pace import Pace, PacingSettings, Standing
-from gateway.core.pacing import Pacer
-from gateway.core.spend_curve import Option
+from gateway.routing.pacing.cost_curve import Option
+from gateway.routing.pacing.pacer import Pacer
+from gateway.routing.pacing.settings import Pace, PacingSettings, Standing
 
 HOUR, DAY = 3_600.0, 86_400.0
 START = 20_000 * DAY

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.billing.window import Window
-from gateway.core.decision import Assessment, Decision
+from gateway.routing.decision import Assessment, Decision
 
 WINDOW = "exploration"
 """The part of a ledger window's name that says the money in it is exploration's."""

@@ -13,15 +13,14 @@ import pytest
 from gateway.billing.reservation import Balance
 from gateway.billing.store import StoreError
 from gateway.billing.window import Budget, Window
-from gateway.core.decision import LARGEST_LAMBDA, Decision
-from gateway.core.exploration import Exploration, ExplorationSettings, draw
-from gateway.core.pace import PacingTerms
-from gateway.steering import FORGET_S, SOLVE_IDLE_S, Course, Steering
+from gateway.routing.decision import LARGEST_LAMBDA, Decision
+from gateway.routing.exploration import Exploration, ExplorationSettings, draw
+from gateway.routing.pacing.controller import FORGET_S, SOLVE_IDLE_S, Course, Steering
+from gateway.routing.pacing.settings import PacingTerms
 from gateway.stores.memory import MemoryStore
 from gateway.tenants.tenant import Tenant
 from tests.fakes.paces import KeptPaces
-
-from .test_purse import DAY, MIDNIGHT, PRICES, decision
+from tests.gateway.routing.pacing.test_account import DAY, MIDNIGHT, PRICES, decision
 
 ACME = Tenant("acme", ("cheap", "dear"), 0.8, budgets=(DAY,), key="laptop")
 EXPLORING = replace(ACME, exploration=ExplorationSettings(rate=0.5, gamma=2.0, slack=1.0, budget_share=1.0))

@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from gateway.core.pace import PacingSettings, Standing
-from gateway.core.pacing import Pacer
-from gateway.core.spend_curve import Option
-from tests.gateway.core.paced_tenant import COSTS, DAY, HOUR, REFERENCE, START, Tenant
+from gateway.routing.pacing.cost_curve import Option
+from gateway.routing.pacing.pacer import Pacer
+from gateway.routing.pacing.settings import PacingSettings, Standing
+from tests.gateway.routing.pacing.paced_tenant import COSTS, DAY, HOUR, REFERENCE, START, Tenant
 
 REQUESTS = 120 * 24
 HALF = REQUESTS * 450_000

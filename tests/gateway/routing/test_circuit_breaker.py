@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.breaker import Breaker, Health, always_well
+from gateway.routing.circuit_breaker import Breaker, Health, always_well
 
 
 def failing(times: int, now: float = 0.0) -> Breaker:

@@ -12,10 +12,10 @@ import pytest
 from gateway.billing.price import Price
 from gateway.billing.reservation import Balance
 from gateway.billing.window import Budget
-from gateway.core.catalog import Catalog
-from gateway.core.decision import CandidateForecast, Decision, Preference, decide
-from gateway.core.pace import PacingSettings
-from gateway.purse import UNLIMITED, Prices, Purse, PurseTerms
+from gateway.routing.catalog import Catalog
+from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
+from gateway.routing.pacing.account import UNLIMITED, Prices, Purse, PurseTerms
+from gateway.routing.pacing.settings import PacingSettings
 from tests.gateway.billing.makers import candidate
 from tests.gateway.requests import a_request
 

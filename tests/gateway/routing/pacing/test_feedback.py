@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from gateway.core.pace import Standing
-from gateway.core.spend_feedback import Interval, SpendFeedback
+from gateway.routing.pacing.feedback import Interval, SpendFeedback
+from gateway.routing.pacing.settings import Standing
 
 START = 1_000_000.0
 

@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.core.pace import Standing
-from gateway.core.spend_plan import HOUR_S
+from gateway.routing.pacing.schedule import HOUR_S
+from gateway.routing.pacing.settings import Standing
 
 BURN_S = 3600.0
 """The burn rate is of about this long."""

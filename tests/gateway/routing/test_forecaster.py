@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gateway.forecaster import Declined, Forecaster, ForecastLimits, Forecasts, RouterInService
+from gateway.routing.forecaster import Declined, Forecaster, ForecastLimits, Forecasts, RouterInService
 from models.base import ImageSource, Views
 from routers.base import Forecast
 from routers.newcomers import DOUBT, widened
@@ -19,7 +19,7 @@ VIEWS: Views = {"text": np.zeros((1, 384), dtype=np.float32)}
 
 
 class SlowEncoder:
-    """Implements `gateway.forecaster.QueryEncoder`."""
+    """Implements `gateway.routing.forecaster.QueryEncoder`."""
 
     def __init__(self, *, answers: bool = True, fail: Exception | None = None) -> None:
         self.answers, self.fail, self.calls = answers, fail, 0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.core.decision import CandidateForecast
+from gateway.routing.decision import CandidateForecast
 from models.base import ImageSource, Views
 from routers.base import Router
 

@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 
 from gateway.billing.price import affordable_output_tokens, cost, cost_at_most
 from gateway.billing.text_tokens import Tokenizer, ceiling_text_tokens, expected_text_tokens
-from gateway.core.catalog import Candidate
-from gateway.core.query import Query
+from gateway.routing.catalog import Candidate
+from gateway.routing.query import Query
 
 EXPECTED_TOKENS_PER_MESSAGE = 4
 CEILING_TOKENS_PER_MESSAGE = 16

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from gateway.billing.window import ROLLING_S, Budget, Window
-from gateway.core.decision import LARGEST_LAMBDA, lagrangian_of
+from gateway.routing.decision import LARGEST_LAMBDA, lagrangian_of
 
 PACED_PERIODS = ("hour", "day", "week", "month")
 """Shorter windows are over before there is anything to learn from; a total has no end to pace towards."""

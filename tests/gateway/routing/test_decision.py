@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gateway.billing.price import Price, affordable_output_tokens, cost
 from gateway.billing.text_tokens import TOKENIZERS, shape_of
-from gateway.core.catalog import Candidate, Catalog
-from gateway.core.decision import (
+from gateway.routing.catalog import Candidate, Catalog
+from gateway.routing.decision import (
     BLIND,
     CONTEXT,
     NO_TOOLS,
@@ -22,7 +22,7 @@ from gateway.core.decision import (
     fit_to_hold,
     lagrangian_of,
 )
-from gateway.core.query import Query
+from gateway.routing.query import Query
 from tests.gateway.billing.cases import CAPS, IMAGE, Case, cases
 from tests.gateway.billing.makers import candidate
 

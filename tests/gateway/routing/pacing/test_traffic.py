@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from gateway.core.arrivals import Arrivals
-from gateway.core.spend_plan import UniformPlan
+from gateway.routing.pacing.schedule import UniformPlan
+from gateway.routing.pacing.traffic import Arrivals
 
 HOUR = 3_600.0
 PLAN = UniformPlan()

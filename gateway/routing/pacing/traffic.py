@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.core.spend_plan import HOUR_S, SpendPlan
+from gateway.routing.pacing.schedule import HOUR_S, SpendPlan
 
 FAST_S, SLOW_S = 1_800.0, 86_400.0
 REVERT_S = 12 * HOUR_S

@@ -16,11 +16,11 @@ from typing import Any
 
 from gateway.billing.store import BudgetStore, PaceStates, StoreError
 from gateway.billing.window import Window
-from gateway.core.catalog import Catalog
-from gateway.core.decision import Decision, lagrangian_of
-from gateway.core.exploration import Exploration, exploration_windows, explore
-from gateway.core.pace import PACED, Pace, paced_budgets, request_scale, scaled
-from gateway.purse import KnownPace, Prices, Purse, PurseTerms
+from gateway.routing.catalog import Catalog
+from gateway.routing.decision import Decision, lagrangian_of
+from gateway.routing.exploration import Exploration, exploration_windows, explore
+from gateway.routing.pacing.account import KnownPace, Prices, Purse, PurseTerms
+from gateway.routing.pacing.settings import PACED, Pace, paced_budgets, request_scale, scaled
 from gateway.tenants.tenant import Tenant, key_owner
 
 LOOK_S = 10.0

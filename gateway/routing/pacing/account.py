@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 from gateway.billing.price import cost
 from gateway.billing.reservation import Balance
 from gateway.billing.window import Budget, Window, window_at
-from gateway.core.catalog import Catalog
-from gateway.core.decision import Decision
-from gateway.core.exploration import exploration_windows
-from gateway.core.pace import Pace, PacingSettings, standing_of
-from gateway.core.pacing import Pacer
-from gateway.core.spend_curve import options_of
+from gateway.routing.catalog import Catalog
+from gateway.routing.decision import Decision
+from gateway.routing.exploration import exploration_windows
+from gateway.routing.pacing.cost_curve import options_of
+from gateway.routing.pacing.pacer import Pacer
+from gateway.routing.pacing.settings import Pace, PacingSettings, standing_of
 
 RETRY_S = 2.0
 STATE_FORMAT = 1

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.billing.window import Budget, window_at
-from gateway.core.decision import LARGEST_LAMBDA, lagrangian_of
-from gateway.core.pace import (
+from gateway.routing.decision import LARGEST_LAMBDA, lagrangian_of
+from gateway.routing.pacing.settings import (
     Pace,
     PacingTerms,
     Standing,

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from gateway.billing.price import Price
 from gateway.billing.window import Budget, window_at
-from gateway.core.breaker import always_well
-from gateway.core.decision import CandidateForecast, Decision, Preference, decide
-from gateway.core.exploration import (
+from gateway.routing.circuit_breaker import always_well
+from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
+from gateway.routing.exploration import (
     ExplorationSettings,
     draw,
     exploration_windows,
@@ -23,7 +23,7 @@ from gateway.core.exploration import (
     safe_set,
     window_key,
 )
-from gateway.core.query import Query
+from gateway.routing.query import Query
 from tests.gateway.billing.makers import candidate
 
 NOW = 1_767_571_200.0 + 6 * 3_600  # 2026-01-05 06:00 UTC

@@ -17,12 +17,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.core.arrivals import Arrivals
-from gateway.core.decision import LARGEST_LAMBDA
-from gateway.core.pace import Pace, PacingSettings, Saturation, Standing
-from gateway.core.spend_curve import Option, RecentDecisions, Reprice, SpendCurve
-from gateway.core.spend_feedback import Interval, SpendFeedback
-from gateway.core.spend_plan import HOUR_S, SpendPlan, UniformPlan, WeekShape, share
+from gateway.routing.decision import LARGEST_LAMBDA
+from gateway.routing.pacing.cost_curve import Option, RecentDecisions, Reprice, SpendCurve
+from gateway.routing.pacing.feedback import Interval, SpendFeedback
+from gateway.routing.pacing.schedule import HOUR_S, SpendPlan, UniformPlan, WeekShape, share
+from gateway.routing.pacing.settings import Pace, PacingSettings, Saturation, Standing
+from gateway.routing.pacing.traffic import Arrivals
 
 STATE_FORMAT = 1
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.billing.price import Price
-from gateway.core.breaker import always_well
-from gateway.core.decision import CandidateForecast, Preference, decide
-from gateway.core.query import Query
-from gateway.core.spend_curve import Option, RecentDecisions, envelope, options_of
+from gateway.routing.circuit_breaker import always_well
+from gateway.routing.decision import CandidateForecast, Preference, decide
+from gateway.routing.pacing.cost_curve import Option, RecentDecisions, envelope, options_of
+from gateway.routing.query import Query
 from tests.gateway.billing.makers import candidate
 
 options = st.builds(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.spend_plan import HOUR_S, WEEK_HOURS, UniformPlan, WeekShape, share
+from gateway.routing.pacing.schedule import HOUR_S, WEEK_HOURS, UniformPlan, WeekShape, share
 
 WEEK_S = WEEK_HOURS * HOUR_S
 START = 1_000 * WEEK_S

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.core.pace import PacingSettings, Standing
-from gateway.core.pacing import Pacer
-from tests.gateway.core.paced_tenant import DAY, HOUR, REFERENCE, START, Tenant
+from gateway.routing.pacing.pacer import Pacer
+from gateway.routing.pacing.settings import PacingSettings, Standing
+from tests.gateway.routing.pacing.paced_tenant import DAY, HOUR, REFERENCE, START, Tenant
 
 HALF = 120 * 24 * 450_000
 """Pays for somewhat less than half of what the dear candidate would cost in a day."""

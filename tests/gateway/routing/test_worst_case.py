@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.caps import worst_case
 from gateway.billing.price import cost_with_cache
 from gateway.billing.text_tokens import TOKENIZERS, shape_of
-from gateway.core.decision import fit_to_hold
+from gateway.routing.decision import fit_to_hold
 from tests.gateway.billing.cases import CAPS, Case, cases
 
 TOKENIZER_NAMES = st.sampled_from(sorted(TOKENIZERS))

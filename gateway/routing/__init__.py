@@ -1,0 +1,1 @@
+"""Which candidate serves a query: catalog, forecast, decision, exploration, circuit breaker, pacing."""
