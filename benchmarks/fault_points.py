@@ -20,7 +20,7 @@ from typing import Protocol
 from benchmarks.faults_rig import PATIENCE_S, Rig, body, headers, until
 from tests.e2e.scripted_provider import Call, Script
 from tests.e2e.scripts import answer, hang, say_then_hang, wait_then
-from tests.gateway.stores.redis_server import RedisServer
+from tests.gateway.stores.redis.redis_server import RedisServer
 
 IN_FLIGHT, MEANWHILE = 4, 6
 SLEEP_S = 1.0

@@ -30,8 +30,8 @@ from benchmarks.fault_points import FAULTS, Run
 from benchmarks.faults_rig import CAP, COST, PAYABLE, SET_ASIDE, Rig, rig_on, tenant_named, until
 from benchmarks.result import bullets, circumstances, deliver
 from gateway.billing.window import Window
-from gateway.stores.redis import RedisOptions, RedisStore
-from gateway.stores.sqlite import SqliteStore
+from gateway.stores.redis.budgets import RedisOptions, RedisStore
+from gateway.stores.sqlite.budgets import SqliteStore
 from tests.e2e.scripted_provider import ScriptedProvider, scripted_provider
 from tests.e2e.scripts import answer
 

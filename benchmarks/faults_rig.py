@@ -27,7 +27,7 @@ import yaml
 from benchmarks.processes import Pinned, free_port
 from tests.e2e.scripted_provider import ScriptedProvider
 from tests.e2e.scripts import USAGE
-from tests.gateway.stores.redis_server import RedisServer
+from tests.gateway.stores.redis.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parents[1]
 USD_PER_MTOK = 10.0

@@ -31,9 +31,9 @@ from benchmarks.result import bullets, circumstances, deliver
 from gateway.billing.reservation import Granted, Hold
 from gateway.billing.window import Window
 from gateway.stores.memory import MemoryStore
-from gateway.stores.redis import RedisOptions, RedisStore
-from gateway.stores.sqlite import SqliteStore
-from tests.gateway.stores.redis_server import RedisServer
+from gateway.stores.redis.budgets import RedisOptions, RedisStore
+from gateway.stores.sqlite.budgets import SqliteStore
+from tests.gateway.stores.redis.redis_server import RedisServer
 
 STORES = ("sqlite", "redis", "memory")
 PACKAGES = ("loupe", "redis", "uvloop")

@@ -27,7 +27,7 @@ import yaml
 from benchmarks.canned_provider import COMPLETION_TOKENS
 from benchmarks.processes import Pinned, free_port
 from benchmarks.result import command_of, write_json
-from tests.gateway.stores.redis_server import RedisServer
+from tests.gateway.stores.redis.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY = "sk-race"

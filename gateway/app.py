@@ -39,9 +39,9 @@ from gateway.routing.catalog import Catalog
 from gateway.routing.forecaster import Forecaster, ForecastLimits
 from gateway.settings import EncoderSettings, Settings, secret_from
 from gateway.steered import Surroundings, begin_steering
-from gateway.stores.leased import LeasedStore, LeaseOptions
-from gateway.stores.redis import RedisOptions, RedisStore
-from gateway.stores.sqlite import SqliteStore
+from gateway.stores.local_fallback import LeasedStore, LeaseOptions
+from gateway.stores.redis.budgets import RedisOptions, RedisStore
+from gateway.stores.sqlite.budgets import SqliteStore
 from gateway.telemetry.estimates import watched_calibration
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics

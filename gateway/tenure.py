@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.settings import Settings, key_secret, secret_from
-from gateway.stores.redis_tenants import RedisTenants
-from gateway.stores.sqlite_tenants import SqliteTenants
+from gateway.stores.redis.tenants import RedisTenants
+from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.management import Tenancy
 from gateway.tenants.store import TenantStore

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.billing.store import StoreError
-from gateway.stores.sqlite_file import opened
-from gateway.stores.sqlite_schema import Schema, refuse_newer
+from gateway.stores.sqlite.file import opened
+from gateway.stores.sqlite.schema import Schema, refuse_newer
 
 BUSY_S = 1.0
 """A statement waits so long for another process's transaction, in the thread that asks; then it is asked again."""

@@ -22,7 +22,7 @@ from gateway.decision_log.recent import Recent
 from gateway.decision_log.retention import DAY_S, remove_old_decisions
 from gateway.decision_log.rows import DECISION_COLUMNS, QueryRow, decision_row, key_of, query_row
 from gateway.decision_log.tables import open_decisions
-from gateway.stores.sqlite_file import fault_of
+from gateway.stores.sqlite.file import fault_of
 from models.base import ImageSource, Views
 
 FLUSH_S = 0.02

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.billing.store import CandidateSpend, StoreError
 from gateway.core.record import RequestRecord
-from gateway.stores.beside import transaction
+from gateway.stores.sqlite.beside import transaction
 
 HOUR_S = 3_600
 FLUSH_S = 1.0

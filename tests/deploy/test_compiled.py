@@ -27,7 +27,7 @@ TESTS = (
     "tests/gateway/decision_log",
     "tests/gateway/test_refusals.py",
     "tests/gateway/test_turn.py",
-    "tests/gateway/stores/test_sqlite_checks.py",
+    "tests/gateway/stores/sqlite/test_budgets_checks.py",
     "tests/e2e/test_acceptance.py",
     "tests/e2e/test_break_offs.py",
     "tests/e2e/test_budgets.py",

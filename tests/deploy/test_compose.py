@@ -26,7 +26,7 @@ from benchmarks.processes import free_port
 from benchmarks.prometheus_server import prometheus_server
 from gateway.candidates import candidate_of
 from gateway.settings import load_settings
-from tests.gateway.stores.redis_server import RedisServer
+from tests.gateway.stores.redis.redis_server import RedisServer
 
 from .boards import ROOT
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.comparison import EVERY_S, FEWEST_ROWS, MOST_TENANTS
 from gateway.telemetry import budgets, metrics, shared
-from tests.gateway.stores.redis_server import RedisServer
+from tests.gateway.stores.redis.redis_server import RedisServer
 
 from .scripted_provider import ScriptedProvider
 from .site import Site, serving_gateway, settings_for

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.stores.redis_server import RedisServer
+from tests.gateway.stores.redis.redis_server import RedisServer
 
 from .paced import BEST_COST, DAY_S, paced_site, tenant
 from .scripted_provider import ScriptedProvider

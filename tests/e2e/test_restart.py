@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.gateway.stores.layouts import change, lay, rows_in
+from tests.gateway.stores.sqlite.layouts import change, lay, rows_in
 
 from .processes import START_S, running_gateway
 from .raw_client import RawClient

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from gateway.settings import hash_key
-from gateway.stores.redis_tenants import RedisTenants
-from tests.gateway.stores.redis_server import RedisServer
+from gateway.stores.redis.tenants import RedisTenants
+from tests.gateway.stores.redis.redis_server import RedisServer
 
 from .scripted_provider import ScriptedProvider, wait_until
 from .site import KEY, OTHER_KEY, Site, serving_gateway, settings_for

@@ -16,7 +16,7 @@ from gateway.cli import main
 from gateway.cli.tenancy import moment, seconds
 from gateway.declared import declared_in
 from gateway.settings import hash_key, load_settings
-from gateway.stores.sqlite_tenants import SqliteTenants
+from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.provisioning import read_in
 from tests.gateway.test_settings import GOOD

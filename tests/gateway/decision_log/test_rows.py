@@ -19,7 +19,7 @@ from gateway.decision_log.rows import (
 )
 from gateway.decision_log.tables import DECISIONS
 from gateway.routing.exploration import ExplorationSettings, explore
-from gateway.stores.sqlite_schema import columns_of
+from gateway.stores.sqlite.schema import columns_of
 
 from .made import FORECASTS, decided, drawn, full
 

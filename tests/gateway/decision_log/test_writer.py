@@ -18,10 +18,10 @@ from gateway.decision_log.reading import decision_of, logged_answers
 from gateway.decision_log.rows import views_of
 from gateway.decision_log.tables import content_path, decisions_path
 from gateway.decision_log.writer import DecisionLog
-from gateway.stores.sqlite_schema import SchemaError
+from gateway.stores.sqlite.schema import SchemaError
 from tests.e2e.scripted_provider import wait_until
 from tests.gateway.records import record
-from tests.gateway.stores.layouts import change, lay
+from tests.gateway.stores.sqlite.layouts import change, lay
 
 from .made import PICTURE, Encodings, Said, full, keep, log_at, rows, sha256
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.billing.store import StoreError
-from gateway.stores.leased import LeasedStore, LeaseOptions
+from gateway.stores.local_fallback import LeasedStore, LeaseOptions
 from gateway.stores.memory import Memory, MemoryStore
 from tests.checks.store_checks import Clock, hold
 

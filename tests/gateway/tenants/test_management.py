@@ -13,7 +13,7 @@ import pytest
 from gateway.billing.window import Budget
 from gateway.errors import RequestError
 from gateway.routing.pacing.settings import PACED
-from gateway.stores.sqlite_tenants import SqliteTenants
+from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.management import KEY_PREFIX, NewKey, Tenancy
 from gateway.tenants.provisioning import Declared, Readings

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.billing.store import StoreError
 from gateway.billing.window import Budget
-from gateway.stores.sqlite_tenants import SqliteTenants
+from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.registry import ApiKey, Roster, TenantTerms
 from gateway.tenants.store import Marks

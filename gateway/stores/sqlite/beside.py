@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.billing.store import StoreError
-from gateway.stores.sqlite_file import opened
-from gateway.stores.sqlite_schema import SchemaError
-from gateway.stores.sqlite_tables import SECONDARY
+from gateway.stores.sqlite.file import opened
+from gateway.stores.sqlite.schema import SchemaError
+from gateway.stores.sqlite.tables import SECONDARY
 
 PATIENCE_S = 5.0
 

@@ -18,15 +18,15 @@ from typing import Any
 from gateway.billing.reservation import Balance, Granted, Hold, Refused
 from gateway.billing.store import StoreError
 from gateway.billing.window import Window
-from gateway.stores.sqlite_file import is_busy, opened
-from gateway.stores.sqlite_ledger import (
+from gateway.stores.sqlite.file import is_busy, opened
+from gateway.stores.sqlite.ledger import (
     KEEP_SETTLED_S,
     OLD_HOLDS,
     OLD_WINDOWS,
     ROWS_PER_SCAN,
     SqliteLedger,
 )
-from gateway.stores.sqlite_tables import STORE
+from gateway.stores.sqlite.tables import STORE
 
 GATHERING_TURNS = 2
 LOCK_RETRY_S = 0.002

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gateway.stores.redis import RedisOptions, RedisStore
+from gateway.stores.redis.budgets import RedisOptions, RedisStore
 from tests.checks.ledger_checks import HISTORIES, LedgerMachine, play
 from tests.checks.store_checks import STORE_CHECKS, Check, Clock
-
-from .redis_server import RedisServer
+from tests.gateway.stores.redis.redis_server import RedisServer
 
 _places = itertools.count()
 

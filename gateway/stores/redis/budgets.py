@@ -67,7 +67,7 @@ class RedisStore:
         self._clock = clock
         self._monotonic = monotonic
         self._breaker = Breaker(options.failures, options.rest_s)
-        self._script = files("gateway.stores").joinpath("redis_ledger.lua").read_text(encoding="utf-8")
+        self._script = files("gateway.stores.redis").joinpath("ledger.lua").read_text(encoding="utf-8")
         self._digest = ""
         self._reserving: dict[str, asyncio.Task[Granted | Refused]] = {}
         self._settling: set[asyncio.Task[bool]] = set()

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from gateway.decision_log.tables import open_content, open_decisions
-from gateway.stores.sqlite_file import is_busy, opened
-from gateway.stores.sqlite_tables import SECONDARY, STORE
-
-from .layouts import change, lay, rows_in
+from gateway.stores.sqlite.file import is_busy, opened
+from gateway.stores.sqlite.tables import SECONDARY, STORE
+from tests.gateway.stores.sqlite.layouts import change, lay, rows_in
 
 PROCESSES = 4
 ROUNDS = 40
@@ -23,8 +22,8 @@ OPENER = """
 import sys
 from pathlib import Path
 from gateway.decision_log.tables import open_decisions
-from gateway.stores.beside import transaction
-from gateway.stores.sqlite_tenants import SqliteTenants
+from gateway.stores.sqlite.beside import transaction
+from gateway.stores.sqlite.tenants import SqliteTenants
 
 for line in sys.stdin:
     folder = Path(line.strip())

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gateway.billing.reservation import Granted, Hold
 from gateway.billing.store import StoreError
 from gateway.billing.window import Window
-from gateway.stores.leased import LEASE_S, LeasedStore
+from gateway.stores.local_fallback import LEASE_S, LeasedStore
 from tests.checks.ledger_checks import HISTORIES, play
 
 from .flighty import Place

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from gateway.stores.sqlite import SqliteStore
+from gateway.stores.sqlite.budgets import SqliteStore
 from tests.checks.store_checks import Clock
 
 

@@ -12,11 +12,10 @@ import pytest
 from redis import Redis
 
 from gateway.billing.store import StoreError
-from gateway.stores.redis_tenants import RedisTenants
+from gateway.stores.redis.tenants import RedisTenants
 from gateway.tenants.registry import TenantTerms
 from tests.checks.tenant_checks import FULL, TenantChecks
-
-from .redis_server import RedisServer
+from tests.gateway.stores.redis.redis_server import RedisServer
 
 _places = itertools.count()
 

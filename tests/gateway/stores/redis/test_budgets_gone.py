@@ -15,10 +15,9 @@ from redis.asyncio import Redis
 from gateway.billing.reservation import Granted
 from gateway.billing.store import StoreError
 from gateway.billing.window import Window
-from gateway.stores.redis import RedisOptions, RedisStore
+from gateway.stores.redis.budgets import RedisOptions, RedisStore
 from tests.checks.store_checks import hold
-
-from .redis_server import RedisServer
+from tests.gateway.stores.redis.redis_server import RedisServer
 
 WINDOW = Window("acme/total", 10_000, 0.0, None)
 PATIENCE_S = 60.0

@@ -14,15 +14,14 @@ import pytest
 
 from gateway.decision_log.content import questions
 from gateway.decision_log.tables import CONTENT, DECISIONS
-from gateway.stores.beside import refuse_other_tables
-from gateway.stores.sqlite_file import opened
-from gateway.stores.sqlite_paces import SqlitePaces
-from gateway.stores.sqlite_schema import NewColumn, Schema, SchemaError, columns_of
-from gateway.stores.sqlite_tables import SECONDARY, STORE
-from gateway.stores.sqlite_tenants import SqliteTenants
-
-from .files import opened as opened_store
-from .layouts import KINDS, change, lay, rows_in, version_of
+from gateway.stores.sqlite.beside import refuse_other_tables
+from gateway.stores.sqlite.file import opened
+from gateway.stores.sqlite.pacing import SqlitePaces
+from gateway.stores.sqlite.schema import NewColumn, Schema, SchemaError, columns_of
+from gateway.stores.sqlite.tables import SECONDARY, STORE
+from gateway.stores.sqlite.tenants import SqliteTenants
+from tests.gateway.stores.sqlite.files import opened as opened_store
+from tests.gateway.stores.sqlite.layouts import KINDS, change, lay, rows_in, version_of
 
 SCHEMAS = {"store": STORE, "spend": SECONDARY, "decisions": DECISIONS, "content": CONTENT}
 LACKING = {
@@ -39,7 +38,7 @@ INSERT INTO holds VALUES('acme/req_1.0', 'acme/total', 300, NULL, 'held', 1000.0
 """Rows of the ledger before it knew tokens, requests and when a window may be forgotten."""
 KILLED = """
 import os, signal, sqlite3, sys
-from gateway.stores.sqlite_schema import NewColumn, Schema, migrate
+from gateway.stores.sqlite.schema import NewColumn, Schema, migrate
 
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
 db.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))

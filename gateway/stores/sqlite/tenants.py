@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.billing.store import StoreError
-from gateway.stores.sqlite_file import opened
-from gateway.stores.sqlite_tables import STORE
+from gateway.stores.sqlite.file import opened
+from gateway.stores.sqlite.tables import STORE
 from gateway.stores.tenant_rows import KeptSecret, read_key, read_tenant, settle_secret, write_key, write_tenant
 from gateway.tenants.registry import ApiKey, Roster
 from gateway.tenants.store import Marks, Result

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.stores.sqlite import SqliteStore
+from gateway.stores.sqlite.budgets import SqliteStore
 from tests.checks.ledger_checks import HISTORIES, LedgerMachine, play
 from tests.checks.store_checks import STORE_CHECKS, Check, Clock
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from gateway.stores.sqlite_schema import Schema, migrate, refuse_newer
+from gateway.stores.sqlite.schema import Schema, migrate, refuse_newer
 
 PATIENCE_S = 10.0
 RETRY_S = 0.005

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.billing.store import StoreError
-from gateway.stores.beside import beside
-from gateway.stores.sqlite_paces import SqlitePaces
+from gateway.stores.sqlite.beside import beside
+from gateway.stores.sqlite.pacing import SqlitePaces
 
 
 def test_the_file_lies_beside_the_ledgers() -> None:

@@ -15,12 +15,11 @@ import pytest
 from gateway.billing.reservation import Granted, Hold
 from gateway.billing.store import StoreError
 from gateway.billing.window import Window
-from gateway.stores import sqlite_ledger
+from gateway.stores.sqlite import ledger as sqlite_ledger
 from tests.checks.store_checks import Clock
+from tests.gateway.stores.sqlite.files import opened, rows
 
-from .files import opened, rows
-
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 WINDOW = Window("acme/total", 1_000, 0.0, None)
 LEASE_S = 60.0
 
@@ -28,7 +27,7 @@ HOLDER = """
 import asyncio, sys
 from gateway.billing.window import Window
 from gateway.billing.reservation import Hold
-from gateway.stores.sqlite import SqliteStore
+from gateway.stores.sqlite.budgets import SqliteStore
 
 async def main():
     store = SqliteStore(sys.argv[1], lambda: 1_000.0)
@@ -47,7 +46,7 @@ RESERVER = """
 import asyncio, sys
 from gateway.billing.window import Window
 from gateway.billing.reservation import Granted, Hold
-from gateway.stores.sqlite import SqliteStore
+from gateway.stores.sqlite.budgets import SqliteStore
 
 async def main():
     path, name = sys.argv[1:]
@@ -73,7 +72,7 @@ import asyncio, json, resource, sys
 from gateway.billing.window import Window
 from gateway.billing.reservation import Hold
 from gateway.billing.store import StoreError
-from gateway.stores.sqlite import SqliteStore
+from gateway.stores.sqlite.budgets import SqliteStore
 
 async def main():
     store = SqliteStore(sys.argv[1], lambda: 1_000.0)

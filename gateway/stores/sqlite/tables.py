@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.stores.sqlite_schema import NewColumn, Schema
+from gateway.stores.sqlite.schema import NewColumn, Schema
 
 STORE = Schema(
     "store",
