@@ -11,8 +11,8 @@ import numpy as np
 
 from gateway.billing.image_tokens import flat
 from gateway.billing.price import Price
-from gateway.core.record import Attempt, RequestRecord, Versions
 from gateway.decision_log.writer import LARGEST_QUEUE, DecisionLog
+from gateway.pipeline.record import Attempt, RequestRecord, Versions
 from gateway.routing.catalog import Candidate
 from gateway.routing.circuit_breaker import always_well
 from gateway.routing.decision import CandidateForecast, Preference, decide

@@ -29,10 +29,11 @@ from gateway.decision_log.tables import decisions_path
 from gateway.declared import declared_in
 from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, LoupeError
-from gateway.holds import Holds
 from gateway.images.fetch import LookUp, look_up
 from gateway.labelled_log import LabelledLog
 from gateway.live_router import LiveRouter, live_router, watch_router, widened_for
+from gateway.pipeline.observer import Observer
+from gateway.pipeline.reservations import Holds
 from gateway.record_keeping import RecordKeeping
 from gateway.reload import Reloads
 from gateway.routing.catalog import Catalog
@@ -45,7 +46,6 @@ from gateway.stores.sqlite.budgets import SqliteStore
 from gateway.telemetry.estimates import watched_calibration
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.observer import Observer
 from gateway.telemetry.shared import Place, SharedMetrics
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenure import begin_tenure, open_tenant_store

@@ -17,20 +17,20 @@ from gateway.api.chat import ChatRoutes
 from gateway.api.parse import ChatLimits
 from gateway.api.sink import Receive, Send
 from gateway.candidates import candidate_of
-from gateway.core.record import Versions
-from gateway.holds import Holds
 from gateway.images.fetch import FetchPolicy, ImageFetcher, LookUp
 from gateway.images.limits import ImageLimits
-from gateway.pipeline import Pipeline
+from gateway.pipeline.observer import Observer
+from gateway.pipeline.pipeline import Pipeline
+from gateway.pipeline.record import Versions
+from gateway.pipeline.remote_images import RemoteImages
+from gateway.pipeline.reservations import Holds
 from gateway.providers.base import Provider
 from gateway.providers.openai import Endpoint, OpenAIProvider
-from gateway.remote_images import RemoteImages
 from gateway.routing.catalog import Catalog
 from gateway.routing.forecaster import Forecaster
 from gateway.routing.pacing.controller import Steering
 from gateway.settings import ProviderSettings, Settings, secret_from
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.observer import Observer
 from gateway.tenants.tenant import Tenants
 
 MEBIBYTE = 1024 * 1024

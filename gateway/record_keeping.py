@@ -22,9 +22,9 @@ from gateway.decision_log.labels import UnknownRequest, put_labels
 from gateway.decision_log.reading import decision_of
 from gateway.decision_log.tables import content_path, decisions_path
 from gateway.decision_log.writer import DecisionLog, Encodings
+from gateway.pipeline.observer import LabelObserver, Observer
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.observer import LabelObserver, Observer
 from gateway.tenants.tenant import Tenants
 
 THREADS = 2

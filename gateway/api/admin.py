@@ -20,7 +20,7 @@ from gateway.api.small_body import no_json, small_body
 from gateway.billing.store import StoreError
 from gateway.billing.window import window_at
 from gateway.errors import ConfigError, InvalidRequest, NotAuthenticated, RequestError
-from gateway.refusals import starting
+from gateway.pipeline.refusals import starting
 from gateway.tenants.management import NewKey, Tenancy
 from gateway.tenants.provisioning import Readings
 from gateway.tenants.registry import ApiKey, Roster, TenantTerms

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from starlette.requests import Request
 
 from gateway.errors import NotAuthenticated
-from gateway.refusals import starting
+from gateway.pipeline.refusals import starting
 from gateway.tenants.tenant import Tenant, Tenants
 
 

@@ -13,10 +13,10 @@ from gateway.api.parse import ChatLimits, parse_chat
 from gateway.api.preview import decision_table
 from gateway.api.sink import AsgiSink, ClientLeft, Receive, Send
 from gateway.errors import RequestError
-from gateway.pipeline import Pipeline
-from gateway.telemetry.observer import RefusalObserver
+from gateway.pipeline.observer import RefusalObserver
+from gateway.pipeline.pipeline import Pipeline
+from gateway.pipeline.state import Turn
 from gateway.tenants.tenant import Tenants
-from gateway.turn import Turn
 
 
 class ChatRoutes:

@@ -14,10 +14,10 @@ from gateway.api.decode import TEXT, decode, shown
 from gateway.api.messages import ImageUrl, Message, read_messages
 from gateway.api.preferences import budget_cap, candidate_names, quality_weight, session_cap
 from gateway.billing.text_tokens import shape_of
-from gateway.core.chat import ChatRequest, InlineImage, RemoteImage, inline_image
 from gateway.errors import ImageRefused, InvalidRequest
 from gateway.images.data_url import check_data_url, is_data_url
 from gateway.images.limits import ImageLimits
+from gateway.pipeline.chat_request import ChatRequest, InlineImage, RemoteImage, inline_image
 from gateway.routing.query import Query, QueryImage
 
 LARGEST_CHOICES = 128

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.billing.money import NANODOLLARS
+from gateway.pipeline.state import Turn
 from gateway.routing.decision import OVER_CAP, Assessment, Decision
-from gateway.turn import Turn
 
 
 def decision_table(turn: Turn, decision: Decision) -> dict[str, Any]:

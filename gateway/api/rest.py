@@ -13,7 +13,7 @@ from gateway.api.auth import caller
 from gateway.api.books import Books, since_of
 from gateway.billing.store import StoreError
 from gateway.errors import NotFound, RequestError
-from gateway.refusals import starting, store_unavailable
+from gateway.pipeline.refusals import starting, store_unavailable
 from gateway.telemetry.metrics import CONTENT_TYPE
 from gateway.tenants.tenant import Tenant, Tenants
 

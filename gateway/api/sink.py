@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.api.protocol import REPLY, Reply
 from gateway.errors import BodyTooLarge, InvalidRequest, RequestError
-from gateway.turn import Header
+from gateway.pipeline.state import Header
 
 _NONE: Mapping[str, Any] = {}
 Message = MutableMapping[str, Any]
@@ -23,7 +23,7 @@ class ClientLeft(Exception):
 
 
 class AsgiSink:
-    """Implements `gateway.relay.Sink` over one ASGI request."""
+    """Implements `gateway.pipeline.relay.Sink` over one ASGI request."""
 
     __slots__ = ("_receive", "_reply", "_send", "client_left", "complete", "started")
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from gateway.billing.text_tokens import shape_of
 from gateway.collect.dataset import Picture, Row
-from gateway.core.chat import ChatRequest, body_for
 from gateway.errors import ConfigError
+from gateway.pipeline.chat_request import ChatRequest, body_for
 from gateway.routing.catalog import Candidate
 from gateway.routing.circuit_breaker import always_well
 from gateway.routing.decision import Assessment, Preference, decide

@@ -13,8 +13,8 @@ from gateway.collect.asking import Manner, body_of, form_of, said_in
 from gateway.collect.dataset import Row
 from gateway.collect.journal import ANSWERED, BROKEN, FAILED, REFUSED, Answer, Cell, Journal
 from gateway.collect.purse import Purse
-from gateway.core.bill import Bill
 from gateway.errors import ProviderError
+from gateway.pipeline.charge import Bill
 from gateway.providers.base import Provider
 from gateway.providers.stream_meter import BrokenReply, read_whole
 from gateway.routing.decision import Assessment

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from gateway.core.record import RequestRecord, Source, Versions, reader
+from gateway.pipeline.record import RequestRecord, Source, Versions, reader
 from gateway.routing.decision import Decision
 from gateway.routing.exploration import Exploration
 from gateway.routing.query import Query

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from gateway.core.record import RequestRecord
 from gateway.decision_log.content import Content, ContentStore
 from gateway.decision_log.recent import Recent
 from gateway.decision_log.retention import DAY_S, remove_old_decisions
 from gateway.decision_log.rows import DECISION_COLUMNS, QueryRow, decision_row, key_of, query_row
 from gateway.decision_log.tables import open_decisions
+from gateway.pipeline.record import RequestRecord
 from gateway.stores.sqlite.file import fault_of
 from models.base import ImageSource, Views
 

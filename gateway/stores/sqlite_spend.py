@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.billing.store import CandidateSpend, StoreError
-from gateway.core.record import RequestRecord
+from gateway.pipeline.record import RequestRecord
 from gateway.stores.sqlite.beside import transaction
 
 HOUR_S = 3_600

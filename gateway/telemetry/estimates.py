@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from functools import partial
 
-from gateway.core.calibration import DRIFTS_OUTSIDE, Calibration, Drift
+from gateway.pipeline.calibration import DRIFTS_OUTSIDE, Calibration, Drift
 from gateway.telemetry.metrics import Metrics
 
 _log = logging.getLogger("loupe")

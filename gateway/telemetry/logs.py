@@ -12,7 +12,7 @@ from typing import IO
 import msgspec
 
 from gateway.billing.money import NANODOLLARS
-from gateway.core.record import RequestRecord, Source, reader
+from gateway.pipeline.record import RequestRecord, Source, reader
 
 FLUSH_S = 0.02
 LARGEST_QUEUE = 100_000

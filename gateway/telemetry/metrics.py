@@ -15,8 +15,8 @@ from operator import itemgetter
 from typing import Any
 
 from gateway.billing.money import NANODOLLARS
-from gateway.core.record import RequestRecord
 from gateway.errors import RequestError
+from gateway.pipeline.record import RequestRecord
 from gateway.telemetry.families import CONTENT_TYPE, Family, Kind, Labels, Merge, added_up, exposition, family
 from gateway.telemetry.histogram import Histogram, durations, sizes
 from gateway.telemetry.known_codes import CODES

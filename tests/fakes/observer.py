@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gateway.core.record import RequestRecord
+from gateway.pipeline.record import RequestRecord
 
 
 class RecordingObserver:
-    """Implements `gateway.telemetry.observer.Observer`."""
+    """Implements `gateway.pipeline.observer.Observer`."""
 
     def __init__(self) -> None:
         self.records: list[RequestRecord] = []

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from gateway.errors import RequestError
-from gateway.passing import Outlet
-from gateway.turn import Header
+from gateway.pipeline.passing import Outlet
+from gateway.pipeline.state import Header
 
 
 class FakeSink:
-    """Implements `gateway.relay.Sink`, and keeps what the client would see.
+    """Implements `gateway.pipeline.relay.Sink`, and keeps what the client would see.
 
     `fail` is raised by the first write. `leave` hangs up as a client does: the task under way is cancelled.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.core.record import Attempt, RequestRecord
+from gateway.pipeline.record import Attempt, RequestRecord
 
 PLAIN = RequestRecord(
     request_id="req_1",

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.api.parse import ChatLimits, parse_chat
-from gateway.core.chat import ChatRequest
 from gateway.images.limits import ImageLimits
+from gateway.pipeline.chat_request import ChatRequest
 
 
 def a_request(

@@ -11,8 +11,8 @@ import pytest
 
 from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, ProviderError
-from gateway.holds import Holds
 from gateway.images.fetch import look_up
+from gateway.pipeline.reservations import Holds
 from gateway.routing.forecaster import Forecaster, ForecastLimits, RouterInService
 from gateway.routing.pacing.controller import Steering
 from gateway.settings import Settings

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.core.chat import FetchedImage
 from gateway.core.label import Label
-from gateway.core.record import RequestRecord
 from gateway.decision_log import writer
 from gateway.decision_log.tables import decisions_path
+from gateway.pipeline.chat_request import FetchedImage
+from gateway.pipeline.record import RequestRecord
 from gateway.record_keeping import LabelledDecisions, RecordKeeping
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Metrics

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.api.parse import ChatLimits, parse_chat
-from gateway.core.chat import ChatRequest, body_for
 from gateway.errors import ImageRefused, RequestError
+from gateway.pipeline.chat_request import ChatRequest, body_for
 
 from .bodies import LIMITS, data_url, image, png, text, user
 

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.api.parse import parse_chat
-from gateway.core.chat import body_for
 from gateway.errors import InvalidRequest, RequestError
+from gateway.pipeline.chat_request import body_for
 
 from .bodies import LIMITS, data_url, image, png, text
 

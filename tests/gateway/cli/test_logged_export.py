@@ -13,9 +13,9 @@ import pytest
 
 from gateway.cli import main
 from gateway.core.label import Label
-from gateway.core.record import Attempt, RequestRecord
 from gateway.decision_log.labels import put_labels
 from gateway.decision_log.tables import decisions_path
+from gateway.pipeline.record import Attempt, RequestRecord
 from routers.load import read_table
 from routers.parquet import read_embedded
 from routers.table import OutcomeTable

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from gateway.core.chat import InlineImage, inline_image
-from gateway.core.record import RequestRecord, Versions
 from gateway.decision_log.content import ContentStore
 from gateway.decision_log.tables import content_path, decisions_path
 from gateway.decision_log.writer import DecisionLog
+from gateway.pipeline.chat_request import InlineImage, inline_image
+from gateway.pipeline.record import RequestRecord, Versions
 from gateway.routing.circuit_breaker import always_well
 from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
 from gateway.routing.exploration import Exploration

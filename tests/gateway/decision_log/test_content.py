@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from gateway.cli import main
-from gateway.core.chat import InlineImage
 from gateway.core.label import Label
 from gateway.decision_log.content import DAY_S, LONGEST_REPLY, ContentStore, delete_content
 from gateway.decision_log.labels import put_labels
 from gateway.decision_log.reading import logged_answers
 from gateway.decision_log.tables import content_path, decisions_path
+from gateway.pipeline.chat_request import InlineImage
 from tests.e2e.scripted_provider import wait_until
 from tests.e2e.site import settings_for
 

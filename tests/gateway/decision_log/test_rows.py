@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from gateway.core.record import Attempt
 from gateway.decision_log.rows import (
     CANDIDATE_FIELDS,
     DECISION_COLUMNS,
@@ -18,6 +17,7 @@ from gateway.decision_log.rows import (
     key_of,
 )
 from gateway.decision_log.tables import DECISIONS
+from gateway.pipeline.record import Attempt
 from gateway.routing.exploration import ExplorationSettings, explore
 from gateway.stores.sqlite.schema import columns_of
 

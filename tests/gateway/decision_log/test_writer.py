@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from gateway.core.chat import FetchedImage
 from gateway.decision_log import writer
 from gateway.decision_log.reading import decision_of, logged_answers
 from gateway.decision_log.rows import views_of
 from gateway.decision_log.tables import content_path, decisions_path
 from gateway.decision_log.writer import DecisionLog
+from gateway.pipeline.chat_request import FetchedImage
 from gateway.stores.sqlite.schema import SchemaError
 from tests.e2e.scripted_provider import wait_until
 from tests.gateway.records import record

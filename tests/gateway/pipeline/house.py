@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.billing.price import Price
-from gateway.core.chat import ChatRequest
-from gateway.core.record import RequestRecord
 from gateway.errors import ImageRefused
-from gateway.holds import Holds
-from gateway.pipeline import Pipeline
-from gateway.remote_images import RemoteImages
+from gateway.pipeline.chat_request import ChatRequest
+from gateway.pipeline.pipeline import Pipeline
+from gateway.pipeline.record import RequestRecord
+from gateway.pipeline.remote_images import RemoteImages
+from gateway.pipeline.reservations import Holds
+from gateway.pipeline.state import Turn
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.forecaster import Forecaster, ForecastLimits, RouterInService
 from gateway.tenants.tenant import Tenant
-from gateway.turn import Turn
 from tests.fakes.clock import HandClock
 from tests.fakes.encoder import FakeQueryEncoder
 from tests.fakes.ledger import Answer, ScriptedLedger
@@ -39,7 +39,7 @@ ACME = Tenant("acme", ("poor", "good", "fair"), 1.0, pacing=None)
 
 
 class NoFetcher:
-    """Implements `gateway.remote_images.Fetcher`: no image can be had."""
+    """Implements `gateway.pipeline.remote_images.Fetcher`: no image can be had."""
 
     async def fetch(self, url: str, *, param: str | None = None) -> Any:
         raise ImageRefused(f"{url} is not to be had", param=param)

@@ -11,9 +11,9 @@ import pytest
 from gateway.billing.reservation import Granted, Refused
 from gateway.billing.store import StoreError
 from gateway.billing.window import Budget, Window
-from gateway.core.chat import ChatRequest
-from gateway.core.record import Attempt, Versions
 from gateway.errors import ProviderError, RequestError
+from gateway.pipeline.chat_request import ChatRequest
+from gateway.pipeline.record import Attempt, Versions
 from gateway.routing.decision import lagrangian_of
 from gateway.tenants.tenant import Tenant
 from tests.fakes.clock import HandClock

@@ -13,7 +13,7 @@ from gateway.billing.reservation import Granted, Hold, Refused
 from gateway.billing.store import StoreError
 from gateway.billing.window import Window
 from gateway.errors import RequestError
-from gateway.holds import Holds
+from gateway.pipeline.reservations import Holds
 from gateway.stores.memory import MemoryStore
 from tests.fakes.clock import HandClock
 from tests.fakes.ledger import Answer, ScriptedLedger

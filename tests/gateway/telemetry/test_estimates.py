@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from gateway.core.record import Attempt
+from gateway.pipeline.record import Attempt
 from gateway.telemetry.estimates import watched_calibration
 from gateway.telemetry.metrics import Metrics
 

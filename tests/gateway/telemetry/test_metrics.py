@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.core.record import Attempt
 from gateway.errors import InvalidRequest, RequestError
+from gateway.pipeline.record import Attempt
 from gateway.telemetry.metrics import CODES, COUNTED_AT_ONCE, LARGEST_GAUGES, LARGEST_TENANTS, STAGES, Metrics
 
 from ..records import record

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from gateway.core.chat import FetchedImage, InlineImage
+from gateway.pipeline.chat_request import FetchedImage, InlineImage
 from gateway.routing.decision import Decision
 from gateway.routing.exploration import Exploration
 from gateway.routing.query import Query

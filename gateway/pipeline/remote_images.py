@@ -13,8 +13,8 @@ import json
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
-from gateway.core.chat import ChatRequest, FetchedImage
 from gateway.errors import InvalidRequest
+from gateway.pipeline.chat_request import ChatRequest, FetchedImage
 from gateway.routing.query import QueryImage
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.billing.price import Price, cost
 from gateway.billing.usage import Usage
-from gateway.core.bill import Bill
+from gateway.pipeline.charge import Bill
 from gateway.routing.decision import Assessment
 from gateway.routing.query import Query
 from tests.gateway.billing.makers import candidate

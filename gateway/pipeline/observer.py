@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from gateway.core.record import RequestRecord
 from gateway.errors import RequestError
+from gateway.pipeline.record import RequestRecord
 
 
 class Observer(Protocol):

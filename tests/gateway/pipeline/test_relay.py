@@ -15,16 +15,15 @@ from gateway.billing.price import cost
 from gateway.billing.reservation import Granted
 from gateway.billing.usage import Usage
 from gateway.billing.window import Budget
-from gateway.core.bill import Bill
 from gateway.errors import ProviderError, RequestError
-from gateway.relay import relay_stream, relay_whole
+from gateway.pipeline.charge import Bill
+from gateway.pipeline.relay import relay_stream, relay_whole
+from gateway.pipeline.state import Header, Turn
 from gateway.routing.decision import Preference, decide
 from gateway.tenants.tenant import Tenant
-from gateway.turn import Header, Turn
 from tests.gateway.billing.makers import PRICE, candidate
 from tests.gateway.providers.streams import DONE, STREAMS, ended, event, said, usage
-
-from .requests import a_request
+from tests.gateway.requests import a_request
 
 HELD = 10**10
 MORE_SIZES = [pytest.param(size, marks=pytest.mark.slow) for size in (7, 100)]
@@ -65,7 +64,7 @@ class Recorded:
 
 @dataclass
 class Client:
-    """Implements `gateway.relay.Sink`."""
+    """Implements `gateway.pipeline.relay.Sink`."""
 
     status: int = 0
     headers: dict[bytes, bytes] = field(default_factory=dict)

@@ -9,7 +9,6 @@ from typing import Any
 
 from gateway.billing.money import to_usd
 from gateway.billing.reservation import Refused
-from gateway.core.chat import ChatRequest
 from gateway.errors import (
     BudgetInfeasible,
     InvalidRequest,
@@ -19,6 +18,7 @@ from gateway.errors import (
     QuotaExceeded,
     RequestError,
 )
+from gateway.pipeline.chat_request import ChatRequest
 from gateway.routing.decision import UNHEALTHY, Decision
 
 NO_RETRY = ("x-should-retry", "false")

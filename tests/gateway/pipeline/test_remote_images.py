@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from gateway.api.parse import ChatLimits, parse_chat
-from gateway.core.chat import ChatRequest
 from gateway.errors import ImageRefused, RequestError
 from gateway.images.limits import ImageLimits
-from gateway.remote_images import RemoteImages
+from gateway.pipeline.chat_request import ChatRequest
+from gateway.pipeline.remote_images import RemoteImages
 
 URL = "https://example.com/a.png"
 
 
 @dataclass(frozen=True)
 class File:
-    """Implements `gateway.remote_images.Download`."""
+    """Implements `gateway.pipeline.remote_images.Download`."""
 
     data: bytes
     media_type: str = "image/png"
@@ -31,7 +31,7 @@ class File:
 
 @dataclass
 class Library:
-    """Implements `gateway.remote_images.Fetcher` over a dictionary."""
+    """Implements `gateway.pipeline.remote_images.Fetcher` over a dictionary."""
 
     files: dict[str, File]
     asked: list[str] = field(default_factory=list)

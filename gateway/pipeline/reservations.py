@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.billing.reservation import Granted, Hold, Refused
 from gateway.billing.store import BudgetStore, StoreError
-from gateway.refusals import store_unavailable
+from gateway.pipeline.refusals import store_unavailable
 
 
 class Holds:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.chat import ChatRequest, FetchedImage, RemoteImage, body_for, inline_image
+from gateway.pipeline.chat_request import ChatRequest, FetchedImage, RemoteImage, body_for, inline_image
 from gateway.routing.query import Query
 
 MESSAGES = b'[ {"role":"user",  "content":"\\u00e4 \xc3\xa4 1.50"} ]'

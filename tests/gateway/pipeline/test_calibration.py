@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.calibration import LARGEST_FACTOR, LEAST_FACTOR, Calibration, Drift
-from gateway.core.record import Attempt
-
-from ..records import record
+from gateway.pipeline.calibration import LARGEST_FACTOR, LEAST_FACTOR, Calibration, Drift
+from gateway.pipeline.record import Attempt
+from tests.gateway.records import record
 
 NAMES = ("small", "large")
 

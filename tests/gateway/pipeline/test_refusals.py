@@ -11,10 +11,10 @@ from gateway.api.parse import ChatLimits, parse_chat
 from gateway.billing.price import Price
 from gateway.billing.reservation import Refused
 from gateway.billing.window import Window
-from gateway.core.chat import ChatRequest
 from gateway.errors import ProviderError, RequestError
 from gateway.images.limits import ImageLimits
-from gateway.refusals import (
+from gateway.pipeline.chat_request import ChatRequest
+from gateway.pipeline.refusals import (
     infeasible,
     no_such_candidate,
     no_such_model,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.record import RequestRecord, reader
+from gateway.pipeline.record import RequestRecord, reader
 from gateway.telemetry.logs import MEMBERS, line
 from tests.gateway.records import record
 

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from gateway.billing.money import NANODOLLARS
-from gateway.core.bill import Bill
 from gateway.errors import ProviderError, RequestError
-from gateway.passing import Outlet, Passing
+from gateway.pipeline.charge import Bill
+from gateway.pipeline.passing import Outlet, Passing
+from gateway.pipeline.state import Header, Turn
 from gateway.providers.base import Exchange
 from gateway.providers.stream_meter import BrokenReply, StreamMeter, partial_output_tokens, read_whole
-from gateway.turn import Header, Turn
 
 LARGEST_WHOLE_REPLY = 64 * 1024 * 1024
 Settle = Callable[[], Awaitable[None]]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from gateway.core.record import RequestRecord
+from gateway.pipeline.record import RequestRecord
 
 EFFECTIVE_REPLIES = 100
 PRIOR_REPLIES = 20

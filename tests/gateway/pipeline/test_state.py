@@ -10,16 +10,15 @@ import pytest
 from gateway.billing.reservation import Granted, Refused
 from gateway.billing.usage import Usage
 from gateway.billing.window import Budget, Window
-from gateway.core.record import Attempt
 from gateway.errors import ProviderFailed, QuotaExceeded
+from gateway.pipeline.record import Attempt
+from gateway.pipeline.state import Turn
 from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
 from gateway.routing.exploration import Exploration, draw
 from gateway.tenants.tenant import Tenant
-from gateway.turn import Turn
 from tests.fakes.clock import HandClock
 from tests.gateway.billing.makers import candidate
-
-from .requests import a_request
+from tests.gateway.requests import a_request
 
 STARTED_AT = 1_767_268_800.0
 

@@ -8,28 +8,28 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from gateway.billing.reservation import Refused
-from gateway.core.bill import Bill
-from gateway.core.chat import body_for
-from gateway.core.record import Attempt, RequestRecord, Versions
 from gateway.errors import ProviderError, RequestError
-from gateway.holds import Holds
-from gateway.providers.base import Provider
-from gateway.refusals import (
+from gateway.pipeline.charge import Bill
+from gateway.pipeline.chat_request import body_for
+from gateway.pipeline.observer import Observer
+from gateway.pipeline.record import Attempt, RequestRecord, Versions
+from gateway.pipeline.refusals import (
     infeasible,
     no_such_candidate,
     no_such_model,
     over_quota,
     provider_failed,
 )
-from gateway.relay import Sink, relay_stream, relay_whole
-from gateway.remote_images import RemoteImages
+from gateway.pipeline.relay import Sink, relay_stream, relay_whole
+from gateway.pipeline.remote_images import RemoteImages
+from gateway.pipeline.reservations import Holds
+from gateway.pipeline.state import Turn
+from gateway.providers.base import Provider
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.circuit_breaker import Health, always_well
 from gateway.routing.decision import Assessment, Decision, Preference, decide, fit_to_hold, lagrangian_of
 from gateway.routing.forecaster import Declined, Forecaster, Forecasts
 from gateway.routing.pacing.controller import Steering
-from gateway.telemetry.observer import Observer
-from gateway.turn import Turn
 
 AUTO = "auto"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from gateway.pipeline.state import Turn
 from gateway.providers.stream_meter import StreamMeter
-from gateway.turn import Turn
 
 
 class Outlet(Protocol):

@@ -10,9 +10,9 @@ from gateway.billing.money import to_usd
 from gateway.billing.reservation import Granted, Hold, Refused
 from gateway.billing.usage import Usage
 from gateway.billing.window import Window, session_window
-from gateway.core.chat import ChatRequest
-from gateway.core.record import Attempt, Reply, RequestRecord, Versions
 from gateway.errors import ProviderError, RequestError
+from gateway.pipeline.chat_request import ChatRequest
+from gateway.pipeline.record import Attempt, Reply, RequestRecord, Versions
 from gateway.routing.decision import Assessment, Decision, Preference
 from gateway.routing.exploration import Exploration
 from gateway.routing.pacing.controller import Course
