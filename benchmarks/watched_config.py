@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.config.settings import hash_key
 from gateway.providers.replay.candidates import CANDIDATES
-from gateway.settings import hash_key
 
 KEYS: Mapping[str, str] = {name: f"sk-watched-{name}-0123456789abcdef" for name in ("alpha", "bravo", "charlie")}
 _BUDGETS: Mapping[str, list[dict[str, Any]]] = {

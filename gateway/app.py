@@ -25,8 +25,9 @@ from gateway.api.sink import Receive, Send
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.store import BudgetStore, StoreError
 from gateway.comparison import LabelledRows
+from gateway.config.settings import EncoderSettings, Settings, secret_from
+from gateway.config.tenants import declared_in
 from gateway.decision_log.tables import decisions_path
-from gateway.declared import declared_in
 from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, LoupeError
 from gateway.images.fetch import LookUp, look_up
@@ -38,7 +39,6 @@ from gateway.record_keeping import RecordKeeping
 from gateway.reload import Reloads
 from gateway.routing.catalog import Catalog
 from gateway.routing.forecaster import Forecaster, ForecastLimits
-from gateway.settings import EncoderSettings, Settings, secret_from
 from gateway.steered import Surroundings, begin_steering
 from gateway.stores.local_fallback import LeasedStore, LeaseOptions
 from gateway.stores.redis.budgets import RedisOptions, RedisStore

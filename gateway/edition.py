@@ -16,7 +16,8 @@ from typing import Any
 from gateway.api.chat import ChatRoutes
 from gateway.api.parse import ChatLimits
 from gateway.api.sink import Receive, Send
-from gateway.candidates import candidate_of
+from gateway.config.candidates import candidate_of
+from gateway.config.settings import ProviderSettings, Settings, secret_from
 from gateway.images.fetch import FetchPolicy, ImageFetcher, LookUp
 from gateway.images.limits import ImageLimits
 from gateway.pipeline.observer import Observer
@@ -29,7 +30,6 @@ from gateway.providers.openai import Endpoint, OpenAIProvider
 from gateway.routing.catalog import Catalog
 from gateway.routing.forecaster import Forecaster
 from gateway.routing.pacing.controller import Steering
-from gateway.settings import ProviderSettings, Settings, secret_from
 from gateway.telemetry.metrics import Metrics
 from gateway.tenants.tenant import Tenants
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from gateway.config.settings import RouterSettings
 from gateway.errors import ConfigError
 from gateway.routing.catalog import Catalog
 from gateway.routing.forecaster import RouterInService
-from gateway.settings import RouterSettings
 from gateway.telemetry.metrics import Metrics
 from models.base import Encoder
 from routers.artifact import ArtifactError, EncoderFacts, bundled, load, refuse_misfit

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from gateway.billing.store import StoreError
-from gateway.declared import declared_in
+from gateway.config.settings import Settings, load_settings
+from gateway.config.tenants import declared_in
 from gateway.edition import Edition, Editions, Plan
 from gateway.errors import ConfigError, RequestError
-from gateway.settings import Settings, load_settings
 from gateway.tenants.provisioning import Readings
 from gateway.tenants.registry import Roster
 from gateway.tenure import Tenure

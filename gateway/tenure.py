@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.settings import Settings, key_secret, secret_from
+from gateway.config.settings import Settings, key_secret, secret_from
 from gateway.stores.redis.tenants import RedisTenants
 from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.tenants.key_hash import KeyHash

@@ -12,13 +12,13 @@ from gateway.collect.asking import Manner, assess, form_of, query_of
 from gateway.collect.collector import Terms, Work
 from gateway.collect.dataset import Dataset, Reading, Row, read_dataset
 from gateway.collect.journal import Cell, Kept
+from gateway.config.settings import Settings, load_settings
 from gateway.core.graders.base import BadReference
 from gateway.core.graders.registry import AUTO, grader_named
 from gateway.edition import MEBIBYTE, Plan
 from gateway.errors import ConfigError
 from gateway.images.limits import ImageLimits
 from gateway.routing.catalog import Candidate
-from gateway.settings import Settings, load_settings
 
 SHOWN_BAD_ROWS = 20
 

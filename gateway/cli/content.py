@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from gateway.billing.store import StoreError
+from gateway.config.settings import load_settings
 from gateway.decision_log.content import delete_content
 from gateway.errors import ConfigError
-from gateway.settings import load_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

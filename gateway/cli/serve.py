@@ -17,8 +17,8 @@ from gateway.api.protocol import OnePieceProtocol
 from gateway.app import Gateway, build
 from gateway.child_process import loupe_command
 from gateway.cli.workers import Workers
+from gateway.config.settings import load_settings
 from gateway.errors import ConfigError
-from gateway.settings import load_settings
 from gateway.telemetry.shared import Place
 
 _log = logging.getLogger("loupe")

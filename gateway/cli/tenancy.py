@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gateway.billing.store import StoreError
-from gateway.declared import declared_tenants
+from gateway.config.settings import key_secret, load_settings
+from gateway.config.tenants import declared_tenants
 from gateway.errors import ConfigError
-from gateway.settings import key_secret, load_settings
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.management import Tenancy
 from gateway.tenants.schema import faults

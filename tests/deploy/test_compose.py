@@ -24,8 +24,8 @@ import yaml
 
 from benchmarks.processes import free_port
 from benchmarks.prometheus_server import prometheus_server
-from gateway.candidates import candidate_of
-from gateway.settings import load_settings
+from gateway.config.candidates import candidate_of
+from gateway.config.settings import load_settings
 from tests.gateway.stores.redis.redis_server import RedisServer
 
 from .boards import ROOT

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway.settings import hash_key
+from gateway.config.settings import hash_key
 from models.base import Views
 from routers.base import Forecast
 from tests.fakes.encoder import FakeEncoder

@@ -20,8 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.api.protocol import OnePieceProtocol
 from gateway.app import Gateway
+from gateway.config.settings import Settings, hash_key
 from gateway.images.fetch import LookUp, look_up
-from gateway.settings import Settings, hash_key
 from gateway.telemetry.metrics import Metrics
 from models.base import Encoder
 from routers.base import Router

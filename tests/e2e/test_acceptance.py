@@ -23,8 +23,8 @@ import openai
 import pytest
 import yaml
 
+from gateway.config.settings import hash_key
 from gateway.providers.replay import final_answer
-from gateway.settings import hash_key
 from tests.shared import SHARED_DATA, needs_shared_data
 
 from .processes import running, running_gateway

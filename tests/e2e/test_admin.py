@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from gateway.app import Gateway
+from gateway.config.settings import Settings
 from gateway.errors import ConfigError
-from gateway.settings import Settings
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.router import FakeRouter
 

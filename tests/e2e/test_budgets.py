@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from gateway.settings import hash_key
+from gateway.config.settings import hash_key
 
 from .scripted_provider import Call, ScriptedProvider
 from .scripts import USAGE, answer, wait_then

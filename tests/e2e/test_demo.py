@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings import load_settings
+from gateway.config.settings import load_settings
 
 REQUESTS = 60
 DEMO = (sys.executable, "-m", "gateway", "demo", "--requests", str(REQUESTS))

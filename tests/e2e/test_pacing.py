@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.settings import hash_key
+from gateway.config.settings import hash_key
 
 from .paced import BEST_COST, DAY_S, HOUR_S, MIDNIGHT, Clock, PacedSite, paced_site, tenant
 from .scripted_provider import ScriptedProvider

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from gateway.app import Gateway
+from gateway.config.settings import Settings, hash_key
 from gateway.errors import ConfigError
-from gateway.settings import Settings, hash_key
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.router import FakeRouter
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.settings import hash_key
+from gateway.config.settings import hash_key
 
 from .processes import running
 from .scripted_provider import ScriptedProvider, scripted_provider, wait_until

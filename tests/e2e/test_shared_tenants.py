@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.settings import hash_key
+from gateway.config.settings import hash_key
 from gateway.stores.redis.tenants import RedisTenants
 from tests.gateway.stores.redis.redis_server import RedisServer
 

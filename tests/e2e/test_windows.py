@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.settings import hash_key
+from gateway.config.settings import hash_key
 
 from .scripted_provider import ScriptedProvider, wait_until
 from .scripts import answer, wait_then

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from gateway.config.settings import Settings
 from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, ProviderError
 from gateway.images.fetch import look_up
 from gateway.pipeline.reservations import Holds
 from gateway.routing.forecaster import Forecaster, ForecastLimits, RouterInService
 from gateway.routing.pacing.controller import Steering
-from gateway.settings import Settings
 from gateway.stores.memory import MemoryStore
 from gateway.telemetry.metrics import Metrics
 from gateway.tenants.key_hash import KeyHash
@@ -24,7 +24,7 @@ from models.cached import QueryEncoder
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.paces import NothingKept
 from tests.fakes.router import FakeRouter
-from tests.gateway.test_settings import GOOD
+from tests.gateway.config.test_settings import GOOD
 
 KEY_HASH = KeyHash(b"a secret of this server")
 CLOSED = "connections are being closed"

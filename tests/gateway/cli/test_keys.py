@@ -14,12 +14,12 @@ import yaml
 
 from gateway.cli import main
 from gateway.cli.tenancy import moment, seconds
-from gateway.declared import declared_in
-from gateway.settings import hash_key, load_settings
+from gateway.config.settings import hash_key, load_settings
+from gateway.config.tenants import declared_in
 from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.provisioning import read_in
-from tests.gateway.test_settings import GOOD
+from tests.gateway.config.test_settings import GOOD
 
 
 @pytest.fixture

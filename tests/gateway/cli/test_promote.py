@@ -16,7 +16,7 @@ from routers.headed import Headed
 from routers.linear import Linear
 from routers.shelf import Shelf
 from tests.fakes.encoder import FakeEncoder
-from tests.gateway.test_settings import GOOD
+from tests.gateway.config.test_settings import GOOD
 from tests.models.loaded import fused_lite
 from tests.routers.artifacts import written_artifact
 from tests.routers.synthetic import drawn_table

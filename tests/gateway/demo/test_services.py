@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.settings import load_settings
 from gateway.demo.ledger import read_pool_log
 from gateway.demo.services import HOST, ServiceFailed, demo_tenants, free_port, running, write_config
 from gateway.providers.replay.candidates import CANDIDATES
 from gateway.providers.replay.drawn_table import simulate, write_table
 from gateway.providers.replay.tasks import draw_tasks
-from gateway.settings import load_settings
 
 
 @pytest.mark.slow

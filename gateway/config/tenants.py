@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gateway.config.settings import KeySettings, Settings
 from gateway.errors import ConfigError
-from gateway.settings import KeySettings, Settings
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.provisioning import Declared
 from gateway.tenants.registry import ApiKey

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.config.settings import KeySettings, Settings, hash_key, load_settings, secret_from
 from gateway.errors import ConfigError
 from gateway.routing.exploration import ExplorationSettings
 from gateway.routing.pacing.settings import PacingTerms
-from gateway.settings import KeySettings, Settings, hash_key, load_settings, secret_from
 from gateway.tenants.registry import TenantTerms
 from gateway.tenants.schema import TenantBody, tenant_as_written
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HASH = hash_key("a key")
 GOOD: dict[str, Any] = {
     "providers": {"pool": {"base_url": "http://127.0.0.1:9000/v1"}},

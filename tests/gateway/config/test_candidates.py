@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gateway.candidates import candidate_of
+from gateway.config.candidates import candidate_of
+from gateway.config.settings import Settings
 from gateway.errors import ConfigError
 from gateway.routing.catalog import Candidate
-from gateway.settings import Settings
 
 
 def made(**section: Any) -> Candidate:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from gateway.declared import declared_in, declared_tenants
+from gateway.config.settings import Settings, hash_key
+from gateway.config.tenants import declared_in, declared_tenants
 from gateway.errors import ConfigError
-from gateway.settings import Settings, hash_key
 from gateway.tenants.key_hash import KeyHash
-from tests.gateway.test_settings import GOOD
+from tests.gateway.config.test_settings import GOOD
 
 KEY_HASH = KeyHash(b"a secret of this server")
 

@@ -8,8 +8,8 @@ from gateway.billing.image_tokens import image_token_formula
 from gateway.billing.price import Price
 from gateway.billing.price_list import Asked, price_of
 from gateway.billing.text_tokens import DEFAULT_TOKENIZER, tokenizer_named
+from gateway.config.settings import CandidateSettings, Settings
 from gateway.routing.catalog import Candidate
-from gateway.settings import CandidateSettings, Settings
 
 LONGEST_OVER_MEAN = 230
 """Percent: the 90% quantile of an exponential distribution over its mean, taken for lengths of reasoning."""
