@@ -11,7 +11,7 @@ import numpy as np
 
 from gateway.billing.image_tokens import flat
 from gateway.billing.price import Price
-from gateway.decision_log.writer import LARGEST_QUEUE, DecisionLog
+from gateway.outcomes.log.writer import LARGEST_QUEUE, DecisionLog
 from gateway.pipeline.record import Attempt, RequestRecord, Versions
 from gateway.routing.catalog import Candidate
 from gateway.routing.circuit_breaker import always_well

@@ -24,15 +24,15 @@ from gateway.api.rest import RestRoutes
 from gateway.api.sink import Receive, Send
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.store import BudgetStore, StoreError
-from gateway.comparison import LabelledRows
 from gateway.config.settings import EncoderSettings, Settings, secret_from
 from gateway.config.tenants import declared_in
-from gateway.decision_log.tables import decisions_path
 from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, LoupeError
 from gateway.images.fetch import LookUp, look_up
-from gateway.labelled_log import LabelledLog
 from gateway.live_router import LiveRouter, live_router, watch_router, widened_for
+from gateway.outcomes.comparison import LabelledRows
+from gateway.outcomes.log.labelled import LabelledLog
+from gateway.outcomes.log.schema import decisions_path
 from gateway.pipeline.observer import Observer
 from gateway.pipeline.reservations import Holds
 from gateway.record_keeping import RecordKeeping

@@ -17,12 +17,12 @@ from fastapi import FastAPI
 
 from gateway.api.decisions import DecisionRoutes
 from gateway.config.settings import Settings
-from gateway.core.label import Label, Labelled
-from gateway.decision_log.content import ContentStore, delete_content
-from gateway.decision_log.labels import UnknownRequest, put_labels
-from gateway.decision_log.reading import decision_of
-from gateway.decision_log.tables import content_path, decisions_path
-from gateway.decision_log.writer import DecisionLog, Encodings
+from gateway.outcomes.label import Label, Labelled
+from gateway.outcomes.log.content import ContentStore, delete_content
+from gateway.outcomes.log.labels import UnknownRequest, put_labels
+from gateway.outcomes.log.reader import decision_of
+from gateway.outcomes.log.schema import content_path, decisions_path
+from gateway.outcomes.log.writer import DecisionLog, Encodings
 from gateway.pipeline.observer import LabelObserver, Observer
 from gateway.telemetry.metrics import Metrics
 from gateway.tenants.tenant import Tenants

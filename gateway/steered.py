@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from gateway.api.books import Books
 from gateway.billing.store import BudgetStore
 from gateway.config.settings import Settings
+from gateway.outcomes.spend import SqliteSpend
 from gateway.routing.pacing.controller import Steering
 from gateway.stores.sqlite.beside import beside, refuse_other_tables
 from gateway.stores.sqlite.pacing import SqlitePaces
-from gateway.stores.sqlite_spend import SqliteSpend
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.paces import watch_paces
 

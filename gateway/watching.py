@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from gateway.billing.store import BudgetStore
-from gateway.comparison import ComparisonGauges, LabelledRows
 from gateway.edition import Editions
+from gateway.outcomes.comparison import ComparisonGauges, LabelledRows
 from gateway.telemetry.budgets import BudgetGauges
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.loop_lag import watch_lag

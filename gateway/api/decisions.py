@@ -12,8 +12,8 @@ from fastapi import FastAPI, Request
 
 from gateway.api.auth import caller
 from gateway.api.small_body import no_json, small_body
-from gateway.core.label import Label, Labelled, LabelRefused
 from gateway.errors import InvalidRequest, NotFound
+from gateway.outcomes.label import Label, Labelled, LabelRefused
 from gateway.tenants.tenant import Tenants
 
 LARGEST_BODY = 16 * 1024

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.bench_pool import run_tasks
-from gateway.cli.datasets import embed, load_encoder, read_tables, rows_of
 from gateway.cli.versions import in_words, package_versions
 from gateway.errors import ConfigError
+from gateway.outcomes.datasets import embed, load_encoder, read_tables, rows_of
 from routers.bench import VIEWS, Block, Dataset, Judging, Task, across, tasks, within
 from routers.judging import BASELINES
 from routers.offline import OfflineError, load_offline

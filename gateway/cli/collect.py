@@ -12,15 +12,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gateway.billing.money import from_usd, to_usd
-from gateway.cli.collect_job import Job, Remains, job_of, remains_of
-from gateway.cli.collect_report import manifest_of, say_end, say_plan
-from gateway.cli.collect_table import table_of, write_collected, write_manifest
-from gateway.cli.datasets import load_encoder
-from gateway.collect.collector import Collector, Tally
-from gateway.collect.journal import Journal, read_journal
-from gateway.collect.purse import Purse
-from gateway.core.graders.registry import AUTO, GRADERS
 from gateway.errors import ConfigError
+from gateway.outcomes.collect.collector import Collector, Tally
+from gateway.outcomes.collect.job import Job, Remains, job_of, remains_of
+from gateway.outcomes.collect.journal import Journal, read_journal
+from gateway.outcomes.collect.report import manifest_of, say_end, say_plan
+from gateway.outcomes.collect.spending_limit import Purse
+from gateway.outcomes.collect.table import table_of, write_collected, write_manifest
+from gateway.outcomes.datasets import load_encoder
+from gateway.outcomes.graders.registry import AUTO, GRADERS
 from gateway.providers.openai import OpenAIProvider
 from models.base import EncodeError
 from models.dual import DualEncoder

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from gateway.billing.store import StoreError
 from gateway.config.settings import load_settings
-from gateway.decision_log.content import delete_content
 from gateway.errors import ConfigError
+from gateway.outcomes.log.content import delete_content
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

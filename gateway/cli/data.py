@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from gateway.cli.downloads import PinnedFile, fetch, list_dataset, unpack
 from gateway.errors import ConfigError
+from gateway.outcomes.downloads import PinnedFile, fetch, list_dataset, unpack
 from routers.mmr_csv import read_mmr_csv
 from routers.table import TableError
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.cli.downloads import PinnedFile, download
 from gateway.errors import ConfigError
+from gateway.outcomes.downloads import PinnedFile, download
 from models.pulled import downloads_folder
 
 _EXPORT = ("torch", "open_clip", "onnx")

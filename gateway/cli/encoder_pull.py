@@ -6,7 +6,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from gateway.cli.downloads import download, pinned
 from gateway.cli.encoder_build import (
     assemble_clip,
     export_clip,
@@ -15,6 +14,7 @@ from gateway.cli.encoder_build import (
     quantize_bundle,
     require_builder,
 )
+from gateway.outcomes.downloads import download, pinned
 from models.base import EncodeError
 from models.catalogue import Listed
 from models.dual import DualEncoder

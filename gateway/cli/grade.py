@@ -13,17 +13,17 @@ from pathlib import Path
 
 from gateway.billing.store import StoreError
 from gateway.cli.logged_export import past
-from gateway.cli.time_limit import OutOfTime, within
-from gateway.collect.dataset import Reading, read_dataset
-from gateway.core.graders.base import BadReference, Grader, Reference
-from gateway.core.graders.registry import AUTO, GRADERS, grader_for
-from gateway.core.label import LATEST_S, Label, LabelRefused
-from gateway.decision_log.content import LONGEST_REPLY
-from gateway.decision_log.labels import UnknownRequest, probabilities, put_labels
-from gateway.decision_log.reading import LoggedAnswer, logged_answers
-from gateway.decision_log.tables import decisions_path
 from gateway.errors import ConfigError
 from gateway.images.limits import ImageLimits
+from gateway.outcomes.collect.dataset import Reading, read_dataset
+from gateway.outcomes.graders.base import BadReference, Grader, Reference
+from gateway.outcomes.graders.registry import AUTO, GRADERS, grader_for
+from gateway.outcomes.graders.time_limit import OutOfTime, within
+from gateway.outcomes.label import LATEST_S, Label, LabelRefused
+from gateway.outcomes.log.content import LONGEST_REPLY
+from gateway.outcomes.log.labels import UnknownRequest, probabilities, put_labels
+from gateway.outcomes.log.reader import LoggedAnswer, logged_answers
+from gateway.outcomes.log.schema import decisions_path
 
 SOURCE = "grader"
 LABELS_AT_ONCE = 200

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.billing.store import StoreError
-from gateway.cli.logged_table import Wanted, read_logs, summary
 from gateway.cli.tenancy import seconds
-from gateway.decision_log.cells import Range
 from gateway.errors import ConfigError
+from gateway.outcomes.log.cells import Range
+from gateway.outcomes.log.export import Wanted, read_logs, summary
 from routers.load import format_for, write_table
 
 CSV = "outcomes.csv"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from gateway.cli.datasets import load_encoder
 from gateway.cli.shelves import add_place_arguments, now, or_else, place_of
 from gateway.live_router import facts_of, usable
+from gateway.outcomes.datasets import load_encoder
 from routers.shelf import ID_LENGTH
 
 

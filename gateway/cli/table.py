@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from gateway.cli.datasets import embed, load_encoder
-from gateway.cli.image_facts import with_image_facts
 from gateway.cli.logged_export import add_log_arguments, export_logs
-from gateway.cli.prices import read_prices
 from gateway.errors import ConfigError
+from gateway.outcomes.datasets import embed, load_encoder
+from gateway.outcomes.image_facts import with_image_facts
+from gateway.outcomes.table_prices import read_prices
 from routers.costs import priced
 from routers.grouping import KEYS, joined_groups
 from routers.load import FORMATS, WRITTEN, format_for, format_of, read_table, write_table

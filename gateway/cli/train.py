@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from gateway.cli.datasets import embed, load_encoder, read_tables, rows_of
-from gateway.cli.image_facts import with_image_facts
 from gateway.errors import ConfigError
+from gateway.outcomes.datasets import embed, load_encoder, read_tables, rows_of
+from gateway.outcomes.image_facts import with_image_facts
 from routers.evaluate import Plan, Summary
 from routers.registry import ALGORITHMS, DEFAULT
 from routers.table import TableError, merge

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.core.label import LATEST_S, LONGEST_COMMENT, MOST_SOURCES
-from gateway.decision_log.reading import logged_answers
+from gateway.outcomes.label import LATEST_S, LONGEST_COMMENT, MOST_SOURCES
+from gateway.outcomes.log.reader import logged_answers
 from routers.load import read_table
 from routers.parquet import read_embedded
 from tests.fakes.encoder import FakeEncoder

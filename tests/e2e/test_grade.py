@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.decision_log.tables import decisions_path
+from gateway.outcomes.log.schema import decisions_path
 from routers.load import read_table
-from tests.gateway.decision_log.made import rows
+from tests.gateway.outcomes.log.made import rows
 
 from .collecting import NAMES, yard
 from .pictures import data_url

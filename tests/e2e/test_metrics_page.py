@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.comparison import EVERY_S, FEWEST_ROWS, MOST_TENANTS
+from gateway.outcomes.comparison import EVERY_S, FEWEST_ROWS, MOST_TENANTS
 from gateway.telemetry import budgets, metrics, shared
 from tests.gateway.stores.redis.redis_server import RedisServer
 

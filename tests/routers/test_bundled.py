@@ -8,7 +8,7 @@ from functools import cache, partial
 import numpy as np
 import pytest
 
-from gateway.cli.embed import Embeddings
+from gateway.outcomes.embeddings import Embeddings
 from models.bundle import bundled as bundled_encoder
 from models.bundle import read_manifest
 from models.dual import DualEncoder

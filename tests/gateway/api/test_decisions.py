@@ -12,8 +12,8 @@ import pytest
 from starlette.requests import Request
 
 from gateway.api.decisions import WRITTEN_WITHIN_S, DecisionRoutes
-from gateway.core.label import Label, Labelled
 from gateway.errors import NotFound
+from gateway.outcomes.label import Label, Labelled
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.tenant import Tenant, Tenants
 

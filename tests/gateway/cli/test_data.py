@@ -22,8 +22,7 @@ from PIL import Image
 from gateway.cli import main
 from routers.load import read_table
 from tests.e2e.scripted_provider import wait_until
-
-from .hub_server import COMMIT, REPOSITORY, Hub, serving
+from tests.gateway.outcomes.hub_server import COMMIT, REPOSITORY, Hub, serving
 
 TABLE = "dataset_idx,question,GPT-4o_correct,GPT-4o_token,GPT-4o_cost\n" + "".join(
     f'{name},"What is\nthis, {name}?",1,{20 + row},0.001\n'

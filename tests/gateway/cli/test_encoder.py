@@ -15,16 +15,15 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.downloads import DownloadError
 from gateway.cli.encoder_pull import pull
+from gateway.outcomes.downloads import DownloadError
 from models.bundle import BundleError, bundled
 from models.catalogue import CATALOGUE, Listed, RemoteFile
 from models.dual import DualEncoder
 from models.pulled import pulled_names
+from tests.gateway.outcomes.hub_server import Hub, serving
+from tests.gateway.outcomes.test_downloads import left_in
 from tests.models.onnx_bytes import combined_clip
-
-from .hub_server import Hub, serving
-from .test_downloads import left_in
 
 GRAPH = combined_clip()
 TINY = next(listed for listed in CATALOGUE if listed.kind == "combined")

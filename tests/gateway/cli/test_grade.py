@@ -18,9 +18,9 @@ from PIL import Image
 
 from gateway.cli import main
 from gateway.cli.grade import is_drawn
-from gateway.decision_log.tables import content_path, decisions_path
+from gateway.outcomes.log.schema import content_path, decisions_path
 from routers.load import read_table
-from tests.gateway.decision_log.made import PICTURE, Said, full, keep, rows
+from tests.gateway.outcomes.log.made import PICTURE, Said, full, keep, rows
 
 NOW = time.time()
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from gateway.cli import main
-from gateway.core.label import Label
-from gateway.decision_log.labels import put_labels
-from gateway.decision_log.tables import decisions_path
+from gateway.outcomes.label import Label
+from gateway.outcomes.log.labels import put_labels
+from gateway.outcomes.log.schema import decisions_path
 from gateway.pipeline.record import Attempt, RequestRecord
 from routers.load import read_table
 from routers.parquet import read_embedded
 from routers.table import OutcomeTable
-from tests.gateway.decision_log.made import PICTURE, Encodings, Said, drawn, full, keep, log_at, sha256
+from tests.gateway.outcomes.log.made import PICTURE, Encodings, Said, drawn, full, keep, log_at, sha256
 from tests.routers.same_table import assert_same_table
 
 OTHER = b"\x89PNG\r\n\x1a\n" + b"another picture"

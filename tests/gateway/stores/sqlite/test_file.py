@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.decision_log.tables import open_content, open_decisions
+from gateway.outcomes.log.schema import open_content, open_decisions
 from gateway.stores.sqlite.file import is_busy, opened
 from gateway.stores.sqlite.tables import SECONDARY, STORE
 from tests.gateway.stores.sqlite.layouts import change, lay, rows_in
@@ -21,7 +21,7 @@ ROUNDS = 40
 OPENER = """
 import sys
 from pathlib import Path
-from gateway.decision_log.tables import open_decisions
+from gateway.outcomes.log.schema import open_decisions
 from gateway.stores.sqlite.beside import transaction
 from gateway.stores.sqlite.tenants import SqliteTenants
 

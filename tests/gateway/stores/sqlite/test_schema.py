@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.decision_log.content import questions
-from gateway.decision_log.tables import CONTENT, DECISIONS
+from gateway.outcomes.log.content import questions
+from gateway.outcomes.log.schema import CONTENT, DECISIONS
 from gateway.stores.sqlite.beside import refuse_other_tables
 from gateway.stores.sqlite.file import opened
 from gateway.stores.sqlite.pacing import SqlitePaces

@@ -1,1 +1,0 @@
-"""DECIDES. Rule: standard library only; no I/O, no await, no clock, no settings."""

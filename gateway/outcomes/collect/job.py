@@ -1,0 +1,120 @@
+"""What `loupe collect` is about to do: the configuration, the rows, and the cells that are left to ask."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.config.settings import Settings, load_settings
+from gateway.edition import MEBIBYTE, Plan
+from gateway.errors import ConfigError
+from gateway.images.limits import ImageLimits
+from gateway.outcomes.collect.collector import Terms, Work
+from gateway.outcomes.collect.dataset import Dataset, Reading, Row, read_dataset
+from gateway.outcomes.collect.journal import Cell, Kept
+from gateway.outcomes.collect.request import Manner, assess, form_of, query_of
+from gateway.outcomes.graders.base import BadReference
+from gateway.outcomes.graders.registry import AUTO, grader_named
+from gateway.routing.catalog import Candidate
+
+SHOWN_BAD_ROWS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a run is about, before anything was sent."""
+
+    plan: Plan
+    dataset: Dataset
+    rows: Sequence[Row]
+    """Those to ask about, in the order of asking."""
+    candidates: Sequence[Candidate]
+    manner: Manner
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What was there to do: cells to ask, cells that a candidate can not serve, and why."""
+
+    work: Sequence[Work]
+    unfit: Mapping[Cell, str]
+
+
+def job_of(arguments: argparse.Namespace) -> Job:
+    settings = _narrowed(load_settings(arguments.config), arguments.candidates)
+    plan = Plan.of(settings)
+    limits = ImageLimits(int(settings.images.max_mb * MEBIBYTE), settings.images.max_pixels)
+    try:
+        if arguments.grader != AUTO:
+            grader_named(arguments.grader)
+    except BadReference as error:
+        raise ConfigError(f"--grader: {error}") from None
+    reading = Reading(arguments.images or arguments.dataset.parent, limits, arguments.grader)
+    dataset = read_dataset(arguments.dataset, reading, _say_checked)
+    _say_bad(dataset, skip=arguments.skip_bad_rows)
+    rows = list(dataset.rows)
+    random.Random(arguments.seed).shuffle(rows)  # noqa: S311 - which rows are asked first guards nothing
+    return Job(
+        plan=plan,
+        dataset=dataset,
+        rows=rows[: arguments.limit],
+        candidates=tuple(plan.catalog),
+        manner=Manner(arguments.instruction, arguments.max_tokens),
+        terms=Terms(arguments.concurrency, arguments.per_candidate, arguments.tries, arguments.retry_s, arguments.seed),
+    )
+
+
+def _narrowed(settings: Settings, names: Sequence[str]) -> Settings:
+    """The configuration of these candidates alone: no other provider's key is needed. Raises ConfigError."""
+    known = {section.name: section for section in settings.candidates}
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--candidates: there is no candidate {name!r}; there is {', '.join(known)}")
+    chosen = tuple(known[name] for name in names)
+    providers = {section.provider: settings.providers[section.provider] for section in chosen}
+    return settings.model_copy(update={"candidates": chosen, "providers": providers, "tenants": ()})
+
+
+def _say_bad(dataset: Dataset, *, skip: bool) -> None:
+    if not dataset.bad:
+        return
+    shown = [f"row {bad.number}: {bad.why}" for bad in dataset.bad[:SHOWN_BAD_ROWS]]
+    more = len(dataset.bad) - len(shown)
+    shown += [f"and {more} more"] if more else []
+    lines = "\n  ".join([f"{dataset.name}: {len(dataset.bad)} bad row(s)", *shown])
+    if not skip:
+        raise ConfigError(f"{lines}\n  nothing was asked; --skip-bad-rows goes on without them")
+    print(f"loupe collect: {lines}", file=sys.stderr)
+    if not dataset.rows:
+        raise ConfigError(f"{dataset.name}: no row is left to ask")
+
+
+def remains_of(job: Job, kept: Kept, arguments: argparse.Namespace) -> Remains:
+    """What is left to ask. Raises ConfigError for a cell that was asked something else before."""
+    work, unfit = [], {}
+    for row in job.rows:
+        query = query_of(row, job.manner)
+        for candidate in job.candidates:
+            each = Work(row, query, assess(query, candidate))
+            asked = kept.forms.get(each.cell)
+            if asked is not None and asked != form_of(row, each.choice, job.manner):
+                raise ConfigError(
+                    f"{arguments.out}: {candidate.name} was asked something else of query {row.id!r} before (its "
+                    "question, image, provider_model, --instruction or --max-tokens was another): use another --out"
+                )
+            if each.cell in kept.answers or (each.cell in kept.refused and not arguments.refused_again):
+                continue
+            if each.choice.dropped is not None:
+                unfit[each.cell] = each.choice.dropped
+            else:
+                work.append(each)
+    return Remains(work, unfit)
+
+
+def _say_checked(done: int, total: int) -> None:
+    if sys.stderr.isatty() and (done == total or not done % 100):
+        print(f"\rchecking rows: {done} of {total}", end="\n" if done == total else "", file=sys.stderr)

@@ -1,0 +1,115 @@
+"""What was collected, as files: our Parquet, MMR-Bench's CSV, and a manifest that says how it came about."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gateway.billing.money import NANODOLLARS
+from gateway.outcomes.collect.dataset import Row
+from gateway.outcomes.collect.journal import Answer, Kept
+from gateway.outcomes.datasets import embed
+from gateway.outcomes.graders.time_limit import OutOfTime, within
+from gateway.outcomes.image_facts import with_image_facts
+from models.dual import DualEncoder
+from routers.load import write_table
+from routers.parquet import Embedded
+from routers.table import OutcomeTable
+from routers.whole_file import whole_file
+
+CSV, MANIFEST, VECTORS = "table.csv", "manifest.json", "embeddings.npz"
+LONGEST_GRADING_S = 2.0
+"""A grader that takes longer (a pattern can) leaves its cell ungraded, and that is missing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Collected:
+    """The table, and how many answers no grader came to an end with."""
+
+    table: OutcomeTable
+    ungraded: int
+    graders: Mapping[str, int]
+    """Version of a grader -> rows that it judged."""
+
+
+def table_of(rows: Sequence[Row], candidates: Sequence[str], kept: Kept) -> Collected:
+    """Every answer that the journal keeps of these rows and candidates, graded; rows without any are left out."""
+    asked = [row for row in rows if any((row.id, name) in kept.answers for name in candidates)]
+    shape = (len(asked), len(candidates))
+    arrays = {name: np.full(shape, np.nan) for name in ("score", "input_tokens", "output_tokens", "cost_usd")}
+    latency, source = np.full(shape, np.nan), np.full(shape, "", dtype="<U80")
+    ungraded = 0
+    for place, row in enumerate(asked):
+        for column, name in enumerate(candidates):
+            answer = kept.answers.get((row.id, name))
+            if answer is None:
+                continue
+            score = _score(row, answer)
+            if score is None:
+                ungraded += 1
+                continue
+            values = (score, answer.input_tokens, answer.output_tokens, answer.cost / NANODOLLARS)
+            for array, value in zip(arrays.values(), values, strict=True):
+                array[place, column] = value
+            latency[place, column] = answer.latency_s
+            source[place, column] = f"collect {row.grader.version}"[:80]
+    prices = {name: {a.prices for (_, c), a in kept.answers.items() if c == name} for name in candidates}
+    table = OutcomeTable(
+        query_ids=tuple(row.id for row in asked),
+        groups=tuple(row.group for row in asked),
+        questions=tuple(row.question for row in asked),
+        image_paths=tuple(row.picture.path if row.picture else None for row in asked),
+        candidates=tuple(candidates),
+        details=_details(asked),
+        latency_s=latency,
+        source=source,
+        notes={"prices": "; ".join(f"{name}: {' + '.join(sorted(said))}" for name, said in prices.items() if said)},
+        **arrays,
+    )
+    return Collected(table, ungraded, Counter(row.grader.version for row in asked))
+
+
+def write_collected(collected: Collected, folder: Path, encoder: DualEncoder | None) -> dict[str, Any]:
+    """Write the table, embedded where there is an encoder; what the manifest says of it. TableError, OSError."""
+    table, _ = with_image_facts(collected.table, lambda _done, _total: None)
+    embedded, vectors = None, None
+    if encoder is not None and len(table):
+        embedded = Embedded(encoder.digest, embed(table, encoder, folder / VECTORS))
+        vectors = {"name": encoder.name, "digest": encoder.digest}
+    write_table(table, folder, "parquet", embedded)
+    write_table(table, folder / CSV, "mmr")
+    return {
+        "digest": table.digest,
+        "queries": len(table),
+        "cells": int(table.mask.sum()),
+        "ungraded": collected.ungraded,
+        "graders": dict(collected.graders),
+        "encoder": vectors,
+    }
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Whole or not at all. Raises OSError."""
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with whole_file(folder / MANIFEST) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _score(row: Row, answer: Answer) -> float | None:
+    try:
+        with within(LONGEST_GRADING_S):
+            return row.grader.grade(answer.text, row.reference).score
+    except OutOfTime:
+        return None
+
+
+def _details(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    names = dict.fromkeys(name for row in rows for name in row.details)
+    details = {name: tuple(row.details.get(name, "") for row in rows) for name in names}
+    return {**details, "grader": tuple(row.grader.version for row in rows)}

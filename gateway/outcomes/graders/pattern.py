@@ -1,0 +1,40 @@
+"""A regular expression: the known answer is the pattern."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from gateway.outcomes.graders.base import BadReference, Grade, Reference, checked_answers
+from gateway.outcomes.graders.plain_text import LONGEST_REPLY
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Right where a pattern is found in the reply; anchor it (`^...$` are lines' ends) to ask for more.
+
+    How long a search takes is the pattern's own doing: some take for ever. Who grades sets a limit of time.
+    """
+
+    version: str = "regex/1"
+
+    def check(self, reference: Reference) -> None:
+        for answer in checked_answers(reference):
+            compiled(answer)
+
+    def grade(self, reply: str, reference: Reference) -> Grade:
+        for answer in checked_answers(reference):
+            found = compiled(answer).search(reply[-LONGEST_REPLY:])
+            if found:
+                return Grade(1.0, found[0][:200])
+        return Grade(0.0)
+
+
+@lru_cache(256)
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Raises BadReference for what is no pattern."""
+    try:
+        return re.compile(pattern, re.MULTILINE)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise BadReference(f"{pattern[:40]!r} is no regular expression: {error}") from None
