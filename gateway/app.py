@@ -44,9 +44,9 @@ from gateway.stores.local_fallback import LeasedStore, LeaseOptions
 from gateway.stores.redis.budgets import RedisOptions, RedisStore
 from gateway.stores.sqlite.budgets import SqliteStore
 from gateway.telemetry.estimates import watched_calibration
-from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.shared import Place, SharedMetrics
+from gateway.telemetry.multiprocess import Place, SharedMetrics
+from gateway.telemetry.request_log import RequestLog
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenure import begin_tenure, open_tenant_store
 from gateway.watching import Measures, watch_parts, watch_requests

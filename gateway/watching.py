@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from gateway.billing.store import BudgetStore
 from gateway.edition import Editions
 from gateway.outcomes.comparison import ComparisonGauges, LabelledRows
-from gateway.telemetry.budgets import BudgetGauges
-from gateway.telemetry.logs import RequestLog
+from gateway.telemetry.gauges import BudgetGauges
 from gateway.telemetry.loop_lag import watch_lag
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.shared import SharedMetrics
+from gateway.telemetry.multiprocess import SharedMetrics
+from gateway.telemetry.request_log import RequestLog
 from gateway.tenants.watch import LiveTenants
 from models.cached import QueryEncoder
 

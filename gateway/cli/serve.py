@@ -19,7 +19,7 @@ from gateway.child_process import loupe_command
 from gateway.cli.workers import Workers
 from gateway.config.settings import load_settings
 from gateway.errors import ConfigError
-from gateway.telemetry.shared import Place
+from gateway.telemetry.multiprocess import Place
 
 _log = logging.getLogger("loupe")
 

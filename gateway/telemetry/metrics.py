@@ -17,9 +17,9 @@ from typing import Any
 from gateway.billing.money import NANODOLLARS
 from gateway.errors import RequestError
 from gateway.pipeline.record import RequestRecord
-from gateway.telemetry.families import CONTENT_TYPE, Family, Kind, Labels, Merge, added_up, exposition, family
+from gateway.telemetry.error_codes import CODES
+from gateway.telemetry.exposition import CONTENT_TYPE, Family, Kind, Labels, Merge, added_up, exposition, family
 from gateway.telemetry.histogram import Histogram, durations, sizes
-from gateway.telemetry.known_codes import CODES
 
 __all__ = ["CODES", "CONTENT_TYPE", "Labels", "Metrics"]
 

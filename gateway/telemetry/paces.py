@@ -8,7 +8,7 @@ from typing import Protocol
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.window import Budget
 from gateway.routing.pacing.settings import Pace
-from gateway.telemetry.budgets import window_labels
+from gateway.telemetry.gauges import window_labels
 from gateway.telemetry.metrics import Labels, Metrics
 
 LABELS = ("tenant", "window")

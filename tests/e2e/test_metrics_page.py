@@ -10,7 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.outcomes.comparison import EVERY_S, FEWEST_ROWS, MOST_TENANTS
-from gateway.telemetry import budgets, metrics, shared
+from gateway.telemetry import gauges as budgets
+from gateway.telemetry import metrics
+from gateway.telemetry import multiprocess as shared
 from tests.gateway.stores.redis.redis_server import RedisServer
 
 from .scripted_provider import ScriptedProvider

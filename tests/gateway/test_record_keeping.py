@@ -16,7 +16,7 @@ from gateway.pipeline.chat_request import FetchedImage
 from gateway.pipeline.record import RequestRecord
 from gateway.record_keeping import LabelledDecisions, RecordKeeping
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.shared import Place, SharedMetrics
+from gateway.telemetry.multiprocess import Place, SharedMetrics
 from tests.gateway.config.test_settings import GOOD
 from tests.gateway.outcomes.log.made import Encodings, full, keep
 

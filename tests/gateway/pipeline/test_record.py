@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.pipeline.record import RequestRecord, reader
-from gateway.telemetry.logs import MEMBERS, line
+from gateway.telemetry.request_log import MEMBERS, line
 from tests.gateway.records import record
 
 

@@ -12,7 +12,7 @@ from itertools import islice
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.reservation import Balance
 from gateway.billing.window import Budget, Window, window_at
-from gateway.telemetry.families import Labels
+from gateway.telemetry.exposition import Labels
 from gateway.telemetry.metrics import LARGEST_GAUGES, LARGEST_TENANTS, Metrics
 from gateway.tenants.registry import Roster
 from gateway.tenants.tenant import key_owner

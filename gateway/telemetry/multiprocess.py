@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.telemetry.families import Family, added_up, exposition
+from gateway.telemetry.exposition import Family, added_up, exposition
 from gateway.telemetry.metrics import Metrics
 
 PUBLISH_S = 1.0

@@ -9,7 +9,7 @@ from dataclasses import replace
 from gateway.billing.reservation import Balance, Hold
 from gateway.billing.window import Budget, Window, window_at
 from gateway.stores.memory import MemoryStore
-from gateway.telemetry.budgets import AT_ONCE, LARGEST_KEYS, BudgetGauges, window_labels, window_name
+from gateway.telemetry.gauges import AT_ONCE, LARGEST_KEYS, BudgetGauges, window_labels, window_name
 from gateway.telemetry.metrics import LARGEST_GAUGES, LARGEST_TENANTS, Metrics
 from gateway.tenants.registry import ApiKey, Roster, TenantTerms
 from gateway.tenants.tenant import key_owner

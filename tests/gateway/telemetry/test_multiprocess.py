@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.telemetry.metrics import LARGEST_TENANTS, Metrics
-from gateway.telemetry.shared import STALE_S, Place, SharedMetrics
+from gateway.telemetry.multiprocess import STALE_S, Place, SharedMetrics
 
 from ..records import record
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.telemetry import logs
-from gateway.telemetry.logs import RequestLog, line
+from gateway.telemetry import request_log as logs
+from gateway.telemetry.request_log import RequestLog, line
 
 from ..records import record
 
