@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.api.admin import AdminRoutes, AdminState
-from gateway.api.rest import RestRoutes
-from gateway.api.sink import Receive, Send
+from gateway.api.asgi import Receive, Send
+from gateway.api.status import RestRoutes
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.store import BudgetStore, StoreError
 from gateway.config.settings import EncoderSettings, Settings, secret_from

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.api.asgi import Receive, Send
 from gateway.api.chat import ChatRoutes
-from gateway.api.parse import ChatLimits
-from gateway.api.sink import Receive, Send
+from gateway.api.parse.chat import ChatLimits
 from gateway.config.candidates import candidate_of
 from gateway.config.settings import ProviderSettings, Settings, secret_from
 from gateway.images.fetch import FetchPolicy, ImageFetcher, LookUp

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from gateway.api.books import Books
+from gateway.api.usage import Books
 from gateway.billing.store import BudgetStore
 from gateway.config.settings import Settings
 from gateway.outcomes.spend import SqliteSpend

@@ -15,8 +15,8 @@ from typing import Any, Protocol, TypeVar
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from pydantic import BaseModel, Field, ValidationError
 
-from gateway.api.books import Books, Place, exploration_row, since_of
 from gateway.api.small_body import no_json, small_body
+from gateway.api.usage import Books, Place, exploration_row, since_of
 from gateway.billing.store import StoreError
 from gateway.billing.window import window_at
 from gateway.errors import ConfigError, InvalidRequest, NotAuthenticated, RequestError

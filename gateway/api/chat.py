@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from gateway.api.asgi import AsgiSink, ClientLeft, Receive, Send
 from gateway.api.auth import authenticate
-from gateway.api.parse import ChatLimits, parse_chat
+from gateway.api.parse.chat import ChatLimits, parse_chat
 from gateway.api.preview import decision_table
-from gateway.api.sink import AsgiSink, ClientLeft, Receive, Send
 from gateway.errors import RequestError
 from gateway.pipeline.observer import RefusalObserver
 from gateway.pipeline.pipeline import Pipeline

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
-from gateway.api.protocol import OnePieceProtocol
+from gateway.api.server import OnePieceProtocol
 from gateway.app import Gateway, build
 from gateway.child_process import loupe_command
 from gateway.cli.workers import Workers

@@ -18,7 +18,7 @@ from typing import Any
 import openai
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.api.protocol import OnePieceProtocol
+from gateway.api.server import OnePieceProtocol
 from gateway.app import Gateway
 from gateway.config.settings import Settings, hash_key
 from gateway.images.fetch import LookUp, look_up

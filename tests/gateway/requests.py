@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.api.parse import ChatLimits, parse_chat
+from gateway.api.parse.chat import ChatLimits, parse_chat
 from gateway.images.limits import ImageLimits
 from gateway.pipeline.chat_request import ChatRequest
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.parse import ChatLimits, parse_chat
+from gateway.api.parse.chat import ChatLimits, parse_chat
 from gateway.billing.price import Price
 from gateway.billing.reservation import Refused
 from gateway.billing.window import Window

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.parse import ChatLimits, parse_chat
+from gateway.api.parse.chat import ChatLimits, parse_chat
 from gateway.errors import ImageRefused, RequestError
 from gateway.images.limits import ImageLimits
 from gateway.pipeline.chat_request import ChatRequest

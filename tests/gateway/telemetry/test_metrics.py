@@ -218,7 +218,7 @@ def test_nothing_observed_renders() -> None:
     assert b"loupe_requests_total" in Metrics().render()
 
 
-ELSEWHERE = ("admin.py", "decisions.py", "rest.py", "registry.py", "management.py", "schema.py")
+ELSEWHERE = ("admin.py", "decisions.py", "status.py", "registry.py", "management.py", "schema.py")
 """What only the administration's side answers with: it is not counted as a refusal of a request."""
 
 

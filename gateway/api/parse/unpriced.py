@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from gateway.api.decode import decode, shown
+from gateway.api.parse.decode import decode, shown
 from gateway.errors import InvalidRequest
 
 LISTED_TIERS = (None, "auto", "default", "flex", "standard", "standard_only")

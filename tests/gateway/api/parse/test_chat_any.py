@@ -10,11 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.api.parse import parse_chat
+from gateway.api.parse.chat import parse_chat
 from gateway.errors import InvalidRequest, RequestError
 from gateway.pipeline.chat_request import body_for
-
-from .bodies import LIMITS, data_url, image, png, text
+from tests.gateway.api.bodies import LIMITS, data_url, image, png, text
 
 
 @pytest.mark.parametrize("depth", [100, 500, 900, 1_100, 3_000, 100_000])

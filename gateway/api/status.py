@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gateway.api.auth import caller
-from gateway.api.books import Books, since_of
+from gateway.api.usage import Books, since_of
 from gateway.billing.store import StoreError
 from gateway.errors import NotFound, RequestError
 from gateway.pipeline.refusals import starting, store_unavailable

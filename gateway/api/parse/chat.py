@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from gateway.api.charged_apart import refuse_charged_apart
-from gateway.api.decode import TEXT, decode, shown
-from gateway.api.messages import ImageUrl, Message, read_messages
-from gateway.api.preferences import budget_cap, candidate_names, quality_weight, session_cap
+from gateway.api.parse.decode import TEXT, decode, shown
+from gateway.api.parse.headers import budget_cap, candidate_names, quality_weight, session_cap
+from gateway.api.parse.messages import ImageUrl, Message, read_messages
+from gateway.api.parse.unpriced import refuse_charged_apart
 from gateway.billing.text_tokens import shape_of
 from gateway.errors import ImageRefused, InvalidRequest
 from gateway.images.data_url import check_data_url, is_data_url

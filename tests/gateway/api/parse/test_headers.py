@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.api.preferences import budget_cap, candidate_names, quality_weight
+from gateway.api.parse.headers import budget_cap, candidate_names, quality_weight
 from gateway.errors import InvalidRequest, RequestError
 
 

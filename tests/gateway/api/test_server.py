@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gateway.api.protocol import OnePieceProtocol, Reply
+from gateway.api.server import OnePieceProtocol, Reply
 from tests.served import served
 
 App = Callable[[dict[str, Any], Any, Any], Any]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapp
 from functools import partial
 from typing import Any
 
-from gateway.api.protocol import REPLY, Reply
+from gateway.api.server import REPLY, Reply
 from gateway.errors import BodyTooLarge, InvalidRequest, RequestError
 from gateway.pipeline.state import Header
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from gateway.api.decode import TEXT, decode, shown
+from gateway.api.parse.decode import TEXT, decode, shown
 from gateway.errors import InvalidRequest
 
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from gateway.api.parse import ChatLimits, parse_chat
+from gateway.api.parse.chat import ChatLimits, parse_chat
 from gateway.errors import ImageRefused, RequestError
 from gateway.pipeline.chat_request import ChatRequest, body_for
-
-from .bodies import LIMITS, data_url, image, png, text, user
+from tests.gateway.api.bodies import LIMITS, data_url, image, png, text, user
 
 
 def parsed(*messages: Any, limits: ChatLimits = LIMITS, **members: Any) -> ChatRequest:

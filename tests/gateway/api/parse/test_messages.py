@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gateway.api.messages import Message, read_messages
+from gateway.api.parse.messages import Message, read_messages
 from gateway.errors import InvalidRequest
 
 URL = "data:image/png;base64,AAAA"

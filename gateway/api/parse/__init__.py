@@ -1,0 +1,1 @@
+"""Read a request's body and headers once; errors say what, which and the value."""
