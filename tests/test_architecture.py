@@ -56,7 +56,7 @@ def test_no_module_keeps_a_global() -> None:
 
 @pytest.mark.slow
 def test_import_of_the_app_loads_nothing_that_only_commands_training_or_the_demo_need() -> None:
-    report = "import sys, json, gateway.app; print(json.dumps(sorted(sys.modules)))"
+    report = "import sys, json, gateway.app.asgi; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", report], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     loaded = json.loads(done.stdout)
@@ -67,7 +67,7 @@ def test_import_of_the_app_loads_nothing_that_only_commands_training_or_the_demo
 
 @pytest.mark.slow
 def test_import_of_the_app_starts_no_thread_and_writes_no_file(tmp_path: Path) -> None:
-    report = "import threading, gateway.app; assert threading.active_count() == 1, threading.enumerate()"
+    report = "import threading, gateway.app.asgi; assert threading.active_count() == 1, threading.enumerate()"
     done = subprocess.run([sys.executable, "-c", report], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from gateway.app.router_watch import facts_of, usable
 from gateway.cli.shelves import add_place_arguments, or_else, place_of, promote, unknown_candidates
-from gateway.live_router import facts_of, usable
 from gateway.outcomes.datasets import load_encoder
 from routers.artifact import HEADER, load
 from routers.shelf import ID_LENGTH

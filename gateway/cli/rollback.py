@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from gateway.app.router_watch import facts_of, usable
 from gateway.cli.shelves import add_place_arguments, now, or_else, place_of
-from gateway.live_router import facts_of, usable
 from gateway.outcomes.datasets import load_encoder
 from routers.shelf import ID_LENGTH
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import uvicorn
 
 from gateway.api.server import OnePieceProtocol
-from gateway.app import Gateway, build
-from gateway.child_process import loupe_command
-from gateway.cli.workers import Workers
+from gateway.app.asgi import Gateway, build
+from gateway.app.child_process import loupe_command
+from gateway.app.workers import Workers
 from gateway.config.settings import load_settings
 from gateway.errors import ConfigError
 from gateway.telemetry.multiprocess import Place

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gateway.app.router_watch import facts_of, usable
 from gateway.config.settings import Settings, load_settings
 from gateway.errors import ConfigError
-from gateway.live_router import facts_of, usable
 from gateway.outcomes.datasets import load_encoder
 from models.dual import DualEncoder
 from routers.artifact import ArtifactError, bundled

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from gateway.app.tenure import open_tenant_store
 from gateway.billing.store import StoreError
 from gateway.config.settings import key_secret, load_settings
 from gateway.config.tenants import declared_tenants
@@ -21,7 +22,6 @@ from gateway.errors import ConfigError
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.management import Tenancy
 from gateway.tenants.schema import faults
-from gateway.tenure import open_tenant_store
 
 Model = TypeVar("Model", bound=BaseModel)
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}

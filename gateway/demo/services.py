@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from gateway.child_process import child_environment, loupe_command
+from gateway.app.child_process import child_environment, loupe_command
 from gateway.errors import LoupeError
 from gateway.providers.replay.candidates import DemoCandidate
 

@@ -19,7 +19,7 @@ import openai
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.api.server import OnePieceProtocol
-from gateway.app import Gateway
+from gateway.app.asgi import Gateway
 from gateway.config.settings import Settings, hash_key
 from gateway.images.fetch import LookUp, look_up
 from gateway.telemetry.metrics import Metrics

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.app import Gateway
+from gateway.app.asgi import Gateway
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError
 from tests.fakes.encoder import FakeEncoder

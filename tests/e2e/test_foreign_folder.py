@@ -107,7 +107,7 @@ def test_copy_that_is_not_installed_starts_children_of_its_own_code(tmp_path: Pa
         (tmp_path / "gateway" / name).write_bytes((ROOT / "gateway" / name).read_bytes())
     (tmp_path / "gateway" / "__main__.py").write_text(
         "import subprocess, sys, gateway\n"
-        "from gateway.child_process import child_environment, loupe_command\n"
+        "from gateway.app.child_process import child_environment, loupe_command\n"
         "print(gateway.__file__, sys.flags.safe_path, flush=True)\n"
         "if sys.argv[1:] != ['2']:\n"
         "    words = '2' if sys.argv[1:] else '1'\n"

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gateway.app.generation import MEBIBYTE, Plan
 from gateway.config.settings import Settings, load_settings
-from gateway.edition import MEBIBYTE, Plan
 from gateway.errors import ConfigError
 from gateway.images.limits import ImageLimits
 from gateway.outcomes.collect.collector import Terms, Work

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gateway.app.router_watch import LiveRouter, facts_of, live_router, usable, watch_router, widened_for
 from gateway.config.settings import RouterSettings
 from gateway.errors import ConfigError
-from gateway.live_router import LiveRouter, facts_of, live_router, usable, watch_router, widened_for
 from gateway.routing.catalog import Catalog
 from gateway.telemetry.metrics import Metrics
 from routers.artifact import NUMBERS, ArtifactError, load

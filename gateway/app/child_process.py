@@ -20,7 +20,7 @@ def child_environment() -> dict[str, str]:
 
     `python -m gateway` in a checkout that is not installed, or in `build/compiled`, found it in the working directory.
     """
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     paths = os.environ.get("PYTHONPATH", "")
     if sys.path[:1] != [root] or root in paths.split(os.pathsep):
         return dict(os.environ)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from gateway.child_process import child_environment
+from gateway.app.child_process import child_environment
 
 LOOK_EVERY_S = 0.2
 SHORT_LIFE_S = 5.0

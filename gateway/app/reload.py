@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.app.generation import Edition, Editions, Plan
+from gateway.app.tenure import Tenure
 from gateway.billing.store import StoreError
 from gateway.config.settings import Settings, load_settings
 from gateway.config.tenants import declared_in
-from gateway.edition import Edition, Editions, Plan
 from gateway.errors import ConfigError, RequestError
 from gateway.tenants.provisioning import Readings
 from gateway.tenants.registry import Roster
-from gateway.tenure import Tenure
 
 FIXED = ("store", "log", "decisions", "content", "encoder", "router")
 NAMES_SAID = 10

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from gateway.app.generation import Editions
 from gateway.billing.store import BudgetStore
-from gateway.edition import Editions
 from gateway.outcomes.comparison import ComparisonGauges, LabelledRows
 from gateway.telemetry.gauges import BudgetGauges
 from gateway.telemetry.loop_lag import watch_lag

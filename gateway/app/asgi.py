@@ -22,24 +22,26 @@ from typing import Any
 from gateway.api.admin import AdminRoutes, AdminState
 from gateway.api.asgi import Receive, Send
 from gateway.api.status import RestRoutes
+from gateway.app.generation import Edition, Editions, Lasting, Plan
+from gateway.app.reload import Reloads
+from gateway.app.router_watch import LiveRouter, live_router, watch_router, widened_for
+from gateway.app.services import RecordKeeping
+from gateway.app.steered import Surroundings, begin_steering
+from gateway.app.tenure import begin_tenure, open_tenant_store
+from gateway.app.watching import Measures, watch_parts, watch_requests
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.store import BudgetStore, StoreError
 from gateway.config.settings import EncoderSettings, Settings, secret_from
 from gateway.config.tenants import declared_in
-from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, LoupeError
 from gateway.images.fetch import LookUp, look_up
-from gateway.live_router import LiveRouter, live_router, watch_router, widened_for
 from gateway.outcomes.comparison import LabelledRows
 from gateway.outcomes.log.labelled import LabelledLog
 from gateway.outcomes.log.schema import decisions_path
 from gateway.pipeline.observer import Observer
 from gateway.pipeline.reservations import Holds
-from gateway.record_keeping import RecordKeeping
-from gateway.reload import Reloads
 from gateway.routing.catalog import Catalog
 from gateway.routing.forecaster import Forecaster, ForecastLimits
-from gateway.steered import Surroundings, begin_steering
 from gateway.stores.local_fallback import LeasedStore, LeaseOptions
 from gateway.stores.redis.budgets import RedisOptions, RedisStore
 from gateway.stores.sqlite.budgets import SqliteStore
@@ -48,8 +50,6 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.multiprocess import Place, SharedMetrics
 from gateway.telemetry.request_log import RequestLog
 from gateway.tenants.key_hash import KeyHash
-from gateway.tenure import begin_tenure, open_tenant_store
-from gateway.watching import Measures, watch_parts, watch_requests
 from models.base import EncodeError, Encoder
 from models.cached import QueryEncoder
 from models.dual import DualEncoder

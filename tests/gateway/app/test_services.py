@@ -8,13 +8,13 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.app.services import LabelledDecisions, RecordKeeping
 from gateway.config.settings import Settings
 from gateway.outcomes.label import Label
 from gateway.outcomes.log import writer
 from gateway.outcomes.log.schema import decisions_path
 from gateway.pipeline.chat_request import FetchedImage
 from gateway.pipeline.record import RequestRecord
-from gateway.record_keeping import LabelledDecisions, RecordKeeping
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.multiprocess import Place, SharedMetrics
 from tests.gateway.config.test_settings import GOOD

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from gateway.app.generation import Edition, Editions, Lasting, Plan
 from gateway.config.settings import Settings
-from gateway.edition import Edition, Editions, Lasting, Plan
 from gateway.errors import ConfigError, ProviderError
 from gateway.images.fetch import look_up
 from gateway.pipeline.reservations import Holds
