@@ -55,7 +55,7 @@ compiled: $(VENV)/.runtime
 	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(PIP) wheel --quiet --no-deps --wheel-dir build/wheel build/compiled
 
 serve-compiled: compiled
-	cd build/compiled && $(abspath $(BIN))/python -m gateway serve --config $(abspath $(CONFIG))
+	cd build/compiled && $(abspath $(BIN))/python -m gateway.cli serve --config $(abspath $(CONFIG))
 
 venv: $(VENV)/.test
 

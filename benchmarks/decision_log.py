@@ -160,7 +160,7 @@ def _start(name: str, folder: Path, provider_port: int, core: int, stack: ExitSt
     own, port = folder / name.replace(" ", "-"), free_port()
     own.mkdir()
     config = write_config(own, port, provider_port, decisions={"keep": name == ON})
-    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config)]
     process = Pinned(command, core, own / "serve.log", cwd=ROOT)
     stack.callback(process.end)
     process.wait_until_ready(f"http://127.0.0.1:{port}/readyz")

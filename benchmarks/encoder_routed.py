@@ -47,7 +47,7 @@ def routed(folder: Path, rounds: int, seed: int) -> tuple[list[Row], list[str]]:
         config = write_config(folder, port, provider.printed_port())
         with config.open("a", encoding="utf-8") as file:
             file.write("encoder:\n  timeout_ms: 60000\n")  # to be measured, not declined
-        serve = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
+        serve = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config)]
         gateway = Pinned(serve, cores[-1], folder / "gateway.log", cwd=ROOT)
         stack.callback(gateway.end)
         gateway.wait_until_ready(f"http://127.0.0.1:{port}/readyz")

@@ -62,7 +62,7 @@ class Rig:
         words = ["serve", "--config", str(self.config), "--port", str(self.ports[number])]
         url = self.redis.url if self.redis else ""
         gateway = Pinned(
-            [sys.executable, "-m", "gateway", *words],
+            [sys.executable, "-m", "gateway.cli", *words],
             None,
             self.folder / f"gateway{number}.log",
             cwd=ROOT,

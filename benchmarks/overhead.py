@@ -53,7 +53,7 @@ from benchmarks.workloads import Workload, workloads
 ROOT = Path(__file__).resolve().parents[1]
 COMPILED_TREE = ROOT / "build" / "compiled"
 PACKAGES = ("gateway", "routers", "models")
-SERVE = (sys.executable, "-m", "gateway", "serve")
+SERVE = (sys.executable, "-m", "gateway.cli", "serve")
 
 
 @dataclass(frozen=True, slots=True)

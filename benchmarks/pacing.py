@@ -164,7 +164,7 @@ def _datasets(arguments: argparse.Namespace) -> tuple[list[Dataset], str]:
     if not arguments.table:
         offline = load_offline()
         return list(offline.datasets), "real scores of DynaMath and BlindTest, as bundled; tokens and costs simulated"
-    given = import_module("gateway.cli.bench").read_given(arguments.table, arguments)  # reads images: heavy
+    given = import_module("gateway.cli.routers.bench").read_given(arguments.table, arguments)  # reads images: heavy
     return list(given.datasets), ", ".join(str(path.name) for path in arguments.table)
 
 

@@ -23,8 +23,8 @@ from typing import Any
 
 from benchmarks.marked import renew
 from benchmarks.result import command_of, write_json
-from gateway.cli.bench import MEASURES, Given, choose_routers, read_given, teller
 from gateway.cli.bench_pool import run_tasks
+from gateway.cli.routers.bench import MEASURES, Given, choose_routers, read_given, teller
 from gateway.cli.versions import in_words, package_versions
 from routers.bench import Block, Dataset, Judging, Task, across, tasks, within
 from routers.offline import BUNDLED, Offline, load_offline, save_offline

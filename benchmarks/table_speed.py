@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.result import command_of, write_json
-from gateway.cli.bench import teller
 from gateway.cli.bench_pool import run_tasks
+from gateway.cli.routers.bench import teller
 from gateway.cli.versions import package_versions
 from routers.base import Forecast
 from routers.bench import Judging, tasks, within

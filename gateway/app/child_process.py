@@ -12,13 +12,14 @@ def loupe_command(*words: str) -> list[str]:
 
     `-P` keeps the working directory off the child's import path: a `models.py` there is the user's own, not ours.
     """
-    return [sys.executable, "-P", "-m", "gateway", *words]
+    return [sys.executable, "-P", "-m", "gateway.cli", *words]
 
 
 def child_environment() -> dict[str, str]:
     """Return this process's environment, with which a child finds the package where this process found it.
 
-    `python -m gateway` in a checkout that is not installed, or in `build/compiled`, found it in the working directory.
+    `python -m gateway.cli` in a checkout that is not installed, or in `build/compiled`, found it in the working
+    directory.
     """
     root = str(Path(__file__).parents[2])
     paths = os.environ.get("PYTHONPATH", "")

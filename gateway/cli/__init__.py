@@ -12,25 +12,44 @@ from types import ModuleType
 from gateway.errors import LoupeError
 
 COMMANDS = {
-    "serve": "run the gateway",
-    "demo": "run the main job on drawn images and simulated candidates, and print what came of it",
-    "loop-demo": "run the loop: traffic, labels, export, retrain, promote, and print what it gained",
-    "replay": "run a candidate pool that replays an outcome table (no model behind it)",
-    "train": "train a router on outcome tables",
-    "retrain": "train anew on all outcomes, and promote what is better than the router in service",
-    "promote": "put a trained router into service",
-    "rollback": "put the router of before back into service",
-    "artifacts": "list the routers that are kept, and which of them serves",
-    "bench": "judge routers on held-out queries of outcome tables: figures, frontier, report",
-    "table": "import, export, merge and show outcome tables",
-    "collect": "ask candidates about every row of a data set, and write the outcome table",
-    "grade": "label logged answers by what is known to be right",
-    "data": "fetch a public outcome table with its images",
-    "encoder": "list, check, pull, export and quantise the networks that queries are encoded with",
-    "tenants": "list, create, update and delete tenants",
-    "content": "delete what was kept of a tenant's questions, images and replies",
-    "keys": "make, list, revoke and rotate API keys",
+    "serve": ("gateway.cli.serve", "run the gateway"),
+    "demo": (
+        "gateway.cli.demo",
+        "run the main job on drawn images and simulated candidates, and print what came of it",
+    ),
+    "loop-demo": (
+        "gateway.cli.loop_demo",
+        "run the loop: traffic, labels, export, retrain, promote, and print what it gained",
+    ),
+    "replay": ("gateway.cli.replay", "run a candidate pool that replays an outcome table (no model behind it)"),
+    "train": ("gateway.cli.routers.train", "train a router on outcome tables"),
+    "retrain": (
+        "gateway.cli.routers.retrain",
+        "train anew on all outcomes, and promote what is better than the router in service",
+    ),
+    "promote": ("gateway.cli.routers.promote", "put a trained router into service"),
+    "rollback": ("gateway.cli.routers.rollback", "put the router of before back into service"),
+    "artifacts": ("gateway.cli.routers.artifacts", "list the routers that are kept, and which of them serves"),
+    "bench": (
+        "gateway.cli.routers.bench",
+        "judge routers on held-out queries of outcome tables: figures, frontier, report",
+    ),
+    "table": ("gateway.cli.outcomes.table", "import, export, merge and show outcome tables"),
+    "collect": (
+        "gateway.cli.outcomes.collect",
+        "ask candidates about every row of a data set, and write the outcome table",
+    ),
+    "grade": ("gateway.cli.outcomes.grade", "label logged answers by what is known to be right"),
+    "data": ("gateway.cli.outcomes.data", "fetch a public outcome table with its images"),
+    "encoder": (
+        "gateway.cli.encoder",
+        "list, check, pull, export and quantise the networks that queries are encoded with",
+    ),
+    "tenants": ("gateway.cli.tenants", "list, create, update and delete tenants"),
+    "content": ("gateway.cli.outcomes.content", "delete what was kept of a tenant's questions, images and replies"),
+    "keys": ("gateway.cli.keys", "make, list, revoke and rotate API keys"),
 }
+"""Each command's module, and what it does. A new command is one file and one line here."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="loupe", description="The multimodal gateway that weighs price.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = words[0] if words and words[0] in COMMANDS else None
-    for name, summary in COMMANDS.items():
+    for name, (_, summary) in COMMANDS.items():
         command = subparsers.add_parser(name, help=summary, description=summary)
         if name == chosen:  # only the chosen command's module is imported: each is heavy in its own way
             _module(name).add_arguments(command)
@@ -55,4 +74,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _module(command: str) -> ModuleType:
-    return importlib.import_module(f"gateway.cli.{command.replace('-', '_')}")
+    return importlib.import_module(COMMANDS[command][0])

@@ -7,7 +7,7 @@ import json
 import secrets
 import time
 
-from gateway.cli.tenancy import add_budgets, add_config, moment, names, opened, read_as, seconds, show
+from gateway.cli.arguments import add_budgets, add_config, moment, names, opened, read_as, seconds, show
 from gateway.config.settings import hash_key
 from gateway.errors import ConfigError
 from gateway.tenants.management import KEY_PREFIX, NewKey, Tenancy

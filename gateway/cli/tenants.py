@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from gateway.cli.tenancy import add_budgets, add_config, members, names, opened, read_as, show
+from gateway.cli.arguments import add_budgets, add_config, members, names, opened, read_as, show
 from gateway.tenants.management import Tenancy
 from gateway.tenants.registry import TenantTerms
 from gateway.tenants.schema import TenantBody, tenant_as_written

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import routing_quality
 from routers.offline import load_offline
-from tests.gateway.cli.test_bench import written_table
+from tests.gateway.cli.routers.test_bench import written_table
 
 
 @pytest.mark.slow

@@ -156,7 +156,7 @@ def _command(
     words = ["127.0.0.1" if word == "0.0.0.0" else word for word in words]
     with (folder / f"{service}.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", *words], stdout=log, stderr=log, env={**os.environ, **environment}
+            [sys.executable, "-m", "gateway.cli", *words], stdout=log, stderr=log, env={**os.environ, **environment}
         )
     try:
         yield

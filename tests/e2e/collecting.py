@@ -79,7 +79,7 @@ class Yard:
     def start(self, *more: str, **chosen: Any) -> subprocess.Popen[str]:
         """`loupe collect` as a process of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "gateway", *self.words(*more, **chosen)],
+            [sys.executable, "-m", "gateway.cli", *self.words(*more, **chosen)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -62,7 +62,7 @@ def running(words: Sequence[str | Path], log: Path) -> Iterator[Command]:
     with log.open("ab") as output:
         began = log.stat().st_size
         process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", *map(str, words)], stdout=output, stderr=subprocess.STDOUT
+            [sys.executable, "-m", "gateway.cli", *map(str, words)], stdout=output, stderr=subprocess.STDOUT
         )
     command = Command(process, log)
 

@@ -79,7 +79,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         lessons += ["--table", draw(table, LEARNT_FROM, 2, folder / "lessons", apart_from=rows[table])[0]]
     artifact = folder / "router"
     words = ["train", *lessons, "--images", SHARED_DATA, "--out", artifact, "--seeds", "1"]
-    subprocess.run([sys.executable, "-m", "gateway", *map(str, words)], check=True, capture_output=True, timeout=600)
+    subprocess.run(
+        [sys.executable, "-m", "gateway.cli", *map(str, words)], check=True, capture_output=True, timeout=600
+    )
     with running(["replay", *tables, "--images", SHARED_DATA, "--port", "0"], folder / "pool.log") as pool:
         config = folder / "gateway.yaml"
         config.write_text(yaml.safe_dump(_config(folder, f"http://127.0.0.1:{pool.port}/v1", artifact)))

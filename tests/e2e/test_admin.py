@@ -73,7 +73,7 @@ def made_tenant(site: Site, **body: Any) -> str:
 
 
 def loupe(*words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "gateway", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "gateway.cli", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

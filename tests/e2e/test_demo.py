@@ -14,7 +14,7 @@ import pytest
 from gateway.config.settings import load_settings
 
 REQUESTS = 60
-DEMO = (sys.executable, "-m", "gateway", "demo", "--requests", str(REQUESTS))
+DEMO = (sys.executable, "-m", "gateway.cli", "demo", "--requests", str(REQUESTS))
 
 
 @pytest.mark.slow

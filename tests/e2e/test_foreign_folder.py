@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.gateway.cli.test_bench import written_table as table_to_judge
+from tests.gateway.cli.routers.test_bench import written_table as table_to_judge
 
 from .processes import Command
 from .scripted_provider import ScriptedProvider
@@ -22,7 +22,7 @@ from .test_loop_demo import written_table as table_to_loop
 pytestmark = pytest.mark.slow
 
 LOUPE = (str(Path(sys.executable).with_name("loupe")),)
-AS_MODULE = (sys.executable, "-m", "gateway")
+AS_MODULE = (sys.executable, "-m", "gateway.cli")
 OURS = ("models", "routers", "numpy", "tokenizers")
 OF_PYTHON = ("multiprocessing", "pickle", "tempfile", "selectors", "signal")
 ROOT = Path(__file__).parents[2]
@@ -101,7 +101,7 @@ def test_processes_of_a_bench_import_nothing_from_the_folder(folder: Path, progr
 
 
 def test_copy_that_is_not_installed_starts_children_of_its_own_code(tmp_path: Path) -> None:
-    """As `make serve-compiled` does: `python -m gateway` in `build/compiled`."""
+    """As `make serve-compiled` does: `python -m gateway.cli` in `build/compiled`."""
     (tmp_path / "gateway").mkdir()
     for name in ("__init__.py", "child_process.py"):
         (tmp_path / "gateway" / name).write_bytes((ROOT / "gateway" / name).read_bytes())

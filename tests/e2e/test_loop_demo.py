@@ -43,7 +43,7 @@ def test_the_loop_turns_drops_nothing_and_refuses_a_bad_artifact(tmp_path: Path)
     table, file, keep = written_table(tmp_path, 900), tmp_path / "loop.json", tmp_path / "keep"
     words = ("--table", table, "--json", file, "--plot", tmp_path / "loop.png", "--keep", keep)
     how = ("--router", "linear_mf", "--requests", "250", "--rounds", "2", "--workers", "2")
-    command = [sys.executable, "-m", "gateway", "loop-demo", *map(str, words), *how]
+    command = [sys.executable, "-m", "gateway.cli", "loop-demo", *map(str, words), *how]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1_500)
     assert "Traceback" not in done.stderr, done.stdout + done.stderr
     found = json.loads(file.read_text(encoding="utf-8"))

@@ -158,7 +158,7 @@ def test_a_file_of_a_newer_version_ends_the_process_with_one_line_that_names_it(
 ) -> None:
     path = lay(kind, tmp_path / f"{name}.sqlite")
     change(path, "PRAGMA user_version = 99")
-    words = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
+    words = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config)]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=START_S, check=False)
     assert ended.returncode != 0
     assert "Traceback" not in ended.stderr

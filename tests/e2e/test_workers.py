@@ -31,7 +31,7 @@ PATIENCE_S = 600.0
 def workers(folder: Path, raw: dict[str, object], count: int) -> Iterator[Command]:
     config, log = folder / "gateway.yaml", folder / "out.log"
     config.write_text(yaml.safe_dump(raw), encoding="utf-8")
-    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--port", "0"]
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config), "--port", "0"]
     with log.open("wb") as out:
         process = subprocess.Popen([*command, "--workers", str(count)], stdout=out, stderr=out)
     try:

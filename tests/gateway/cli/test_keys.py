@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from gateway.cli import main
-from gateway.cli.tenancy import moment, seconds
+from gateway.cli.arguments import moment, seconds
 from gateway.config.settings import hash_key, load_settings
 from gateway.config.tenants import declared_in
 from gateway.stores.sqlite.tenants import SqliteTenants

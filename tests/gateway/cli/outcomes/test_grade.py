@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from gateway.cli import main
-from gateway.cli.grade import is_drawn
+from gateway.cli.outcomes.grade import is_drawn
 from gateway.outcomes.log.schema import content_path, decisions_path
 from routers.load import read_table
 from tests.gateway.outcomes.log.made import PICTURE, Said, full, keep, rows
@@ -123,7 +123,7 @@ def test_without_jsonschema_the_text_says_how_to_get_it(tmp_path: Path) -> None:
         "from gateway.cli import main\n"
         "sys.exit(main(['grade', '--store', 'x.sqlite', '--expected', '{}', '--grader', 'json_schema']))"
     )
-    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])}
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=path, capture_output=True, text=True)
     assert done.stderr == "loupe grade: the json_schema grader needs jsonschema: pip install 'loupe-gateway[grade]'\n"
     assert done.returncode == 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gateway.cli import main
-from gateway.cli.retrain import NOT_BETTER
+from gateway.cli.routers.retrain import NOT_BETTER
 from routers.artifact import load
 from routers.load import read_table, write_table
 from routers.parquet import Embedded

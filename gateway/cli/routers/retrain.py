@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gateway.app.router_watch import facts_of, usable
-from gateway.cli.shelves import DEFAULT_ENCODER, Place, add_place_arguments, place_of, promote
+from gateway.cli.routers.arguments import DEFAULT_ENCODER, Place, add_place_arguments, place_of, promote
 from gateway.errors import ConfigError
 from gateway.outcomes.datasets import load_encoder, read_datasets
 from gateway.outcomes.retrain_report import Told, print_report, write_reports

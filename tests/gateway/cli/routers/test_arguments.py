@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.shelves import or_else
+from gateway.cli.routers.arguments import or_else
 from gateway.errors import ConfigError
 from routers.artifact import ArtifactError
 

@@ -1,4 +1,4 @@
-"""`python -m gateway` is `loupe`, and as safe to run in any folder."""
+"""`python -m gateway.cli` is `loupe`, and as safe to run in any folder."""
 
 import os
 import sys

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.shelves import add_place_arguments, nauc_of, place_of
+from gateway.cli.routers.arguments import add_place_arguments, nauc_of, place_of
 from gateway.errors import ConfigError
 from routers.artifact import ArtifactError
 from routers.shelf import ID_LENGTH, Pointer, Version

@@ -83,7 +83,7 @@ def start(url: str, folder: Path, *words: str, stderr: int = subprocess.PIPE, **
     """The command as a process of its own, with HF_ENDPOINT for a hub and no token but what `more` brings."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     environment |= {"HF_ENDPOINT": url, "HF_HOME": str(folder.with_name("hf-home")), **more}
-    command = [sys.executable, "-m", "gateway", "data", "pull", "mmr-bench", "--out", str(folder), *words]
+    command = [sys.executable, "-m", "gateway.cli", "data", "pull", "mmr-bench", "--out", str(folder), *words]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.billing.store import StoreError
-from gateway.cli.tenancy import seconds
+from gateway.cli.arguments import seconds
 from gateway.errors import ConfigError
 from gateway.outcomes.log.cells import Range
 from gateway.outcomes.log.export import Wanted, read_logs, summary

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.billing.store import StoreError
-from gateway.cli.logged_export import past
+from gateway.cli.outcomes.logged_export import past
 from gateway.errors import ConfigError
 from gateway.images.limits import ImageLimits
 from gateway.outcomes.collect.dataset import Reading, read_dataset

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway.cli.logged_export import add_log_arguments, export_logs
+from gateway.cli.outcomes.logged_export import add_log_arguments, export_logs
 from gateway.errors import ConfigError
 from gateway.outcomes.datasets import embed, load_encoder
 from gateway.outcomes.image_facts import with_image_facts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from gateway.app.router_watch import facts_of, usable
-from gateway.cli.shelves import add_place_arguments, now, or_else, place_of
+from gateway.cli.routers.arguments import add_place_arguments, now, or_else, place_of
 from gateway.outcomes.datasets import load_encoder
 from routers.shelf import ID_LENGTH
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.cli.bench import UNASKED
+from gateway.cli.routers.bench import UNASKED
 from routers.mmr_csv import write_mmr_csv
 from routers.registry import ALGORITHMS, DEFAULT
 from tests.routers.synthetic import drawn_table

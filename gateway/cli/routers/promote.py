@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from gateway.app.router_watch import facts_of, usable
-from gateway.cli.shelves import add_place_arguments, or_else, place_of, promote, unknown_candidates
+from gateway.cli.routers.arguments import add_place_arguments, or_else, place_of, promote, unknown_candidates
 from gateway.outcomes.datasets import load_encoder
 from routers.artifact import HEADER, load
 from routers.shelf import ID_LENGTH

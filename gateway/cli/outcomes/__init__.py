@@ -1,0 +1,1 @@
+"""Commands that make and read outcome tables, data sets and content: one file a command."""
