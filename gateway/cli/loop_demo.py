@@ -15,8 +15,8 @@ from pathlib import Path
 
 from gateway.cli.demo import interrupt
 from gateway.cli.versions import package_versions
-from gateway.demo.loop import LoopTerms, run_loop
-from gateway.demo.loop_report import as_json, as_text, problems
+from gateway.demo.loop.loop import LoopTerms, run_loop
+from gateway.demo.loop.report import as_json, as_text, problems
 from gateway.demo.services import tail
 from gateway.errors import ConfigError
 from gateway.providers.replay.candidates import CANDIDATES

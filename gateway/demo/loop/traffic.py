@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from gateway.demo.loop_table import Row
+from gateway.demo.loop.table import Row
 from gateway.providers.replay.reply import final_answer, right_answer
 
 CONNECTIONS = 8

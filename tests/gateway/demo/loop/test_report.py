@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gateway.demo.loop import LoopFound, LoopTerms
-from gateway.demo.loop_report import as_json, as_text, problems
-from gateway.demo.loop_table import LoopTable
-from gateway.demo.loop_traffic import Tally
+from gateway.demo.loop.loop import LoopFound, LoopTerms
+from gateway.demo.loop.report import as_json, as_text, problems
+from gateway.demo.loop.table import LoopTable
+from gateway.demo.loop.traffic import Tally
 
 ROUND = {
     "is_better": True,

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from gateway.app.child_process import child_environment, loupe_command
-from gateway.demo.loop_table import TablePrice
+from gateway.demo.loop.table import TablePrice
 from gateway.demo.services import HOST
 from gateway.errors import LoupeError
 

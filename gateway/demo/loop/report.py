@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.demo.loop import LoopFound, LoopTerms
+from gateway.demo.loop.loop import LoopFound, LoopTerms
 
 
 def problems(found: LoopFound) -> list[str]:

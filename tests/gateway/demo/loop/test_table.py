@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.demo.loop_table import LoopTable, Row, group_of, part, prices, shuffled, write
+from gateway.demo.loop.table import LoopTable, Row, group_of, part, prices, shuffled, write
 
 ROWS = 120
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway.demo.loop_site import LoopSite, telling
-from gateway.demo.loop_table import LoopTable, part, prices, shuffled, write
-from gateway.demo.loop_traffic import Labelling, Tally, Traffic
+from gateway.demo.loop.gateway import LoopSite, telling
+from gateway.demo.loop.table import LoopTable, part, prices, shuffled, write
+from gateway.demo.loop.traffic import Labelling, Tally, Traffic
 from gateway.demo.services import HOST, free_port, running
 from gateway.providers.replay.table import read_table
 
