@@ -17,9 +17,9 @@ import numpy as np
 
 from routers.artifact import bundled
 from routers.evaluate import Plan
-from routers.offline import load_offline
 from routers.registry import ALGORITHMS, DEFAULT
-from routers.table import merge
+from routers.table.numeric import load_offline
+from routers.table.outcome_table import merge
 from routers.train import EncoderName, train
 
 

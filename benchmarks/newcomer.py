@@ -23,12 +23,12 @@ from routers.base import Router, Views
 from routers.bench import Dataset
 from routers.judging import judge, of_candidates, routed
 from routers.newcomers import widened
-from routers.offline import load_offline
 from routers.protocol import Shared, column_means
 from routers.registry import ALGORITHMS
 from routers.ridge import rows_of
-from routers.split import grouped_splits
-from routers.table import OutcomeTable
+from routers.table.numeric import load_offline
+from routers.table.outcome_table import OutcomeTable
+from routers.table.split import grouped_splits
 
 NEWCOMERS = (
     ("DynaMath", "Claude-3.5-Sonnet"),

@@ -46,8 +46,8 @@ from benchmarks.result import command_of, write_json
 from gateway.cli.versions import package_versions
 from gateway.routing.pacing.settings import PacingSettings
 from routers.bench import Dataset
-from routers.offline import load_offline
 from routers.registry import ALGORITHMS
+from routers.table.numeric import load_offline
 
 MAIN = Scenario()
 STRESS = (

@@ -21,7 +21,7 @@ from gateway.routing.query import Query, QueryImage
 from routers.base import Floats
 from routers.bench import Dataset
 from routers.registry import ALGORITHMS
-from routers.split import grouped_splits
+from routers.table.split import grouped_splits
 
 HOUR, DAY = 3_600.0, 86_400.0
 NANO = 1e9

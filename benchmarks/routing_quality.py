@@ -27,10 +27,10 @@ from gateway.cli.bench_pool import run_tasks
 from gateway.cli.routers.bench import MEASURES, Given, choose_routers, read_given, teller
 from gateway.cli.versions import in_words, package_versions
 from routers.bench import Block, Dataset, Judging, Task, across, tasks, within
-from routers.offline import BUNDLED, Offline, load_offline, save_offline
 from routers.registry import ALGORITHMS, DEFAULT
 from routers.report import Row, as_json, as_markdown, rows
-from routers.table import TableError
+from routers.table.numeric import BUNDLED, Offline, load_offline, save_offline
+from routers.table.outcome_table import TableError
 
 SIDE = (DEFAULT, "linear_mf", "kmeans", "kmeans_adaptive", "shrunken_knn", "extra_trees")
 """The routers of the tables beside the main one, where the registry has them; they are judged on fewer seeds."""

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.result import circumstances, write_json
-from routers.load import read_table, write_table
 from routers.metrics import sweep
-from routers.split import grouped_splits
-from routers.table import OutcomeTable, merge
+from routers.table.formats import read_table, write_table
+from routers.table.outcome_table import OutcomeTable, merge
+from routers.table.split import grouped_splits
 
 PACKAGES = ("loupe", "numpy", "pyarrow")
 GROUP = 10

@@ -30,11 +30,11 @@ from routers.bench import Judging, tasks, within
 from routers.bootstrap import Resamples, rejudge
 from routers.judging import Policy, judge
 from routers.metrics import sweep
-from routers.offline import load_offline
 from routers.paper_protocol import Paper
 from routers.protocol import Measure, Shared
 from routers.registry import ALGORITHMS
-from routers.table import OutcomeTable
+from routers.table.numeric import load_offline
+from routers.table.outcome_table import OutcomeTable
 
 CLASSICAL = ("linear", "linear_mf", "knn", "kmeans", "kmeans_adaptive", "prior", "shrunken_knn", "extra_trees")
 """Those without a network: neighbours, clusters, linear maps and trees. Baselines are judged with them."""

@@ -20,8 +20,8 @@ from routers.judging import Judgement, Policy, baselines, judge, of_candidates, 
 from routers.metrics import Frontier, Singles, single_points
 from routers.protocol import Measure
 from routers.registry import ALGORITHMS, Algorithm
-from routers.split import Rows, Split, cross_dataset, grouped_splits
-from routers.table import OutcomeTable, TableError, merge
+from routers.table.outcome_table import OutcomeTable, TableError, merge
+from routers.table.split import Rows, Split, cross_dataset, grouped_splits
 
 VIEWS = ("both", "text", "image")
 NO_VIEW = "none"

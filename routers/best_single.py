@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from routers.base import Floats, Views
 from routers.protocol import column_means
 from routers.reduced import usual_views
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 
 @dataclass(frozen=True, slots=True, eq=False)

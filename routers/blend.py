@@ -22,7 +22,7 @@ from routers.base import Floats
 from routers.factors import candidate_factors
 from routers.protocol import column_means
 from routers.sharpness import sharpened, sharpness
-from routers.split import numbered
+from routers.table.split import numbered
 
 # The share of the scores' variance that a member explains less than the best, for which its weight falls by e.
 _LEAD = 0.006

@@ -18,7 +18,7 @@ from routers.base import Floats
 from routers.judging import Judgement, Policy
 from routers.metrics import row_gaps, row_losses
 from routers.protocol import Measure
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 FIGURES = tuple(part.name for part in fields(Judgement))
 

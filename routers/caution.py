@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from routers.base import Floats
-from routers.split import numbered
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
+from routers.table.split import numbered
 
 _HAIR, _LEAST = 0.01, 1e-4
 # Held-out gain in standard errors: up to the first nothing is believed, from the second on all.

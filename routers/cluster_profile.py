@@ -21,8 +21,8 @@ from routers.clusters import Clusters
 from routers.profiles import ProfilePrior
 from routers.reduced import sized
 from routers.ridge import refuse_unteachable, rows_of
-from routers.split import Rows, grouped_folds
-from routers.table import OutcomeTable, TableError
+from routers.table.outcome_table import OutcomeTable, TableError
+from routers.table.split import Rows, grouped_folds
 from routers.token_forecast import TokenHeads, log_tokens
 
 COUNTS = (16, 48, 144)

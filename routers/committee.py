@@ -18,8 +18,8 @@ from routers.base import Floats
 from routers.network import Adam, Array, Network, Parameters, Tokens, masked_loss, sigmoid, start
 from routers.protocol import column_means
 from routers.reduced import sized
-from routers.split import Split, grouped_folds
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
+from routers.table.split import Split, grouped_folds
 
 
 @dataclass(frozen=True, slots=True)

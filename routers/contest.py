@@ -19,7 +19,7 @@ from routers.logged import Logged, measure_for
 from routers.metrics import Singles, single_points
 from routers.newcomers import widened
 from routers.protocol import Measure, Shared, column_means
-from routers.table import OutcomeTable, TableError
+from routers.table.outcome_table import OutcomeTable, TableError
 
 BEST_SINGLE = "best_single"
 _LEAST_CANDIDATES = 2

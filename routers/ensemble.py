@@ -25,10 +25,10 @@ from routers.masked_mf import MaskedMF
 from routers.plain_trees import PlainTrees
 from routers.prior import Prior
 from routers.protocol import column_means
-from routers.split import grouped_folds
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
+from routers.table.split import grouped_folds
+from routers.table.weights import rows_of_weights
 from routers.trees import Trees
-from routers.weighing import rows_of_weights
 
 MEMBERS: tuple[type[Head], ...] = (FactorHead, Trees, PlainTrees, MaskedMF, ItemResponse, Prior)
 _SAY_HOW_HARD, _TRUSTED = (0, 2), 1

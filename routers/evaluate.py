@@ -16,8 +16,8 @@ from routers.judging import Judgement, Policy, baselines, judge, of_candidates, 
 from routers.metrics import mean_and_spread
 from routers.protocol import Shared
 from routers.registry import Algorithm, TrainedRouter
-from routers.split import Rows, Split, grouped_splits
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
+from routers.table.split import Rows, Split, grouped_splits
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from routers.compose import Composed
 from routers.fusion import FusionOptions
 from routers.reduced import usual_views
 from routers.ridge import RidgeOptions, Target, fit_ridges
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,9 +18,9 @@ from routers.calibrate import Calibration
 from routers.compose import Composed
 from routers.fusion import FusionOptions
 from routers.ridge import RidgeOptions, Target, fit_ridges, refuse_unteachable, rows_of
-from routers.split import grouped_folds
 from routers.spread import LEVERAGE_AXES, Leverage, leverage
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
+from routers.table.split import grouped_folds
 from routers.token_forecast import TokenHeads, log_tokens
 
 _HEAD = "head/"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from routers.base import Floats
-from routers.split import Rows
-from routers.table import Mask
+from routers.table.outcome_table import Mask
+from routers.table.split import Rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from routers.base import Floats, Views
 from routers.reduced import Reduced, sized
-from routers.split import Rows, grouped_folds
-from routers.table import OutcomeTable
-from routers.weighing import mean_square, rows_of_weights
+from routers.table.outcome_table import OutcomeTable
+from routers.table.split import Rows, grouped_folds
+from routers.table.weights import mean_square, rows_of_weights
 
 Cells = tuple[Floats, Floats | None]
 """Scores [n, K], NaN where missing, and how much each counts (None: all alike)."""

@@ -10,7 +10,7 @@ import numpy as np
 from routers.base import Forecast
 from routers.metrics import calibration_error, log_loss
 from routers.protocol import Decided, Measure, column_means, column_quantiles
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 BASELINES = ("random", "best_single", "oracle")
 

@@ -19,8 +19,8 @@ from routers.base import Floats, Views
 from routers.lloyd import fit_centres, nearest
 from routers.protocol import column_means
 from routers.reduced import Reduced, sized
-from routers.split import grouped_folds
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
+from routers.table.split import grouped_folds
 
 _FOLDS = 5
 _COUNTS = (8, 24, 64, 160)

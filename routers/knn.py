@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from routers.base import Floats, Views
 from routers.memory import Memory, Vectors
 from routers.ridge import rows_of
-from routers.split import grouped_folds
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
+from routers.table.split import grouped_folds
 
 NEIGHBOURS = (5, 10, 20, 40, 80, 160)
 """What cross-validation chooses among."""

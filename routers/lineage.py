@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.grouping import joined_groups
-from routers.table import Mask, OutcomeTable
+from routers.table.grouping import joined_groups
+from routers.table.outcome_table import Mask, OutcomeTable
 
 Fingerprints = NDArray[np.uint32]
 """Sorted and distinct: 32 bits of the sha256 of each group's name and each content. One of ten thousand queries that

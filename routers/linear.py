@@ -18,9 +18,9 @@ from routers.factors import solve
 from routers.masked import Linear as Map
 from routers.reduced import WHOLE, Reduced, sized
 from routers.ridge import rows_of
-from routers.split import grouped_folds
-from routers.table import OutcomeTable
-from routers.weighing import mean_square, rows_of_weights
+from routers.table.outcome_table import OutcomeTable
+from routers.table.split import grouped_folds
+from routers.table.weights import mean_square, rows_of_weights
 
 _FOLDS = 5
 _RIDGES = (640.0, 320.0, 160.0, 80.0, 40.0, 20.0, 10.0, 5.0, 2.5, 1.25)

@@ -19,7 +19,7 @@ from routers.calibrate import Calibration
 from routers.compose import Composed
 from routers.ridge import RidgeOptions, Target, fit_ridges, refuse_unteachable
 from routers.spread import LEVERAGE_AXES, Leverage, leverage
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 from routers.token_forecast import TokenHeads, log_tokens
 
 

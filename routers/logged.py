@@ -17,7 +17,7 @@ from routers.base import Floats
 from routers.metrics import Singles, nauc, peak_score, quality_neutral_cost, single_points, trace
 from routers.ope import corrected
 from routers.protocol import Decided, Shared, Worth, column_means
-from routers.table import Mask, OutcomeTable
+from routers.table.outcome_table import Mask, OutcomeTable
 
 
 @dataclass(frozen=True, slots=True, eq=False)

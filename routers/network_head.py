@@ -13,7 +13,7 @@ from routers.base import Floats, Views
 from routers.committee import Committee, Schooling, school
 from routers.network import Network
 from routers.reduced import WHOLE, Reduced
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 
 @dataclass(frozen=True, slots=True, eq=False)

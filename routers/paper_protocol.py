@@ -31,7 +31,7 @@ import numpy as np
 from routers.base import Floats, Forecast
 from routers.metrics import Frontier, Indices, Trace
 from routers.protocol import Decided, Worth, column_means
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 DRAWS, DRAW_SEED = 50, 42
 

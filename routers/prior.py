@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from routers.base import Floats, Views
 from routers.clusters import Clusters
-from routers.split import Split, grouped_folds
-from routers.table import OutcomeTable
-from routers.weighing import mean_square
+from routers.table.outcome_table import OutcomeTable
+from routers.table.split import Split, grouped_folds
+from routers.table.weights import mean_square
 
 LEVELS = (4, 16, 64, 256)
 _FOLDS = 5

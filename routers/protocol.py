@@ -13,7 +13,7 @@ import numpy as np
 
 from routers.base import Floats, Forecast
 from routers.metrics import Frontier, Trace, nauc, peak_score, quality_neutral_cost, single_points, trace
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from routers.mlp import MLP
 from routers.mlp_mf import MLPMF
 from routers.prior import Prior
 from routers.shrunken_knn import ShrunkenKnn
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 from routers.trees import Trees
 
 

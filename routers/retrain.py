@@ -19,10 +19,10 @@ from routers.holdout import Holdout, hold_out
 from routers.lineage import Fingerprints, fingerprints, linked, seen
 from routers.registry import Algorithm
 from routers.ridge import rows_of
-from routers.split import Rows
-from routers.table import Mask, OutcomeTable, TableError, merge
+from routers.table.outcome_table import Mask, OutcomeTable, TableError, merge
+from routers.table.split import Rows
+from routers.table.weights import FLATTENED, to_learn_from
 from routers.train import EncoderName
-from routers.weighing import FLATTENED, to_learn_from
 
 IN_SERVICE, RETRAINED, OFFERED = "in service", "retrained", "offered"
 TIME, DECIDED = "time", "decided"
@@ -36,7 +36,7 @@ class Terms:
 
     Attributes:
         holdout: share of the groups that are judged on.
-        power: that weights are flattened by (`routers.weighing`).
+        power: that weights are flattened by (`routers.table.weights`).
         seed: of the fit, and of what chance holds out.
     """
 

@@ -17,9 +17,9 @@ from routers.base import Floats, Views
 from routers.factors import candidate_factors, solve
 from routers.fusion import Fusion, FusionOptions
 from routers.masked import Linear
-from routers.split import grouped_folds
-from routers.table import OutcomeTable, TableError
-from routers.weighing import mean_square, rows_of_weights
+from routers.table.outcome_table import OutcomeTable, TableError
+from routers.table.split import grouped_folds
+from routers.table.weights import mean_square, rows_of_weights
 
 
 @dataclass(frozen=True, slots=True)

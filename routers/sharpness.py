@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from routers.base import Floats
-from routers.split import numbered
+from routers.table.split import numbered
 
 _USUAL, _SPREAD = 1.0, 0.05  # of the factor, before any data
 _FLOOR = 0.005

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from routers.base import Floats, Views
 from routers.memory import Memory
 from routers.ridge import rows_of
-from routers.split import grouped_folds
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
+from routers.table.split import grouped_folds
 
 TEMPERATURES = (0.03, 0.06, 0.12, 0.25, 0.5)
 SHRINKAGES = tuple(product((0.1, 0.5, 2.0), (0.1, 1.0, 5.0, 20.0)))

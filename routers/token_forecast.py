@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from routers.base import Floats
 from routers.calibrate import column_array
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 HIGH = 0.9
 """The quantile that is forecast."""

@@ -11,7 +11,7 @@ from routers.base import Views
 from routers.evaluate import Plan, Summary, evaluate
 from routers.lineage import fingerprints
 from routers.registry import ALGORITHMS, Algorithm, TrainedRouter
-from routers.table import OutcomeTable, TableError
+from routers.table.outcome_table import OutcomeTable, TableError
 
 
 @dataclass(frozen=True, slots=True)

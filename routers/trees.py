@@ -21,8 +21,8 @@ from routers.forest import Forest, Tree
 from routers.grove import Grove
 from routers.reduced import Reduced
 from routers.ridge import rows_of
-from routers.split import grouped_folds
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
+from routers.table.split import grouped_folds
 
 _CHUNK = 1024  # rows whose features stand in memory together
 

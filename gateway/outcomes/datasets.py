@@ -15,9 +15,9 @@ from models.base import EncodeError
 from models.dual import DualEncoder
 from models.pulled import locate
 from routers.bench import Dataset
-from routers.load import read_table
-from routers.parquet import read_embedded
-from routers.table import OutcomeTable
+from routers.table.formats import read_table
+from routers.table.outcome_table import OutcomeTable
+from routers.table.parquet import read_embedded
 
 
 def read_tables(paths: Sequence[Path], images: Path | None) -> dict[str, OutcomeTable]:

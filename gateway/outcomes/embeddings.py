@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gateway.errors import ConfigError
 from models.base import EncodeError, Encoder, Views
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 Progress = Callable[[str, int, int], None]
 """Called with what is encoded, how many are done and how many there are."""

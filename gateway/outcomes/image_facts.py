@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.images.header import HeaderIncomplete, NotAnImage, image_size
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 Progress = Callable[[int, int], None]
 """Called with how many images were read and how many there are."""

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.errors import ConfigError
-from routers.costs import Price
+from routers.table.costs import Price
 
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import default_router
 from routers.artifact import load
-from routers.offline import load_offline
+from routers.table.numeric import load_offline
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import newcomer
-from routers.offline import load_offline
+from routers.table.numeric import load_offline
 
 
 @pytest.mark.slow

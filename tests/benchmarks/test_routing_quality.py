@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import routing_quality
-from routers.offline import load_offline
+from routers.table.numeric import load_offline
 from tests.gateway.cli.routers.test_bench import written_table
 
 

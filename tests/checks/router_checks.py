@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from routers.artifact import Provenance, load, save
 from routers.base import Forecast, Router, Views
 from routers.registry import Algorithm, TrainedRouter
-from routers.table import OutcomeTable, TableError
+from routers.table.outcome_table import OutcomeTable, TableError
 from tests.routers.synthetic import drawn_table
 
 ROWS = 7

@@ -20,8 +20,8 @@ import yaml
 from PIL import Image
 
 from gateway.providers.replay import Faults, ReplayApp, read_table, serving
-from routers.load import read_table as read_outcomes
-from routers.table import OutcomeTable
+from routers.table.formats import read_table as read_outcomes
+from routers.table.outcome_table import OutcomeTable
 
 from .scripted_provider import wait_until
 

@@ -13,8 +13,8 @@ import pytest
 
 from gateway.cli import main
 from gateway.providers.replay import Faults
-from routers.load import read_table, write_table
-from routers.parquet import read_embedded
+from routers.table.formats import read_table, write_table
+from routers.table.parquet import read_embedded
 from tests.shared import SHARED_DATA, needs_shared_data
 
 from .collecting import NAMES, REAL_PRICES, Yard, nanodollars, with_input_tokens, write_config, yard

@@ -15,8 +15,8 @@ import pytest
 from gateway.cli import main
 from gateway.outcomes.label import LATEST_S, LONGEST_COMMENT, MOST_SOURCES
 from gateway.outcomes.log.reader import logged_answers
-from routers.load import read_table
-from routers.parquet import read_embedded
+from routers.table.formats import read_table
+from routers.table.parquet import read_embedded
 from tests.fakes.encoder import FakeEncoder
 
 from .pictures import data_url, picture

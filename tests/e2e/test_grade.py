@@ -9,7 +9,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.outcomes.log.schema import decisions_path
-from routers.load import read_table
+from routers.table.formats import read_table
 from tests.gateway.outcomes.log.made import rows
 
 from .collecting import NAMES, yard

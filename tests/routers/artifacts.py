@@ -11,7 +11,7 @@ from models.base import Encoder
 from routers.artifact import Provenance, save
 from routers.best_single import BestSingle
 from routers.headed import Headed
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 from tests.fakes.encoder import FakeEncoder
 
 ROWS = 40

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from routers.base import Floats
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 
 def logged(table: OutcomeTable, propensities: Floats, seed: int, *, labelled: float = 1.0) -> OutcomeTable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 
 def assert_same_table(found: OutcomeTable, expected: OutcomeTable, *, notes: bool = True) -> None:

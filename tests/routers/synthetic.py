@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 Drawn = dict[str, NDArray[np.float32]]
 

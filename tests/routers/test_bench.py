@@ -28,7 +28,7 @@ from routers.metrics import Frontier
 from routers.paper_protocol import Paper
 from routers.protocol import Shared
 from routers.registry import ALGORITHMS
-from routers.table import OutcomeTable, TableError
+from routers.table.outcome_table import OutcomeTable, TableError
 from tests.routers.synthetic import Drawn, drawn_table
 
 JUDGING = Judging((Shared(),), replicates=5)

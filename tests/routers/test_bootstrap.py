@@ -12,7 +12,7 @@ from routers.bootstrap import FIGURES, Resamples, interval, rejudge
 from routers.judging import Policy, judge
 from routers.paper_protocol import Paper
 from routers.protocol import Measure, Shared
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 from tests.routers.synthetic import drawn_table
 
 

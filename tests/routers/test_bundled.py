@@ -14,9 +14,9 @@ from models.bundle import read_manifest
 from models.dual import DualEncoder
 from routers.artifact import HEADER, NUMBERS, bundled, load
 from routers.evaluate import Plan, evaluate
-from routers.mmr_csv import read_mmr_csv
 from routers.registry import ALGORITHMS, DEFAULT
-from routers.table import OutcomeTable, merge
+from routers.table.mmr_csv import read_mmr_csv
+from routers.table.outcome_table import OutcomeTable, merge
 from tests.checks.work import work_of
 from tests.shared import SHARED_DATA, needs_shared_data
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from routers.caution import Caution
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 NOTHING_MOVED = np.zeros(3)
 

@@ -9,8 +9,8 @@ import pytest
 
 from routers.base import Floats, Forecast, Views
 from routers.cluster_profile import COUNTS, ClusterProfile
-from routers.split import grouped_splits
-from routers.table import OutcomeTable, TableError
+from routers.table.outcome_table import OutcomeTable, TableError
+from routers.table.split import grouped_splits
 from tests.checks.router_checks import ROUTER_CHECKS
 from tests.routers.synthetic import drawn_table
 

@@ -10,8 +10,8 @@ import pytest
 from routers.committee import Committee, Schooled, Schooling, school
 from routers.feed_forward import FeedForward, Layer
 from routers.metrics import log_loss
-from routers.split import grouped_folds
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
+from routers.table.split import grouped_folds
 from tests.routers.synthetic import Drawn, drawn_table
 
 BRIEF = Schooling(decays=(0.3, 3.0), folds=3, epochs=8)

@@ -7,7 +7,7 @@ import pytest
 
 from routers.cross_attention import CrossAttention
 from routers.metrics import log_loss
-from routers.split import grouped_splits
+from routers.table.split import grouped_splits
 from tests.routers.synthetic import drawn_table
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from routers.base import Floats, Views
 from routers.item_response import ItemResponse, Traits, objective
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 from tests.routers.synthetic import drawn_table
 
 

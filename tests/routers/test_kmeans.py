@@ -9,7 +9,7 @@ import pytest
 
 from routers.kmeans import KMeans, KMeansAdaptive
 from routers.metrics import log_loss
-from routers.split import grouped_splits
+from routers.table.split import grouped_splits
 from tests.routers.synthetic import drawn_table
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from routers.lineage import fingerprints, linked, seen
-from routers.table import OutcomeTable, merge
+from routers.table.outcome_table import OutcomeTable, merge
 from tests.routers.synthetic import drawn_table
 
 

@@ -10,7 +10,7 @@ import pytest
 from routers.linear import Linear
 from routers.metrics import log_loss
 from routers.reduced import Reduced
-from routers.split import grouped_splits
+from routers.table.split import grouped_splits
 from tests.routers.synthetic import drawn_table
 
 

@@ -13,8 +13,8 @@ from routers.calibrate import QUALITY_FLOOR
 from routers.linear_mf import LinearMF
 from routers.metrics import log_loss
 from routers.ridge import RidgeOptions
-from routers.split import grouped_splits
-from routers.table import TableError
+from routers.table.outcome_table import TableError
+from routers.table.split import grouped_splits
 from tests.checks.work import work_of
 from tests.routers.synthetic import drawn_table
 

@@ -15,7 +15,7 @@ from routers.judging import Judgement, Policy, judge
 from routers.metrics import log_loss, nauc, peak_score, quality_neutral_cost, single_points, sweep
 from routers.paper_protocol import Paper
 from routers.protocol import Measure, Shared, Worth
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 MEASURES = st.sampled_from([Shared(), Paper()])
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from routers.metrics import log_loss
 from routers.mlp_mf import MLPMF
-from routers.split import grouped_splits
+from routers.table.split import grouped_splits
 from tests.routers.synthetic import drawn_table
 
 

@@ -13,8 +13,8 @@ from routers.bench import restricted
 from routers.judging import Policy, baselines, judge, routed
 from routers.paper_protocol import Paper
 from routers.registry import ALGORITHMS
-from routers.split import grouped_splits
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
+from routers.table.split import grouped_splits
 from tests.routers.synthetic import drawn_table
 
 PAPER = Paper()

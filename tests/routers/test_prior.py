@@ -9,7 +9,7 @@ import pytest
 
 from routers.base import Floats, Views
 from routers.prior import LEVELS, Prior
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 from tests.routers.synthetic import drawn_table
 
 KINDS = 3

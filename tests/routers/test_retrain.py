@@ -29,7 +29,7 @@ from routers.retrain import (
     retrain,
     teachable,
 )
-from routers.table import OutcomeTable, TableError
+from routers.table.outcome_table import OutcomeTable, TableError
 from routers.train import EncoderName
 from tests.routers.logged_table import logged
 from tests.routers.synthetic import drawn_table

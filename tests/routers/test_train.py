@@ -11,7 +11,7 @@ import pytest
 from routers.artifact import HEADER, load
 from routers.evaluate import Plan
 from routers.linear_mf import LinearMF
-from routers.table import TableError
+from routers.table.outcome_table import TableError
 from routers.train import EncoderName, find_algorithm, train
 from tests.routers.synthetic import drawn_table
 

@@ -25,8 +25,8 @@ from gateway.providers.openai import OpenAIProvider
 from models.base import EncodeError
 from models.dual import DualEncoder
 from models.pulled import locate
-from routers.arrow_columns import arrow
-from routers.table import TableError
+from routers.table.arrow_columns import arrow
+from routers.table.outcome_table import TableError
 
 JOURNAL = "journal.jsonl"
 NO_ENCODER = "none"

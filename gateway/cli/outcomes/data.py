@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from gateway.errors import ConfigError
 from gateway.outcomes.downloads import PinnedFile, fetch, list_dataset, unpack
-from routers.mmr_csv import read_mmr_csv
-from routers.table import TableError
+from routers.table.mmr_csv import read_mmr_csv
+from routers.table.outcome_table import TableError
 
 DATA_SETS = {"mmr-bench": "gh0stHunter/MMR-Bench"}
 """Name -> repository on the hub."""

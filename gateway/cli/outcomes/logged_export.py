@@ -12,7 +12,7 @@ from gateway.cli.arguments import seconds
 from gateway.errors import ConfigError
 from gateway.outcomes.log.cells import Range
 from gateway.outcomes.log.export import Wanted, read_logs, summary
-from routers.load import format_for, write_table
+from routers.table.formats import format_for, write_table
 
 CSV = "outcomes.csv"
 """MMR-Bench's form of the table, beside the Parquet files."""

@@ -18,12 +18,12 @@ from gateway.errors import ConfigError
 from gateway.outcomes.datasets import embed, load_encoder
 from gateway.outcomes.image_facts import with_image_facts
 from gateway.outcomes.table_prices import read_prices
-from routers.costs import priced
-from routers.grouping import KEYS, joined_groups
-from routers.load import FORMATS, WRITTEN, format_for, format_of, read_table, write_table
-from routers.overview import Overview, overview
-from routers.parquet import Embedded, read_embedded
-from routers.table import OutcomeTable, TableError, merge
+from routers.table.costs import priced
+from routers.table.formats import FORMATS, WRITTEN, format_for, format_of, read_table, write_table
+from routers.table.grouping import KEYS, joined_groups
+from routers.table.outcome_table import OutcomeTable, TableError, merge
+from routers.table.parquet import Embedded, read_embedded
+from routers.table.summary import Overview, overview
 
 SOURCES = "an MMR-Bench CSV, a RouterBench CSV or Parquet file, or a folder that `loupe table import` wrote"
 

@@ -22,12 +22,12 @@ from gateway.errors import ConfigError
 from gateway.outcomes.datasets import embed, load_encoder, read_tables, rows_of
 from routers.bench import VIEWS, Block, Dataset, Judging, Task, across, tasks, within
 from routers.judging import BASELINES
-from routers.offline import OfflineError, load_offline
 from routers.paper_protocol import Paper
 from routers.protocol import Measure, Shared
 from routers.registry import ALGORITHMS, DEFAULT
 from routers.report import Row, as_json, as_text, notes, rows
-from routers.table import TableError, merge
+from routers.table.numeric import OfflineError, load_offline
+from routers.table.outcome_table import TableError, merge
 
 MEASURES: Mapping[str, Measure] = {"shared": Shared(), "paper": Paper()}
 

@@ -20,9 +20,9 @@ from routers.registry import ALGORITHMS, DEFAULT
 from routers.retrain import Merged, Retraining, Rival, Terms, fit_on_all, judge_offer
 from routers.retrain import retrain as retrain_router
 from routers.shelf import ID_LENGTH
-from routers.table import TableError
+from routers.table.outcome_table import TableError
+from routers.table.weights import FLATTENED
 from routers.train import EncoderName, find_algorithm
-from routers.weighing import FLATTENED
 
 NOT_BETTER = 3
 """Exit status where it is not surely better, and so is not promoted."""

@@ -18,10 +18,10 @@ from gateway.outcomes.datasets import embed
 from gateway.outcomes.graders.time_limit import OutOfTime, within
 from gateway.outcomes.image_facts import with_image_facts
 from models.dual import DualEncoder
-from routers.load import write_table
-from routers.parquet import Embedded
-from routers.table import OutcomeTable
-from routers.whole_file import whole_file
+from routers.table.formats import write_table
+from routers.table.outcome_table import OutcomeTable
+from routers.table.parquet import Embedded
+from routers.table.whole_file import whole_file
 
 CSV, MANIFEST, VECTORS = "table.csv", "manifest.json", "embeddings.npz"
 LONGEST_GRADING_S = 2.0

@@ -15,9 +15,9 @@ from gateway.outcomes.log.cells import Cell, LoggedQuery, Range, cells, queries
 from gateway.outcomes.log.content import questions, write_pictures
 from gateway.outcomes.log.rows import views_of
 from gateway.outcomes.log.schema import content_path, decisions_path
-from routers.grouping import first_alike
-from routers.parquet import Embedded
-from routers.table import OutcomeTable
+from routers.table.grouping import first_alike
+from routers.table.outcome_table import OutcomeTable
+from routers.table.parquet import Embedded
 
 UNLABELLED, NOT_EMBEDDED = "unlabelled", "not_embedded"
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gateway.errors import ConfigError
 from gateway.outcomes.embeddings import Embeddings
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 from tests.fakes.encoder import FakeEncoder
 from tests.routers.synthetic import drawn_table
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import ConfigError
 from gateway.outcomes.table_prices import PriceList, read_prices
-from routers.costs import Price
+from routers.table.costs import Price
 
 LIST: dict[str, Any] = {"version": "2026-11", "prices": {"GPT-4o": {"input": 2.5, "output": 10}}}
 

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from gateway.cli import main
-from routers.load import read_table
+from routers.table.formats import read_table
 from tests.e2e.scripted_provider import wait_until
 from tests.gateway.outcomes.hub_server import COMMIT, REPOSITORY, Hub, serving
 

@@ -19,7 +19,7 @@ from PIL import Image
 from gateway.cli import main
 from gateway.cli.outcomes.grade import is_drawn
 from gateway.outcomes.log.schema import content_path, decisions_path
-from routers.load import read_table
+from routers.table.formats import read_table
 from tests.gateway.outcomes.log.made import PICTURE, Said, full, keep, rows
 
 NOW = time.time()

@@ -16,9 +16,9 @@ from gateway.outcomes.label import Label
 from gateway.outcomes.log.labels import put_labels
 from gateway.outcomes.log.schema import decisions_path
 from gateway.pipeline.record import Attempt, RequestRecord
-from routers.load import read_table
-from routers.parquet import read_embedded
-from routers.table import OutcomeTable
+from routers.table.formats import read_table
+from routers.table.outcome_table import OutcomeTable
+from routers.table.parquet import read_embedded
 from tests.gateway.outcomes.log.made import PICTURE, Encodings, Said, drawn, full, keep, log_at, sha256
 from tests.routers.same_table import assert_same_table
 

@@ -11,8 +11,8 @@ import pytest
 
 from gateway.cli import main
 from gateway.cli.routers.bench import UNASKED
-from routers.mmr_csv import write_mmr_csv
 from routers.registry import ALGORITHMS, DEFAULT
+from routers.table.mmr_csv import write_mmr_csv
 from tests.routers.synthetic import drawn_table
 
 

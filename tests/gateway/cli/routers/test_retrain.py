@@ -12,10 +12,10 @@ import pytest
 from gateway.cli import main
 from gateway.cli.routers.retrain import NOT_BETTER
 from routers.artifact import load
-from routers.load import read_table, write_table
-from routers.parquet import Embedded
 from routers.shelf import Shelf
-from routers.table import OutcomeTable
+from routers.table.formats import read_table, write_table
+from routers.table.outcome_table import OutcomeTable
+from routers.table.parquet import Embedded
 from tests.models.loaded import fused_lite
 from tests.routers.artifacts import written_artifact
 

@@ -10,7 +10,7 @@ import pytest
 from gateway.cli import main
 from models.bundle import bundled, read_manifest
 from routers.artifact import load
-from routers.mmr_csv import write_mmr_csv
+from routers.table.mmr_csv import write_mmr_csv
 from tests.routers.synthetic import drawn_table
 
 

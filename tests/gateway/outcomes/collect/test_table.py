@@ -14,7 +14,7 @@ from gateway.outcomes.datasets import load_encoder
 from gateway.outcomes.graders.base import Grader, Reference
 from gateway.outcomes.graders.numeric import Numeric
 from gateway.outcomes.graders.pattern import Pattern
-from routers.load import read_table
+from routers.table.formats import read_table
 
 
 def row(number: int, answer: str = "7", grader: Grader | None = None) -> Row:

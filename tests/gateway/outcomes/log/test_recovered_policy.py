@@ -23,10 +23,10 @@ from gateway.routing.circuit_breaker import always_well
 from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
 from gateway.routing.exploration import Exploration, ExplorationSettings, explore, safe_set
 from gateway.routing.query import Query
-from routers.load import read_table
-from routers.offline import load_offline
 from routers.ope import Estimate, doubly_robust, importance, ips, snips
-from routers.table import OutcomeTable
+from routers.table.formats import read_table
+from routers.table.numeric import load_offline
+from routers.table.outcome_table import OutcomeTable
 from tests.gateway.billing.makers import candidate
 from tests.gateway.outcomes.log.made import full, log_at
 

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from routers.base import Views
 from routers.bench import Dataset
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 FORMAT = 1
 NUMBERS, HEADER = "offline.npz", "offline.json"
-BUNDLED = Path(__file__).resolve().parent / "bundled" / "offline"
+BUNDLED = Path(__file__).resolve().parents[1] / "bundled" / "offline"
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from routers.table import OutcomeTable, TableError, merge
+from routers.table.outcome_table import OutcomeTable, TableError, merge
 from tests.routers.same_table import assert_same_table
 from tests.routers.synthetic import drawn_table, full_table
 

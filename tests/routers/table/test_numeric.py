@@ -12,8 +12,8 @@ import pytest
 
 from models.bundle import bundled, read_manifest
 from routers.bench import Dataset
-from routers.mmr_csv import read_mmr_csv
-from routers.offline import BUNDLED, HEADER, NUMBERS, Offline, OfflineError, load_offline, save_offline
+from routers.table.mmr_csv import read_mmr_csv
+from routers.table.numeric import BUNDLED, HEADER, NUMBERS, Offline, OfflineError, load_offline, save_offline
 from tests.routers.synthetic import drawn_table
 from tests.shared import SHARED_DATA, needs_shared_data
 

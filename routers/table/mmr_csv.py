@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from routers.image_names import relative_names
-from routers.table import OutcomeTable, TableError
-from routers.wide_csv import Columns, names_in, numbers_in, read_columns, write_columns, written
+from routers.table.image_names import relative_names
+from routers.table.outcome_table import OutcomeTable, TableError
+from routers.table.wide_csv import Columns, names_in, numbers_in, read_columns, write_columns, written
 
 REQUIRED = ("dataset_idx", "question")
 """Columns that every file has; `group`, `img_path` and others may be left out."""

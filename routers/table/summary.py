@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from routers.base import Floats
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from routers.table import OutcomeTable, TableError
+from routers.table.outcome_table import OutcomeTable, TableError
 
 PRICES_NOTE, ASSUMED_NOTE = "prices", "input_tokens"
 """Notes that a priced table carries: the version of its prices, and the input tokens that were assumed, if any."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from routers.base import Floats
-from routers.table import Names, TableError
-from routers.whole_file import whole_file
+from routers.table.outcome_table import Names, TableError
+from routers.table.whole_file import whole_file
 
 CELL_CHARACTERS = 16_000_000
 """The longest cell that is read; the csv module's own limit is below some answers of benchmarks."""

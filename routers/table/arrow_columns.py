@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats
-from routers.table import TableError
+from routers.table.outcome_table import TableError
 
 if TYPE_CHECKING:
     import pyarrow

@@ -11,7 +11,7 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 KEYS = ("group", "image", "template")
 """What queries can share."""

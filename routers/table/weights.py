@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats
-from routers.table import OutcomeTable
+from routers.table.outcome_table import OutcomeTable
 
 FLATTENED = 0.5
 """The power that weights are taken to: 0 is all alike, 1 is the weights as they are."""

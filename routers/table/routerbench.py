@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from routers.arrow_columns import numbers, read_parquet_file, texts
 from routers.base import Floats
-from routers.table import OutcomeTable, TableError
-from routers.wide_csv import numbers_in, read_columns
+from routers.table.arrow_columns import numbers, read_parquet_file, texts
+from routers.table.outcome_table import OutcomeTable, TableError
+from routers.table.wide_csv import numbers_in, read_columns
 
 REQUIRED = ("sample_id", "prompt")
 COST, RESPONSE = "|total_cost", "|model_response"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from routers.mmr_csv import read_mmr_csv, write_mmr_csv
-from routers.table import TableError
+from routers.table.mmr_csv import read_mmr_csv, write_mmr_csv
+from routers.table.outcome_table import TableError
 from tests.routers.same_table import assert_same_table
 from tests.routers.synthetic import drawn_table, full_table, written_csv
 from tests.shared import SHARED_DATA, needs_shared_data

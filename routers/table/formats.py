@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from routers.mmr_csv import read_mmr_csv, write_mmr_csv
-from routers.parquet import Embedded, is_table_folder, read_parquet, write_parquet
-from routers.routerbench import COST, is_parquet, read_routerbench, refuse_pickle
-from routers.table import OutcomeTable, TableError
-from routers.wide_csv import read_header
+from routers.table.mmr_csv import read_mmr_csv, write_mmr_csv
+from routers.table.outcome_table import OutcomeTable, TableError
+from routers.table.parquet import Embedded, is_table_folder, read_parquet, write_parquet
+from routers.table.routerbench import COST, is_parquet, read_routerbench, refuse_pickle
+from routers.table.wide_csv import read_header
 
 FORMATS = ("mmr", "routerbench", "parquet")
 WRITTEN = ("mmr", "parquet")

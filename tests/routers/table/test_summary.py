@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from routers.overview import overview
+from routers.table.summary import overview
 from tests.routers.synthetic import drawn_table, full_table
 
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from routers.arrow_columns import arrow, coded_names, numbers, read_parquet_file, texts
 from routers.base import Views
-from routers.image_names import relative_names
-from routers.table import FURTHER, OutcomeTable, Rows, TableError
-from routers.whole_file import whole_file
+from routers.table.arrow_columns import arrow, coded_names, numbers, read_parquet_file, texts
+from routers.table.image_names import relative_names
+from routers.table.outcome_table import FURTHER, OutcomeTable, Rows, TableError
+from routers.table.whole_file import whole_file
 
 if TYPE_CHECKING:
     import pyarrow

@@ -10,8 +10,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from routers.routerbench import read_routerbench
-from routers.table import TableError
+from routers.table.outcome_table import TableError
+from routers.table.routerbench import read_routerbench
 from tests.routers.same_table import assert_same_table
 from tests.routers.synthetic import written_csv
 

@@ -17,9 +17,9 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given
 
-from routers.mmr_csv import read_mmr_csv, write_mmr_csv
-from routers.parquet import CELLS, QUERIES, Embedded, is_table_folder, read_embedded, read_parquet, write_parquet
-from routers.table import OutcomeTable, TableError
+from routers.table.mmr_csv import read_mmr_csv, write_mmr_csv
+from routers.table.outcome_table import OutcomeTable, TableError
+from routers.table.parquet import CELLS, QUERIES, Embedded, is_table_folder, read_embedded, read_parquet, write_parquet
 from tests.routers.same_table import assert_same_table
 from tests.routers.synthetic import drawn_table, full_table
 from tests.shared import SHARED_DATA, needs_shared_data
@@ -209,7 +209,7 @@ def test_without_pyarrow_the_text_says_how_to_get_it(tmp_path: Path) -> None:
         "sys.exit(main(['table', 'import', 't.csv', '--out', 'out']))"
     )
     write_mmr_csv(drawn_table(groups=1)[0], tmp_path / "t.csv")
-    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=path, capture_output=True, text=True)
     said = 'loupe table: Parquet needs pyarrow: pip install "loupe-gateway[science]"\n'
     assert (done.returncode, done.stderr) == (1, said)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from routers.split import cross_dataset, grouped_folds, grouped_splits, numbered
+from routers.table.split import cross_dataset, grouped_folds, grouped_splits, numbered
 
 GROUPS = [f"g{row // 3}" for row in range(90)]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from routers.load import FORMATS, WRITTEN, format_for, format_of, read_table, write_table
-from routers.parquet import Embedded, read_embedded
-from routers.table import TableError
+from routers.table.formats import FORMATS, WRITTEN, format_for, format_of, read_table, write_table
+from routers.table.outcome_table import TableError
+from routers.table.parquet import Embedded, read_embedded
 from tests.routers.same_table import assert_same_table
 from tests.routers.synthetic import drawn_table, full_table, textual_table, written_csv
-from tests.routers.test_routerbench import PLAIN, written_parquet
+from tests.routers.table.test_routerbench import PLAIN, written_parquet
 
 
 @pytest.mark.parametrize(("name", "format"), [("t.csv", "mmr"), ("t", "parquet"), ("t.v1", "parquet")])

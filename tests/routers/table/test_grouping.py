@@ -9,9 +9,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from routers.grouping import joined_groups, template
-from routers.mmr_csv import read_mmr_csv
-from routers.table import OutcomeTable
+from routers.table.grouping import joined_groups, template
+from routers.table.mmr_csv import read_mmr_csv
+from routers.table.outcome_table import OutcomeTable
 from tests.routers.synthetic import drawn_table
 from tests.shared import SHARED_DATA, needs_shared_data
 

@@ -1,0 +1,1 @@
+"""Outcome tables: queries by candidates, their formats, weights and splits. A missing cell is missing, never 0."""
