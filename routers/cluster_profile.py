@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from routers.base import Floats, Forecast, Views
 from routers.calibrate import QUALITY_FLOOR
 from routers.clusters import Clusters
+from routers.features.pca import sized
 from routers.profiles import ProfilePrior
-from routers.reduced import sized
 from routers.ridge import refuse_unteachable, rows_of
 from routers.table.outcome_table import OutcomeTable, TableError
 from routers.table.split import Rows, grouped_folds

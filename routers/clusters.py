@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
+from routers.features.pca import Reduced
 from routers.lloyd import improve_centres
-from routers.reduced import Reduced
 
 COMPONENTS = 32
 _LLOYD_STEPS = 10

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.compose import Composed
-from routers.fusion import FusionOptions
-from routers.reduced import usual_views
+from routers.features.composed_map import Composed
+from routers.features.fusion import FusionOptions
+from routers.features.pca import usual_views
 from routers.ridge import RidgeOptions, Target, fit_ridges
 from routers.table.outcome_table import OutcomeTable
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from routers.base import Floats, Forecast, Views
 from routers.calibrate import Calibration
-from routers.compose import Composed
-from routers.fusion import FusionOptions
+from routers.features.composed_map import Composed
+from routers.features.fusion import FusionOptions
 from routers.ridge import RidgeOptions, Target, fit_ridges, refuse_unteachable, rows_of
 from routers.spread import LEVERAGE_AXES, Leverage, leverage
 from routers.table.outcome_table import OutcomeTable

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.reduced import Reduced, sized
+from routers.features.pca import Reduced, sized
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import Rows, grouped_folds
 from routers.table.weights import mean_square, rows_of_weights

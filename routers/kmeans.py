@@ -2,7 +2,7 @@
 
 Cluster means are shrunk to the candidate's own mean, so that a small cluster cannot claim much; how many clusters
 and how strong the shrinkage, grouped cross-validation says. Views weigh the same, side by side (equal fusion);
-`KMeansAdaptive` differs in its fusion alone (see `routers.adaptive_fusion`).
+`KMeansAdaptive` differs in its fusion alone (see `routers.features.adaptive_fusion`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.adaptive_fusion import AdaptiveFusion
 from routers.base import Floats, Views
+from routers.features.adaptive_fusion import AdaptiveFusion
+from routers.features.pca import Reduced, sized
 from routers.lloyd import fit_centres, nearest
 from routers.protocol import column_means
-from routers.reduced import Reduced, sized
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from routers.base import Floats, Views
 from routers.factors import solve
+from routers.features.pca import WHOLE, Reduced, sized
 from routers.masked import Linear as Map
-from routers.reduced import WHOLE, Reduced, sized
 from routers.ridge import rows_of
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds

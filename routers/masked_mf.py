@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from routers.base import Floats, Views
 from routers.factors import candidate_factors, solve
+from routers.features.pca import Reduced, sized
 from routers.masked import Linear
-from routers.reduced import Reduced, sized
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
 from routers.table.weights import mean_square, rows_of_weights

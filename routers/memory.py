@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.reduced import Reduced, ReducedView
+from routers.features.pca import Reduced, ReducedView
 
 Vectors = NDArray[np.float32]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from routers.base import Floats, Views
 from routers.committee import Committee, Schooling, school
+from routers.features.pca import WHOLE, Reduced
 from routers.network import Network
-from routers.reduced import WHOLE, Reduced
 from routers.table.outcome_table import OutcomeTable
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from routers.base import Floats, Views
 from routers.factors import candidate_factors, solve
-from routers.fusion import Fusion, FusionOptions
+from routers.features.fusion import Fusion, FusionOptions
 from routers.masked import Linear
 from routers.table.outcome_table import OutcomeTable, TableError
 from routers.table.split import grouped_folds

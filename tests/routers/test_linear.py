@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from routers.features.pca import Reduced
 from routers.linear import Linear
 from routers.metrics import log_loss
-from routers.reduced import Reduced
 from routers.table.split import grouped_splits
 from tests.routers.synthetic import drawn_table
 

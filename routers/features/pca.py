@@ -1,7 +1,7 @@
 """Views reduced to their principal components: the features that the simpler families learn from.
 
-Every statistic is the training rows' own (see `routers.fusion`). A row that is absent (all zeros: a query without
-image) stands at the training mean, so it says nothing.
+Every statistic is the training rows' own (see `routers.features.fusion`). A row that is absent (all zeros: a query
+without image) stands at the training mean, so it says nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.fusion import Fusion, FusionOptions
+from routers.features.fusion import Fusion, FusionOptions
 
 COMPONENTS = 64
 """Principal components that are kept of a view."""

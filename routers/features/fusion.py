@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from routers.base import Floats, Views
-from routers.compose import Composed, Vectors
+from routers.features.composed_map import Composed, Vectors
 
 
 @dataclass(frozen=True, slots=True)

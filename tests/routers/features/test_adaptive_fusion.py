@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from routers.adaptive_fusion import AdaptiveFusion, Confidence
+from routers.features.adaptive_fusion import AdaptiveFusion, Confidence
 from tests.routers.synthetic import Drawn, drawn_table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from routers.fusion import Fusion, FusionOptions
+from routers.features.fusion import Fusion, FusionOptions
 from tests.routers.synthetic import drawn_table
 
 OPTIONS = FusionOptions(wide=15, components=6, products=3)

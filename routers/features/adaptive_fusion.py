@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.reduced import Reduced, ReducedView, sized, usual_views
+from routers.features.pca import Reduced, ReducedView, sized, usual_views
 
 # The softmax's inverse temperature, and the share of products and differences: the published ones.
 _SHARPNESS, _SHARE = 5.0, 0.5

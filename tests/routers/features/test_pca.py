@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from routers.reduced import Reduced, sized, usual_views
+from routers.features.pca import Reduced, sized, usual_views
 from tests.routers.synthetic import drawn_table
 
 

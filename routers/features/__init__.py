@@ -1,0 +1,1 @@
+"""Maps from a query's vectors to the features that routers learn from."""
