@@ -23,9 +23,9 @@ from routers.base import Router, Views
 from routers.bench import Dataset
 from routers.judging import judge, of_candidates, routed
 from routers.newcomers import widened
+from routers.numeric.ridge import rows_of
 from routers.protocol import Shared, column_means
 from routers.registry import ALGORITHMS
-from routers.ridge import rows_of
 from routers.table.numeric import load_offline
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_splits

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats
-from routers.factors import candidate_factors
+from routers.numeric.factors import candidate_factors
 from routers.protocol import column_means
 from routers.sharpness import sharpened, sharpness
 from routers.table.split import numbered

@@ -2,7 +2,7 @@
 
 After UniRoute (Jitkrittum et al., "Universal Model Routing for Efficient LLM Inference", arXiv 2502.08773): queries
 are clustered once, and a candidate is represented by its scores per cluster. Where UniRoute takes plain means, here
-they are posterior means (`routers.profiles`), so that 64 outcomes already tell more than their mean.
+they are posterior means (`routers.numeric.profiles`), so that 64 outcomes already tell more than their mean.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from routers.base import Floats, Forecast, Views
 from routers.calibrate import QUALITY_FLOOR
-from routers.clusters import Clusters
 from routers.features.pca import sized
-from routers.profiles import ProfilePrior
-from routers.ridge import refuse_unteachable, rows_of
+from routers.numeric.clusters import Clusters
+from routers.numeric.profiles import ProfilePrior
+from routers.numeric.ridge import refuse_unteachable, rows_of
 from routers.table.outcome_table import OutcomeTable, TableError
 from routers.table.split import Rows, grouped_folds
 from routers.token_forecast import TokenHeads, log_tokens

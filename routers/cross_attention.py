@@ -1,16 +1,16 @@
 """Cross-modal attention of MMR-Bench (arXiv 2601.17814): text and image as tokens that attend to each other.
 
 Smaller than the published one (one block of width 32 against two of 512), since a routing table has hundreds of
-queries and not millions; trained like the other networks here (see `routers.committee`).
+queries and not millions; trained like the other networks here (see `routers.numeric.cross_fitting`).
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from routers.attention import Attention
-from routers.committee import Schooling
 from routers.network_head import NetworkHead
+from routers.numeric.attention import Attention
+from routers.numeric.cross_fitting import Schooling
 
 
 class CrossAttention(NetworkHead):

@@ -13,7 +13,7 @@ from routers.base import Floats, Views
 from routers.features.composed_map import Composed
 from routers.features.fusion import FusionOptions
 from routers.features.pca import usual_views
-from routers.ridge import RidgeOptions, Target, fit_ridges
+from routers.numeric.ridge import RidgeOptions, Target, fit_ridges
 from routers.table.outcome_table import OutcomeTable
 
 

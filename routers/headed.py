@@ -17,7 +17,7 @@ from routers.base import Floats, Forecast, Views
 from routers.calibrate import Calibration
 from routers.features.composed_map import Composed
 from routers.features.fusion import FusionOptions
-from routers.ridge import RidgeOptions, Target, fit_ridges, refuse_unteachable, rows_of
+from routers.numeric.ridge import RidgeOptions, Target, fit_ridges, refuse_unteachable, rows_of
 from routers.spread import LEVERAGE_AXES, Leverage, leverage
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from routers.base import Floats, Views
 from routers.features.adaptive_fusion import AdaptiveFusion
 from routers.features.pca import Reduced, sized
-from routers.lloyd import fit_centres, nearest
+from routers.numeric.lloyd import fit_centres, nearest
 from routers.protocol import column_means
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.memory import Memory, Vectors
-from routers.ridge import rows_of
+from routers.numeric.neighbours import Memory, Vectors
+from routers.numeric.ridge import rows_of
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
 

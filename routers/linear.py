@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.factors import solve
 from routers.features.pca import WHOLE, Reduced, sized
-from routers.masked import Linear as Map
-from routers.ridge import rows_of
+from routers.numeric.factors import solve
+from routers.numeric.masked_least_squares import Linear as Map
+from routers.numeric.ridge import rows_of
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
 from routers.table.weights import mean_square, rows_of_weights

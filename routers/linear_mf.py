@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from routers.base import Forecast, Views
 from routers.calibrate import Calibration
 from routers.features.composed_map import Composed
-from routers.ridge import RidgeOptions, Target, fit_ridges, refuse_unteachable
+from routers.numeric.ridge import RidgeOptions, Target, fit_ridges, refuse_unteachable
 from routers.spread import LEVERAGE_AXES, Leverage, leverage
 from routers.table.outcome_table import OutcomeTable
 from routers.token_forecast import TokenHeads, log_tokens

@@ -3,7 +3,7 @@
 Model: score[i, k] = bias[k] + latent(features[i]) . factors[k], over observed cells only. Alternating least squares
 in the manner of Zhou et al., "Large-Scale Parallel Collaborative Filtering for the Netflix Prize" (AAIM 2008): the
 map into the latent space with the factors held, then each candidate's factors with the map held. Factors are held
-to a root of the candidates' covariance (`routers.factors`), where they begin: with few observations they stay
+to a root of the candidates' covariance (`routers.numeric.factors`), where they begin: with few observations they stay
 there, and candidates that share no query, whose covariance nobody saw, come to be alike by what they are good at
 where the latent space is too narrow to keep them apart.
 """
@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.factors import candidate_factors, solve
 from routers.features.pca import Reduced, sized
-from routers.masked import Linear
+from routers.numeric.factors import candidate_factors, solve
+from routers.numeric.masked_least_squares import Linear
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
 from routers.table.weights import mean_square, rows_of_weights

@@ -1,16 +1,16 @@
 """MLP of MMR-Bench (arXiv 2601.17814): one hidden layer on the fused views, an output a candidate.
 
 Against the published code: a missing cell is left out of the loss rather than taken for a failure, the loss is the
-scores' cross-entropy, and held-out groups say when to stop (see `routers.committee`).
+scores' cross-entropy, and held-out groups say when to stop (see `routers.numeric.cross_fitting`).
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from routers.committee import Schooling
-from routers.feed_forward import FeedForward, Layer
 from routers.network_head import NetworkHead
+from routers.numeric.cross_fitting import Schooling
+from routers.numeric.feed_forward import FeedForward, Layer
 
 _HIDDEN = 64
 

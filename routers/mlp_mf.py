@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from routers.committee import Schooling
-from routers.feed_forward import FeedForward, Layer
 from routers.network_head import NetworkHead
+from routers.numeric.cross_fitting import Schooling
+from routers.numeric.feed_forward import FeedForward, Layer
 
 _HIDDEN, _LATENT = 64, 8
 

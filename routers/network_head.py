@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Self
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.committee import Committee, Schooling, school
 from routers.features.pca import WHOLE, Reduced
-from routers.network import Network
+from routers.numeric.cross_fitting import Committee, Schooling, school
+from routers.numeric.network import Network
 from routers.table.outcome_table import OutcomeTable
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.clusters import Clusters
+from routers.numeric.clusters import Clusters
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import Split, grouped_folds
 from routers.table.weights import mean_square

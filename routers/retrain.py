@@ -17,8 +17,8 @@ from routers.bench import Dataset, stacked
 from routers.contest import Contest, Part, Rules, between
 from routers.holdout import Holdout, hold_out
 from routers.lineage import Fingerprints, fingerprints, linked, seen
+from routers.numeric.ridge import rows_of
 from routers.registry import Algorithm
-from routers.ridge import rows_of
 from routers.table.outcome_table import Mask, OutcomeTable, TableError, merge
 from routers.table.split import Rows
 from routers.table.weights import FLATTENED, to_learn_from

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats
-from routers.masked import Linear
+from routers.numeric.masked_least_squares import Linear
 
 LEVERAGE_AXES = 24
 """Axes of the features that the quadratic form keeps."""

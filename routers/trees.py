@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from routers.base import Floats, Views
 from routers.features.pca import Reduced
-from routers.forest import Forest, Tree
-from routers.grove import Grove
-from routers.ridge import rows_of
+from routers.numeric.forest import Forest, Tree
+from routers.numeric.grove import Grove
+from routers.numeric.ridge import rows_of
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
 

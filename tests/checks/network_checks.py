@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from routers.network import Network, Parameters, Tokens, masked_loss, start
+from routers.numeric.network import Network, Parameters, Tokens, masked_loss, start
 
 MEMBERS, ROWS, OUTPUTS = 2, 7, 4
 _STEP = 1e-5

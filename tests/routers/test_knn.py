@@ -9,7 +9,7 @@ import pytest
 
 from routers.base import Views
 from routers.knn import Knn
-from routers.memory import Memory
+from routers.numeric.neighbours import Memory
 from routers.shrunken_knn import ShrunkenKnn, Smoothing
 from tests.routers.synthetic import drawn_table
 

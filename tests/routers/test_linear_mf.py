@@ -12,7 +12,7 @@ from routers.base import Views
 from routers.calibrate import QUALITY_FLOOR
 from routers.linear_mf import LinearMF
 from routers.metrics import log_loss
-from routers.ridge import RidgeOptions
+from routers.numeric.ridge import RidgeOptions
 from routers.table.outcome_table import TableError
 from routers.table.split import grouped_splits
 from tests.checks.work import work_of

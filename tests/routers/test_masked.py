@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from routers.base import Floats
-from routers.masked import Linear, solve_masked
+from routers.numeric.masked_least_squares import Linear, solve_masked
 
 ROWS, FEATURES, CANDIDATES, RANK = 60, 5, 6, 3
 RIDGES = (8.0, 0.5)

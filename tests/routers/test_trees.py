@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesRegressor
 
-from routers.forest import LEVELS, Forest
-from routers.grove import Grove
+from routers.numeric.forest import LEVELS, Forest
+from routers.numeric.grove import Grove
 from routers.trees import Trees
 from tests.routers.synthetic import drawn_table
 

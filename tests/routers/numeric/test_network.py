@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from routers.feed_forward import FeedForward, Layer
-from routers.network import Adam, masked_loss, sigmoid, standardise, start
+from routers.numeric.feed_forward import FeedForward, Layer
+from routers.numeric.network import Adam, masked_loss, sigmoid, standardise, start
 
 
 def test_loss_is_the_cross_entropy_of_observed_cells() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from routers.network import Array, Parameters, Tokens, linear, linear_slopes
+from routers.numeric.network import Array, Parameters, Tokens, linear, linear_slopes
 
 Trace = list[Array]
 
@@ -23,7 +23,9 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class FeedForward:
-    """Implements `routers.network.Network`; views stand side by side. `layers` ends with K outputs that do not bend."""
+    """Implements `routers.numeric.network.Network`; views stand side by side. `layers` ends with K outputs that do
+    not bend.
+    """
 
     inputs: int
     layers: tuple[Layer, ...]

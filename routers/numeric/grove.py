@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats
-from routers.forest import LEVELS, Forest
+from routers.numeric.forest import LEVELS, Forest
 
 _CHUNK = 256  # rows that go down together: their nodes and leaves stay in the processor's cache
 _STEPS = 4  # between looking for those that have arrived

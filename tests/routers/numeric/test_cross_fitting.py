@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from routers.committee import Committee, Schooled, Schooling, school
-from routers.feed_forward import FeedForward, Layer
 from routers.metrics import log_loss
+from routers.numeric.cross_fitting import Committee, Schooled, Schooling, school
+from routers.numeric.feed_forward import FeedForward, Layer
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
 from tests.routers.synthetic import Drawn, drawn_table

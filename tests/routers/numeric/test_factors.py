@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from routers.factors import candidate_factors, solve
-from routers.masked import Linear
+from routers.numeric.factors import candidate_factors, solve
+from routers.numeric.masked_least_squares import Linear
 
 Array = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from routers.base import Floats
-from routers.profiles import ProfilePrior
+from routers.numeric.profiles import ProfilePrior
 
 CLUSTERS = 6
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from routers.base import Floats, Views
 from routers.features.pca import Reduced
-from routers.lloyd import improve_centres
+from routers.numeric.lloyd import improve_centres
 
 COMPONENTS = 32
 _LLOYD_STEPS = 10

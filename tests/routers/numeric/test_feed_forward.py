@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from routers.feed_forward import FeedForward, Layer
-from routers.network import start
+from routers.numeric.feed_forward import FeedForward, Layer
+from routers.numeric.network import start
 from tests.checks.network_checks import OUTPUTS, check_gradients_are_finite_differences
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from routers.network import Array, Parameters, Tokens, linear, linear_slopes, standardise, standardise_slopes
+from routers.numeric.network import Array, Parameters, Tokens, linear, linear_slopes, standardise, standardise_slopes
 
 Standard = tuple[Array, Array]
 
@@ -34,7 +34,7 @@ class _Trace:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Implements `routers.network.Network`.
+    """Implements `routers.numeric.network.Network`.
 
     Attributes:
         inputs: the width of each view.

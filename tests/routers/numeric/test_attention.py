@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from routers.attention import Attention
-from routers.network import start
+from routers.numeric.attention import Attention
+from routers.numeric.network import start
 from tests.checks.network_checks import OUTPUTS, check_gradients_are_finite_differences
 
 

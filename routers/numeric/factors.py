@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats
-from routers.masked import Linear, solve_masked
+from routers.numeric.masked_least_squares import Linear, solve_masked
 
 Mask = NDArray[np.bool_]
 

@@ -1,7 +1,7 @@
 """Ridge fits on fused views along a path of penalties; grouped cross-validation says which one holds.
 
-Each target is fitted by factor regression (`routers.factors`) from its observed cells. Everything that is learned
-for a held-out group, the fusion's statistics too, is learned without it.
+Each target is fitted by factor regression (`routers.numeric.factors`) from its observed cells. Everything that is
+learned for a held-out group, the fusion's statistics too, is learned without it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.factors import candidate_factors, solve
 from routers.features.fusion import Fusion, FusionOptions
-from routers.masked import Linear
+from routers.numeric.factors import candidate_factors, solve
+from routers.numeric.masked_least_squares import Linear
 from routers.table.outcome_table import OutcomeTable, TableError
 from routers.table.split import grouped_folds
 from routers.table.weights import mean_square, rows_of_weights

@@ -1,4 +1,4 @@
-"""A forest of regression trees as flat arrays: what is stored of it. `routers.grove` forecasts with it.
+"""A forest of regression trees as flat arrays: what is stored of it. `routers.numeric.grove` forecasts with it.
 
 All trees stand one after another in depth-first order, so that a node's left child is the next node and only the
 step to its right child is kept.

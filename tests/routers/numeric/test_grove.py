@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from routers.forest import Forest
-from routers.grove import Grove
+from routers.numeric.forest import Forest
+from routers.numeric.grove import Grove
 from tests.routers.test_trees import flat, grown
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from routers.lloyd import fit_centres, nearest
+from routers.numeric.lloyd import fit_centres, nearest
 
 
 def test_parted_heaps_are_found() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from routers.base import Floats, Views
-from routers.clusters import Clusters, fit_centres
+from routers.numeric.clusters import Clusters, fit_centres
 
 CORNERS = np.array([[0.0, 0.0], [8.0, 0.0], [0.0, 8.0], [8.0, 8.0]])
 

@@ -1,0 +1,1 @@
+"""Numerics that routers are built of; numpy at run time, scikit-learn and scipy only where something is fitted."""
