@@ -20,7 +20,7 @@ from routers.table.outcome_table import OutcomeTable
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BestSingle:
-    """Implements `routers.headed.Head`; `means` is [K]."""
+    """Implements `routers.forecasting.head.Head`; `means` is [K]."""
 
     algorithm: ClassVar[str] = "best_single"
 

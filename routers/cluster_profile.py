@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Forecast, Views
-from routers.calibrate import QUALITY_FLOOR
 from routers.features.pca import sized
+from routers.forecasting.calibration import QUALITY_FLOOR
+from routers.forecasting.output_tokens import TokenHeads, log_tokens
 from routers.numeric.clusters import Clusters
 from routers.numeric.profiles import ProfilePrior
 from routers.numeric.ridge import refuse_unteachable, rows_of
 from routers.table.outcome_table import OutcomeTable, TableError
 from routers.table.split import Rows, grouped_folds
-from routers.token_forecast import TokenHeads, log_tokens
 
 COUNTS = (16, 48, 144)
 TEMPERATURES = (0.1, 0.4)

@@ -14,7 +14,7 @@ from routers.numeric.cross_fitting import Schooling
 
 
 class CrossAttention(NetworkHead):
-    """Implements `routers.headed.Head`."""
+    """Implements `routers.forecasting.head.Head`."""
 
     __slots__ = ()
     algorithm: ClassVar[str] = "cross_attention"

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.blend import Blend, HeldOut
-from routers.caution import Caution
 from routers.factor_head import FactorHead
-from routers.headed import Head, fit_head
+from routers.forecasting.blend import Blend, HeldOut
+from routers.forecasting.head import Head, fit_head
+from routers.forecasting.shrinkage import Caution
 from routers.item_response import ItemResponse
 from routers.masked_mf import MaskedMF
 from routers.plain_trees import PlainTrees
@@ -37,7 +37,7 @@ _FOLDS = 5  # every member's
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ensemble:
-    """Implements `routers.headed.Head`."""
+    """Implements `routers.forecasting.head.Head`."""
 
     algorithm: ClassVar[str] = "ensemble"
 

@@ -81,7 +81,7 @@ class Traits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemResponse:
-    """Implements `routers.headed.Head`."""
+    """Implements `routers.forecasting.head.Head`."""
 
     algorithm: ClassVar[str] = "item_response"
 

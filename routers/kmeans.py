@@ -44,7 +44,7 @@ class Space(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KMeans:
-    """Implements `routers.headed.Head` and `HoldsOut`.
+    """Implements `routers.forecasting.head.Head` and `HoldsOut`.
 
     Attributes:
         space: see `Space`.

@@ -27,7 +27,7 @@ _CHUNK = 512  # queries whose neighbours are gathered together
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Knn:
-    """Implements `routers.headed.Head`."""
+    """Implements `routers.forecasting.head.Head`."""
 
     algorithm: ClassVar[str] = "knn"
 

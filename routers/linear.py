@@ -28,7 +28,7 @@ _RIDGES = (640.0, 320.0, 160.0, 80.0, 40.0, 20.0, 10.0, 5.0, 2.5, 1.25)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Linear:
-    """Implements `routers.headed.Head` and `HoldsOut`.
+    """Implements `routers.forecasting.head.Head` and `HoldsOut`.
 
     Attributes:
         maps: each view's map, multiplied out to K columns.

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Forecast, Views
-from routers.calibrate import Calibration
 from routers.features.composed_map import Composed
+from routers.forecasting.calibration import Calibration
+from routers.forecasting.output_tokens import TokenHeads, log_tokens
+from routers.forecasting.uncertainty import LEVERAGE_AXES, Leverage, leverage
 from routers.numeric.ridge import RidgeOptions, Target, fit_ridges, refuse_unteachable
-from routers.spread import LEVERAGE_AXES, Leverage, leverage
 from routers.table.outcome_table import OutcomeTable
-from routers.token_forecast import TokenHeads, log_tokens
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -60,7 +60,7 @@ class Factored:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskedMF:
-    """Implements `routers.headed.Head`."""
+    """Implements `routers.forecasting.head.Head`."""
 
     algorithm: ClassVar[str] = "masked_mf"
 

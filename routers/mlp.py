@@ -16,7 +16,7 @@ _HIDDEN = 64
 
 
 class MLP(NetworkHead):
-    """Implements `routers.headed.Head`."""
+    """Implements `routers.forecasting.head.Head`."""
 
     __slots__ = ()
     algorithm: ClassVar[str] = "mlp"

@@ -16,7 +16,7 @@ _HIDDEN, _LATENT = 64, 8
 
 
 class MLPMF(NetworkHead):
-    """Implements `routers.headed.Head`; the candidates' factors are the columns of `out_weights`."""
+    """Implements `routers.forecasting.head.Head`; the candidates' factors are the columns of `out_weights`."""
 
     __slots__ = ()
     algorithm: ClassVar[str] = "mlp_mf"

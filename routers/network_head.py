@@ -18,7 +18,9 @@ from routers.table.outcome_table import OutcomeTable
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkHead(ABC):
-    """Implements `routers.headed.Head` and `HoldsOut`; a family names itself, its architecture and its schooling."""
+    """Implements `routers.forecasting.head.Head` and `HoldsOut`; a family names itself, its architecture and its
+    schooling.
+    """
 
     algorithm: ClassVar[str]
     schooling: ClassVar[Schooling]

@@ -9,7 +9,9 @@ from routers.trees import Trees, TreesOptions
 
 
 class PlainTrees(Trees):
-    """Implements `routers.headed.Head`; of the components, the fewest there can be are kept, and none is asked for."""
+    """Implements `routers.forecasting.head.Head`; of the components, the fewest there can be are kept, and none is
+    asked for.
+    """
 
     algorithm: ClassVar[str] = "plain_trees"
     options: ClassVar[TreesOptions] = TreesOptions(most=120, work=600_000, plain=1.0, components=1)

@@ -43,7 +43,7 @@ GRID = tuple(Shrinkage(*values) for values in product((0.1, 0.4), (10.0, 100.0),
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prior:
-    """Implements `routers.headed.Head`.
+    """Implements `routers.forecasting.head.Head`.
 
     Attributes:
         candidate_means: [K] mean scores.

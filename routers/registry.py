@@ -12,7 +12,7 @@ from routers.best_single import BestSingle
 from routers.cluster_profile import ClusterProfile
 from routers.cross_attention import CrossAttention
 from routers.ensemble import Ensemble
-from routers.headed import Headed
+from routers.forecasting.head import Headed
 from routers.item_response import ItemResponse
 from routers.kmeans import KMeans, KMeansAdaptive
 from routers.knn import Knn
@@ -46,7 +46,7 @@ class TrainedRouter(Router, Protocol):
 
 
 class Algorithm(Protocol):
-    """What can be learned and restored: a router's class, or `routers.headed.Headed` of a head's class."""
+    """What can be learned and restored: a router's class, or `routers.forecasting.head.Headed` of a head's class."""
 
     @property
     def algorithm(self) -> str:

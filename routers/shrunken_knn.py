@@ -43,7 +43,7 @@ class Smoothing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShrunkenKnn:
-    """Implements `routers.headed.Head`."""
+    """Implements `routers.forecasting.head.Head`."""
 
     algorithm: ClassVar[str] = "shrunken_knn"
 

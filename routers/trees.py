@@ -58,7 +58,7 @@ class TreesOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trees:
-    """A forest for each set of candidates that were observed on the same queries; a `routers.headed.Head`."""
+    """A forest for each set of candidates that were observed on the same queries; a `routers.forecasting.head.Head`."""
 
     algorithm: ClassVar[str] = "extra_trees"
     options: ClassVar[TreesOptions] = TreesOptions()

@@ -10,7 +10,7 @@ import numpy as np
 from models.base import Encoder
 from routers.artifact import Provenance, save
 from routers.best_single import BestSingle
-from routers.headed import Headed
+from routers.forecasting.head import Headed
 from routers.table.outcome_table import OutcomeTable
 from tests.fakes.encoder import FakeEncoder
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from routers.blend import HeldOut
 from routers.ensemble import MEMBERS, Ensemble
+from routers.forecasting.blend import HeldOut
 from tests.routers.synthetic import drawn_table
 
 

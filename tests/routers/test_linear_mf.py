@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from routers.base import Views
-from routers.calibrate import QUALITY_FLOOR
+from routers.forecasting.calibration import QUALITY_FLOOR
 from routers.linear_mf import LinearMF
 from routers.metrics import log_loss
 from routers.numeric.ridge import RidgeOptions

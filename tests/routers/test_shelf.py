@@ -12,7 +12,7 @@ import pytest
 
 from routers.artifact import HEADER, NUMBERS, ArtifactError, Provenance, save
 from routers.best_single import BestSingle
-from routers.headed import Headed
+from routers.forecasting.head import Headed
 from routers.shelf import CURRENT, ID_LENGTH, Shelf
 from tests.routers.synthetic import drawn_table
 

@@ -12,7 +12,7 @@ import yaml
 from gateway.cli import main
 from models.base import Encoder
 from routers.artifact import NUMBERS, Provenance, save
-from routers.headed import Headed
+from routers.forecasting.head import Headed
 from routers.linear import Linear
 from routers.shelf import Shelf
 from tests.fakes.encoder import FakeEncoder

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Forecast, Views
-from routers.calibrate import Calibration
 from routers.features.composed_map import Composed
 from routers.features.fusion import FusionOptions
+from routers.forecasting.calibration import Calibration
+from routers.forecasting.output_tokens import TokenHeads, log_tokens
+from routers.forecasting.uncertainty import LEVERAGE_AXES, Leverage, leverage
 from routers.numeric.ridge import RidgeOptions, Target, fit_ridges, refuse_unteachable, rows_of
-from routers.spread import LEVERAGE_AXES, Leverage, leverage
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
-from routers.token_forecast import TokenHeads, log_tokens
 
 _HEAD = "head/"
 _FOLDS = 5

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from routers.caution import Caution
+from routers.forecasting.shrinkage import Caution
 from routers.table.outcome_table import OutcomeTable
 
 NOTHING_MOVED = np.zeros(3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from routers.calibrate import QUALITY_FLOOR, Calibration
+from routers.forecasting.calibration import QUALITY_FLOOR, Calibration
 
 
 def test_no_forecast_goes_beyond_what_held_out_ones_showed() -> None:

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from routers.base import Floats, Router, Views
-from routers.headed import Headed, HeadedRouter, held_out_quality
+from routers.forecasting.head import Headed, HeadedRouter, held_out_quality
 from routers.registry import Algorithm
 from routers.table.outcome_table import OutcomeTable, TableError
 from tests.checks.router_checks import ROUTER_CHECKS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from routers.sharpness import sharpened, sharpness
+from routers.forecasting.sharpness import sharpened, sharpness
 
 MEANS = np.full(3, 0.5)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from routers.token_forecast import TokenHeads, log_tokens
+from routers.forecasting.output_tokens import TokenHeads, log_tokens
 from tests.routers.synthetic import drawn_table
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats
-from routers.calibrate import column_array
+from routers.forecasting.calibration import column_array
 from routers.table.outcome_table import OutcomeTable
 
 HIGH = 0.9

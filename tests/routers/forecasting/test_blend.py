@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from routers.blend import Blend, HeldOut
+from routers.forecasting.blend import Blend, HeldOut
 
 
 def world(rows: int = 4000, candidates: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

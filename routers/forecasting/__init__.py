@@ -1,0 +1,1 @@
+"""From scores to forecasts: heads, calibration, uncertainty, output tokens."""
