@@ -19,10 +19,10 @@ import numpy as np
 
 from benchmarks.result import command_of, write_json
 from gateway.cli.versions import package_versions
+from routers.algorithms.cold_start import widened
 from routers.base import Router, Views
 from routers.bench import Dataset
 from routers.judging import judge, of_candidates, routed
-from routers.newcomers import widened
 from routers.numeric.ridge import rows_of
 from routers.protocol import Shared, column_means
 from routers.registry import ALGORITHMS

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from routers.algorithms.cold_start import widened
 from routers.base import Floats, Forecast, Router, Views
 from routers.bench import NO_VIEW, Judged, Task, cost_grid, curve
 from routers.bootstrap import Resamples, rejudge
 from routers.judging import Policy, baselines, judge, of_candidates, routed
 from routers.logged import Logged, measure_for
 from routers.metrics import Singles, single_points
-from routers.newcomers import widened
 from routers.protocol import Measure, Shared, column_means
 from routers.table.outcome_table import OutcomeTable, TableError
 

@@ -7,24 +7,24 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from routers.algorithms.best_single import BestSingle
+from routers.algorithms.cluster_prior import Prior
+from routers.algorithms.cluster_profile import ClusterProfile
+from routers.algorithms.cross_attention import CrossAttention
+from routers.algorithms.ensemble import Ensemble
+from routers.algorithms.extra_trees import Trees
+from routers.algorithms.item_response import ItemResponse
+from routers.algorithms.kmeans import KMeans, KMeansAdaptive
+from routers.algorithms.knn import Knn
+from routers.algorithms.linear import Linear
+from routers.algorithms.linear_mf import LinearMF
+from routers.algorithms.masked_mf import MaskedMF
+from routers.algorithms.mlp import MLP
+from routers.algorithms.mlp_mf import MLPMF
+from routers.algorithms.shrunken_knn import ShrunkenKnn
 from routers.base import Router, Views
-from routers.best_single import BestSingle
-from routers.cluster_profile import ClusterProfile
-from routers.cross_attention import CrossAttention
-from routers.ensemble import Ensemble
 from routers.forecasting.head import Headed
-from routers.item_response import ItemResponse
-from routers.kmeans import KMeans, KMeansAdaptive
-from routers.knn import Knn
-from routers.linear import Linear
-from routers.linear_mf import LinearMF
-from routers.masked_mf import MaskedMF
-from routers.mlp import MLP
-from routers.mlp_mf import MLPMF
-from routers.prior import Prior
-from routers.shrunken_knn import ShrunkenKnn
 from routers.table.outcome_table import OutcomeTable
-from routers.trees import Trees
 
 
 class TrainedRouter(Router, Protocol):

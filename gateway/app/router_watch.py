@@ -18,9 +18,9 @@ from gateway.routing.catalog import Catalog
 from gateway.routing.forecaster import RouterInService
 from gateway.telemetry.metrics import Metrics
 from models.base import Encoder
+from routers.algorithms.cold_start import Widened, widened
 from routers.artifact import ArtifactError, EncoderFacts, bundled, load, refuse_misfit
 from routers.base import Router
-from routers.newcomers import Widened, widened
 from routers.shelf import ID_LENGTH, Shelf
 
 LOOK_S = 0.25

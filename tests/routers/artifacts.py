@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from models.base import Encoder
+from routers.algorithms.best_single import BestSingle
 from routers.artifact import Provenance, save
-from routers.best_single import BestSingle
 from routers.forecasting.head import Headed
 from routers.table.outcome_table import OutcomeTable
 from tests.fakes.encoder import FakeEncoder

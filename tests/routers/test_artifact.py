@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from routers.algorithms.linear_mf import LinearMF
 from routers.artifact import (
     HEADER,
     NUMBERS,
@@ -25,7 +26,6 @@ from routers.artifact import (
     refuse_misfit,
     save,
 )
-from routers.linear_mf import LinearMF
 from tests.routers.synthetic import drawn_table
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from routers.algorithms.linear_mf import LinearMF
 from routers.base import Forecast
 from routers.evaluate import Plan, Summary, evaluate
 from routers.judging import BASELINES, Judgement, Policy, judge
-from routers.linear_mf import LinearMF
 from routers.protocol import Shared
 from routers.registry import ALGORITHMS
 from tests.routers.synthetic import drawn_table

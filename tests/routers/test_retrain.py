@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from routers.algorithms.cold_start import widened
+from routers.algorithms.linear_mf import LinearMF
 from routers.artifact import Provenance, learned_from, load, read_header, save
 from routers.base import Views
 from routers.bench import Dataset
 from routers.contest import Rules
 from routers.lineage import fingerprints
-from routers.linear_mf import LinearMF
-from routers.newcomers import widened
 from routers.registry import ALGORITHMS
 from routers.retrain import (
     DECIDED,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from routers.algorithms.best_single import BestSingle
 from routers.artifact import HEADER, NUMBERS, ArtifactError, Provenance, save
-from routers.best_single import BestSingle
 from routers.forecasting.head import Headed
 from routers.shelf import CURRENT, ID_LENGTH, Shelf
 from tests.routers.synthetic import drawn_table

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from routers.algorithms.linear_mf import LinearMF
 from routers.artifact import HEADER, load
 from routers.evaluate import Plan
-from routers.linear_mf import LinearMF
 from routers.table.outcome_table import TableError
 from routers.train import EncoderName, find_algorithm, train
 from tests.routers.synthetic import drawn_table

@@ -18,9 +18,9 @@ from gateway.config.settings import RouterSettings
 from gateway.errors import ConfigError
 from gateway.routing.catalog import Catalog
 from gateway.telemetry.metrics import Metrics
+from routers.algorithms.cold_start import Widened
 from routers.artifact import NUMBERS, ArtifactError, load
 from routers.base import Forecast, Views
-from routers.newcomers import Widened
 from routers.shelf import CURRENT, Shelf
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.router import FakeRouter

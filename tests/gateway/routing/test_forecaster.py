@@ -11,8 +11,8 @@ import pytest
 
 from gateway.routing.forecaster import Declined, Forecaster, ForecastLimits, Forecasts, RouterInService
 from models.base import ImageSource, Views
+from routers.algorithms.cold_start import DOUBT, widened
 from routers.base import Forecast
-from routers.newcomers import DOUBT, widened
 from tests.fakes.router import FakeRouter, Fixed
 
 VIEWS: Views = {"text": np.zeros((1, 384), dtype=np.float32)}

@@ -7,7 +7,7 @@ import pytest
 
 from routers.numeric.forest import Forest
 from routers.numeric.grove import Grove
-from tests.routers.test_trees import flat, grown
+from tests.routers.algorithms.test_extra_trees import flat, grown
 
 
 def test_forests_together_forecast_what_each_does_alone() -> None:

@@ -11,9 +11,9 @@ import yaml
 
 from gateway.cli import main
 from models.base import Encoder
+from routers.algorithms.linear import Linear
 from routers.artifact import NUMBERS, Provenance, save
 from routers.forecasting.head import Headed
-from routers.linear import Linear
 from routers.shelf import Shelf
 from tests.fakes.encoder import FakeEncoder
 from tests.gateway.config.test_settings import GOOD

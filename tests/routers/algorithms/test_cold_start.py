@@ -7,8 +7,8 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from routers.algorithms.cold_start import DOUBT, Widened, widened
 from routers.base import Forecast, Views
-from routers.newcomers import DOUBT, Widened, widened
 from tests.fakes.router import FakeRouter, Fixed
 
 VIEWS: Views = {"text": np.zeros((3, 384), dtype=np.float32)}

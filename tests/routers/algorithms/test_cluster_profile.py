@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from routers.algorithms.cluster_profile import COUNTS, ClusterProfile
 from routers.base import Floats, Forecast, Views
-from routers.cluster_profile import COUNTS, ClusterProfile
 from routers.table.outcome_table import OutcomeTable, TableError
 from routers.table.split import grouped_splits
 from tests.checks.router_checks import ROUTER_CHECKS

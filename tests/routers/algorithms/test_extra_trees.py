@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesRegressor
 
+from routers.algorithms.extra_trees import Trees
 from routers.numeric.forest import LEVELS, Forest
 from routers.numeric.grove import Grove
-from routers.trees import Trees
 from tests.routers.synthetic import drawn_table
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from routers.algorithms.masked_mf import MaskedMF, MaskedMFOptions, alternate
 from routers.base import Floats
-from routers.masked_mf import MaskedMF, MaskedMFOptions, alternate
 from tests.routers.synthetic import drawn_table
 
 PATH = MaskedMFOptions(ridges=(1.0,), sweeps=6)

@@ -19,7 +19,7 @@ from routers.table.outcome_table import OutcomeTable
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FactorHead:
-    """Implements `routers.forecasting.head.Head`; `routers.linear_mf` is its quicker twin."""
+    """Implements `routers.forecasting.head.Head`; `routers.algorithms.linear_mf` is its quicker twin."""
 
     algorithm: ClassVar[str] = "factor_head"
 

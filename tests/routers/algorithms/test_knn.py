@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from routers.algorithms.knn import Knn
+from routers.algorithms.shrunken_knn import ShrunkenKnn, Smoothing
 from routers.base import Views
-from routers.knn import Knn
 from routers.numeric.neighbours import Memory
-from routers.shrunken_knn import ShrunkenKnn, Smoothing
 from tests.routers.synthetic import drawn_table
 
 

@@ -1,7 +1,7 @@
 """Linear router of MMR-Bench (arXiv 2601.17814): one ridge regression a candidate, each by itself.
 
 Nothing is shared between candidates but the penalty, which grouped cross-validation chooses: what LinearMF
-(`routers.linear_mf`) gains by sharing is the difference between the two.
+(`routers.algorithms.linear_mf`) gains by sharing is the difference between the two.
 """
 
 from __future__ import annotations

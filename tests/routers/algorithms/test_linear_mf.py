@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 import pytest
 
+from routers.algorithms.linear_mf import LinearMF
 from routers.base import Views
 from routers.forecasting.calibration import QUALITY_FLOOR
-from routers.linear_mf import LinearMF
 from routers.metrics import log_loss
 from routers.numeric.ridge import RidgeOptions
 from routers.table.outcome_table import TableError

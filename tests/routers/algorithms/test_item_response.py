@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from routers.algorithms.item_response import ItemResponse, Traits, objective
 from routers.base import Floats, Views
-from routers.item_response import ItemResponse, Traits, objective
 from routers.table.outcome_table import OutcomeTable
 from tests.routers.synthetic import drawn_table
 

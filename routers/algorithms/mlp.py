@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from routers.network_head import NetworkHead
+from routers.algorithms.neural import NetworkHead
 from routers.numeric.cross_fitting import Schooling
 from routers.numeric.feed_forward import FeedForward, Layer
 

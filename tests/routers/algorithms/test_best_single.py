@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from routers.best_single import BestSingle
+from routers.algorithms.best_single import BestSingle
 from tests.routers.synthetic import drawn_table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from routers.plain_trees import PlainTrees
+from routers.algorithms.plain_trees import PlainTrees
 from tests.routers.synthetic import drawn_table
 
 

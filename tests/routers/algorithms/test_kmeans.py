@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from routers.kmeans import KMeans, KMeansAdaptive
+from routers.algorithms.kmeans import KMeans, KMeansAdaptive
 from routers.metrics import log_loss
 from routers.table.split import grouped_splits
 from tests.routers.synthetic import drawn_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from routers.trees import Trees, TreesOptions
+from routers.algorithms.extra_trees import Trees, TreesOptions
 
 
 class PlainTrees(Trees):

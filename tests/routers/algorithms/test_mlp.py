@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from routers.linear import Linear
+from routers.algorithms.linear import Linear
+from routers.algorithms.mlp import MLP
 from routers.metrics import log_loss
-from routers.mlp import MLP
 from routers.table.split import grouped_splits
 from tests.routers.synthetic import drawn_table
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from routers.ensemble import MEMBERS, Ensemble
+from routers.algorithms.ensemble import MEMBERS, Ensemble
 from routers.forecasting.blend import HeldOut
 from tests.routers.synthetic import drawn_table
 

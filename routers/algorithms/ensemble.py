@@ -15,20 +15,20 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from routers.algorithms.cluster_prior import Prior
+from routers.algorithms.extra_trees import Trees
+from routers.algorithms.factor_head import FactorHead
+from routers.algorithms.item_response import ItemResponse
+from routers.algorithms.masked_mf import MaskedMF
+from routers.algorithms.plain_trees import PlainTrees
 from routers.base import Floats, Views
-from routers.factor_head import FactorHead
 from routers.forecasting.blend import Blend, HeldOut
 from routers.forecasting.head import Head, fit_head
 from routers.forecasting.shrinkage import Caution
-from routers.item_response import ItemResponse
-from routers.masked_mf import MaskedMF
-from routers.plain_trees import PlainTrees
-from routers.prior import Prior
 from routers.protocol import column_means
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
 from routers.table.weights import rows_of_weights
-from routers.trees import Trees
 
 MEMBERS: tuple[type[Head], ...] = (FactorHead, Trees, PlainTrees, MaskedMF, ItemResponse, Prior)
 _SAY_HOW_HARD, _TRUSTED = (0, 2), 1

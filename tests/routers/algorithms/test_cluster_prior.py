@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from routers.algorithms.cluster_prior import LEVELS, Prior
 from routers.base import Floats, Views
-from routers.prior import LEVELS, Prior
 from routers.table.outcome_table import OutcomeTable
 from tests.routers.synthetic import drawn_table
 

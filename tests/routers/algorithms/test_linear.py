@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from routers.algorithms.linear import Linear
 from routers.features.pca import Reduced
-from routers.linear import Linear
 from routers.metrics import log_loss
 from routers.table.split import grouped_splits
 from tests.routers.synthetic import drawn_table
