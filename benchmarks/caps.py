@@ -22,7 +22,6 @@ from benchmarks.result import command_of, write_json
 from gateway.billing.image_tokens import IMAGE_TOKENS
 from gateway.billing.price import Price, Tier
 from gateway.billing.text_tokens import TOKENIZERS, TextShape, shape_of
-from gateway.cli.versions import package_versions
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.decision import (
     OVER_CAP,
@@ -34,6 +33,7 @@ from gateway.routing.decision import (
     lagrangian_of,
 )
 from gateway.routing.query import Query, QueryImage
+from routers.evaluation.reports.versions import package_versions
 
 BLOCK = 10_000
 CATALOGS = 50

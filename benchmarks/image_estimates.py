@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.image_cases import DIFFERENT, PUBLISHED, ImageCase
 from benchmarks.result import command_of, deliver
 from gateway.billing.image_tokens import IMAGE_TOKENS
-from gateway.cli.versions import in_words, package_versions
+from routers.evaluation.reports.versions import in_words, package_versions
 
 LITELLM = "litellm==1.106.2"
 SUBJECTS = {"ours": "Loupe", "litellm": "LiteLLM", "litellm_high": "LiteLLM, asked for `high` where it says `auto`"}

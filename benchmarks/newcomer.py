@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.result import command_of, write_json
-from gateway.cli.versions import package_versions
 from routers.algorithms.cold_start import widened
 from routers.base import Router, Views
-from routers.bench import Dataset
-from routers.judging import judge, of_candidates, routed
+from routers.evaluation.bench import Dataset
+from routers.evaluation.judge import judge, of_candidates, routed
+from routers.evaluation.protocol import Shared, column_means
+from routers.evaluation.reports.versions import package_versions
 from routers.numeric.ridge import rows_of
-from routers.protocol import Shared, column_means
 from routers.registry import ALGORITHMS
 from routers.table.numeric import load_offline
 from routers.table.outcome_table import OutcomeTable

@@ -43,9 +43,9 @@ from benchmarks.pacing_report import (
 )
 from benchmarks.pacing_world import DAY, Scenario, Taught, World, play, teach
 from benchmarks.result import command_of, write_json
-from gateway.cli.versions import package_versions
 from gateway.routing.pacing.settings import PacingSettings
-from routers.bench import Dataset
+from routers.evaluation.bench import Dataset
+from routers.evaluation.reports.versions import package_versions
 from routers.registry import ALGORITHMS
 from routers.table.numeric import load_offline
 

@@ -19,7 +19,7 @@ from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.decision import CandidateForecast
 from gateway.routing.query import Query, QueryImage
 from routers.base import Floats
-from routers.bench import Dataset
+from routers.evaluation.bench import Dataset
 from routers.registry import ALGORITHMS
 from routers.table.split import grouped_splits
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.marked import renew
-from gateway.cli.versions import in_words, package_versions
+from routers.evaluation.reports.versions import in_words, package_versions
 
 
 def command_of(module: str, words: Sequence[str] | None = None) -> str:

@@ -23,12 +23,12 @@ from typing import Any
 
 from benchmarks.marked import renew
 from benchmarks.result import command_of, write_json
-from gateway.cli.bench_pool import run_tasks
 from gateway.cli.routers.bench import MEASURES, Given, choose_routers, read_given, teller
-from gateway.cli.versions import in_words, package_versions
-from routers.bench import Block, Dataset, Judging, Task, across, tasks, within
+from routers.evaluation.bench import Block, Dataset, Judging, Task, across, tasks, within
+from routers.evaluation.reports.text import Row, as_json, as_markdown, rows
+from routers.evaluation.reports.versions import in_words, package_versions
+from routers.evaluation.workers import run_tasks
 from routers.registry import ALGORITHMS, DEFAULT
-from routers.report import Row, as_json, as_markdown, rows
 from routers.table.numeric import BUNDLED, Offline, load_offline, save_offline
 from routers.table.outcome_table import TableError
 

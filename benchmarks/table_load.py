@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.result import circumstances, write_json
-from routers.metrics import sweep
+from routers.evaluation.metrics import sweep
 from routers.table.formats import read_table, write_table
 from routers.table.outcome_table import OutcomeTable, merge
 from routers.table.split import grouped_splits

@@ -22,16 +22,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.result import command_of, write_json
-from gateway.cli.bench_pool import run_tasks
 from gateway.cli.routers.bench import teller
-from gateway.cli.versions import package_versions
 from routers.base import Forecast
-from routers.bench import Judging, tasks, within
-from routers.bootstrap import Resamples, rejudge
-from routers.judging import Policy, judge
-from routers.metrics import sweep
-from routers.paper_protocol import Paper
-from routers.protocol import Measure, Shared
+from routers.evaluation.bench import Judging, tasks, within
+from routers.evaluation.bootstrap import Resamples, rejudge
+from routers.evaluation.judge import Policy, judge
+from routers.evaluation.metrics import sweep
+from routers.evaluation.paper_protocol import Paper
+from routers.evaluation.protocol import Measure, Shared
+from routers.evaluation.reports.versions import package_versions
+from routers.evaluation.workers import run_tasks
 from routers.registry import ALGORITHMS
 from routers.table.numeric import load_offline
 from routers.table.outcome_table import OutcomeTable

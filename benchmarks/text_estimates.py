@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.image_estimates import installed
 from benchmarks.result import command_of, write_json
 from gateway.billing.text_tokens import TOKENIZERS, expected_text_tokens, shape_of
-from gateway.cli.versions import in_words, package_versions
+from routers.evaluation.reports.versions import in_words, package_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 20_261

@@ -42,7 +42,8 @@ class Provenance:
         table_sha256: `OutcomeTable.digest` of what it learned from.
         seeds: of the held-out evaluation.
         metrics: what that evaluation found; not finite numbers are written as null.
-        learned_from: `routers.lineage.fingerprints` of the rows that it learned from; it is what tells them again.
+        learned_from: `routers.evaluation.leakage.fingerprints` of the rows that it learned from; it is what tells them
+        again.
     """
 
     encoder_name: str

@@ -12,9 +12,9 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 
 from routers.base import Views
-from routers.judging import Judgement, Policy, baselines, judge, of_candidates, routed
-from routers.metrics import mean_and_spread
-from routers.protocol import Shared
+from routers.evaluation.judge import Judgement, Policy, baselines, judge, of_candidates, routed
+from routers.evaluation.metrics import mean_and_spread
+from routers.evaluation.protocol import Shared
 from routers.registry import Algorithm, TrainedRouter
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import Rows, Split, grouped_splits
@@ -49,7 +49,7 @@ def evaluate(
     plan: Plan,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, dict[str, Summary]]:
-    """Part -> policy -> figures; the policies are `routers.judging.BASELINES` and the algorithm's name."""
+    """Part -> policy -> figures; the policies are `routers.evaluation.judge.BASELINES` and the algorithm's name."""
     found: dict[str, dict[str, list[Judgement]]] = {part: {} for part in plan.parts}
     splits = grouped_splits(table.groups, plan.train, plan.seeds)
     for done, split in enumerate(splits, start=1):

@@ -13,10 +13,10 @@ import numpy as np
 
 from routers.artifact import Provenance, learned_from, load, save
 from routers.base import Floats, Router, Views
-from routers.bench import Dataset, stacked
-from routers.contest import Contest, Part, Rules, between
-from routers.holdout import Holdout, hold_out
-from routers.lineage import Fingerprints, fingerprints, linked, seen
+from routers.evaluation.bench import Dataset, stacked
+from routers.evaluation.comparison import Contest, Part, Rules, between
+from routers.evaluation.holdout import Holdout, hold_out
+from routers.evaluation.leakage import Fingerprints, fingerprints, linked, seen
 from routers.numeric.ridge import rows_of
 from routers.registry import Algorithm
 from routers.table.outcome_table import Mask, OutcomeTable, TableError, merge

@@ -9,7 +9,7 @@ from pathlib import Path
 from routers.artifact import Provenance, save
 from routers.base import Views
 from routers.evaluate import Plan, Summary, evaluate
-from routers.lineage import fingerprints
+from routers.evaluation.leakage import fingerprints
 from routers.registry import ALGORITHMS, Algorithm, TrainedRouter
 from routers.table.outcome_table import OutcomeTable, TableError
 

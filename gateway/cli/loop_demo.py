@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gateway.cli.demo import interrupt
-from gateway.cli.versions import package_versions
 from gateway.demo.loop.loop import LoopTerms, run_loop
 from gateway.demo.loop.report import as_json, as_text, problems
 from gateway.demo.services import tail
@@ -22,6 +21,7 @@ from gateway.errors import ConfigError
 from gateway.providers.replay.candidates import CANDIDATES
 from gateway.providers.replay.drawn_table import simulate, write_table
 from gateway.providers.replay.tasks import draw_tasks
+from routers.evaluation.reports.versions import package_versions
 
 REAL = Path("../shared/data/BlindTest.csv")
 """Taken unasked, where it is there."""

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from gateway.telemetry.metrics import Metrics
 from routers.base import Floats
-from routers.metrics import nauc, peak_score, quality_neutral_cost, single_points, trace
-from routers.ope import corrected, importance
+from routers.evaluation.metrics import nauc, peak_score, quality_neutral_cost, single_points, trace
+from routers.evaluation.off_policy import corrected, importance
 
 ALL = "all"
 EVERY_S = 30.0

@@ -14,7 +14,7 @@ from gateway.outcomes.image_facts import with_image_facts
 from models.base import EncodeError
 from models.dual import DualEncoder
 from models.pulled import locate
-from routers.bench import Dataset
+from routers.evaluation.bench import Dataset
 from routers.table.formats import read_table
 from routers.table.outcome_table import OutcomeTable
 from routers.table.parquet import read_embedded

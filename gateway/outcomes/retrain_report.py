@@ -11,11 +11,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.versions import in_words, package_versions
 from gateway.errors import ConfigError
-from routers.contest import Contest
+from routers.evaluation.comparison import Contest
+from routers.evaluation.reports.text import Row, as_json, as_markdown, as_text, finite, rows
+from routers.evaluation.reports.versions import in_words, package_versions
 from routers.registry import FIT_BY_WEIGHTS
-from routers.report import Row, as_json, as_markdown, as_text, finite, rows
 from routers.retrain import IN_SERVICE, OFFERED, RETRAINED, Retraining, Rival
 from routers.shelf import ID_LENGTH
 
@@ -137,7 +137,10 @@ def facts(told: Told) -> Mapping[str, str]:
 
 def _write_folder(told: Told, found: list[Row], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    plots, page = import_module("routers.plots"), import_module("routers.page")  # matplotlib: heavy, and an extra
+    plots, page = (
+        import_module("routers.evaluation.reports.plots"),
+        import_module("routers.evaluation.reports.html"),
+    )  # matplotlib: heavy, and an extra
     for arena in told.contest.arenas:
         (folder / f"frontier-{arena.name}.png").write_bytes(plots.frontier_png(found, arena))
     (folder / "report.html").write_text(page.as_page(found, told.contest.arenas, facts(told)), encoding="utf-8")

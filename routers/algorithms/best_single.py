@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
+from routers.evaluation.protocol import column_means
 from routers.features.pca import usual_views
-from routers.protocol import column_means
 from routers.table.outcome_table import OutcomeTable
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
+from routers.evaluation.protocol import column_means
 from routers.features.adaptive_fusion import AdaptiveFusion
 from routers.features.pca import Reduced, sized
 from routers.numeric.lloyd import fit_centres, nearest
-from routers.protocol import column_means
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
 

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats
+from routers.evaluation.protocol import column_means
 from routers.forecasting.sharpness import sharpened, sharpness
 from routers.numeric.factors import candidate_factors
-from routers.protocol import column_means
 from routers.table.split import numbered
 
 # The share of the scores' variance that a member explains less than the best, for which its weight falls by e.

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Views
-from routers.bench import Dataset
+from routers.evaluation.bench import Dataset
 from routers.table.outcome_table import OutcomeTable
 
 FORMAT = 1

@@ -1,7 +1,7 @@
 """Splits by group: variants of one template, or questions on one image, never stand on both sides.
 
 In domain (a share of one table's groups) and across data sets, as MMR-Bench (arXiv 2601.17814) judges; there, without
-groups. `routers.bench` makes whole blocks of judging of them, and withholds images to judge across modality.
+groups. `routers.evaluation.bench` makes whole blocks of judging of them, and withholds images to judge across modality.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ import pytest
 from routers.algorithms.linear_mf import LinearMF
 from routers.base import Forecast
 from routers.evaluate import Plan, Summary, evaluate
-from routers.judging import BASELINES, Judgement, Policy, judge
-from routers.protocol import Shared
+from routers.evaluation.judge import BASELINES, Judgement, Policy, judge
+from routers.evaluation.protocol import Shared
 from routers.registry import ALGORITHMS
 from tests.routers.synthetic import drawn_table
 

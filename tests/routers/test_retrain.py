@@ -12,9 +12,9 @@ from routers.algorithms.cold_start import widened
 from routers.algorithms.linear_mf import LinearMF
 from routers.artifact import Provenance, learned_from, load, read_header, save
 from routers.base import Views
-from routers.bench import Dataset
-from routers.contest import Rules
-from routers.lineage import fingerprints
+from routers.evaluation.bench import Dataset
+from routers.evaluation.comparison import Rules
+from routers.evaluation.leakage import fingerprints
 from routers.registry import ALGORITHMS
 from routers.retrain import (
     DECIDED,

@@ -16,16 +16,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.bench_pool import run_tasks
-from gateway.cli.versions import in_words, package_versions
 from gateway.errors import ConfigError
 from gateway.outcomes.datasets import embed, load_encoder, read_tables, rows_of
-from routers.bench import VIEWS, Block, Dataset, Judging, Task, across, tasks, within
-from routers.judging import BASELINES
-from routers.paper_protocol import Paper
-from routers.protocol import Measure, Shared
+from routers.evaluation.bench import VIEWS, Block, Dataset, Judging, Task, across, tasks, within
+from routers.evaluation.judge import BASELINES
+from routers.evaluation.paper_protocol import Paper
+from routers.evaluation.protocol import Measure, Shared
+from routers.evaluation.reports.text import Row, as_json, as_text, notes, rows
+from routers.evaluation.reports.versions import in_words, package_versions
+from routers.evaluation.workers import run_tasks
 from routers.registry import ALGORITHMS, DEFAULT
-from routers.report import Row, as_json, as_text, notes, rows
 from routers.table.numeric import OfflineError, load_offline
 from routers.table.outcome_table import TableError, merge
 
@@ -252,7 +252,10 @@ def _write(arguments: argparse.Namespace, result: tuple[list[Row], list[Block]],
     if arguments.plots is None:
         return
     arguments.plots.mkdir(parents=True, exist_ok=True)
-    plots, page = import_module("routers.plots"), import_module("routers.page")  # matplotlib: heavy, and an extra
+    plots, page = (
+        import_module("routers.evaluation.reports.plots"),
+        import_module("routers.evaluation.reports.html"),
+    )  # matplotlib: heavy, and an extra
     for block in blocks:
         (arguments.plots / f"frontier-{block.name}.png").write_bytes(plots.frontier_png(found, block))
     (arguments.plots / "report.html").write_text(page.as_page(found, blocks, facts), encoding="utf-8")

@@ -15,7 +15,7 @@ from gateway.outcomes.datasets import load_encoder, read_datasets
 from gateway.outcomes.retrain_report import Told, print_report, write_reports
 from models.dual import DualEncoder
 from routers.artifact import ArtifactError, bundled
-from routers.contest import Rules
+from routers.evaluation.comparison import Rules
 from routers.registry import ALGORITHMS, DEFAULT
 from routers.retrain import Merged, Retraining, Rival, Terms, fit_on_all, judge_offer
 from routers.retrain import retrain as retrain_router

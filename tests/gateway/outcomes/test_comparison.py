@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.outcomes.comparison import ALL, FEWEST_ROWS, Comparison, ComparisonGauges, LabelledRow, compare
 from gateway.telemetry.metrics import Metrics
-from routers.ope import doubly_robust, importance
+from routers.evaluation.off_policy import doubly_robust, importance
 
 NAMES = ("cheap", "middle", "dear")
 TRUE_SCORE = {"cheap": 0.4, "middle": 0.6, "dear": 0.8}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from routers.algorithms.cross_attention import CrossAttention
-from routers.metrics import log_loss
+from routers.evaluation.metrics import log_loss
 from routers.table.split import grouped_splits
 from tests.routers.synthetic import drawn_table
 

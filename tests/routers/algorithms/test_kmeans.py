@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from routers.algorithms.kmeans import KMeans, KMeansAdaptive
-from routers.metrics import log_loss
+from routers.evaluation.metrics import log_loss
 from routers.table.split import grouped_splits
 from tests.routers.synthetic import drawn_table
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from routers.algorithms.linear import Linear
+from routers.evaluation.metrics import log_loss
 from routers.features.pca import Reduced
-from routers.metrics import log_loss
 from routers.table.split import grouped_splits
 from tests.routers.synthetic import drawn_table
 

@@ -10,8 +10,8 @@ import pytest
 
 from routers.algorithms.linear_mf import LinearMF
 from routers.base import Views
+from routers.evaluation.metrics import log_loss
 from routers.forecasting.calibration import QUALITY_FLOOR
-from routers.metrics import log_loss
 from routers.numeric.ridge import RidgeOptions
 from routers.table.outcome_table import TableError
 from routers.table.split import grouped_splits

@@ -9,7 +9,7 @@ import pytest
 
 from routers.algorithms.linear import Linear
 from routers.algorithms.mlp import MLP
-from routers.metrics import log_loss
+from routers.evaluation.metrics import log_loss
 from routers.table.split import grouped_splits
 from tests.routers.synthetic import drawn_table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from routers.algorithms.mlp_mf import MLPMF
-from routers.metrics import log_loss
+from routers.evaluation.metrics import log_loss
 from routers.table.split import grouped_splits
 from tests.routers.synthetic import drawn_table
 

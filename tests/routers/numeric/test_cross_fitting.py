@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from routers.metrics import log_loss
+from routers.evaluation.metrics import log_loss
 from routers.numeric.cross_fitting import Committee, Schooled, Schooling, school
 from routers.numeric.feed_forward import FeedForward, Layer
 from routers.table.outcome_table import OutcomeTable

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.bundle import bundled, read_manifest
-from routers.bench import Dataset
+from routers.evaluation.bench import Dataset
 from routers.table.mmr_csv import read_mmr_csv
 from routers.table.numeric import BUNDLED, HEADER, NUMBERS, Offline, OfflineError, load_offline, save_offline
 from tests.routers.synthetic import drawn_table

@@ -23,7 +23,7 @@ from gateway.routing.circuit_breaker import always_well
 from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
 from gateway.routing.exploration import Exploration, ExplorationSettings, explore, safe_set
 from gateway.routing.query import Query
-from routers.ope import Estimate, doubly_robust, importance, ips, snips
+from routers.evaluation.off_policy import Estimate, doubly_robust, importance, ips, snips
 from routers.table.formats import read_table
 from routers.table.numeric import load_offline
 from routers.table.outcome_table import OutcomeTable

@@ -2,7 +2,7 @@
 
 Follows the code that was published with "MMR-Bench: A Comprehensive Benchmark for Multimodal LLM Routing"
 (arXiv 2601.17814, github.com/Hunter-Wrynn/MMR-Bench, `eval.py` and the routers' `evaluate_under_cost`), for
-comparison with its Table 2. What differs from `routers.metrics`, each as published:
+comparison with its Table 2. What differs from `routers.evaluation.metrics`, each as published:
 
 * Candidates stand in the order of their names.
 * The knob is a cap on one query's *predicted* cost, which takes every predicted cost of the test set in turn; at a
@@ -29,8 +29,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from routers.base import Floats, Forecast
-from routers.metrics import Frontier, Indices, Trace
-from routers.protocol import Decided, Worth, column_means
+from routers.evaluation.metrics import Frontier, Indices, Trace
+from routers.evaluation.protocol import Decided, Worth, column_means
 from routers.table.outcome_table import OutcomeTable
 
 DRAWS, DRAW_SEED = 50, 42
@@ -70,7 +70,7 @@ class Draws:
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """The published protocol; implements `routers.protocol.Measure`."""
+    """The published protocol; implements `routers.evaluation.protocol.Measure`."""
 
     name: str = "paper"
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from routers.base import Floats
-from routers.bench import Judged, Stage
-from routers.bootstrap import FIGURES, interval
-from routers.metrics import mean_and_spread
+from routers.evaluation.bench import Judged, Stage
+from routers.evaluation.bootstrap import FIGURES, interval
+from routers.evaluation.metrics import mean_and_spread
 from routers.registry import DEFAULT
 
 HEADINGS = {

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats
-from routers.judging import Judgement, Policy
-from routers.metrics import row_gaps, row_losses
-from routers.protocol import Measure
+from routers.evaluation.judge import Judgement, Policy
+from routers.evaluation.metrics import row_gaps, row_losses
+from routers.evaluation.protocol import Measure
 from routers.table.outcome_table import OutcomeTable
 
 FIGURES = tuple(part.name for part in fields(Judgement))

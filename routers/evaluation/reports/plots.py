@@ -19,9 +19,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from routers.bench import Stage, cost_grid
-from routers.judging import BASELINES
-from routers.report import Row, ranked
+from routers.evaluation.bench import Stage, cost_grid
+from routers.evaluation.judge import BASELINES
+from routers.evaluation.reports.text import Row, ranked
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (3, 1)), (0, (1, 1)))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 
-from routers.bench import Block, Judged, Judging, Task, run_task
+from routers.evaluation.bench import Block, Judged, Judging, Task, run_task
 
 Told = Callable[[Task, float, int, int], None]
 """Called after each task with its seconds, how many are done and how many there are."""

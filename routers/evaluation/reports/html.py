@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 
-from routers.bench import Stage
-from routers.plots import frontier_svg
-from routers.report import HEADINGS, Row, notes, ranked, shown, times
+from routers.evaluation.bench import Stage
+from routers.evaluation.reports.plots import frontier_svg
+from routers.evaluation.reports.text import HEADINGS, Row, notes, ranked, shown, times
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 72rem; margin: 2rem auto;

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from routers.base import Floats
-from routers.logged import Filled, Logged, measure_for, on_offer
-from routers.protocol import Shared
+from routers.evaluation.logged import Filled, Logged, measure_for, on_offer
+from routers.evaluation.protocol import Shared
 from routers.table.outcome_table import OutcomeTable, merge
 from tests.routers.logged_table import logged
 from tests.routers.synthetic import drawn_table

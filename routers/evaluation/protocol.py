@@ -1,7 +1,7 @@
 """How forecasts become decisions and what those are worth: the contract of `loupe bench --protocol`.
 
 `Shared` is Loupe's own: MMR-Bench's figures on the exact frontier over one cost range for every router
-(`routers.metrics`). `routers.paper_protocol` has the published definitions.
+(`routers.evaluation.metrics`). `routers.evaluation.paper_protocol` has the published definitions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from routers.base import Floats, Forecast
-from routers.metrics import Frontier, Trace, nauc, peak_score, quality_neutral_cost, single_points, trace
+from routers.evaluation.metrics import Frontier, Trace, nauc, peak_score, quality_neutral_cost, single_points, trace
 from routers.table.outcome_table import OutcomeTable
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from routers.base import Forecast
-from routers.metrics import calibration_error, log_loss
-from routers.protocol import Decided, Measure, column_means, column_quantiles
+from routers.evaluation.metrics import calibration_error, log_loss
+from routers.evaluation.protocol import Decided, Measure, column_means, column_quantiles
 from routers.table.outcome_table import OutcomeTable
 
 BASELINES = ("random", "best_single", "oracle")

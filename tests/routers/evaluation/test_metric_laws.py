@@ -11,10 +11,10 @@ from hypothesis import assume, given
 from hypothesis.extra.numpy import arrays
 
 from routers.base import Forecast
-from routers.judging import Judgement, Policy, judge
-from routers.metrics import log_loss, nauc, peak_score, quality_neutral_cost, single_points, sweep
-from routers.paper_protocol import Paper
-from routers.protocol import Measure, Shared, Worth
+from routers.evaluation.judge import Judgement, Policy, judge
+from routers.evaluation.metrics import log_loss, nauc, peak_score, quality_neutral_cost, single_points, sweep
+from routers.evaluation.paper_protocol import Paper
+from routers.evaluation.protocol import Measure, Shared, Worth
 from routers.table.outcome_table import OutcomeTable
 
 MEASURES = st.sampled_from([Shared(), Paper()])

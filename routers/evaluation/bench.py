@@ -15,10 +15,10 @@ from typing import Protocol
 import numpy as np
 
 from routers.base import Floats, Forecast, Views
-from routers.bootstrap import FIGURES, Resamples, rejudge
-from routers.judging import Judgement, Policy, baselines, judge, of_candidates, routed
-from routers.metrics import Frontier, Singles, single_points
-from routers.protocol import Measure
+from routers.evaluation.bootstrap import FIGURES, Resamples, rejudge
+from routers.evaluation.judge import Judgement, Policy, baselines, judge, of_candidates, routed
+from routers.evaluation.metrics import Frontier, Singles, single_points
+from routers.evaluation.protocol import Measure
 from routers.registry import ALGORITHMS, Algorithm
 from routers.table.outcome_table import OutcomeTable, TableError, merge
 from routers.table.split import Rows, Split, cross_dataset, grouped_splits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from routers.holdout import hold_out
+from routers.evaluation.holdout import hold_out
 
 GROUPS = tuple(f"g{row // 2}" for row in range(40))
 NOW = np.arange(40, dtype=np.float64)

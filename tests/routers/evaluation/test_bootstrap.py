@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from routers.base import Forecast
-from routers.bootstrap import FIGURES, Resamples, interval, rejudge
-from routers.judging import Policy, judge
-from routers.paper_protocol import Paper
-from routers.protocol import Measure, Shared
+from routers.evaluation.bootstrap import FIGURES, Resamples, interval, rejudge
+from routers.evaluation.judge import Policy, judge
+from routers.evaluation.paper_protocol import Paper
+from routers.evaluation.protocol import Measure, Shared
 from routers.table.outcome_table import OutcomeTable
 from tests.routers.synthetic import drawn_table
 

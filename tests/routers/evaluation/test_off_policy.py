@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from routers.ope import corrected, doubly_robust, importance, ips, snips
+from routers.evaluation.off_policy import corrected, doubly_robust, importance, ips, snips
 
 PROPENSITY = np.array([0.5, 0.25, 0.25, 1.0])
 TARGET = np.array([1.0, 1.0, 0.0, 0.5])

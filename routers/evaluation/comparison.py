@@ -13,12 +13,12 @@ import numpy as np
 
 from routers.algorithms.cold_start import widened
 from routers.base import Floats, Forecast, Router, Views
-from routers.bench import NO_VIEW, Judged, Task, cost_grid, curve
-from routers.bootstrap import Resamples, rejudge
-from routers.judging import Policy, baselines, judge, of_candidates, routed
-from routers.logged import Logged, measure_for
-from routers.metrics import Singles, single_points
-from routers.protocol import Measure, Shared, column_means
+from routers.evaluation.bench import NO_VIEW, Judged, Task, cost_grid, curve
+from routers.evaluation.bootstrap import Resamples, rejudge
+from routers.evaluation.judge import Policy, baselines, judge, of_candidates, routed
+from routers.evaluation.logged import Logged, measure_for
+from routers.evaluation.metrics import Singles, single_points
+from routers.evaluation.protocol import Measure, Shared, column_means
 from routers.table.outcome_table import OutcomeTable, TableError
 
 BEST_SINGLE = "best_single"
@@ -36,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arena:
-    """A part as reports and drawings take it: implements `routers.bench.Stage`."""
+    """A part as reports and drawings take it: implements `routers.evaluation.bench.Stage`."""
 
     name: str
     learned_from: tuple[str, ...]

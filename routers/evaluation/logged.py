@@ -4,7 +4,7 @@ Doubly robust (Dudik, Langford and Li, "Doubly Robust Policy Evaluation and Lear
 missing a forecast stands in, and each outcome that is there corrects the forecasts of its candidate by as much as they
 were off, times its weight, which is 1 / (its probability of being there). Right on average whatever is forecast, if
 the forecasts were not learned from these outcomes. Where all candidates answered every query and all weights are 1,
-that is exactly what `routers.protocol.Shared` finds.
+that is exactly what `routers.evaluation.protocol.Shared` finds.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from routers.base import Floats
-from routers.metrics import Singles, nauc, peak_score, quality_neutral_cost, single_points, trace
-from routers.ope import corrected
-from routers.protocol import Decided, Shared, Worth, column_means
+from routers.evaluation.metrics import Singles, nauc, peak_score, quality_neutral_cost, single_points, trace
+from routers.evaluation.off_policy import corrected
+from routers.evaluation.protocol import Decided, Shared, Worth, column_means
 from routers.table.outcome_table import Mask, OutcomeTable
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from routers.lineage import fingerprints, linked, seen
+from routers.evaluation.leakage import fingerprints, linked, seen
 from routers.table.outcome_table import OutcomeTable, merge
 from tests.routers.synthetic import drawn_table
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from routers.metrics import (
+from routers.evaluation.metrics import (
     Frontier,
     Singles,
     calibration_error,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from routers.base import Forecast
-from routers.bench import restricted
-from routers.judging import Policy, baselines, judge, routed
-from routers.paper_protocol import Paper
+from routers.evaluation.bench import restricted
+from routers.evaluation.judge import Policy, baselines, judge, routed
+from routers.evaluation.paper_protocol import Paper
 from routers.registry import ALGORITHMS
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_splits

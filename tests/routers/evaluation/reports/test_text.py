@@ -9,15 +9,15 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from routers.bench import CURVE_POINTS, Block, Judged, Judging, Task, run_task, tasks, within
-from routers.bootstrap import FIGURES
-from routers.judging import Judgement
-from routers.page import as_page
-from routers.plots import PALETTE, drawn, frontier_png, frontier_svg
-from routers.protocol import Shared
+from routers.evaluation.bench import CURVE_POINTS, Block, Judged, Judging, Task, run_task, tasks, within
+from routers.evaluation.bootstrap import FIGURES
+from routers.evaluation.judge import Judgement
+from routers.evaluation.protocol import Shared
+from routers.evaluation.reports.html import as_page
+from routers.evaluation.reports.plots import PALETTE, drawn, frontier_png, frontier_svg
+from routers.evaluation.reports.text import Row, as_json, as_markdown, as_text, notes, ranked, rows
 from routers.registry import DEFAULT
-from routers.report import Row, as_json, as_markdown, as_text, notes, ranked, rows
-from tests.routers.test_bench import Part
+from tests.routers.evaluation.test_bench import Part
 
 SEEDS = 4
 

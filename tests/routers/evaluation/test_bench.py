@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from routers.base import Forecast
-from routers.bench import (
+from routers.evaluate import Plan, evaluate
+from routers.evaluation.bench import (
     BASELINE_TASK,
     CURVE_POINTS,
     Block,
@@ -22,11 +23,10 @@ from routers.bench import (
     tasks,
     within,
 )
-from routers.evaluate import Plan, evaluate
-from routers.judging import BASELINES
-from routers.metrics import Frontier
-from routers.paper_protocol import Paper
-from routers.protocol import Shared
+from routers.evaluation.judge import BASELINES
+from routers.evaluation.metrics import Frontier
+from routers.evaluation.paper_protocol import Paper
+from routers.evaluation.protocol import Shared
 from routers.registry import ALGORITHMS
 from routers.table.outcome_table import OutcomeTable, TableError
 from tests.routers.synthetic import Drawn, drawn_table

@@ -1,0 +1,1 @@
+"""Judge routers: metrics, protocols, resampling, comparisons, reports."""
