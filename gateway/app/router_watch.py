@@ -20,8 +20,8 @@ from gateway.telemetry.metrics import Metrics
 from models.base import Encoder
 from routers.algorithms.cold_start import Widened, widened
 from routers.artifact import ArtifactError, EncoderFacts, bundled, load, refuse_misfit
+from routers.artifact_store import ID_LENGTH, Shelf
 from routers.base import Router
-from routers.shelf import ID_LENGTH, Shelf
 
 LOOK_S = 0.25
 _log = logging.getLogger("loupe")

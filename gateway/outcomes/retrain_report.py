@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import ConfigError
+from routers.artifact_store import ID_LENGTH
 from routers.evaluation.comparison import Contest
 from routers.evaluation.reports.text import Row, as_json, as_markdown, as_text, finite, rows
 from routers.evaluation.reports.versions import in_words, package_versions
 from routers.registry import FIT_BY_WEIGHTS
 from routers.retrain import IN_SERVICE, OFFERED, RETRAINED, Retraining, Rival
-from routers.shelf import ID_LENGTH
 
 
 @dataclass(slots=True)

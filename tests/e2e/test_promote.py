@@ -16,7 +16,7 @@ import yaml
 
 from gateway.cli import main
 from routers.artifact import NUMBERS
-from routers.shelf import CURRENT, Shelf
+from routers.artifact_store import CURRENT, Shelf
 from tests.models.loaded import fused_lite
 from tests.routers.artifacts import written_artifact
 

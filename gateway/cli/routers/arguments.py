@@ -16,8 +16,8 @@ from gateway.errors import ConfigError
 from gateway.outcomes.datasets import load_encoder
 from models.dual import DualEncoder
 from routers.artifact import ArtifactError, bundled
+from routers.artifact_store import Shelf
 from routers.base import Router
-from routers.shelf import Shelf
 
 DEFAULT_ENCODER = "fused-lite"
 

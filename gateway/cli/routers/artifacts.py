@@ -11,7 +11,7 @@ from typing import Any
 from gateway.cli.routers.arguments import add_place_arguments, nauc_of, place_of
 from gateway.errors import ConfigError
 from routers.artifact import ArtifactError
-from routers.shelf import ID_LENGTH, Pointer, Version
+from routers.artifact_store import ID_LENGTH, Pointer, Version
 
 HEADINGS = ("", "id", "router", "candidates", "nAUC held out", "table", "sha256 of the numbers")
 

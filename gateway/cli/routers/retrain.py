@@ -15,11 +15,11 @@ from gateway.outcomes.datasets import load_encoder, read_datasets
 from gateway.outcomes.retrain_report import Told, print_report, write_reports
 from models.dual import DualEncoder
 from routers.artifact import ArtifactError, bundled
+from routers.artifact_store import ID_LENGTH
 from routers.evaluation.comparison import Rules
 from routers.registry import ALGORITHMS, DEFAULT
 from routers.retrain import Merged, Retraining, Rival, Terms, fit_on_all, judge_offer
 from routers.retrain import retrain as retrain_router
-from routers.shelf import ID_LENGTH
 from routers.table.outcome_table import TableError
 from routers.table.weights import FLATTENED
 from routers.train import EncoderName, find_algorithm

@@ -20,8 +20,8 @@ from gateway.routing.catalog import Catalog
 from gateway.telemetry.metrics import Metrics
 from routers.algorithms.cold_start import Widened
 from routers.artifact import NUMBERS, ArtifactError, load
+from routers.artifact_store import CURRENT, Shelf
 from routers.base import Forecast, Views
-from routers.shelf import CURRENT, Shelf
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.router import FakeRouter
 from tests.gateway.billing.makers import candidate

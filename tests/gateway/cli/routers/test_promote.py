@@ -13,8 +13,8 @@ from gateway.cli import main
 from models.base import Encoder
 from routers.algorithms.linear import Linear
 from routers.artifact import NUMBERS, Provenance, save
+from routers.artifact_store import Shelf
 from routers.forecasting.head import Headed
-from routers.shelf import Shelf
 from tests.fakes.encoder import FakeEncoder
 from tests.gateway.config.test_settings import GOOD
 from tests.models.loaded import fused_lite

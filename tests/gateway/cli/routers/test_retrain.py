@@ -12,7 +12,7 @@ import pytest
 from gateway.cli import main
 from gateway.cli.routers.retrain import NOT_BETTER
 from routers.artifact import load
-from routers.shelf import Shelf
+from routers.artifact_store import Shelf
 from routers.table.formats import read_table, write_table
 from routers.table.outcome_table import OutcomeTable
 from routers.table.parquet import Embedded

@@ -12,8 +12,8 @@ import pytest
 
 from routers.algorithms.best_single import BestSingle
 from routers.artifact import HEADER, NUMBERS, ArtifactError, Provenance, save
+from routers.artifact_store import CURRENT, ID_LENGTH, Shelf
 from routers.forecasting.head import Headed
-from routers.shelf import CURRENT, ID_LENGTH, Shelf
 from tests.routers.synthetic import drawn_table
 
 
