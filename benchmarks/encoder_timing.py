@@ -19,8 +19,8 @@ from PIL import Image
 
 from benchmarks.encoder_report import Row, row
 from gateway.images.header import image_size
-from models.dual import DualEncoder
-from models.preprocess import to_pixels
+from models.dual_encoder import DualEncoder
+from models.image_preprocessing import to_pixels
 
 SIDE = 224
 PICTURE = (1024, 768)

@@ -17,7 +17,7 @@ from typing import Any, get_args
 import numpy as np
 
 from models.base import EncodeError, Encoder, Views
-from models.preprocess import Fit
+from models.image_preprocessing import Fit
 from models.tokenizer import Cleaning
 
 FORMAT = 1

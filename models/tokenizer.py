@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from models import clip_text
+from models import clip_tokenizer as clip_text
 from models.base import EncodeError
 
 Cleaning = Literal["none", "clip"]
-"""What is done to a text before it is tokenised: nothing, or what `models.clip_text.clean` says."""
+"""What is done to a text before it is tokenised: nothing, or what `models.clip_tokenizer.clean` says."""
 _CLEANERS: Mapping[Cleaning, Callable[[str], str]] = {"none": str, "clip": clip_text.clean}
 
 # No tokenizer here makes fewer tokens of so many characters, blank runs aside. What lies beyond would be

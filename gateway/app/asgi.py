@@ -51,8 +51,8 @@ from gateway.telemetry.multiprocess import Place, SharedMetrics
 from gateway.telemetry.request_log import RequestLog
 from gateway.tenants.key_hash import KeyHash
 from models.base import EncodeError, Encoder
-from models.cached import QueryEncoder
-from models.dual import DualEncoder
+from models.cache import QueryEncoder
+from models.dual_encoder import DualEncoder
 from models.pulled import locate
 from routers.base import Router
 

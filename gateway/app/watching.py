@@ -16,7 +16,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.multiprocess import SharedMetrics
 from gateway.telemetry.request_log import RequestLog
 from gateway.tenants.watch import LiveTenants
-from models.cached import QueryEncoder
+from models.cache import QueryEncoder
 
 BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 

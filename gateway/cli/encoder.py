@@ -11,9 +11,9 @@ from gateway.cli.encoder_pull import pull
 from gateway.errors import ConfigError
 from models.base import EncodeError
 from models.bundle import BUNDLED, bundled, prove, read_manifest
-from models.catalogue import CATALOGUE
-from models.dual import DualEncoder
+from models.dual_encoder import DualEncoder
 from models.pulled import encoders_folder, locate, pulled_names, pulled_path
+from models.registry import CATALOGUE
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 _MOST_PICTURES = 32

@@ -24,8 +24,8 @@ def require_builder(kind: str) -> None:
 
 
 def assemble_clip(graph: Path, out: Path, *, name: str, licence: str, source: str) -> None:
-    """Write the bundle of a CLIP in one ONNX file. Raises BundleError as `models.combined.assemble` does."""
-    assemble = importlib.import_module("models.combined").assemble
+    """Write the bundle of a CLIP in one ONNX file. Raises BundleError as `models.export.combined.assemble` does."""
+    assemble = importlib.import_module("models.export.combined").assemble
     assemble(graph, out, name=name, licence=licence, source=source)
 
 

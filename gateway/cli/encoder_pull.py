@@ -16,9 +16,9 @@ from gateway.cli.encoder_build import (
 )
 from gateway.outcomes.downloads import download, pinned
 from models.base import EncodeError
-from models.catalogue import Listed
-from models.dual import DualEncoder
+from models.dual_encoder import DualEncoder
 from models.pulled import downloads_folder, pulled_path
+from models.registry import Listed
 
 
 def pull(listed: Listed, *, hub: str | None = None, int8: bool = True) -> Path:

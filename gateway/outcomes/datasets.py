@@ -12,7 +12,7 @@ from gateway.errors import ConfigError
 from gateway.outcomes.embeddings import Embeddings
 from gateway.outcomes.image_facts import with_image_facts
 from models.base import EncodeError
-from models.dual import DualEncoder
+from models.dual_encoder import DualEncoder
 from models.pulled import locate
 from routers.evaluation.bench import Dataset
 from routers.table.formats import read_table

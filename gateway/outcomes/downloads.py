@@ -25,7 +25,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 from tqdm import tqdm
 
 from gateway.errors import ConfigError
-from models.catalogue import HUB, RemoteFile
+from models.registry import HUB, RemoteFile
 
 _SILENCE_S = 30.0
 _RANGE_NOT_SATISFIABLE, _PARTIAL_CONTENT = 416, 206

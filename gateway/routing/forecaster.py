@@ -19,7 +19,7 @@ CACHE_ENTRIES = 8_192
 
 
 class QueryEncoder(Protocol):
-    """The part of `models.cached.QueryEncoder` that routing needs."""
+    """The part of `models.cache.QueryEncoder` that routing needs."""
 
     def cached(self, text: str, images: Sequence[ImageSource]) -> Views | None: ...
     async def encode(self, text: str, images: Sequence[ImageSource]) -> Views: ...

@@ -19,10 +19,10 @@ from PIL import Image
 from torch.nn.functional import linear, normalize
 
 from models.bundle import BundleError, ImagePart, Manifest, Probes, TextPart
-from models.clip_text import clean, clip_tokenizer
+from models.clip_tokenizer import clean, clip_tokenizer
+from models.export.probes import TEXTS, seal
 from models.export.quiet import quiet
 from models.export.torchvision_on_cpu import import_open_clip
-from models.probes import TEXTS, seal
 
 RANDOM = "random"
 """Instead of pretrained weights: drawn from a seed, for tests and timing."""

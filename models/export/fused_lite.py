@@ -42,9 +42,9 @@ from models.bundle import (
     read_manifest,
     write_manifest,
 )
-from models.dual import DualEncoder, TextTower
-from models.export.packed import BLOCK, packed_matmul
-from models.probes import shapes
+from models.dual_encoder import DualEncoder, TextTower
+from models.export.int8_matmul import BLOCK, packed_matmul
+from models.export.probes import shapes
 
 NAME = "fused-lite"
 LICENCE = "Apache-2.0 (both towers), MIT (class names); see NOTICE in the folder above"

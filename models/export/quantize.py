@@ -26,10 +26,10 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from models.base import Views
 from models.bundle import BundleError, Manifest, read_manifest
-from models.dual import DualEncoder
-from models.export.packed import BLOCK, packed_matmul
+from models.dual_encoder import DualEncoder
+from models.export.int8_matmul import BLOCK, packed_matmul
+from models.export.probes import TEXTS, draw_pictures, seal
 from models.export.quiet import quiet
-from models.probes import TEXTS, draw_pictures, seal
 
 Method = Literal["dynamic", "blockwise"]
 METHODS: tuple[Method, ...] = ("dynamic", "blockwise")

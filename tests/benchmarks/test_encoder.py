@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks.encoder import main
 from benchmarks.encoder_report import markdown, row
 from benchmarks.encoder_timing import PICTURE, picture, plainly, text, timed
-from models.preprocess import to_pixels
+from models.image_preprocessing import to_pixels
 
 
 def test_rows_hold_median_and_spread() -> None:

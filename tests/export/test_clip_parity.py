@@ -24,12 +24,12 @@ from PIL import Image
 from gateway.cli import main
 from models.base import Encoder
 from models.bundle import BundleError, read_manifest
-from models.catalogue import CATALOGUE
-from models.clip_text import MERGES, clean, clip_tokenizer
-from models.dual import DualEncoder
+from models.clip_tokenizer import MERGES, clean, clip_tokenizer
+from models.dual_encoder import DualEncoder
 from models.export import clip
 from models.export.torchvision_on_cpu import import_open_clip
-from models.preprocess import to_pixels
+from models.image_preprocessing import to_pixels
+from models.registry import CATALOGUE
 from tests.checks.encoder_checks import ENCODER_CHECKS
 from tests.shared import SHARED_DATA, needs_shared_data, shared_images
 

@@ -17,13 +17,13 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from models.base import Encoder
 from models.bundle import BundleError
-from models.clip_text import clean, clip_tokenizer
-from models.combined import MEAN, STD, assemble
-from models.dual import DualEncoder
+from models.clip_tokenizer import clean, clip_tokenizer
+from models.dual_encoder import DualEncoder
 from models.export import clip
+from models.export.combined import MEAN, STD, assemble
 from models.export.quantize import quantize
 from models.export.torchvision_on_cpu import import_open_clip
-from models.preprocess import to_pixels
+from models.image_preprocessing import to_pixels
 from tests.checks.encoder_checks import ENCODER_CHECKS, IMAGES, TEXTS
 
 DIMENSION, WIDTH = 48, 128

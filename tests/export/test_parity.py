@@ -14,9 +14,9 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from models.bundle import bundled, prove, read_manifest
-from models.dual import DualEncoder
+from models.dual_encoder import DualEncoder
 from models.export import fused_lite as export
-from models.preprocess import to_pixels
+from models.image_preprocessing import to_pixels
 from models.tokenizer import TextTokenizer
 from tests.export.reference import MiniLM
 from tests.shared import SHARED_DATA, needs_shared_data, shared_images

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from models.bundle import bundled
-from models.dual import DualEncoder
+from models.dual_encoder import DualEncoder
 
 
 @cache

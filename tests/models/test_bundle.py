@@ -14,7 +14,7 @@ import pytest
 
 from models.base import EncodeError, Encoder, Views
 from models.bundle import BUNDLED, BundleError, bundled, prove, read_manifest, write_manifest
-from models.dual import DualEncoder
+from models.dual_encoder import DualEncoder
 from tests.fakes.encoder import FakeEncoder
 
 MOST_BYTES = 35_000_000

@@ -9,7 +9,7 @@ import pytest
 
 from models.base import Encoder
 from models.bundle import BUNDLED, bundled
-from models.dual import DualEncoder
+from models.dual_encoder import DualEncoder
 from tests.checks.encoder_checks import ENCODER_CHECKS, drawn
 from tests.fakes.encoder import FakeEncoder
 from tests.models.loaded import fused_lite

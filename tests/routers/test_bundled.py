@@ -11,7 +11,7 @@ import pytest
 from gateway.outcomes.embeddings import Embeddings
 from models.bundle import bundled as bundled_encoder
 from models.bundle import read_manifest
-from models.dual import DualEncoder
+from models.dual_encoder import DualEncoder
 from routers.artifact import HEADER, NUMBERS, bundled, load
 from routers.evaluate import Plan, evaluate
 from routers.registry import ALGORITHMS, DEFAULT

@@ -14,7 +14,7 @@ from gateway.app.router_watch import facts_of, usable
 from gateway.config.settings import Settings, load_settings
 from gateway.errors import ConfigError
 from gateway.outcomes.datasets import load_encoder
-from models.dual import DualEncoder
+from models.dual_encoder import DualEncoder
 from routers.artifact import ArtifactError, bundled
 from routers.artifact_store import Shelf
 from routers.base import Router

@@ -13,7 +13,7 @@ from gateway.cli.routers.arguments import DEFAULT_ENCODER, Place, add_place_argu
 from gateway.errors import ConfigError
 from gateway.outcomes.datasets import load_encoder, read_datasets
 from gateway.outcomes.retrain_report import Told, print_report, write_reports
-from models.dual import DualEncoder
+from models.dual_encoder import DualEncoder
 from routers.artifact import ArtifactError, bundled
 from routers.artifact_store import ID_LENGTH
 from routers.evaluation.comparison import Rules

@@ -17,7 +17,7 @@ from gateway.outcomes.collect.journal import Answer, Kept
 from gateway.outcomes.datasets import embed
 from gateway.outcomes.graders.time_limit import OutOfTime, within
 from gateway.outcomes.image_facts import with_image_facts
-from models.dual import DualEncoder
+from models.dual_encoder import DualEncoder
 from routers.table.formats import write_table
 from routers.table.outcome_table import OutcomeTable
 from routers.table.parquet import Embedded

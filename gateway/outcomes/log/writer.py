@@ -43,7 +43,7 @@ _log = logging.getLogger("loupe")
 
 
 class Encodings(Protocol):
-    """The part of `models.cached.QueryEncoder` that is needed here."""
+    """The part of `models.cache.QueryEncoder` that is needed here."""
 
     @property
     def digest(self) -> str: ...

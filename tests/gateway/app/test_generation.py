@@ -20,7 +20,7 @@ from gateway.stores.memory import MemoryStore
 from gateway.telemetry.metrics import Metrics
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.tenant import Tenant, Tenants
-from models.cached import QueryEncoder
+from models.cache import QueryEncoder
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.paces import NothingKept
 from tests.fakes.router import FakeRouter

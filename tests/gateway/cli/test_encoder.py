@@ -18,9 +18,9 @@ from gateway.cli import main
 from gateway.cli.encoder_pull import pull
 from gateway.outcomes.downloads import DownloadError
 from models.bundle import BundleError, bundled
-from models.catalogue import CATALOGUE, Listed, RemoteFile
-from models.dual import DualEncoder
+from models.dual_encoder import DualEncoder
 from models.pulled import pulled_names
+from models.registry import CATALOGUE, Listed, RemoteFile
 from tests.gateway.outcomes.hub_server import Hub, serving
 from tests.gateway.outcomes.test_downloads import left_in
 from tests.models.onnx_bytes import combined_clip

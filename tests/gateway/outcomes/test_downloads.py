@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from gateway.errors import ConfigError
 from gateway.outcomes.downloads import DownloadError, PinnedFile, download, fetch, pinned, unpack
-from models.catalogue import HUB, OPENAI, RemoteFile
+from models.registry import HUB, OPENAI, RemoteFile
 from tests.gateway.outcomes.hub_server import Hub, serving
 
 CONTENT = hashlib.shake_256(b"a file").digest(700_000)

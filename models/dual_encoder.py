@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from models.base import Views
 from models.bundle import BundleError, ImagePart, Manifest, TextPart, prove, read_manifest
-from models.preprocess import to_pixels
-from models.session import Session
+from models.image_preprocessing import to_pixels
+from models.onnx_session import Session
 from models.tokenizer import TextTokenizer
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.base import Encoder, ImageSource, Views
-from models.batched import BatchedEncoder
+from models.batching import BatchedEncoder
 
 
 @dataclass(frozen=True, slots=True)

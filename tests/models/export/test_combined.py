@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from models.bundle import BundleError, read_manifest
-from models.clip_text import clip_tokenizer
-from models.combined import MEAN, STD, assemble
-from models.dual import DualEncoder
-from models.preprocess import to_pixels
-from models.session import Session
+from models.clip_tokenizer import clip_tokenizer
+from models.dual_encoder import DualEncoder
+from models.export.combined import MEAN, STD, assemble
+from models.image_preprocessing import to_pixels
+from models.onnx_session import Session
 from tests.checks.encoder_checks import IMAGES
 from tests.models.onnx_bytes import FLOAT, INT64, combined_clip, graph, model, node
 

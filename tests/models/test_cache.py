@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from models.base import EncodeError, Views
-from models.batched import EncoderBusy
-from models.cached import QueryEncoder
+from models.batching import EncoderBusy
+from models.cache import QueryEncoder
 from tests.checks.encoder_checks import IMAGES
 from tests.fakes.encoder import FakeEncoder, FakeImage
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 from PIL import Image, ImageDraw
 
 from models.base import EncodeError, Encoder
-from models.surface import (
+from models.handcrafted import (
     HASHED_DIMENSION,
     IMAGE_STATISTICS,
     MOST_CHARACTERS,

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from models.base import EncodeError
-from models.preprocess import MAX_PIXELS, to_pixels
+from models.image_preprocessing import MAX_PIXELS, to_pixels
 
 SIDE = 32
 

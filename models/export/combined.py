@@ -16,9 +16,9 @@ from onnx.checker import ValidationError
 from onnx.utils import extract_model
 
 from models.bundle import BundleError, ImagePart, Manifest, Probes, TextPart
-from models.clip_text import CONTEXT, clip_tokenizer
-from models.probes import seal
-from models.session import Session
+from models.clip_tokenizer import CONTEXT, clip_tokenizer
+from models.export.probes import seal
+from models.onnx_session import Session
 from models.tokenizer import TextTokenizer
 
 SIDE = 224

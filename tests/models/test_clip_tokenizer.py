@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.clip_text import CONTEXT, clean, clip_tokenizer
+from models.clip_tokenizer import CONTEXT, clean, clip_tokenizer
 from models.tokenizer import TextTokenizer
 
 START, END = 49406, 49407

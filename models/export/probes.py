@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from models.bundle import Manifest, Probes, probe_views, prove, read_manifest, write_manifest
-from models.dual import DualEncoder
+from models.dual_encoder import DualEncoder
 
 VECTORS = "probes.npz"
 TEXTS = (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.base import EncodeError, Views
-from models.batched import BatchedEncoder, EncoderBusy
+from models.batching import BatchedEncoder, EncoderBusy
 from tests.checks.encoder_checks import IMAGES, drawn
 from tests.fakes.encoder import FakeEncoder, FakeImage
 

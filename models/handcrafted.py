@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.base import Encoder, Views
-from models.preprocess import FORMATS, to_pixels
+from models.image_preprocessing import FORMATS, to_pixels
 
 SURFACE_VERSION = 1
 
@@ -189,7 +189,7 @@ def hashed_words(text: str) -> NDArray[np.float32]:
 
 
 def image_statistics(data: bytes) -> NDArray[np.float32]:
-    """[len(IMAGE_STATISTICS)] of one image file. Raises EncodeError as `models.preprocess.to_pixels`."""
+    """[len(IMAGE_STATISTICS)] of one image file. Raises EncodeError as `models.image_preprocessing.to_pixels`."""
     pixels = to_pixels(data, _SIDE, fit="stretch")
     with Image.open(BytesIO(data), formats=FORMATS) as header:  # `to_pixels` has judged it
         short, long = sorted(header.size)
