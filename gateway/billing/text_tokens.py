@@ -7,7 +7,7 @@ Measured with the families' own vocabularies (o200k and cl100k of tiktoken, Llam
 Claude the reconstruction of counts by `ctok` 1.3) on 2,700 pieces of 60 to 1,500 bytes: prose, code, JSON, tools, logs,
 numbers, emoji, 19 languages and the questions of two outcome tables. On pieces that were held out the count is off by 8
 to 11% on average, Claude's too, where a token for four bytes is off by 19 to 21% (Claude 22%, and since 2026 31%, for
-that takes a third more tokens). `benchmarks/text_estimates.py` repeats it for OpenAI's.
+that takes a third more tokens). `benchmarks/estimates/texts.py` repeats it for OpenAI's.
 Gemini's tokenizer was not to be had: Google's page says "about 4 characters"; it is taken for o200k's, which has as
 large a vocabulary, with a token for each digit.
 """

@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks.processes import free_port
-from benchmarks.prometheus_server import prometheus_server
+from benchmarks.common.processes import free_port
+from benchmarks.common.prometheus_server import prometheus_server
 from gateway.config.candidates import candidate_of
 from gateway.config.settings import load_settings
 from tests.gateway.stores.redis.redis_server import RedisServer

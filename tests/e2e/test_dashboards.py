@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.prometheus_server import Prometheus
-from benchmarks.watched_gateway import Watched, watched
+from benchmarks.common.prometheus_server import Prometheus
+from benchmarks.observability.watched_gateway import Watched, watched
 from tests.deploy.boards import BOARDS, GRAFANA, METRIC, panels, targets
 from tests.deploy.test_alerts import RULES
 

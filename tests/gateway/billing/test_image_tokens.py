@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from benchmarks.image_cases import DIFFERENT, PUBLISHED, ImageCase
+from benchmarks.estimates.image_cases import DIFFERENT, PUBLISHED, ImageCase
 from gateway.billing.image_tokens import IMAGE_TOKENS, flat, image_token_formula
 from gateway.errors import ConfigError
 

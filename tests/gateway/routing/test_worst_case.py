@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.caps import worst_case
+from benchmarks.ledger.caps import worst_case
 from gateway.billing.price import cost_with_cache
 from gateway.billing.text_tokens import TOKENIZERS, shape_of
 from gateway.routing.decision import fit_to_hold

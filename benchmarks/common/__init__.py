@@ -1,0 +1,1 @@
+"""What benchmarks share: processes, load clients, a canned provider, results."""

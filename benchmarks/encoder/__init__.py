@@ -1,0 +1,1 @@
+"""What the encoder costs, alone and in a request."""

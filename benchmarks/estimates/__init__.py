@@ -1,0 +1,1 @@
+"""Estimates of image and text tokens against published figures."""

@@ -1,0 +1,1 @@
+"""Pacing against other policies, on simulated days."""

@@ -1,0 +1,1 @@
+"""Routers' quality and speed on outcome tables."""
