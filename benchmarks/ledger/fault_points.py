@@ -18,8 +18,8 @@ from signal import SIGCONT, SIGSTOP
 from typing import Protocol
 
 from benchmarks.ledger.fault_rig import PATIENCE_S, Rig, body, headers, until
-from tests.e2e.scripted_provider import Call, Script
-from tests.e2e.scripts import answer, hang, say_then_hang, wait_then
+from tests.e2e.harness.scripted_provider import Call, Script
+from tests.e2e.harness.scripts import answer, hang, say_then_hang, wait_then
 from tests.gateway.stores.redis.redis_server import RedisServer
 
 IN_FLIGHT, MEANWHILE = 4, 6

@@ -25,8 +25,8 @@ from typing import Any
 import yaml
 
 from benchmarks.common.processes import Pinned, free_port
-from tests.e2e.scripted_provider import ScriptedProvider
-from tests.e2e.scripts import USAGE
+from tests.e2e.harness.scripted_provider import ScriptedProvider
+from tests.e2e.harness.scripts import USAGE
 from tests.gateway.stores.redis.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parents[2]

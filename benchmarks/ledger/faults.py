@@ -33,8 +33,8 @@ from benchmarks.ledger.fault_rig import CAP, COST, PAYABLE, SET_ASIDE, Rig, rig_
 from gateway.billing.window import Window
 from gateway.stores.redis.budgets import RedisOptions, RedisStore
 from gateway.stores.sqlite.budgets import SqliteStore
-from tests.e2e.scripted_provider import ScriptedProvider, scripted_provider
-from tests.e2e.scripts import answer
+from tests.e2e.harness.scripted_provider import ScriptedProvider, scripted_provider
+from tests.e2e.harness.scripts import answer
 
 STORES = ("sqlite", "redis", "redis, leases")
 PACKAGES = ("loupe", "redis", "uvloop")

@@ -15,7 +15,7 @@ from routers.artifact import Provenance, load, save
 from routers.base import Forecast, Router, Views
 from routers.registry import Algorithm, TrainedRouter
 from routers.table.outcome_table import OutcomeTable, TableError
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 ROWS = 7
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.test_metrics_page import on_the_page
+from tests.e2e.operations.test_metrics_page import on_the_page
 
 from .boards import METRIC, ROOT
 from .test_dashboards import SUFFIXES

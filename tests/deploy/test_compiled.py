@@ -28,14 +28,14 @@ TESTS = (
     "tests/gateway/pipeline/test_refusals.py",
     "tests/gateway/pipeline/test_state.py",
     "tests/gateway/stores/sqlite/test_budgets_checks.py",
-    "tests/e2e/test_acceptance.py",
-    "tests/e2e/test_break_offs.py",
-    "tests/e2e/test_budgets.py",
-    "tests/e2e/test_chat.py",
-    "tests/e2e/test_decisions.py",
-    "tests/e2e/test_exploration.py",
-    "tests/e2e/test_hang_ups.py",
-    "tests/e2e/test_hostile_bodies.py",
+    "tests/e2e/requests/test_acceptance.py",
+    "tests/e2e/requests/test_break_offs.py",
+    "tests/e2e/budgets/test_budgets.py",
+    "tests/e2e/requests/test_chat.py",
+    "tests/e2e/outcomes/test_decisions.py",
+    "tests/e2e/budgets/test_exploration.py",
+    "tests/e2e/requests/test_hang_ups.py",
+    "tests/e2e/requests/test_hostile_bodies.py",
 )
 """Those of the modules that are compiled, and of the path that they are on."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.test_metrics_page import on_the_page
+from tests.e2e.operations.test_metrics_page import on_the_page
 
 from .boards import BOARDS, GRAFANA, METRIC, panels, targets
 

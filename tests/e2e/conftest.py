@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from .scripted_provider import ScriptedProvider, scripted_provider
-from .scripts import answer
-from .site import Site, serving_gateway, settings_for
+from tests.e2e.harness.scripted_provider import ScriptedProvider, scripted_provider
+from tests.e2e.harness.scripts import answer
+from tests.e2e.harness.site import Site, serving_gateway, settings_for
 
 
 @pytest.fixture(scope="session")

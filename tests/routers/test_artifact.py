@@ -26,7 +26,7 @@ from routers.artifact import (
     refuse_misfit,
     save,
 )
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from routers.algorithms.best_single import BestSingle
 from routers.artifact import HEADER, NUMBERS, ArtifactError, Provenance, save
 from routers.artifact_store import CURRENT, ID_LENGTH, Shelf
 from routers.forecasting.head import Headed
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def artifact(folder: Path, seed: int) -> Path:

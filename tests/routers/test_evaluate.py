@@ -13,7 +13,7 @@ from routers.evaluate import Plan, Summary, evaluate
 from routers.evaluation.judge import BASELINES, Judgement, Policy, judge
 from routers.evaluation.protocol import Shared
 from routers.registry import ALGORITHMS
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def test_router_stands_between_the_best_single_and_the_oracle() -> None:

@@ -31,8 +31,8 @@ from routers.retrain import (
 )
 from routers.table.outcome_table import OutcomeTable, TableError
 from routers.train import EncoderName
-from tests.routers.logged_table import logged
-from tests.routers.synthetic import drawn_table
+from tests.fakes.logged_table import logged
+from tests.fakes.synthetic import drawn_table
 
 IMAGE_VIEWS = frozenset({"image", "image_features"})
 TERMS = Terms(holdout=0.3, rules=Rules(replicates=200))

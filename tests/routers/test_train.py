@@ -13,7 +13,7 @@ from routers.artifact import HEADER, load
 from routers.evaluate import Plan
 from routers.table.outcome_table import TableError
 from routers.train import EncoderName, find_algorithm, train
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def test_training_writes_a_router_with_its_held_out_figures(tmp_path: Path) -> None:

@@ -22,11 +22,10 @@ from routers.algorithms.cold_start import Widened
 from routers.artifact import NUMBERS, ArtifactError, load
 from routers.artifact_store import CURRENT, Shelf
 from routers.base import Forecast, Views
+from tests.fakes.artifacts import written_artifact
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.router import FakeRouter
 from tests.gateway.billing.makers import candidate
-
-from ...routers.artifacts import written_artifact
 
 FACTS = facts_of(FakeEncoder())
 NEVER_S = 3_600.0

@@ -1,4 +1,6 @@
-"""`loupe demo` as a command, where it ends before it starts anything. The whole run is in tests/e2e/test_demo.py."""
+"""`loupe demo` as a command, where it ends before it starts anything. The whole run is in
+tests/e2e/operations/test_demo.py.
+"""
 
 from __future__ import annotations
 

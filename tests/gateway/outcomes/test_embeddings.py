@@ -14,7 +14,7 @@ from gateway.errors import ConfigError
 from gateway.outcomes.embeddings import Embeddings
 from routers.table.outcome_table import OutcomeTable
 from tests.fakes.encoder import FakeEncoder
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def quiet(what: str, done: int, total: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateway.billing.store import CandidateSpend
 from gateway.outcomes.spend import KEPT_HOURS, SqliteSpend
-from tests.gateway.records import record
+from tests.fakes.records import record
 
 HOUR_S = 3_600.0
 NOON = 1_767_614_400.0

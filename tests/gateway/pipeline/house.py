@@ -23,12 +23,11 @@ from tests.fakes.encoder import FakeQueryEncoder
 from tests.fakes.ledger import Answer, ScriptedLedger
 from tests.fakes.observer import RecordingObserver
 from tests.fakes.provider import ScriptedProvider, ScriptedReply, whole_reply
+from tests.fakes.requests import a_request
 from tests.fakes.router import FakeRouter, Fixed
 from tests.fakes.sink import FakeSink
 from tests.fakes.steering import FakeCourse, FakeSteering
 from tests.gateway.billing.makers import candidate
-
-from ..requests import a_request
 
 MORNING = 1_767_268_800.0
 CHEAP, DEAR = Price(1_000_000, 4_000_000), Price(10_000_000, 40_000_000)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.pipeline.calibration import LARGEST_FACTOR, LEAST_FACTOR, Calibration, Drift
 from gateway.pipeline.record import Attempt
-from tests.gateway.records import record
+from tests.fakes.records import record
 
 NAMES = ("small", "large")
 

@@ -18,13 +18,13 @@ from gateway.routing.decision import lagrangian_of
 from gateway.tenants.tenant import Tenant
 from tests.fakes.clock import HandClock
 from tests.fakes.provider import ScriptedReply, refusal, whole_reply
+from tests.fakes.requests import a_request
 from tests.fakes.sink import FakeSink
 from tests.fakes.steering import FakeCourse
 from tests.gateway.billing.makers import candidate
 from tests.gateway.providers.streams import DONE, ended, said, usage
 
 from ..api.bodies import data_url, image, png
-from ..requests import a_request
 from .house import ACME, CHEAP, DEAR, FORECASTS, MORNING, PLAIN, House
 
 SPENT = Refused(Window("acme/day/x", 5_000, 0.0, MORNING + 90.0), 0, 0)

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.pipeline.record import RequestRecord, reader
 from gateway.telemetry.request_log import MEMBERS, line
-from tests.gateway.records import record
+from tests.fakes.records import record
 
 
 def test_values_come_in_the_order_of_their_sources() -> None:

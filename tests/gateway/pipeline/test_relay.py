@@ -21,9 +21,9 @@ from gateway.pipeline.relay import relay_stream, relay_whole
 from gateway.pipeline.state import Header, Turn
 from gateway.routing.decision import Preference, decide
 from gateway.tenants.tenant import Tenant
+from tests.fakes.requests import a_request
 from tests.gateway.billing.makers import PRICE, candidate
 from tests.gateway.providers.streams import DONE, STREAMS, ended, event, said, usage
-from tests.gateway.requests import a_request
 
 HELD = 10**10
 MORE_SIZES = [pytest.param(size, marks=pytest.mark.slow) for size in (7, 100)]

@@ -17,8 +17,8 @@ from gateway.routing.decision import CandidateForecast, Decision, Preference, de
 from gateway.routing.exploration import Exploration, draw
 from gateway.tenants.tenant import Tenant
 from tests.fakes.clock import HandClock
+from tests.fakes.requests import a_request
 from tests.gateway.billing.makers import candidate
-from tests.gateway.requests import a_request
 
 STARTED_AT = 1_767_268_800.0
 

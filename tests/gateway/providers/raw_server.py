@@ -1,6 +1,7 @@
 """A provider's end of raw TCP: each test scripts what it says, byte by byte, on connections that are kept.
 
-Like `tests/e2e/scripted_provider.py`, but in the test's own loop, and a connection lives as long as the script lets it.
+Like `tests/e2e/harness/scripted_provider.py`, but in the test's own loop, and a connection lives as long as the script
+lets it.
 """
 
 from __future__ import annotations

@@ -9,8 +9,7 @@ import pytest
 from gateway.pipeline.record import Attempt
 from gateway.telemetry.estimates import watched_calibration
 from gateway.telemetry.metrics import Metrics
-
-from ..records import record
+from tests.fakes.records import record
 
 
 def test_ratios_are_gauges_of_each_candidate_and_a_drift_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,8 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.errors import InvalidRequest, RequestError
 from gateway.pipeline.record import Attempt
 from gateway.telemetry.metrics import CODES, COUNTED_AT_ONCE, LARGEST_GAUGES, LARGEST_TENANTS, STAGES, Metrics
-
-from ..records import record
+from tests.fakes.records import record
 
 GATEWAY = Path(__file__).resolve().parents[3] / "gateway"
 

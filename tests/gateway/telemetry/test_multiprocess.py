@@ -10,8 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.telemetry.metrics import LARGEST_TENANTS, Metrics
 from gateway.telemetry.multiprocess import STALE_S, Place, SharedMetrics
-
-from ..records import record
+from tests.fakes.records import record
 
 
 class Clock:

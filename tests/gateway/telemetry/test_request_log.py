@@ -12,8 +12,7 @@ import pytest
 
 from gateway.telemetry import request_log as logs
 from gateway.telemetry.request_log import RequestLog, line
-
-from ..records import record
+from tests.fakes.records import record
 
 
 def test_a_record_is_a_line_of_json(tmp_path: Path) -> None:

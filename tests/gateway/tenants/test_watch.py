@@ -18,7 +18,7 @@ from gateway.tenants.registry import ApiKey, Roster, TenantTerms
 from gateway.tenants.store import Marks
 from gateway.tenants.tenant import Tenants
 from gateway.tenants.watch import LOOK_S, LiveTenants, tenant_of
-from tests.e2e.scripted_provider import wait_until
+from tests.e2e.harness.scripted_provider import wait_until
 
 KEY_HASH = KeyHash(b"a secret of this server")
 ACME = TenantTerms("acme", budgets=(Budget(5),), candidates=None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from routers.algorithms.best_single import BestSingle
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def test_every_query_is_forecast_the_means_of_what_was_observed() -> None:

@@ -10,7 +10,7 @@ import pytest
 from routers.algorithms.cluster_prior import LEVELS, Prior
 from routers.base import Floats, Views
 from routers.table.outcome_table import OutcomeTable
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 KINDS = 3
 CHANCES = np.array([[0.9, 0.2], [0.5, 0.5], [0.1, 0.8]])

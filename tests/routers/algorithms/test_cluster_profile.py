@@ -12,7 +12,7 @@ from routers.base import Floats, Forecast, Views
 from routers.table.outcome_table import OutcomeTable, TableError
 from routers.table.split import grouped_splits
 from tests.checks.router_checks import ROUTER_CHECKS
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 NEWCOMER = "candidate-1"
 OTHERS = ("candidate-0", "candidate-2", "candidate-3", "candidate-4", "candidate-5")

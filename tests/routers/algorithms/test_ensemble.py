@@ -9,7 +9,7 @@ import pytest
 
 from routers.algorithms.ensemble import MEMBERS, Ensemble
 from routers.forecasting.blend import HeldOut
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def test_trees_alone_say_how_hard_a_query_is_where_candidates_saw_different_ones() -> None:

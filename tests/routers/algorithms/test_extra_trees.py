@@ -11,7 +11,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from routers.algorithms.extra_trees import Trees
 from routers.numeric.forest import LEVELS, Forest
 from routers.numeric.grove import Grove
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def grown(rows: int = 400, outputs: int = 3) -> tuple[ExtraTreesRegressor, np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import pytest
 from routers.algorithms.item_response import ItemResponse, Traits, objective
 from routers.base import Floats, Views
 from routers.table.outcome_table import OutcomeTable
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def answered(groups: int = 150) -> tuple[OutcomeTable, Views, Floats]:

@@ -10,7 +10,7 @@ import pytest
 from routers.algorithms.kmeans import KMeans, KMeansAdaptive
 from routers.evaluation.metrics import log_loss
 from routers.table.split import grouped_splits
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 @pytest.mark.parametrize("family", [KMeans, KMeansAdaptive])

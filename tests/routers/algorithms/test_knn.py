@@ -11,7 +11,7 @@ from routers.algorithms.knn import Knn
 from routers.algorithms.shrunken_knn import ShrunkenKnn, Smoothing
 from routers.base import Views
 from routers.numeric.neighbours import Memory
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def two_places() -> tuple[np.ndarray, Views]:

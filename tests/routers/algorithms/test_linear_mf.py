@@ -16,7 +16,7 @@ from routers.numeric.ridge import RidgeOptions
 from routers.table.outcome_table import TableError
 from routers.table.split import grouped_splits
 from tests.checks.work import work_of
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def test_held_out_forecast_is_better_than_the_means() -> None:

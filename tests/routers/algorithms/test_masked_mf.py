@@ -9,7 +9,7 @@ import pytest
 
 from routers.algorithms.masked_mf import MaskedMF, MaskedMFOptions, alternate
 from routers.base import Floats
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 PATH = MaskedMFOptions(ridges=(1.0,), sweeps=6)
 NARROW = MaskedMFOptions(ridges=(300.0,), sweeps=10, rank=2)

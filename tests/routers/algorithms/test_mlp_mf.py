@@ -7,7 +7,7 @@ import numpy as np
 from routers.algorithms.mlp_mf import MLPMF
 from routers.evaluation.metrics import log_loss
 from routers.table.split import grouped_splits
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def test_held_out_forecast_is_better_than_the_means() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from routers.algorithms.plain_trees import PlainTrees
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def test_every_split_is_on_a_view_as_it_is() -> None:

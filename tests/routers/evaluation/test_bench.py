@@ -29,7 +29,7 @@ from routers.evaluation.paper_protocol import Paper
 from routers.evaluation.protocol import Shared
 from routers.registry import ALGORITHMS
 from routers.table.outcome_table import OutcomeTable, TableError
-from tests.routers.synthetic import Drawn, drawn_table
+from tests.fakes.synthetic import Drawn, drawn_table
 
 JUDGING = Judging((Shared(),), replicates=5)
 IMAGES = frozenset({"image", "image_features"})

@@ -13,7 +13,7 @@ from routers.evaluation.judge import Policy, judge
 from routers.evaluation.paper_protocol import Paper
 from routers.evaluation.protocol import Measure, Shared
 from routers.table.outcome_table import OutcomeTable
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def policy_of(table: OutcomeTable, measure: Measure, seed: int = 0) -> Policy:

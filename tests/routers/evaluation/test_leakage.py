@@ -9,7 +9,7 @@ import numpy as np
 
 from routers.evaluation.leakage import fingerprints, linked, seen
 from routers.table.outcome_table import OutcomeTable, merge
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def pictured(hashes: list[str], name: str = "a") -> OutcomeTable:

@@ -11,8 +11,8 @@ from routers.base import Floats
 from routers.evaluation.logged import Filled, Logged, measure_for, on_offer
 from routers.evaluation.protocol import Shared
 from routers.table.outcome_table import OutcomeTable, merge
-from tests.routers.logged_table import logged
-from tests.routers.synthetic import drawn_table
+from tests.fakes.logged_table import logged
+from tests.fakes.synthetic import drawn_table
 
 
 def forecasts(table: OutcomeTable, seed: int = 1) -> tuple[Floats, Floats]:

@@ -15,7 +15,7 @@ from routers.evaluation.paper_protocol import Paper
 from routers.registry import ALGORITHMS
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_splits
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 PAPER = Paper()
 ROWS, CANDIDATES = 2000, 6

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from routers.features.adaptive_fusion import AdaptiveFusion, Confidence
-from tests.routers.synthetic import Drawn, drawn_table
+from tests.fakes.synthetic import Drawn, drawn_table
 
 
 def drawn_views() -> Drawn:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from routers.features.fusion import Fusion, FusionOptions
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 OPTIONS = FusionOptions(wide=15, components=6, products=3)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from routers.features.pca import Reduced, sized, usual_views
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def test_every_view_weighs_the_same() -> None:

@@ -16,7 +16,7 @@ from routers.forecasting.head import Headed, HeadedRouter, held_out_quality
 from routers.registry import Algorithm
 from routers.table.outcome_table import OutcomeTable, TableError
 from tests.checks.router_checks import ROUTER_CHECKS
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from routers.forecasting.output_tokens import TokenHeads, log_tokens
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def test_skewed_replies_keep_their_mean_and_their_quantile() -> None:

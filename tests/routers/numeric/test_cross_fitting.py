@@ -12,7 +12,7 @@ from routers.numeric.cross_fitting import Committee, Schooled, Schooling, school
 from routers.numeric.feed_forward import FeedForward, Layer
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
-from tests.routers.synthetic import Drawn, drawn_table
+from tests.fakes.synthetic import Drawn, drawn_table
 
 BRIEF = Schooling(decays=(0.3, 3.0), folds=3, epochs=8)
 

@@ -9,7 +9,7 @@ import pytest
 
 from routers.table.costs import Price, priced
 from routers.table.outcome_table import OutcomeTable, TableError
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 PRICES = {"candidate-0": Price(2.5, 10), "candidate-1": Price(0, 1), "unused": Price(1, 1)}
 

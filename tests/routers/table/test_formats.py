@@ -9,8 +9,8 @@ import pytest
 from routers.table.formats import FORMATS, WRITTEN, format_for, format_of, read_table, write_table
 from routers.table.outcome_table import TableError
 from routers.table.parquet import Embedded, read_embedded
-from tests.routers.same_table import assert_same_table
-from tests.routers.synthetic import drawn_table, full_table, textual_table, written_csv
+from tests.fakes.same_table import assert_same_table
+from tests.fakes.synthetic import drawn_table, full_table, textual_table, written_csv
 from tests.routers.table.test_routerbench import PLAIN, written_parquet
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from routers.table.grouping import joined_groups, template
 from routers.table.mmr_csv import read_mmr_csv
 from routers.table.outcome_table import OutcomeTable
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 from tests.shared import SHARED_DATA, needs_shared_data
 
 

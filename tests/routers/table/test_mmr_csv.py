@@ -12,8 +12,8 @@ from hypothesis import given
 
 from routers.table.mmr_csv import read_mmr_csv, write_mmr_csv
 from routers.table.outcome_table import TableError
-from tests.routers.same_table import assert_same_table
-from tests.routers.synthetic import drawn_table, full_table, written_csv
+from tests.fakes.same_table import assert_same_table
+from tests.fakes.synthetic import drawn_table, full_table, written_csv
 from tests.shared import SHARED_DATA, needs_shared_data
 
 PLAIN = (

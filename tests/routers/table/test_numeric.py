@@ -14,7 +14,7 @@ from models.bundle import bundled, read_manifest
 from routers.evaluation.bench import Dataset
 from routers.table.mmr_csv import read_mmr_csv
 from routers.table.numeric import BUNDLED, HEADER, NUMBERS, Offline, OfflineError, load_offline, save_offline
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 from tests.shared import SHARED_DATA, needs_shared_data
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 
 from routers.table.outcome_table import OutcomeTable, TableError, merge
-from tests.routers.same_table import assert_same_table
-from tests.routers.synthetic import drawn_table, full_table
+from tests.fakes.same_table import assert_same_table
+from tests.fakes.synthetic import drawn_table, full_table
 
 
 def test_mask_is_where_a_score_was_observed() -> None:

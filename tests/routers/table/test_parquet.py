@@ -20,8 +20,8 @@ from hypothesis import given
 from routers.table.mmr_csv import read_mmr_csv, write_mmr_csv
 from routers.table.outcome_table import OutcomeTable, TableError
 from routers.table.parquet import CELLS, QUERIES, Embedded, is_table_folder, read_embedded, read_parquet, write_parquet
-from tests.routers.same_table import assert_same_table
-from tests.routers.synthetic import drawn_table, full_table
+from tests.fakes.same_table import assert_same_table
+from tests.fakes.synthetic import drawn_table, full_table
 from tests.shared import SHARED_DATA, needs_shared_data
 
 CELL_ROWS: Mapping[str, list[Any]] = {

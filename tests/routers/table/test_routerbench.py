@@ -12,8 +12,8 @@ import pytest
 
 from routers.table.outcome_table import TableError
 from routers.table.routerbench import read_routerbench
-from tests.routers.same_table import assert_same_table
-from tests.routers.synthetic import written_csv
+from tests.fakes.same_table import assert_same_table
+from tests.fakes.synthetic import written_csv
 
 HEADER = "sample_id,prompt,eval_name,gpt-4,org/small,gpt-4|model_response,org/small|model_response"
 HEADER += ",gpt-4|total_cost,org/small|total_cost,oracle_model_to_route_to"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from routers.table.summary import overview
-from tests.routers.synthetic import drawn_table, full_table
+from tests.fakes.synthetic import drawn_table, full_table
 
 
 def test_means_are_over_observed_cells_alone() -> None:

@@ -10,7 +10,7 @@ import pytest
 from routers.registry import ALGORITHMS, FIT_BY_WEIGHTS
 from routers.table.outcome_table import OutcomeTable
 from routers.table.weights import mean_square, to_learn_from
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 NEXT_TO_NOTHING = 1e-7
 

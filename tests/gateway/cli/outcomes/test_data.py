@@ -21,7 +21,7 @@ from PIL import Image
 
 from gateway.cli import main
 from routers.table.formats import read_table
-from tests.e2e.scripted_provider import wait_until
+from tests.e2e.harness.scripted_provider import wait_until
 from tests.gateway.outcomes.hub_server import COMMIT, REPOSITORY, Hub, serving
 
 TABLE = "dataset_idx,question,GPT-4o_correct,GPT-4o_token,GPT-4o_cost\n" + "".join(

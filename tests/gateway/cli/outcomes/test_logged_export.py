@@ -19,8 +19,8 @@ from gateway.pipeline.record import Attempt, RequestRecord
 from routers.table.formats import read_table
 from routers.table.outcome_table import OutcomeTable
 from routers.table.parquet import read_embedded
+from tests.fakes.same_table import assert_same_table
 from tests.gateway.outcomes.log.made import PICTURE, Encodings, Said, drawn, full, keep, log_at, sha256
-from tests.routers.same_table import assert_same_table
 
 OTHER = b"\x89PNG\r\n\x1a\n" + b"another picture"
 

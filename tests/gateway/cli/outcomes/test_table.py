@@ -15,8 +15,8 @@ from gateway.cli import main
 from routers.table.formats import read_table, write_table
 from routers.table.outcome_table import OutcomeTable
 from routers.table.parquet import CELLS, read_embedded
-from tests.routers.same_table import assert_same_table
-from tests.routers.synthetic import drawn_table, full_table, textual_table
+from tests.fakes.same_table import assert_same_table
+from tests.fakes.synthetic import drawn_table, full_table, textual_table
 from tests.routers.table.test_routerbench import PLAIN
 
 PRICES = "version: '2026-11'\nprices:\n" + "".join(f"  candidate-{n}: {{input: 1, output: 2}}\n" for n in range(4))

@@ -15,11 +15,11 @@ from routers.algorithms.linear import Linear
 from routers.artifact import NUMBERS, Provenance, save
 from routers.artifact_store import Shelf
 from routers.forecasting.head import Headed
+from tests.fakes.artifacts import written_artifact
 from tests.fakes.encoder import FakeEncoder
+from tests.fakes.synthetic import drawn_table
 from tests.gateway.config.test_settings import GOOD
 from tests.models.loaded import fused_lite
-from tests.routers.artifacts import written_artifact
-from tests.routers.synthetic import drawn_table
 
 ONE, TWO = {"small": 0.2, "large": 0.6}, {"small": 0.5, "large": 0.4}
 

@@ -16,8 +16,8 @@ from routers.artifact_store import Shelf
 from routers.table.formats import read_table, write_table
 from routers.table.outcome_table import OutcomeTable
 from routers.table.parquet import Embedded
+from tests.fakes.artifacts import written_artifact
 from tests.models.loaded import fused_lite
-from tests.routers.artifacts import written_artifact
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from gateway.cli import main
 from models.bundle import bundled, read_manifest
 from routers.artifact import load
 from routers.table.mmr_csv import write_mmr_csv
-from tests.routers.synthetic import drawn_table
+from tests.fakes.synthetic import drawn_table
 
 
 def written_table(folder: Path, name: str = "drawn.csv", seed: int = 0) -> Path:

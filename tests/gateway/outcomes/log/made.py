@@ -23,8 +23,8 @@ from gateway.routing.decision import CandidateForecast, Decision, Preference, de
 from gateway.routing.exploration import Exploration
 from gateway.routing.query import Query
 from models.base import ImageSource, Views
+from tests.fakes.records import record
 from tests.gateway.billing.makers import candidate
-from tests.gateway.records import record
 
 CANDIDATES = (candidate("small"), candidate("large"), candidate("blind", sees_images=False))
 FORECASTS = {

@@ -14,8 +14,8 @@ from gateway.outcomes.log.labels import put_labels
 from gateway.outcomes.log.reader import logged_answers
 from gateway.outcomes.log.schema import content_path, decisions_path
 from gateway.pipeline.chat_request import InlineImage
-from tests.e2e.scripted_provider import wait_until
-from tests.e2e.site import settings_for
+from tests.e2e.harness.scripted_provider import wait_until
+from tests.e2e.harness.site import settings_for
 from tests.gateway.outcomes.log.made import PICTURE, Said, full, keep, log_at, rows
 
 OTHER = b"\x89PNG\r\n\x1a\n" + b"another picture"

@@ -11,7 +11,7 @@ from gateway.outcomes.label import Label
 from gateway.outcomes.log.labels import put_labels
 from gateway.outcomes.log.retention import DAY_S, REMOVED_AT_ONCE, remove_old_decisions
 from gateway.outcomes.log.schema import decisions_path, open_decisions
-from tests.e2e.scripted_provider import wait_until
+from tests.e2e.harness.scripted_provider import wait_until
 from tests.gateway.outcomes.log.made import full, keep, log_at, rows
 
 MANY = 3 * REMOVED_AT_ONCE

@@ -19,9 +19,9 @@ from gateway.outcomes.log.schema import content_path, decisions_path
 from gateway.outcomes.log.writer import DecisionLog
 from gateway.pipeline.chat_request import FetchedImage
 from gateway.stores.sqlite.schema import SchemaError
-from tests.e2e.scripted_provider import wait_until
+from tests.e2e.harness.scripted_provider import wait_until
+from tests.fakes.records import record
 from tests.gateway.outcomes.log.made import PICTURE, Encodings, Said, full, keep, log_at, rows, sha256
-from tests.gateway.records import record
 from tests.gateway.stores.sqlite.layouts import change, lay
 
 

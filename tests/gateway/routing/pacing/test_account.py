@@ -16,8 +16,8 @@ from gateway.routing.catalog import Catalog
 from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
 from gateway.routing.pacing.account import UNLIMITED, Prices, Purse, PurseTerms
 from gateway.routing.pacing.settings import PacingSettings
+from tests.fakes.requests import a_request
 from tests.gateway.billing.makers import candidate
-from tests.gateway.requests import a_request
 
 MIDNIGHT = 1_767_571_200.0
 DAY = Budget(10**9, "day")
