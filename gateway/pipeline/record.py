@@ -120,19 +120,19 @@ Source = str | tuple[str, str]
 def reader(
     sources: Iterable[Source], make: Callable[..., Any] | None = None, parameters: Sequence[str] = ()
 ) -> Callable[..., Any]:
-    """Make a function of a record that returns a list of these values, in their order, or `make` called with them.
+    """Make a function of a record that returns a tuple of these values, in their order, or `make` called with them.
 
     A source may also name one of the function's further `parameters`. The function's text is put together here once, as
-    `collections.namedtuple` does: a loop over the sources takes half as long again. Raises ValueError for a source that
-    names neither a field nor a parameter.
+    `collections.namedtuple` does: a loop over the sources takes half as long again. There are two sources or more.
+    Raises ValueError for a source that names neither a field nor a parameter.
     """
-    words = []
+    values = []
     for source in sources:
-        field, expression = (source, "{0}") if isinstance(source, str) else source
-        if field not in RequestRecord._fields and field not in parameters:
-            raise ValueError(f"unknown field {field!r}; known: {', '.join((*RequestRecord._fields, *parameters))}")
-        words.append(expression.format(field if field in parameters else f"record.{field}"))
-    values = ", ".join(words)
-    text = f"lambda {', '.join(('record', *parameters))}: {f'[{values}]' if make is None else f'make({values})'}"
+        name, expression = (source, "{0}") if isinstance(source, str) else source
+        if name not in RequestRecord._fields and name not in parameters:
+            raise ValueError(f"unknown field {name!r}; known: {', '.join((*RequestRecord._fields, *parameters))}")
+        values.append(expression.format(name if name in parameters else f"record.{name}"))
+    made = f"{'' if make is None else 'make'}({', '.join(values)})"
+    text = f"lambda {', '.join(('record', *parameters))}: {made}"
     function: Callable[..., Any] = eval(text, {"make": make})  # noqa: S307  our own words
     return function

@@ -43,26 +43,21 @@ _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 
 
-def decision_row(record: RequestRecord, query_key: bytes | None) -> list[Any]:
+def decision_row(record: RequestRecord, query_key: bytes | None) -> tuple[Any, ...]:
     """Column values in the order of `DECISION_COLUMNS`."""
     decision, drawn, decided = record.decision or _NOTHING_DECIDED, record.exploration, how_decided(record)
-    versions = record.versions or _UNKNOWN
     first = decision.choices[0].candidate.name if decision.choices else None
     known = decided in ("drawn", "determined")
     propensities = _propensities(decision, drawn) if known else None
-    row: list[Any] = _row(
+    row: tuple[Any, ...] = _row(
         record,
         decided=decided,
         first_choice=first,
-        best=drawn.best if drawn else None,
-        uniform=drawn.uniform if drawn else None,
         taken_propensity=record.propensity or None if known and record.candidate == first else None,
         packed=_pack(_candidates(decision, propensities)),
         tried=_encode(record.attempts).decode(),
         query_key=query_key,
-        encoder=versions.encoder,
-        price_list=versions.prices,
-        configuration=versions.configuration,
+        versions=record.versions or _UNKNOWN,
     )
     return row
 
@@ -165,19 +160,7 @@ def _candidates(decision: Decision, propensities: Mapping[str, float] | None) ->
 
 
 _MS = "{0} * 1e3"
-_WORKED_OUT = (
-    "decided",
-    "first_choice",
-    "best",
-    "uniform",
-    "taken_propensity",
-    "packed",
-    "tried",
-    "query_key",
-    "encoder",
-    "price_list",
-    "configuration",
-)
+_WORKED_OUT = ("decided", "first_choice", "taken_propensity", "packed", "tried", "query_key", "versions")
 """What a row says that is not one field of its record: see `decision_row`."""
 DECISION_COLUMNS: Mapping[str, Source] = {
     "request_id": "request_id",
@@ -208,16 +191,16 @@ DECISION_COLUMNS: Mapping[str, Source] = {
     "lagrangian": "lagrangian",
     "decided": "decided",
     "first_choice": "first_choice",
-    "best": "best",
-    "uniform": "uniform",
+    "best": ("exploration", "{0}.best if {0} else None"),
+    "uniform": ("exploration", "{0}.uniform if {0} else None"),
     "propensity": "taken_propensity",
     "candidates": "packed",
     "attempts": "tried",
     "query_key": "query_key",
     "router_digest": "router_digest",
-    "encoder_digest": "encoder",
-    "prices_digest": "price_list",
-    "configuration_digest": "configuration",
+    "encoder_digest": ("versions", "{0}.encoder"),
+    "prices_digest": ("versions", "{0}.prices"),
+    "configuration_digest": ("versions", "{0}.configuration"),
     "prices": "prices",
     "encode_ms": ("encode_s", _MS),
     "first_byte_ms": ("first_byte_s", f"None if {{0}} is None else {_MS}"),

@@ -257,7 +257,7 @@ ON CONFLICT(key) DO UPDATE SET
 """
 
 
-def _insert(db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
+def _insert(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     one, start = f"({', '.join('?' * len(DECISION_COLUMNS))})", 0
     for count in AT_ONCE:
         names, places = ", ".join(DECISION_COLUMNS), ", ".join([one] * count)
