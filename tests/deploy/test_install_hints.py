@@ -65,6 +65,6 @@ def test_the_law_tells_a_wrong_hint(text: str) -> None:
 def test_the_tests_install_this_distribution_with_its_own_extras() -> None:
     extras = PROJECT["optional-dependencies"]
     own = {extra: [name for name in packages if name.startswith("loupe")] for extra, packages in extras.items()}
-    assert own["test"] == [f"{PROJECT['name']}[demo,onnx,science]"]
+    assert own["test"] == [f"{PROJECT['name']}[demo,grade,onnx,science]"]
     assert own["export"] == [f"{PROJECT['name']}[onnx]"]
     assert PROJECT["scripts"] == {"loupe": "gateway.cli:main"}
