@@ -13,13 +13,13 @@ import numpy as np
 
 from routers.artifact import Provenance, learned_from, load, save
 from routers.base import Floats, Router, Views
-from routers.evaluation.bench import Dataset, stacked
+from routers.evaluation.bench import stacked
 from routers.evaluation.comparison import Contest, Part, Rules, between
 from routers.evaluation.holdout import Holdout, hold_out
 from routers.evaluation.leakage import Fingerprints, fingerprints, linked, seen
 from routers.numeric.ridge import rows_of
 from routers.registry import Algorithm
-from routers.table.outcome_table import Mask, OutcomeTable, TableError, merge
+from routers.table.outcome_table import Dataset, Mask, OutcomeTable, TableError, merge
 from routers.table.split import Rows
 from routers.table.weights import FLATTENED, to_learn_from
 from routers.train import EncoderName

@@ -44,10 +44,10 @@ from benchmarks.pacing.report import (
 )
 from benchmarks.pacing.world import DAY, Scenario, Taught, World, play, teach
 from gateway.routing.pacing.settings import PacingSettings
-from routers.evaluation.bench import Dataset
 from routers.evaluation.reports.versions import package_versions
 from routers.registry import ALGORITHMS
 from routers.table.numeric import load_offline
+from routers.table.outcome_table import Dataset
 
 MAIN = Scenario()
 STRESS = (

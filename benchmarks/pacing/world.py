@@ -19,8 +19,8 @@ from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.decision import CandidateForecast
 from gateway.routing.query import Query, QueryImage
 from routers.base import Floats
-from routers.evaluation.bench import Dataset
 from routers.registry import ALGORITHMS
+from routers.table.outcome_table import Dataset
 from routers.table.split import grouped_splits
 
 HOUR, DAY = 3_600.0, 86_400.0

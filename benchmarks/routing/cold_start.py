@@ -20,15 +20,15 @@ import numpy as np
 from benchmarks.common.result import command_of, write_json
 from routers.algorithms.cold_start import widened
 from routers.base import Router, Views
-from routers.evaluation.bench import Dataset
 from routers.evaluation.judge import judge, of_candidates, routed
-from routers.evaluation.protocol import Shared, column_means
+from routers.evaluation.protocol import Shared
 from routers.evaluation.reports.versions import package_versions
 from routers.numeric.ridge import rows_of
 from routers.registry import ALGORITHMS
 from routers.table.numeric import load_offline
-from routers.table.outcome_table import OutcomeTable
+from routers.table.outcome_table import Dataset, OutcomeTable
 from routers.table.split import grouped_splits
+from routers.table.summary import column_means
 
 NEWCOMERS = (
     ("DynaMath", "Claude-3.5-Sonnet"),

@@ -24,13 +24,13 @@ from typing import Any
 from benchmarks.common.marked_section import renew
 from benchmarks.common.result import command_of, write_json
 from gateway.cli.routers.bench import MEASURES, Given, choose_routers, read_given, teller
-from routers.evaluation.bench import Block, Dataset, Judging, Task, across, tasks, within
+from routers.evaluation.bench import Block, Judging, Task, across, tasks, within
 from routers.evaluation.reports.text import Row, as_json, as_markdown, rows
 from routers.evaluation.reports.versions import in_words, package_versions
 from routers.evaluation.workers import run_tasks
 from routers.registry import ALGORITHMS, DEFAULT
 from routers.table.numeric import BUNDLED, Offline, load_offline, save_offline
-from routers.table.outcome_table import TableError
+from routers.table.outcome_table import Dataset, TableError
 
 SIDE = (DEFAULT, "linear_mf", "kmeans", "kmeans_adaptive", "shrunken_knn", "extra_trees")
 """The routers of the tables beside the main one, where the registry has them; they are judged on fewer seeds."""

@@ -14,9 +14,8 @@ from gateway.outcomes.image_facts import with_image_facts
 from models.base import EncodeError
 from models.dual_encoder import DualEncoder
 from models.pulled import locate
-from routers.evaluation.bench import Dataset
 from routers.table.formats import read_table
-from routers.table.outcome_table import OutcomeTable
+from routers.table.outcome_table import Dataset, OutcomeTable
 from routers.table.parquet import read_embedded
 
 

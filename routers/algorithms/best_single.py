@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.evaluation.protocol import column_means
 from routers.features.pca import usual_views
 from routers.table.outcome_table import OutcomeTable
+from routers.table.summary import column_means
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,12 +22,12 @@ from routers.algorithms.item_response import ItemResponse
 from routers.algorithms.masked_mf import MaskedMF
 from routers.algorithms.plain_trees import PlainTrees
 from routers.base import Floats, Views
-from routers.evaluation.protocol import column_means
 from routers.forecasting.blend import Blend, HeldOut
 from routers.forecasting.head import Head, fit_head
 from routers.forecasting.shrinkage import Caution
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
+from routers.table.summary import column_means
 from routers.table.weights import rows_of_weights
 
 MEMBERS: tuple[type[Head], ...] = (FactorHead, Trees, PlainTrees, MaskedMF, ItemResponse, Prior)

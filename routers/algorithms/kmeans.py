@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.evaluation.protocol import column_means
 from routers.features.adaptive_fusion import AdaptiveFusion
 from routers.features.pca import Reduced, sized
 from routers.numeric.lloyd import fit_centres, nearest
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
+from routers.table.summary import column_means
 
 _FOLDS = 5
 _COUNTS = (8, 24, 64, 160)

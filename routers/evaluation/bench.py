@@ -20,7 +20,7 @@ from routers.evaluation.judge import Judgement, Policy, baselines, judge, of_can
 from routers.evaluation.metrics import Frontier, Singles, single_points
 from routers.evaluation.protocol import Measure
 from routers.registry import ALGORITHMS, Algorithm
-from routers.table.outcome_table import OutcomeTable, TableError, merge
+from routers.table.outcome_table import Dataset, OutcomeTable, TableError, merge
 from routers.table.split import Rows, Split, cross_dataset, grouped_splits
 
 VIEWS = ("both", "text", "image")
@@ -29,16 +29,6 @@ NO_VIEW = "none"
 
 BASELINE_TASK = "baselines"
 CURVE_POINTS = 241
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Dataset:
-    """A table, the views of its queries, and which of those are of the image."""
-
-    name: str
-    table: OutcomeTable
-    views: Views
-    image_views: frozenset[str]
 
 
 class Stage(Protocol):

@@ -18,8 +18,9 @@ from routers.evaluation.bootstrap import Resamples, rejudge
 from routers.evaluation.judge import Policy, baselines, judge, of_candidates, routed
 from routers.evaluation.logged import Logged, measure_for
 from routers.evaluation.metrics import Singles, single_points
-from routers.evaluation.protocol import Measure, Shared, column_means
+from routers.evaluation.protocol import Measure, Shared
 from routers.table.outcome_table import OutcomeTable, TableError
+from routers.table.summary import column_means
 
 BEST_SINGLE = "best_single"
 _LEAST_CANDIDATES = 2

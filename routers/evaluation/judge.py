@@ -9,8 +9,9 @@ import numpy as np
 
 from routers.base import Forecast
 from routers.evaluation.metrics import calibration_error, log_loss
-from routers.evaluation.protocol import Decided, Measure, column_means, column_quantiles
+from routers.evaluation.protocol import Decided, Measure
 from routers.table.outcome_table import OutcomeTable
+from routers.table.summary import column_means, column_quantiles
 
 BASELINES = ("random", "best_single", "oracle")
 

@@ -16,8 +16,9 @@ import numpy as np
 from routers.base import Floats
 from routers.evaluation.metrics import Singles, nauc, peak_score, quality_neutral_cost, single_points, trace
 from routers.evaluation.off_policy import corrected
-from routers.evaluation.protocol import Decided, Shared, Worth, column_means
+from routers.evaluation.protocol import Decided, Shared, Worth
 from routers.table.outcome_table import Mask, OutcomeTable
+from routers.table.summary import column_means
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -30,8 +30,9 @@ import numpy as np
 
 from routers.base import Floats, Forecast
 from routers.evaluation.metrics import Frontier, Indices, Trace
-from routers.evaluation.protocol import Decided, Worth, column_means
+from routers.evaluation.protocol import Decided, Worth
 from routers.table.outcome_table import OutcomeTable
+from routers.table.summary import column_means
 
 DRAWS, DRAW_SEED = 50, 42
 

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats
-from routers.evaluation.protocol import column_means
 from routers.forecasting.sharpness import sharpened, sharpness
 from routers.numeric.factors import candidate_factors
 from routers.table.split import numbered
+from routers.table.summary import column_means
 
 # The share of the scores' variance that a member explains less than the best, for which its weight falls by e.
 _LEAD = 0.006

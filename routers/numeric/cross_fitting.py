@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from routers.base import Floats
-from routers.evaluation.protocol import column_means
 from routers.features.pca import sized
 from routers.numeric.network import Adam, Array, Network, Parameters, Tokens, masked_loss, sigmoid, start
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import Split, grouped_folds
+from routers.table.summary import column_means
 
 
 @dataclass(frozen=True, slots=True)

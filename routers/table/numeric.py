@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Views
-from routers.evaluation.bench import Dataset
-from routers.table.outcome_table import OutcomeTable
+from routers.table.outcome_table import Dataset, OutcomeTable
 
 FORMAT = 1
 NUMBERS, HEADER = "offline.npz", "offline.json"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.base import Floats
+from routers.base import Floats, Views
 
 Mask = NDArray[np.bool_]
 Names = NDArray[np.str_]
@@ -243,3 +243,13 @@ def _first_repeated(names: Sequence[str]) -> str | None:
             return name
         seen.add(name)
     return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """A table, the views of its queries, and which of those are of the image."""
+
+    name: str
+    table: OutcomeTable
+    views: Views
+    image_views: frozenset[str]

@@ -91,3 +91,20 @@ def _candidate(table: OutcomeTable, column: int) -> CandidateOverview:
 def _mean(values: Floats) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
+
+
+def column_means(values: Floats, weights: Floats | None = None) -> Floats:
+    """[K] means over what was observed; the overall mean for a column that never was. `weights` [n, K] of cells."""
+    seen = ~np.isnan(values)
+    weight = np.where(seen, 1.0 if weights is None else weights, 0.0)
+    counts = weight.sum(axis=0)
+    sums = (weight * np.where(seen, values, 0.0)).sum(axis=0)
+    overall = float(sums.sum() / counts.sum()) if counts.any() else 0.0
+    return np.asarray(np.where(counts > 0, sums / np.where(counts > 0, counts, 1.0), overall), dtype=np.float64)
+
+
+def column_quantiles(tokens: Floats) -> Floats:
+    """[K] 90% quantiles of what was observed; 0 for a column that never was."""
+    seen = ~np.isnan(tokens)
+    columns = zip(tokens.T, seen.T, strict=True)
+    return np.array([np.quantile(column[mask], 0.9) if mask.any() else 0.0 for column, mask in columns])

@@ -12,7 +12,6 @@ from routers.algorithms.cold_start import widened
 from routers.algorithms.linear_mf import LinearMF
 from routers.artifact import Provenance, learned_from, load, read_header, save
 from routers.base import Views
-from routers.evaluation.bench import Dataset
 from routers.evaluation.comparison import Rules
 from routers.evaluation.leakage import fingerprints
 from routers.registry import ALGORITHMS
@@ -29,7 +28,7 @@ from routers.retrain import (
     retrain,
     teachable,
 )
-from routers.table.outcome_table import OutcomeTable, TableError
+from routers.table.outcome_table import Dataset, OutcomeTable, TableError
 from routers.train import EncoderName
 from tests.fakes.logged_table import logged
 from tests.fakes.synthetic import drawn_table

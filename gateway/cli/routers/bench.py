@@ -18,7 +18,7 @@ from typing import Any
 
 from gateway.errors import ConfigError
 from gateway.outcomes.datasets import embed, load_encoder, read_tables, rows_of
-from routers.evaluation.bench import VIEWS, Block, Dataset, Judging, Task, across, tasks, within
+from routers.evaluation.bench import VIEWS, Block, Judging, Task, across, tasks, within
 from routers.evaluation.judge import BASELINES
 from routers.evaluation.paper_protocol import Paper
 from routers.evaluation.protocol import Measure, Shared
@@ -27,7 +27,7 @@ from routers.evaluation.reports.versions import in_words, package_versions
 from routers.evaluation.workers import run_tasks
 from routers.registry import ALGORITHMS, DEFAULT
 from routers.table.numeric import OfflineError, load_offline
-from routers.table.outcome_table import TableError, merge
+from routers.table.outcome_table import Dataset, TableError, merge
 
 MEASURES: Mapping[str, Measure] = {"shared": Shared(), "paper": Paper()}
 

@@ -13,7 +13,6 @@ from routers.evaluation.bench import (
     BASELINE_TASK,
     CURVE_POINTS,
     Block,
-    Dataset,
     Judging,
     Task,
     across,
@@ -28,7 +27,7 @@ from routers.evaluation.metrics import Frontier
 from routers.evaluation.paper_protocol import Paper
 from routers.evaluation.protocol import Shared
 from routers.registry import ALGORITHMS
-from routers.table.outcome_table import OutcomeTable, TableError
+from routers.table.outcome_table import Dataset, OutcomeTable, TableError
 from tests.fakes.synthetic import Drawn, drawn_table
 
 JUDGING = Judging((Shared(),), replicates=5)

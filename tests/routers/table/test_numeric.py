@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from models.bundle import bundled, read_manifest
-from routers.evaluation.bench import Dataset
 from routers.table.mmr_csv import read_mmr_csv
 from routers.table.numeric import BUNDLED, HEADER, NUMBERS, Offline, OfflineError, load_offline, save_offline
+from routers.table.outcome_table import Dataset
 from tests.fakes.synthetic import drawn_table
 from tests.shared import SHARED_DATA, needs_shared_data
 
