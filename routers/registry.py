@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from routers.algorithms.best_single import BestSingle
 from routers.algorithms.cluster_prior import Prior
 from routers.algorithms.cluster_profile import ClusterProfile
-from routers.algorithms.cross_attention import CrossAttention
 from routers.algorithms.ensemble import Ensemble
 from routers.algorithms.extra_trees import Trees
 from routers.algorithms.item_response import ItemResponse
@@ -19,8 +18,7 @@ from routers.algorithms.knn import Knn
 from routers.algorithms.linear import Linear
 from routers.algorithms.linear_mf import LinearMF
 from routers.algorithms.masked_mf import MaskedMF
-from routers.algorithms.mlp import MLP
-from routers.algorithms.mlp_mf import MLPMF
+from routers.algorithms.neural import MLP, MLPMF, CrossAttention
 from routers.algorithms.shrunken_knn import ShrunkenKnn
 from routers.base import Router, Views
 from routers.forecasting.head import Headed

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from routers.base import Floats, Views
 from routers.features.pca import WHOLE, Reduced
+from routers.numeric.attention import Attention
 from routers.numeric.cross_fitting import Committee, Schooling, school
+from routers.numeric.feed_forward import FeedForward, Layer
 from routers.numeric.network import Network
 from routers.table.outcome_table import OutcomeTable
 
@@ -74,3 +76,46 @@ class NetworkHead(ABC):
 
 def _widths(reduced: Reduced) -> tuple[int, ...]:
     return tuple(view.axes.shape[1] for view in reduced.views)
+
+
+_HIDDEN = 64
+
+
+class MLP(NetworkHead):
+    """Implements `routers.forecasting.head.Head`."""
+
+    __slots__ = ()
+    algorithm: ClassVar[str] = "mlp"
+    schooling: ClassVar[Schooling] = Schooling()
+
+    @classmethod
+    def architecture(cls, inputs: tuple[int, ...], outputs: int) -> FeedForward:
+        return FeedForward(sum(inputs), (Layer("hidden", _HIDDEN), Layer("out", outputs, bends=False)))
+
+
+_HIDDEN, _LATENT = 64, 8
+
+
+class MLPMF(NetworkHead):
+    """Implements `routers.forecasting.head.Head`; the candidates' factors are the columns of `out_weights`."""
+
+    __slots__ = ()
+    algorithm: ClassVar[str] = "mlp_mf"
+    schooling: ClassVar[Schooling] = Schooling(rate=2e-3)
+
+    @classmethod
+    def architecture(cls, inputs: tuple[int, ...], outputs: int) -> FeedForward:
+        layers = (Layer("hidden", _HIDDEN), Layer("latent", _LATENT, bends=False), Layer("out", outputs, bends=False))
+        return FeedForward(sum(inputs), layers)
+
+
+class CrossAttention(NetworkHead):
+    """Implements `routers.forecasting.head.Head`."""
+
+    __slots__ = ()
+    algorithm: ClassVar[str] = "cross_attention"
+    schooling: ClassVar[Schooling] = Schooling(rate=1e-3, epochs=25)
+
+    @classmethod
+    def architecture(cls, inputs: tuple[int, ...], outputs: int) -> Attention:
+        return Attention(inputs, outputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from routers.algorithms.cross_attention import CrossAttention
+from routers.algorithms.neural import CrossAttention
 from routers.evaluation.metrics import log_loss
 from routers.table.split import grouped_splits
 from tests.fakes.synthetic import drawn_table

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from routers.algorithms.linear import Linear
-from routers.algorithms.mlp import MLP
+from routers.algorithms.neural import MLP
 from routers.evaluation.metrics import log_loss
 from routers.table.split import grouped_splits
 from tests.fakes.synthetic import drawn_table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from routers.algorithms.mlp_mf import MLPMF
+from routers.algorithms.neural import MLPMF
 from routers.evaluation.metrics import log_loss
 from routers.table.split import grouped_splits
 from tests.fakes.synthetic import drawn_table
