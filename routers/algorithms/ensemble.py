@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.algorithms.cluster_prior import Prior
-from routers.algorithms.extra_trees import Trees
-from routers.algorithms.factor_head import FactorHead
+from routers.algorithms.extra_trees import PlainTrees, Trees
 from routers.algorithms.item_response import ItemResponse
+from routers.algorithms.linear_mf import FactorHead
 from routers.algorithms.masked_mf import MaskedMF
-from routers.algorithms.plain_trees import PlainTrees
 from routers.base import Floats, Views
 from routers.forecasting.blend import Blend, HeldOut
 from routers.forecasting.head import Head, fit_head

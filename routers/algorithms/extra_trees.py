@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from routers.base import Floats, Views
 from routers.features.pca import Reduced
-from routers.numeric.forest import Forest, Tree
-from routers.numeric.grove import Grove
+from routers.numeric.forest import Forest, Grove, Tree
 from routers.numeric.ridge import rows_of
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
@@ -183,3 +182,14 @@ def _fitted(
     weights = None if (counted == 1).all() else counted
     forest.fit(features, score if score.shape[1] > 1 else score[:, 0], sample_weight=weights)
     return [tree.tree_ for tree in forest.estimators_]
+
+
+class PlainTrees(Trees):
+    """Implements `routers.forecasting.head.Head`; of the components, the fewest there can be are kept, and none is
+    asked for.
+    """
+
+    algorithm: ClassVar[str] = "plain_trees"
+    options: ClassVar[TreesOptions] = TreesOptions(most=120, work=600_000, plain=1.0, components=1)
+
+    __slots__ = ()

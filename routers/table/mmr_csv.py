@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from routers.table.image_names import relative_names
 from routers.table.outcome_table import OutcomeTable, TableError
 from routers.table.wide_csv import Columns, names_in, numbers_in, read_columns, write_columns, written
 
@@ -125,3 +125,19 @@ def _listed(folder: Path) -> dict[str, Path]:
         return {path.name: path for path in folder.iterdir()}
     except (OSError, ValueError):  # no such folder, or an id that no path can hold
         return {}
+
+
+def relative_names(paths: Sequence[Path | None], folder: Path) -> list[str]:
+    """A name per path, empty for none. Folders are worked out once each: tables have many images in few folders."""
+    beginnings: dict[str, str] = {}
+    names = []
+    for path in paths:
+        if path is None:
+            names.append("")
+            continue
+        parent, name = os.path.split(os.fspath(path))
+        if parent not in beginnings:
+            beginnings[parent] = PurePath(os.path.relpath(parent or ".", folder)).as_posix()
+        beginning = beginnings[parent]
+        names.append(name if beginning == "." else f"{beginning}/{name}")
+    return names

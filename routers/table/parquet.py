@@ -20,9 +20,9 @@ import numpy as np
 
 from routers.base import Views
 from routers.table.arrow_columns import arrow, coded_names, numbers, read_parquet_file, texts
-from routers.table.image_names import relative_names
+from routers.table.mmr_csv import relative_names
 from routers.table.outcome_table import FURTHER, OutcomeTable, Rows, TableError
-from routers.table.whole_file import whole_file
+from routers.table.wide_csv import whole_file
 
 if TYPE_CHECKING:
     import pyarrow

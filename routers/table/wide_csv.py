@@ -6,14 +6,14 @@ Every refusal is a TableError that says the file, the row (1 is the first below 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from routers.base import Floats
 from routers.table.outcome_table import Names, TableError
-from routers.table.whole_file import whole_file
 
 CELL_CHARACTERS = 16_000_000
 """The longest cell that is read; the csv module's own limit is below some answers of benchmarks."""
@@ -103,3 +103,14 @@ def _number(file: str, column: str, row: int, cell: str) -> float:
         return float(cell)
     except ValueError:
         raise TableError(f"{file}: row {row}, column {column!r}: {cell[:40]!r} is not a number") from None
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to; it becomes `path` when the block ends well, and is removed when it does not."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

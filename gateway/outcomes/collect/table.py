@@ -21,7 +21,7 @@ from models.dual_encoder import DualEncoder
 from routers.table.formats import write_table
 from routers.table.outcome_table import OutcomeTable
 from routers.table.parquet import Embedded
-from routers.table.whole_file import whole_file
+from routers.table.wide_csv import whole_file
 
 CSV, MANIFEST, VECTORS = "table.csv", "manifest.json", "embeddings.npz"
 LONGEST_GRADING_S = 2.0

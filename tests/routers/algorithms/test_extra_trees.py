@@ -9,8 +9,7 @@ import pytest
 from sklearn.ensemble import ExtraTreesRegressor
 
 from routers.algorithms.extra_trees import Trees
-from routers.numeric.forest import LEVELS, Forest
-from routers.numeric.grove import Grove
+from routers.numeric.forest import LEVELS, Forest, Grove
 from tests.fakes.synthetic import drawn_table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from routers.algorithms.plain_trees import PlainTrees
+from routers.algorithms.extra_trees import PlainTrees
 from tests.fakes.synthetic import drawn_table
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from routers.numeric.forest import Forest
-from routers.numeric.grove import Grove
+from routers.numeric.forest import Forest, Grove
 from tests.routers.algorithms.test_extra_trees import flat, grown
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from routers.table.image_names import relative_names
+from routers.table.mmr_csv import relative_names
 
 
 @pytest.mark.parametrize("folder", [Path("/data/tables"), Path("tables"), Path()])

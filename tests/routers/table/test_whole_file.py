@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from routers.table.whole_file import whole_file
+from routers.table.wide_csv import whole_file
 
 
 def test_file_takes_its_name_when_all_is_written(tmp_path: Path) -> None:
