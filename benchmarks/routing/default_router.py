@@ -16,11 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from routers.artifact import bundled
-from routers.evaluate import Plan
 from routers.registry import ALGORITHMS, DEFAULT
 from routers.table.numeric import load_offline
 from routers.table.outcome_table import merge
-from routers.train import EncoderName, train
+from routers.train import EncoderName, Plan, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:

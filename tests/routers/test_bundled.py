@@ -13,10 +13,10 @@ from models.bundle import bundled as bundled_encoder
 from models.bundle import read_manifest
 from models.dual_encoder import DualEncoder
 from routers.artifact import HEADER, NUMBERS, bundled, load
-from routers.evaluate import Plan, evaluate
 from routers.registry import ALGORITHMS, DEFAULT
 from routers.table.mmr_csv import read_mmr_csv
 from routers.table.outcome_table import OutcomeTable, merge
+from routers.train import Plan, evaluate
 from tests.checks.work import work_of
 from tests.shared import SHARED_DATA, needs_shared_data
 

@@ -9,10 +9,10 @@ import pytest
 
 from routers.algorithms.linear_mf import LinearMF
 from routers.base import Forecast
-from routers.evaluate import Plan, Summary, evaluate
 from routers.evaluation.judge import BASELINES, Judgement, Policy, judge
 from routers.evaluation.protocol import Shared
 from routers.registry import ALGORITHMS
+from routers.train import Plan, Summary, evaluate
 from tests.fakes.synthetic import drawn_table
 
 

@@ -10,9 +10,8 @@ import pytest
 
 from routers.algorithms.linear_mf import LinearMF
 from routers.artifact import HEADER, load
-from routers.evaluate import Plan
 from routers.table.outcome_table import TableError
-from routers.train import EncoderName, find_algorithm, train
+from routers.train import EncoderName, Plan, find_algorithm, train
 from tests.fakes.synthetic import drawn_table
 
 

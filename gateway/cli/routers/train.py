@@ -10,10 +10,9 @@ from pathlib import Path
 from gateway.errors import ConfigError
 from gateway.outcomes.datasets import embed, load_encoder, read_tables, rows_of
 from gateway.outcomes.image_facts import with_image_facts
-from routers.evaluate import Plan, Summary
 from routers.registry import ALGORITHMS, DEFAULT
 from routers.table.outcome_table import TableError, merge
-from routers.train import EncoderName, Training, find_algorithm, train
+from routers.train import EncoderName, Plan, Summary, Training, find_algorithm, train
 
 FIGURES = {
     "nauc": "nAUC",

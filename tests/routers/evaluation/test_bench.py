@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from routers.base import Forecast
-from routers.evaluate import Plan, evaluate
 from routers.evaluation.bench import (
     BASELINE_TASK,
     CURVE_POINTS,
@@ -28,6 +27,7 @@ from routers.evaluation.paper_protocol import Paper
 from routers.evaluation.protocol import Shared
 from routers.registry import ALGORITHMS
 from routers.table.outcome_table import Dataset, OutcomeTable, TableError
+from routers.train import Plan, evaluate
 from tests.fakes.synthetic import Drawn, drawn_table
 
 JUDGING = Judging((Shared(),), replicates=5)
