@@ -17,7 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from routers.artifact import HEADER, NUMBERS, ArtifactError, load, read_header
+import numpy as np
+
+from models.base import Encoder
+from routers.artifact import HEADER, NUMBERS, ArtifactError, EncoderFacts, load, read_header, refuse_misfit
 from routers.base import Router
 
 FORMAT = 1
@@ -198,3 +201,24 @@ def _version(path: Path) -> Version:
     if digest[:ID_LENGTH] != path.name:
         return Version(path.name, header, digest, f"{path} holds {digest[:ID_LENGTH]}: altered")
     return Version(path.name, header, digest)
+
+
+def facts_of(encoder: Encoder) -> EncoderFacts:
+    """What routers must fit."""
+    return EncoderFacts(encoder.name, encoder.digest, {**encoder.text_dims, **encoder.image_dims})
+
+
+def usable(router: Router, encoder: EncoderFacts) -> Router:
+    """The same router, once it fits the encoder and has forecast something. Raises ArtifactError."""
+    refuse_misfit(router, encoder)
+    blank = {name: np.ones((1, width), dtype=np.float32) for name, width in router.view_dims.items()}
+    try:
+        found = router.forecast(blank)
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise ArtifactError(f"router {router.digest[:ID_LENGTH]} can not forecast: {error}") from error
+    arrays = (found.quality, found.quality_std, found.output_tokens, found.output_tokens_high)
+    if not all(values.shape == (1, len(router.candidates)) and np.isfinite(values).all() for values in arrays):
+        raise ArtifactError(
+            f"router {router.digest[:ID_LENGTH]} forecasts what is not finite, or not for all candidates"
+        )
+    return router

@@ -10,8 +10,6 @@ import logging
 import threading
 from pathlib import Path
 
-import numpy as np
-
 from gateway.config.settings import RouterSettings
 from gateway.errors import ConfigError
 from gateway.routing.catalog import Catalog
@@ -20,7 +18,7 @@ from gateway.telemetry.metrics import Metrics
 from models.base import Encoder
 from routers.algorithms.cold_start import Widened, widened
 from routers.artifact import ArtifactError, EncoderFacts, bundled, load, refuse_misfit
-from routers.artifact_store import ID_LENGTH, Shelf
+from routers.artifact_store import ID_LENGTH, Shelf, facts_of, usable
 from routers.base import Router
 
 LOOK_S = 0.25
@@ -136,24 +134,3 @@ def widened_for(router: Router, catalog: Catalog) -> Router:
 def artifact_path(section: RouterSettings) -> Path:
     """Where the router lies that serves while nothing is promoted. Raises ArtifactError."""
     return bundled() if section.artifact == "default" else Path(section.artifact)
-
-
-def facts_of(encoder: Encoder) -> EncoderFacts:
-    """What routers must fit."""
-    return EncoderFacts(encoder.name, encoder.digest, {**encoder.text_dims, **encoder.image_dims})
-
-
-def usable(router: Router, encoder: EncoderFacts) -> Router:
-    """The same router, once it fits the encoder and has forecast something. Raises ArtifactError."""
-    refuse_misfit(router, encoder)
-    blank = {name: np.ones((1, width), dtype=np.float32) for name, width in router.view_dims.items()}
-    try:
-        found = router.forecast(blank)
-    except (KeyError, ValueError, IndexError, TypeError) as error:
-        raise ArtifactError(f"router {router.digest[:ID_LENGTH]} can not forecast: {error}") from error
-    arrays = (found.quality, found.quality_std, found.output_tokens, found.output_tokens_high)
-    if not all(values.shape == (1, len(router.candidates)) and np.isfinite(values).all() for values in arrays):
-        raise ArtifactError(
-            f"router {router.digest[:ID_LENGTH]} forecasts what is not finite, or not for all candidates"
-        )
-    return router

@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.app.router_watch import facts_of, usable
 from gateway.config.settings import Settings, load_settings
 from gateway.errors import ConfigError
 from gateway.outcomes.datasets import load_encoder
 from models.dual_encoder import DualEncoder
 from routers.artifact import ArtifactError, bundled
-from routers.artifact_store import Shelf
+from routers.artifact_store import Shelf, facts_of, usable
 from routers.base import Router
 
 DEFAULT_ENCODER = "fused-lite"

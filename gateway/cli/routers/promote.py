@@ -6,11 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from gateway.app.router_watch import facts_of, usable
 from gateway.cli.routers.arguments import add_place_arguments, or_else, place_of, promote, unknown_candidates
 from gateway.outcomes.datasets import load_encoder
 from routers.artifact import HEADER, load
-from routers.artifact_store import ID_LENGTH
+from routers.artifact_store import ID_LENGTH, facts_of, usable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

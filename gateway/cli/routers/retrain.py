@@ -8,14 +8,13 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from gateway.app.router_watch import facts_of, usable
 from gateway.cli.routers.arguments import DEFAULT_ENCODER, Place, add_place_arguments, place_of, promote
 from gateway.errors import ConfigError
 from gateway.outcomes.datasets import load_encoder, read_datasets
 from gateway.outcomes.retrain_report import Told, print_report, write_reports
 from models.dual_encoder import DualEncoder
 from routers.artifact import ArtifactError, bundled
-from routers.artifact_store import ID_LENGTH
+from routers.artifact_store import ID_LENGTH, facts_of, usable
 from routers.evaluation.comparison import Rules
 from routers.registry import ALGORITHMS, DEFAULT
 from routers.retrain import Merged, Retraining, Rival, Terms, fit_on_all, judge_offer

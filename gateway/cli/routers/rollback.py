@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from gateway.app.router_watch import facts_of, usable
 from gateway.cli.routers.arguments import add_place_arguments, now, or_else, place_of
 from gateway.outcomes.datasets import load_encoder
-from routers.artifact_store import ID_LENGTH
+from routers.artifact_store import ID_LENGTH, facts_of, usable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.app.router_watch import LiveRouter, facts_of, live_router, usable, watch_router, widened_for
+from gateway.app.router_watch import LiveRouter, live_router, watch_router, widened_for
 from gateway.config.settings import RouterSettings
 from gateway.errors import ConfigError
 from gateway.routing.catalog import Catalog
 from gateway.telemetry.metrics import Metrics
 from routers.algorithms.cold_start import Widened
 from routers.artifact import NUMBERS, ArtifactError, load
-from routers.artifact_store import CURRENT, Shelf
+from routers.artifact_store import CURRENT, Shelf, facts_of, usable
 from routers.base import Forecast, Views
 from tests.fakes.artifacts import written_artifact
 from tests.fakes.encoder import FakeEncoder
