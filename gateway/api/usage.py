@@ -11,9 +11,10 @@ from gateway.billing.money import NANODOLLARS
 from gateway.billing.store import BudgetStore, SpendReport
 from gateway.billing.window import Budget, Window
 from gateway.errors import InvalidRequest
-from gateway.routing.exploration import ExplorationSettings, exploration_windows
+from gateway.routing.exploration import exploration_windows
 from gateway.routing.pacing.controller import Steering
 from gateway.routing.pacing.settings import Pace, window_name
+from gateway.tenants.policy import ExplorationSettings
 from gateway.tenants.tenant import Tenant
 
 WINDOWS_AT_ONCE = 500

@@ -12,8 +12,7 @@ from typing import Any
 
 from gateway.billing.window import Budget
 from gateway.errors import ConfigError
-from gateway.routing.exploration import ExplorationSettings
-from gateway.routing.pacing.settings import PacingTerms
+from gateway.tenants.policy import ExplorationSettings, PacingTerms
 from gateway.tenants.registry import ApiKey, TenantTerms
 
 ROWS_REMEMBERED = 50_000

@@ -13,8 +13,7 @@ from typing import Literal
 
 from gateway.billing.window import Budget
 from gateway.errors import InvalidRequest, NotFound
-from gateway.routing.exploration import ExplorationSettings
-from gateway.routing.pacing.settings import PACED, PacingTerms
+from gateway.tenants.policy import PACED, ExplorationSettings, PacingTerms
 
 Origin = Literal["made", "yaml"]
 

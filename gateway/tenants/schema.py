@@ -14,8 +14,7 @@ from pydantic_core import ErrorDetails
 from gateway.billing.money import NANODOLLARS, from_usd
 from gateway.billing.window import Budget, Period, Unit
 from gateway.errors import InvalidRequest
-from gateway.routing.exploration import ExplorationSettings
-from gateway.routing.pacing.settings import PacingTerms
+from gateway.tenants.policy import ExplorationSettings, PacingTerms
 from gateway.tenants.registry import ApiKey, TenantTerms
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]

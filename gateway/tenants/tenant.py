@@ -9,9 +9,8 @@ from hashlib import sha256
 from typing import Literal
 
 from gateway.billing.window import Budget, Window, window_at
-from gateway.routing.exploration import ExplorationSettings
-from gateway.routing.pacing.settings import PACED, PacingTerms
 from gateway.tenants.key_hash import KeyHash
+from gateway.tenants.policy import PACED, ExplorationSettings, PacingTerms
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,7 @@ import pytest
 
 from gateway.billing.window import Budget
 from gateway.errors import ConfigError, NotFound
-from gateway.routing.exploration import ExplorationSettings
-from gateway.routing.pacing.settings import PacingTerms
+from gateway.tenants.policy import ExplorationSettings, PacingTerms
 from gateway.tenants.registry import ApiKey, Roster, TenantTerms, add_key, add_tenant
 from gateway.tenants.store import TenantStore
 

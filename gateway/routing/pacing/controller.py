@@ -20,7 +20,8 @@ from gateway.routing.catalog import Catalog
 from gateway.routing.decision import Decision, lagrangian_of
 from gateway.routing.exploration import Exploration, exploration_windows, explore
 from gateway.routing.pacing.account import KnownPace, Prices, Purse, PurseTerms
-from gateway.routing.pacing.settings import PACED, Pace, paced_budgets, request_scale, scaled
+from gateway.routing.pacing.settings import Pace, paced_budgets, pacing_settings, request_scale, scaled
+from gateway.tenants.policy import PACED
 from gateway.tenants.tenant import Tenant, key_owner
 
 LOOK_S = 10.0
@@ -269,7 +270,7 @@ class Steering:
 def _terms_of(tenant: Tenant, processes: int) -> Iterator[PurseTerms]:
     """The tenant's purse comes first; where it explores there always is one."""
     pacing, exploration = tenant.pacing, tenant.exploration
-    settings = (pacing or PACED).settings(tenant.quality_weight, processes)
+    settings = pacing_settings(pacing or PACED, tenant.quality_weight, processes)
     paced, own = (paced_budgets(b) if pacing else () for b in (tenant.budgets, tenant.key_budgets))
     if exploration is not None:
         hard = tuple(budget for budget in tenant.budgets if budget.unit == "usd" and not budget.soft)

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from gateway.billing.window import ROLLING_S, Budget, Window
 from gateway.routing.decision import LARGEST_LAMBDA, lagrangian_of
+from gateway.tenants.policy import PacingTerms
 
 PACED_PERIODS = ("hour", "day", "week", "month")
 """Shorter windows are over before there is anything to learn from; a total has no end to pace towards."""
@@ -66,25 +67,6 @@ class PacingSettings:
     row_gap_s: float = 0.05
     feedback_requests: float = 500.0
     feedback_range: float = 8.0
-
-
-@dataclass(frozen=True, slots=True)
-class PacingTerms:
-    """What a tenant may say about its pacing: `plan` and `burst` are `learns_shape` and `burst` of the settings."""
-
-    plan: Literal["learned", "even"] = "learned"
-    burst: float = 0.05
-
-    def settings(self, quality_weight: float, processes: int) -> PacingSettings:
-        """How a tenant of this weight is paced: never at less than what it thinks money is worth in any case."""
-        least = own_lagrangian(quality_weight)
-        return PacingSettings(
-            learns_shape=self.plan == "learned", burst=self.burst, least=least, start=least, processes=processes
-        )
-
-
-PACED = PacingTerms()
-"""How a tenant is paced that says nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +149,14 @@ def request_scale(named: float | None, own: float) -> float:
     if named is None:
         return math.inf if own <= 0 else 1.0
     return scale_of(named) / (own_lagrangian(own) or 1.0)
+
+
+def pacing_settings(asked: PacingTerms, quality_weight: float, processes: int) -> PacingSettings:
+    """Return how a tenant of this weight is paced: never at less than what it thinks money is worth in any case."""
+    least = own_lagrangian(quality_weight)
+    return PacingSettings(
+        learns_shape=asked.plan == "learned", burst=asked.burst, least=least, start=least, processes=processes
+    )
 
 
 def scale_of(quality_weight: float) -> float:

@@ -12,8 +12,7 @@ import yaml
 
 from gateway.config.settings import KeySettings, Settings, hash_key, load_settings, secret_from
 from gateway.errors import ConfigError
-from gateway.routing.exploration import ExplorationSettings
-from gateway.routing.pacing.settings import PacingTerms
+from gateway.tenants.policy import ExplorationSettings, PacingTerms
 from gateway.tenants.registry import TenantTerms
 from gateway.tenants.schema import TenantBody, tenant_as_written
 

@@ -14,16 +14,9 @@ from gateway.billing.price import Price
 from gateway.billing.window import Budget, window_at
 from gateway.routing.circuit_breaker import always_well
 from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
-from gateway.routing.exploration import (
-    ExplorationSettings,
-    draw,
-    exploration_windows,
-    explore,
-    inverse_gap_weights,
-    safe_set,
-    window_key,
-)
+from gateway.routing.exploration import draw, exploration_windows, explore, inverse_gap_weights, safe_set, window_key
 from gateway.routing.query import Query
+from gateway.tenants.policy import ExplorationSettings
 from tests.gateway.billing.makers import candidate
 
 NOW = 1_767_571_200.0 + 6 * 3_600  # 2026-01-05 06:00 UTC

@@ -12,10 +12,10 @@ import pytest
 
 from gateway.billing.window import Budget
 from gateway.errors import RequestError
-from gateway.routing.pacing.settings import PACED
 from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.management import KEY_PREFIX, NewKey, Tenancy
+from gateway.tenants.policy import PACED
 from gateway.tenants.provisioning import Declared, Readings
 from gateway.tenants.registry import ApiKey, Roster, TenantTerms
 from gateway.tenants.schema import KeyTerms, TenantBody

@@ -21,8 +21,9 @@ from gateway.outcomes.log.schema import decisions_path
 from gateway.routing.catalog import Candidate
 from gateway.routing.circuit_breaker import always_well
 from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
-from gateway.routing.exploration import Exploration, ExplorationSettings, explore, safe_set
+from gateway.routing.exploration import Exploration, explore, safe_set
 from gateway.routing.query import Query
+from gateway.tenants.policy import ExplorationSettings
 from routers.evaluation.off_policy import Estimate, doubly_robust, importance, ips, snips
 from routers.table.formats import read_table
 from routers.table.numeric import load_offline

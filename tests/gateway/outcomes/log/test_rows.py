@@ -18,8 +18,9 @@ from gateway.outcomes.log.rows import (
 )
 from gateway.outcomes.log.schema import DECISIONS
 from gateway.pipeline.record import Attempt
-from gateway.routing.exploration import ExplorationSettings, explore
+from gateway.routing.exploration import explore
 from gateway.stores.sqlite.schema import columns_of
+from gateway.tenants.policy import ExplorationSettings
 from tests.gateway.outcomes.log.made import FORECASTS, decided, drawn, full
 
 

@@ -14,10 +14,10 @@ from gateway.billing.reservation import Balance
 from gateway.billing.store import StoreError
 from gateway.billing.window import Budget, Window
 from gateway.routing.decision import LARGEST_LAMBDA, Decision
-from gateway.routing.exploration import Exploration, ExplorationSettings, draw
+from gateway.routing.exploration import Exploration, draw
 from gateway.routing.pacing.controller import FORGET_S, SOLVE_IDLE_S, Course, Steering
-from gateway.routing.pacing.settings import PacingTerms
 from gateway.stores.memory import MemoryStore
+from gateway.tenants.policy import ExplorationSettings, PacingTerms
 from gateway.tenants.tenant import Tenant
 from tests.fakes.paces import KeptPaces
 from tests.gateway.routing.pacing.test_account import DAY, MIDNIGHT, PRICES, decision
