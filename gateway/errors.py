@@ -130,3 +130,7 @@ class ProviderError(LoupeError):
         self.status = status
         self.body = body
         self.permanent = permanent
+
+
+class StoreError(Exception):
+    """The store could not do what was asked (disk full, locked for too long)."""

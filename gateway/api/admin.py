@@ -17,9 +17,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from gateway.api.small_body import no_json, small_body
 from gateway.api.usage import Books, Place, exploration_row, since_of
-from gateway.billing.store import StoreError
 from gateway.billing.window import window_at
-from gateway.errors import ConfigError, InvalidRequest, NotAuthenticated, RequestError
+from gateway.errors import ConfigError, InvalidRequest, NotAuthenticated, RequestError, StoreError
 from gateway.pipeline.refusals import starting
 from gateway.tenants.management import NewKey, Tenancy
 from gateway.tenants.provisioning import Readings

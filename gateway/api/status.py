@@ -11,8 +11,7 @@ from starlette.exceptions import HTTPException
 
 from gateway.api.auth import caller
 from gateway.api.usage import Books, since_of
-from gateway.billing.store import StoreError
-from gateway.errors import NotFound, RequestError
+from gateway.errors import NotFound, RequestError, StoreError
 from gateway.pipeline.refusals import starting, store_unavailable
 from gateway.telemetry.metrics import CONTENT_TYPE
 from gateway.tenants.tenant import Tenant, Tenants

@@ -30,10 +30,10 @@ from gateway.app.steered import Surroundings, begin_steering
 from gateway.app.tenure import begin_tenure, open_tenant_store
 from gateway.app.watching import Measures, watch_parts, watch_requests
 from gateway.billing.money import NANODOLLARS
-from gateway.billing.store import BudgetStore, StoreError
+from gateway.billing.store import BudgetStore
 from gateway.config.settings import EncoderSettings, Settings, secret_from
 from gateway.config.tenants import declared_in
-from gateway.errors import ConfigError, LoupeError
+from gateway.errors import ConfigError, LoupeError, StoreError
 from gateway.images.fetch import LookUp, look_up
 from gateway.outcomes.comparison import LabelledRows
 from gateway.outcomes.log.labelled import LabelledLog

@@ -17,10 +17,9 @@ from typing import Any
 
 from gateway.app.generation import Edition, Editions, Plan
 from gateway.app.tenure import Tenure
-from gateway.billing.store import StoreError
 from gateway.config.settings import Settings, load_settings
 from gateway.config.tenants import declared_in
-from gateway.errors import ConfigError, RequestError
+from gateway.errors import ConfigError, RequestError, StoreError
 from gateway.tenants.provisioning import Readings
 from gateway.tenants.registry import Roster
 

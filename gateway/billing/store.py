@@ -63,7 +63,3 @@ class SpendReport(Protocol):
         Raises StoreError.
         """
         ...
-
-
-class StoreError(Exception):
-    """The store could not do what was asked (disk full, locked for too long)."""

@@ -15,10 +15,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gateway.app.tenure import open_tenant_store
-from gateway.billing.store import StoreError
 from gateway.config.settings import key_secret, load_settings
 from gateway.config.tenants import declared_tenants
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, StoreError
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.management import Tenancy
 from gateway.tenants.schema import faults

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gateway.billing.store import CandidateSpend, StoreError
+from gateway.billing.store import CandidateSpend
+from gateway.errors import StoreError
 from gateway.pipeline.record import RequestRecord
 from gateway.stores.sqlite.beside import transaction
 

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gateway.billing.reservation import Granted, Hold, Refused
-from gateway.billing.store import BudgetStore, StoreError
+from gateway.billing.store import BudgetStore
+from gateway.errors import StoreError
 from gateway.pipeline.refusals import store_unavailable
 
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.billing.reservation import Balance, Granted, Hold, Refused
-from gateway.billing.store import BudgetStore, StoreError
+from gateway.billing.store import BudgetStore
 from gateway.billing.window import Window
+from gateway.errors import StoreError
 
 TEND_S = 1.0
 LEASE_S = 3_600.0

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.billing.reservation import Balance, Granted, Hold, Refused, grant, share
-from gateway.billing.store import StoreError
 from gateway.billing.window import Window
+from gateway.errors import StoreError
 
 LARGEST_AMOUNT = 10**18
 

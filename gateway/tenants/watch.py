@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
-from gateway.billing.store import StoreError
+from gateway.errors import StoreError
 from gateway.tenants.registry import ApiKey, Roster, TenantTerms
 from gateway.tenants.store import Marks, TenantStore
 from gateway.tenants.tenant import Tenant, Tenants

@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 )
 
 from gateway.billing.reservation import Granted, Hold
-from gateway.billing.store import StoreError
 from gateway.billing.window import Budget, Window, window_at
+from gateway.errors import StoreError
 from tests.checks.ledger_reference import Reference
 from tests.checks.store_checks import Clock, OpenStore
 

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import pytest
 
 from gateway.billing.reservation import Balance, Granted, Hold, Refused
-from gateway.billing.store import BudgetStore, StoreError
+from gateway.billing.store import BudgetStore
 from gateway.billing.window import Window
+from gateway.errors import StoreError
 
 DAY = Window("acme/day/1", 1_000, 0.0, 86_400.0)
 NEXT_DAY = Window("acme/day/2", 1_000, 86_400.0, 172_800.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.billing.store import StoreError
+from gateway.errors import StoreError
 
 
 class KeptPaces:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gateway.billing.store import StoreError
 from gateway.config.settings import load_settings
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, StoreError
 from gateway.outcomes.log.content import delete_content
 
 

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.billing.store import StoreError
 from gateway.cli.outcomes.logged_export import past
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, StoreError
 from gateway.images.limits import ImageLimits
 from gateway.outcomes.collect.dataset import Reading, read_dataset
 from gateway.outcomes.graders.base import BadReference, Grader, Reference

@@ -7,9 +7,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.billing.store import StoreError
 from gateway.cli.arguments import seconds
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, StoreError
 from gateway.outcomes.log.cells import Range
 from gateway.outcomes.log.export import Wanted, read_logs, summary
 from routers.table.formats import format_for, write_table

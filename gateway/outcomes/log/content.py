@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.billing.store import StoreError
+from gateway.errors import StoreError
 from gateway.outcomes.log.retention import DAY_S, REMOVED_AT_ONCE, remove_some
 from gateway.outcomes.log.schema import CONTENT, content_path, decisions_path, open_content, open_decisions, reading
 from models.base import ImageSource

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from gateway.billing.store import StoreError
+from gateway.errors import StoreError
 from gateway.outcomes.label import LATEST_S, MOST_SOURCES, Label, Labelled, LabelRefused
 from gateway.outcomes.log.schema import DECISIONS, open_decisions, reading
 

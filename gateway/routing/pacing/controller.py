@@ -14,8 +14,9 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.billing.store import BudgetStore, PaceStates, StoreError
+from gateway.billing.store import BudgetStore, PaceStates
 from gateway.billing.window import Window
+from gateway.errors import StoreError
 from gateway.routing.catalog import Catalog
 from gateway.routing.decision import Decision, lagrangian_of
 from gateway.routing.exploration import Exploration, exploration_windows, explore

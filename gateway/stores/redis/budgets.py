@@ -20,8 +20,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from gateway.billing.reservation import Balance, Granted, Hold, Refused
-from gateway.billing.store import StoreError
 from gateway.billing.window import Window
+from gateway.errors import StoreError
 from gateway.routing.circuit_breaker import Breaker
 
 KEPT_MS = 86_400_000

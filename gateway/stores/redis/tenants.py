@@ -17,7 +17,7 @@ from redis.client import Pipeline
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from gateway.billing.store import StoreError
+from gateway.errors import StoreError
 from gateway.stores.tenant_rows import KeptSecret, read_key, read_tenant, settle_secret, write_key, write_tenant
 from gateway.tenants.registry import Roster
 from gateway.tenants.store import Marks, Result

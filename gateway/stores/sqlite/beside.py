@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.billing.store import StoreError
+from gateway.errors import StoreError
 from gateway.stores.sqlite.file import opened
 from gateway.stores.sqlite.schema import SchemaError
 from gateway.stores.sqlite.tables import SECONDARY

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.billing.reservation import Balance, Granted, Hold, Refused
-from gateway.billing.store import StoreError
 from gateway.billing.window import Window
+from gateway.errors import StoreError
 from gateway.stores.sqlite.file import is_busy, opened
 from gateway.stores.sqlite.ledger import (
     KEEP_SETTLED_S,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from gateway.billing.store import StoreError
+from gateway.errors import StoreError
 
 REMEDY = "put back a backup of the file, or move the file away and Loupe makes a new one"
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.billing.store import StoreError
+from gateway.errors import StoreError
 from gateway.stores.sqlite.file import opened
 from gateway.stores.sqlite.tables import STORE
 from gateway.stores.tenant_rows import KeptSecret, read_key, read_tenant, settle_secret, write_key, write_tenant

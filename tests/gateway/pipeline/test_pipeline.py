@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.billing.reservation import Granted, Refused
-from gateway.billing.store import StoreError
 from gateway.billing.window import Budget, Window
-from gateway.errors import ProviderError, RequestError
+from gateway.errors import ProviderError, RequestError, StoreError
 from gateway.pipeline.chat_request import ChatRequest
 from gateway.pipeline.record import Attempt, Versions
 from gateway.routing.decision import lagrangian_of

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.billing.reservation import Granted, Hold, Refused
-from gateway.billing.store import StoreError
 from gateway.billing.window import Window
-from gateway.errors import RequestError
+from gateway.errors import RequestError, StoreError
 from gateway.pipeline.reservations import Holds
 from gateway.stores.memory import MemoryStore
 from tests.fakes.clock import HandClock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.billing.store import StoreError
+from gateway.errors import StoreError
 from gateway.stores.local_fallback import LeasedStore, LeaseOptions
 from gateway.stores.memory import Memory, MemoryStore
 from tests.checks.store_checks import Clock, hold

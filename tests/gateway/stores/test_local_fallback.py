@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.billing.reservation import Granted, Hold, Refused
-from gateway.billing.store import StoreError
 from gateway.billing.window import Window
+from gateway.errors import StoreError
 from gateway.stores.local_fallback import LEASE_S, UNUSED_S, LeasedStore, LeaseOptions
 from gateway.stores.memory import Memory
 from tests.checks.store_checks import DAY, MONTH, NEXT_DAY, STORE_CHECKS, Check, Clock, hold, stands

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gateway.billing.reservation import Granted, Hold
-from gateway.billing.store import StoreError
 from gateway.billing.window import Window
+from gateway.errors import StoreError
 from gateway.stores.local_fallback import LEASE_S, LeasedStore
 from tests.checks.ledger_checks import HISTORIES, play
 

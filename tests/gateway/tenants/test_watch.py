@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.billing.store import StoreError
 from gateway.billing.window import Budget
+from gateway.errors import StoreError
 from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.registry import ApiKey, Roster, TenantTerms

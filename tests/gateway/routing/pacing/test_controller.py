@@ -11,8 +11,8 @@ from random import Random
 import pytest
 
 from gateway.billing.reservation import Balance
-from gateway.billing.store import StoreError
 from gateway.billing.window import Budget, Window
+from gateway.errors import StoreError
 from gateway.routing.decision import LARGEST_LAMBDA, Decision
 from gateway.routing.exploration import Exploration, draw
 from gateway.routing.pacing.controller import FORGET_S, SOLVE_IDLE_S, Course, Steering

@@ -13,8 +13,8 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.billing.reservation import Granted
-from gateway.billing.store import StoreError
 from gateway.billing.window import Window
+from gateway.errors import StoreError
 from gateway.stores.redis.budgets import RedisOptions, RedisStore
 from tests.checks.store_checks import hold
 from tests.gateway.stores.redis.redis_server import RedisServer

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from gateway.billing.store import StoreError
+from gateway.errors import StoreError
 from gateway.stores.redis.tenants import RedisTenants
 from gateway.tenants.registry import TenantTerms
 from tests.checks.tenant_checks import FULL, TenantChecks

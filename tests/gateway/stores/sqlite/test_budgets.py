@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from gateway.billing.reservation import Granted, Hold
-from gateway.billing.store import StoreError
 from gateway.billing.window import Window
+from gateway.errors import StoreError
 from gateway.stores.sqlite import ledger as sqlite_ledger
 from tests.checks.store_checks import Clock
 from tests.gateway.stores.sqlite.files import opened, rows

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.billing.store import StoreError
+from gateway.errors import StoreError
 from gateway.stores.sqlite.beside import beside
 from gateway.stores.sqlite.pacing import SqlitePaces
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.billing.store import StoreError
+from gateway.errors import StoreError
 from gateway.stores.sqlite.tenants import SqliteTenants
 from tests.checks.tenant_checks import FULL, TenantChecks
 
