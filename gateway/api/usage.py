@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from gateway.api.windows import pace_row, window_row
 from gateway.billing.money import NANODOLLARS
-from gateway.billing.store import BudgetStore, SpendReport
+from gateway.billing.store import BudgetStore
 from gateway.billing.window import Budget, Window
 from gateway.errors import InvalidRequest
+from gateway.outcomes.spend import SpendReport
 from gateway.routing.exploration import exploration_windows
 from gateway.routing.pacing.controller import Steering
 from gateway.routing.pacing.settings import Pace, window_name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from gateway.billing.reservation import Balance, Granted, Hold, Refused
 from gateway.billing.window import Window
@@ -42,24 +42,4 @@ class PaceStates(Protocol):
 
     def write(self, states: Mapping[str, str]) -> None:
         """In place of what was kept of these. Raises StoreError."""
-        ...
-
-
-class CandidateSpend(NamedTuple):
-    """What a tenant's finished requests cost at one candidate; nanodollars."""
-
-    tenant: str
-    candidate: str
-    requests: int
-    cost: int
-
-
-class SpendReport(Protocol):
-    """What was spent on whom."""
-
-    async def by_candidate(self, since: float, tenant: str | None = None) -> list[CandidateSpend]:
-        """Since the hour of `since` (seconds since the epoch), of all tenants or one; the dearest first.
-
-        Raises StoreError.
-        """
         ...

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
-from gateway.billing.store import CandidateSpend
 from gateway.errors import StoreError
 from gateway.pipeline.record import RequestRecord
 from gateway.stores.sqlite.beside import transaction
@@ -85,3 +84,23 @@ class SqliteSpend:
     def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         with transaction(self._path) as db:
             return db.execute(query, values).fetchall()
+
+
+class CandidateSpend(NamedTuple):
+    """What a tenant's finished requests cost at one candidate; nanodollars."""
+
+    tenant: str
+    candidate: str
+    requests: int
+    cost: int
+
+
+class SpendReport(Protocol):
+    """What was spent on whom."""
+
+    async def by_candidate(self, since: float, tenant: str | None = None) -> list[CandidateSpend]:
+        """Since the hour of `since` (seconds since the epoch), of all tenants or one; the dearest first.
+
+        Raises StoreError.
+        """
+        ...

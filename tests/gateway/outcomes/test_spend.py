@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.billing.store import CandidateSpend
-from gateway.outcomes.spend import KEPT_HOURS, SqliteSpend
+from gateway.outcomes.spend import KEPT_HOURS, CandidateSpend, SqliteSpend
 from tests.fakes.records import record
 
 HOUR_S = 3_600.0
