@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.config.settings import hash_key
+from gateway.config.secrets import hash_key
 from gateway.providers.replay.candidates import CANDIDATES
 
 KEYS: Mapping[str, str] = {name: f"sk-watched-{name}-0123456789abcdef" for name in ("alpha", "bravo", "charlie")}

@@ -31,7 +31,8 @@ from gateway.app.tenure import begin_tenure, open_tenant_store
 from gateway.app.watching import Measures, watch_parts, watch_requests
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.store import BudgetStore
-from gateway.config.settings import EncoderSettings, Settings, secret_from
+from gateway.config.secrets import secret_from
+from gateway.config.settings import EncoderSettings, Settings
 from gateway.config.tenants import declared_in
 from gateway.errors import ConfigError, LoupeError, StoreError
 from gateway.images.fetch import LookUp, look_up

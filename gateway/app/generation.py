@@ -17,7 +17,8 @@ from gateway.api.asgi import Receive, Send
 from gateway.api.chat import ChatRoutes
 from gateway.api.parse.chat import ChatLimits
 from gateway.config.candidates import candidate_of
-from gateway.config.settings import ProviderSettings, Settings, secret_from
+from gateway.config.secrets import secret_from
+from gateway.config.settings import ProviderSettings, Settings
 from gateway.images.fetch import FetchPolicy, ImageFetcher, LookUp
 from gateway.images.limits import ImageLimits
 from gateway.pipeline.observer import Observer

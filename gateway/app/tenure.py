@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.config.settings import Settings, key_secret, secret_from
+from gateway.config.secrets import key_secret, secret_from
+from gateway.config.settings import Settings
 from gateway.stores.redis.tenants import RedisTenants
 from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.tenants.key_hash import KeyHash

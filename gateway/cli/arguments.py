@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gateway.app.tenure import open_tenant_store
-from gateway.config.settings import key_secret, load_settings
+from gateway.config.secrets import key_secret
+from gateway.config.settings import load_settings
 from gateway.config.tenants import declared_tenants
 from gateway.errors import ConfigError, StoreError
 from gateway.tenants.key_hash import KeyHash

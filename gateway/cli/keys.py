@@ -8,7 +8,7 @@ import secrets
 import time
 
 from gateway.cli.arguments import add_budgets, add_config, moment, names, opened, read_as, seconds, show
-from gateway.config.settings import hash_key
+from gateway.config.secrets import hash_key
 from gateway.errors import ConfigError
 from gateway.tenants.management import KEY_PREFIX, NewKey, Tenancy
 from gateway.tenants.schema import KeyTerms, key_as_written

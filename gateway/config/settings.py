@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from gateway.config.secrets import hash_key, secret_from
 from gateway.errors import ConfigError
 from gateway.tenants.schema import KeyTerms, Name, Section, TenantBody, Usd, faults
 
-SHORTEST_SECRET = 16
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -229,27 +227,6 @@ def load_settings(path: Path) -> Settings:
     except ValidationError as error:
         lines = faults(error)
         raise ConfigError("\n  ".join([f"{path}: {len(lines)} fault(s)", *lines])) from None
-
-
-def secret_from(variable: str) -> str:
-    """The value of an environment variable. Raises ConfigError when it is unset or empty."""
-    value = os.environ.get(variable, "")
-    if not value:
-        raise ConfigError(f"the environment variable {variable} is not set")
-    return value
-
-
-def key_secret(variable: str) -> bytes | None:
-    """The secret that keys are hashed with; None when its variable is not set. Raises ConfigError for a short one."""
-    value = os.environ.get(variable, "")
-    if value and len(value) < SHORTEST_SECRET:
-        raise ConfigError(f"the environment variable {variable} is too short: {SHORTEST_SECRET} characters or more")
-    return value.encode() or None
-
-
-def hash_key(key: str) -> str:
-    """Hex sha256 of an API key: keys are long and random, so a plain hash can not be searched."""
-    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def _unique(what: str, names: list[str]) -> None:

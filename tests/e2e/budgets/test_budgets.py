@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from gateway.config.settings import hash_key
+from gateway.config.secrets import hash_key
 from tests.e2e.harness.scripted_provider import Call, ScriptedProvider
 from tests.e2e.harness.scripts import USAGE, answer, wait_then
 from tests.e2e.harness.site import KEY, Site, charge, serving_gateway, settings_for, usd

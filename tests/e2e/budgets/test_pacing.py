@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.config.settings import hash_key
+from gateway.config.secrets import hash_key
 from tests.e2e.harness.paced import BEST_COST, DAY_S, HOUR_S, MIDNIGHT, Clock, PacedSite, paced_site, tenant
 from tests.e2e.harness.scripted_provider import ScriptedProvider
 from tests.e2e.harness.scripts import answer

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway.config.settings import hash_key
+from gateway.config.secrets import hash_key
 from models.base import Views
 from routers.base import Forecast
 from tests.e2e.harness.scripted_provider import ScriptedProvider

@@ -20,7 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.api.server import OnePieceProtocol
 from gateway.app.asgi import Gateway
-from gateway.config.settings import Settings, hash_key
+from gateway.config.secrets import hash_key
+from gateway.config.settings import Settings
 from gateway.images.fetch import LookUp, look_up
 from gateway.telemetry.metrics import Metrics
 from models.base import Encoder

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from gateway.app.asgi import Gateway
-from gateway.config.settings import Settings, hash_key
+from gateway.config.secrets import hash_key
+from gateway.config.settings import Settings
 from gateway.errors import ConfigError
 from tests.e2e.harness.scripted_provider import ScriptedProvider
 from tests.e2e.harness.site import FORECASTS, Answer, Site, charge, serving_gateway, settings_for

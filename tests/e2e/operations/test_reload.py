@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.config.settings import hash_key
+from gateway.config.secrets import hash_key
 from tests.e2e.harness.processes import running
 from tests.e2e.harness.scripted_provider import ScriptedProvider, scripted_provider, wait_until
 from tests.e2e.harness.scripts import answer, wait_then

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.config.settings import hash_key
+from gateway.config.secrets import hash_key
 from gateway.stores.redis.tenants import RedisTenants
 from tests.e2e.harness.scripted_provider import ScriptedProvider, wait_until
 from tests.e2e.harness.site import KEY, OTHER_KEY, Site, serving_gateway, settings_for

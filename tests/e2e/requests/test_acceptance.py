@@ -23,7 +23,7 @@ import openai
 import pytest
 import yaml
 
-from gateway.config.settings import hash_key
+from gateway.config.secrets import hash_key
 from gateway.providers.replay import final_answer
 from tests.e2e.harness.processes import running, running_gateway
 from tests.e2e.harness.rows import LIST_PRICES, TABLES, Row, candidates_of, draw, list_cost

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config.settings import hash_key
+from gateway.config.secrets import hash_key
 from models.base import EncodeError, Views
 from routers.base import Forecast
 from tests.e2e.harness.pictures import data_url, picture

@@ -14,7 +14,8 @@ import yaml
 
 from gateway.cli import main
 from gateway.cli.arguments import moment, seconds
-from gateway.config.settings import hash_key, load_settings
+from gateway.config.secrets import hash_key
+from gateway.config.settings import load_settings
 from gateway.config.tenants import declared_in
 from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.tenants.key_hash import KeyHash

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.config.settings import KeySettings, Settings, hash_key, load_settings, secret_from
+from gateway.config.secrets import hash_key, secret_from
+from gateway.config.settings import KeySettings, Settings, load_settings
 from gateway.errors import ConfigError
 from gateway.tenants.policy import ExplorationSettings, PacingTerms
 from gateway.tenants.registry import TenantTerms

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.config.settings import Settings, hash_key
+from gateway.config.secrets import hash_key
+from gateway.config.settings import Settings
 from gateway.config.tenants import declared_in, declared_tenants
 from gateway.errors import ConfigError
 from gateway.tenants.key_hash import KeyHash
