@@ -22,7 +22,7 @@ from typing import Any
 from gateway.api.admin import AdminRoutes, AdminState
 from gateway.api.asgi import Receive, Send
 from gateway.api.status import RestRoutes
-from gateway.app.generation import Edition, Editions, Lasting, Plan
+from gateway.app.generation import Edition, Editions, Lasting
 from gateway.app.reload import Reloads
 from gateway.app.router_watch import LiveRouter, live_router, watch_router, widened_for
 from gateway.app.services import RecordKeeping
@@ -31,6 +31,7 @@ from gateway.app.tenure import begin_tenure, open_tenant_store
 from gateway.app.watching import Measures, watch_parts, watch_requests
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.store import BudgetStore
+from gateway.config.checked import Plan
 from gateway.config.secrets import secret_from
 from gateway.config.settings import EncoderSettings, Settings
 from gateway.config.tenants import declared_in

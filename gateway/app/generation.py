@@ -16,10 +16,8 @@ from typing import Any
 from gateway.api.asgi import Receive, Send
 from gateway.api.chat import ChatRoutes
 from gateway.api.parse.chat import ChatLimits
-from gateway.config.candidates import candidate_of
-from gateway.config.secrets import secret_from
-from gateway.config.settings import ProviderSettings, Settings
-from gateway.images.fetch import FetchPolicy, ImageFetcher, LookUp
+from gateway.config.checked import MEBIBYTE, Plan
+from gateway.images.fetch import ImageFetcher, LookUp
 from gateway.images.limits import ImageLimits
 from gateway.pipeline.observer import Observer
 from gateway.pipeline.pipeline import Pipeline
@@ -27,38 +25,12 @@ from gateway.pipeline.record import Versions
 from gateway.pipeline.remote_images import RemoteImages
 from gateway.pipeline.reservations import Holds
 from gateway.providers.base import Provider
-from gateway.providers.openai import Endpoint, OpenAIProvider
+from gateway.providers.openai import OpenAIProvider
 from gateway.routing.catalog import Catalog
 from gateway.routing.forecaster import Forecaster
 from gateway.routing.pacing.controller import Steering
 from gateway.telemetry.metrics import Metrics
 from gateway.tenants.tenant import Tenants
-
-MEBIBYTE = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a configuration asks for, read and checked, with nothing opened yet."""
-
-    settings: Settings
-    catalog: Catalog
-    endpoints: Mapping[str, Endpoint]
-    fetch_policy: FetchPolicy
-
-    @classmethod
-    def of(cls, settings: Settings) -> Plan:
-        """Raises ConfigError for prices that nobody knows and secrets that are not there."""
-        return cls(
-            settings,
-            Catalog(tuple(candidate_of(section, settings) for section in settings.candidates)),
-            {name: _endpoint(name, section) for name, section in settings.providers.items()},
-            _fetch_policy(settings),
-        )
-
-    @property
-    def candidates(self) -> tuple[str, ...]:
-        return tuple(candidate.name for candidate in self.catalog)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,29 +184,4 @@ def _versions(plan: Plan, encoder_digest: str) -> Versions:
         encoder=encoder_digest,
         prices=hashlib.sha256(repr(prices).encode()).hexdigest(),
         configuration=hashlib.sha256(plan.settings.model_dump_json().encode()).hexdigest(),
-    )
-
-
-def _endpoint(name: str, section: ProviderSettings) -> Endpoint:
-    return Endpoint(
-        name=name,
-        base_url=section.base_url,
-        api_key=secret_from(section.api_key_env) if section.api_key_env else None,
-        headers=tuple(section.headers.items()),
-        connect_s=section.connect_s,
-        first_byte_s=section.first_byte_s,
-        idle_s=section.idle_s,
-        total_s=section.total_s,
-        max_connections=section.max_connections,
-    )
-
-
-def _fetch_policy(settings: Settings) -> FetchPolicy:
-    images = settings.images
-    return FetchPolicy(
-        schemes=images.schemes,
-        allow_hosts=frozenset(images.allow_hosts),
-        max_bytes=int(images.max_mb * MEBIBYTE),
-        max_pixels=images.max_pixels,
-        total_timeout_s=images.timeout_s,
     )

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.app.generation import Edition, Editions, Plan
+from gateway.app.generation import Edition, Editions
 from gateway.app.tenure import Tenure
+from gateway.config.checked import Plan
 from gateway.config.settings import Settings, load_settings
 from gateway.config.tenants import declared_in
 from gateway.errors import ConfigError, RequestError, StoreError

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.app.generation import MEBIBYTE, Plan
+from gateway.config.checked import MEBIBYTE, Plan
 from gateway.config.settings import Settings, load_settings
 from gateway.errors import ConfigError
 from gateway.images.limits import ImageLimits

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.app.generation import Edition, Editions, Lasting, Plan
+from gateway.app.generation import Edition, Editions, Lasting
+from gateway.config.checked import Plan
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError, ProviderError
 from gateway.images.fetch import look_up
