@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from gateway.app.generation import Editions
 from gateway.billing.store import BudgetStore
-from gateway.outcomes.comparison import ComparisonGauges, LabelledRows
+from gateway.outcomes.comparison import LabelledRows
+from gateway.telemetry.comparison import ComparisonGauges
 from gateway.telemetry.gauges import BudgetGauges
 from gateway.telemetry.loop_lag import watch_lag
 from gateway.telemetry.metrics import Metrics

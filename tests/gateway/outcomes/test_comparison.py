@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.outcomes.comparison import ALL, FEWEST_ROWS, Comparison, ComparisonGauges, LabelledRow, compare
+from gateway.outcomes.comparison import ALL, FEWEST_ROWS, Comparison, LabelledRow, compare
+from gateway.telemetry.comparison import ComparisonGauges
 from gateway.telemetry.metrics import Metrics
 from routers.evaluation.off_policy import doubly_robust, importance
 
