@@ -6,29 +6,20 @@ Part of the composition root.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Any, TypeVar
 
 from fastapi import FastAPI
 
 from gateway.api.decisions import DecisionRoutes
 from gateway.config.settings import Settings
-from gateway.outcomes.label import Label, Labelled
 from gateway.outcomes.log.content import ContentStore, delete_content
-from gateway.outcomes.log.labels import UnknownRequest, put_labels
-from gateway.outcomes.log.reader import decision_of
+from gateway.outcomes.log.decisions import LabelledDecisions
 from gateway.outcomes.log.schema import content_path, decisions_path
 from gateway.outcomes.log.writer import DecisionLog, Encodings
-from gateway.pipeline.observer import LabelObserver, Observer
+from gateway.pipeline.observer import Observer
 from gateway.telemetry.metrics import Metrics
 from gateway.tenants.tenant import Tenants
-
-THREADS = 2
-Result = TypeVar("Result")
 
 
 class RecordKeeping:
@@ -71,34 +62,3 @@ class RecordKeeping:
     def delete_content(self, tenant: str) -> int:
         """Of a tenant; how many rows. Raises StoreError. Blocks."""
         return delete_content(self._settings.store.path, tenant)
-
-
-class LabelledDecisions:
-    """Implements `gateway.api.decisions.Decisions` over the file of a log.
-
-    Its threads are its own: a file that is locked for long must not keep those waiting that forecasts are made in.
-    """
-
-    def __init__(self, path: Path, observers: Sequence[Observer]) -> None:
-        self._path = path
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="decisions")
-        self._observers = [each for each in observers if isinstance(each, LabelObserver)]
-
-    async def shown(self, tenant: str, request_id: str) -> Mapping[str, Any] | None:
-        return await self._apart(decision_of, self._path, tenant, request_id)
-
-    async def label(self, tenant: str, label: Label) -> Labelled | None:
-        try:
-            (labelled,) = await self._apart(put_labels, self._path, [label], time.time(), tenant)
-        except UnknownRequest:
-            return None
-        if labelled.is_new:
-            for observer in self._observers:
-                observer.labelled(labelled.tenant, labelled.candidate, labelled.modality, label.score)
-        return labelled
-
-    def close(self) -> None:
-        self._threads.shutdown(cancel_futures=True)
-
-    async def _apart(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.app.services import LabelledDecisions, RecordKeeping
+from gateway.app.services import RecordKeeping
 from gateway.config.settings import Settings
 from gateway.outcomes.label import Label
 from gateway.outcomes.log import writer
+from gateway.outcomes.log.decisions import LabelledDecisions
 from gateway.outcomes.log.schema import decisions_path
 from gateway.pipeline.chat_request import FetchedImage
 from gateway.pipeline.record import RequestRecord
