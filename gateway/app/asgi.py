@@ -25,10 +25,16 @@ from gateway.api.status import RestRoutes
 from gateway.app.generation import Edition, Editions, Lasting
 from gateway.app.reload import Reloads
 from gateway.app.router_watch import LiveRouter, live_router, watch_router, widened_for
-from gateway.app.services import RecordKeeping
-from gateway.app.steered import Surroundings, begin_steering
-from gateway.app.tenure import begin_tenure, open_tenant_store
-from gateway.app.watching import Measures, watch_parts, watch_requests
+from gateway.app.services import (
+    Measures,
+    RecordKeeping,
+    Surroundings,
+    begin_steering,
+    begin_tenure,
+    open_tenant_store,
+    watch_parts,
+    watch_requests,
+)
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.store import BudgetStore
 from gateway.config.checked import Plan

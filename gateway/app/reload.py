@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.app.generation import Edition, Editions
-from gateway.app.tenure import Tenure
+from gateway.app.services import Tenure
 from gateway.config.checked import Plan
 from gateway.config.settings import Settings, load_settings
 from gateway.config.tenants import declared_in

@@ -6,20 +6,45 @@ Part of the composition root.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 from fastapi import FastAPI
 
 from gateway.api.decisions import DecisionRoutes
+from gateway.api.usage import Books
+from gateway.app.generation import Editions
+from gateway.billing.store import BudgetStore
+from gateway.config.secrets import key_secret, secret_from
 from gateway.config.settings import Settings
+from gateway.outcomes.comparison import LabelledRows
 from gateway.outcomes.log.content import ContentStore, delete_content
 from gateway.outcomes.log.decisions import LabelledDecisions
 from gateway.outcomes.log.schema import content_path, decisions_path
 from gateway.outcomes.log.writer import DecisionLog, Encodings
+from gateway.outcomes.spend import SqliteSpend
 from gateway.pipeline.observer import Observer
+from gateway.routing.pacing.controller import Steering
+from gateway.stores.redis.tenants import RedisTenants
+from gateway.stores.sqlite.beside import beside, refuse_other_tables
+from gateway.stores.sqlite.pacing import SqlitePaces
+from gateway.stores.sqlite.tenants import SqliteTenants
+from gateway.telemetry.comparison import ComparisonGauges
+from gateway.telemetry.gauges import BudgetGauges
+from gateway.telemetry.loop_lag import watch_lag
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.multiprocess import SharedMetrics
+from gateway.telemetry.paces import watch_paces
+from gateway.telemetry.request_log import RequestLog
+from gateway.tenants.key_hash import KeyHash
+from gateway.tenants.management import Tenancy
+from gateway.tenants.store import TenantStore
 from gateway.tenants.tenant import Tenants
+from gateway.tenants.watch import LiveTenants
+from models.cache import QueryEncoder
 
 
 class RecordKeeping:
@@ -62,3 +87,125 @@ class RecordKeeping:
     def delete_content(self, tenant: str) -> int:
         """Of a tenant; how many rows. Raises StoreError. Blocks."""
         return delete_content(self._settings.store.path, tenant)
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """`spend` is an observer; `books` is what usage is read from."""
+
+    steering: Steering
+    spend: SqliteSpend
+    books: Books
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What steering needs of the service. `processes` spend from the same budgets."""
+
+    settings: Settings
+    metrics: Metrics
+    clock: Callable[[], float]
+    report: Callable[[str, BaseException], None]
+    processes: int
+
+
+def begin_steering(store: BudgetStore, around: Surroundings, stack: AsyncExitStack) -> Steered:
+    """Running until the stack ends. What is learned is kept beside the embedded store's file, whichever has budgets.
+
+    Raises SchemaError for a file that this version cannot use.
+    """
+    path, clock = beside(around.settings.store.path), around.clock
+    refuse_other_tables(path)
+    steering = Steering(store, SqlitePaces(path), clock=clock, report=around.report, processes=around.processes)
+    spend = SqliteSpend(path, around.report)
+    stack.push_async_callback(steering.close)
+    stack.push_async_callback(spend.flush)
+    for task in (steering.keep_for_ever(), spend.flush_for_ever()):
+        stack.callback(asyncio.ensure_future(task).cancel)
+    watch_paces(steering, around.metrics, clock)
+    return Steered(steering, spend, Books(store, spend, steering, clock))
+
+
+_log = logging.getLogger("loupe")
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """`tenants` is what requests ask; `live` fills it."""
+
+    store: TenantStore
+    key_hash: KeyHash
+    tenancy: Tenancy
+    tenants: Tenants
+    live: LiveTenants
+
+
+def open_tenant_store(settings: Settings) -> SqliteTenants | RedisTenants:
+    """Where the configuration's tenants are kept: beside its budgets. Raises ConfigError or StoreError."""
+    section = settings.store
+    if section.kind == "redis":
+        store: SqliteTenants | RedisTenants = RedisTenants(secret_from(section.redis_url_env))
+    else:
+        store = SqliteTenants(section.path)
+    store.open()
+    return store
+
+
+def begin_tenure(store: TenantStore, settings: Settings, report: Callable[[str, BaseException], None]) -> Tenure:
+    """Raises ConfigError or StoreError."""
+    variable = settings.server.key_secret_env
+    secret, is_kept = store.secret(key_secret(variable))
+    if is_kept:
+        _log.warning("%s is not set: keys are hashed with a secret that is kept in the store, beside them", variable)
+    key_hash = KeyHash(secret)
+    tenancy = Tenancy(store, key_hash, time.time, [candidate.name for candidate in settings.candidates])
+    tenants = Tenants(key_hash, {})
+    return Tenure(store, key_hash, tenancy, tenants, LiveTenants(store, tenants, report=report))
+
+
+BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+
+
+def watch_parts(metrics: Metrics, encode: QueryEncoder, log: RequestLog) -> None:
+    """Caches and queues."""
+    watch = metrics.watch
+    watch("loupe_encoder_cache_hits", "Texts and images found in the cache", lambda: encode.stats.hits, total=True)
+    watch("loupe_encoder_cache_misses", "Texts and images that were encoded", lambda: encode.stats.misses, total=True)
+    watch("loupe_encoder_waiting", "Texts and images that wait to be encoded", lambda: encode.stats.waiting)
+    metrics.watch_sizes(
+        "loupe_encoder_batch_size", "Texts or images in a batch", BATCH_SIZES, lambda: encode.stats.batch_sizes
+    )
+    watch("loupe_log_queue", "Log lines that wait to be written", lambda: log.waiting)
+    watch("loupe_log_lines_lost", "Log lines lost to a full queue", lambda: log.lost, total=True)
+    watch("loupe_workers", "Processes that serve", lambda: 1)
+
+
+def watch_requests(metrics: Metrics, editions: Editions) -> None:
+    """What is in service, and what is under way in it."""
+    metrics.watch("loupe_editions", "Configurations that still have requests", lambda: editions.count, merge="max")
+    metrics.watch("loupe_requests_in_flight", "Requests under way", lambda: editions.users)
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What is measured now and then, as long as the service runs."""
+
+    metrics: Metrics
+    shared: SharedMetrics
+    store: BudgetStore
+    live: LiveTenants
+    labelled_rows: LabelledRows
+    report: Callable[[str, BaseException], None]
+
+    async def open(self, stack: AsyncExitStack, *, first: bool) -> None:
+        """Until the stack ends. What workers have in common, the `first` of them looks up."""
+        tasks = [watch_lag(self.metrics.lagged)]
+        if first:
+            live = self.live
+            budgets = BudgetGauges(self.metrics, lambda: live.roster, self.store.balances, report=self.report)
+            comparison = ComparisonGauges(self.metrics, self.labelled_rows, report=self.report)
+            tasks += [budgets.refresh_for_ever(), comparison.refresh_for_ever()]
+        await self.shared.open()
+        stack.push_async_callback(self.shared.publish)
+        for task in (*tasks, self.shared.publish_for_ever()):
+            stack.callback(asyncio.ensure_future(task).cancel)

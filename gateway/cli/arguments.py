@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.app.tenure import open_tenant_store
+from gateway.app.services import open_tenant_store
 from gateway.config.secrets import key_secret
 from gateway.config.settings import load_settings
 from gateway.config.tenants import declared_tenants
