@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from pydantic import BaseModel, Field, ValidationError
 
-from gateway.api.small_body import no_json, small_body
+from gateway.api.asgi import no_json, small_body
 from gateway.api.usage import Books, Place, exploration_row, since_of
 from gateway.billing.window import window_at
 from gateway.errors import ConfigError, InvalidRequest, NotAuthenticated, RequestError, StoreError

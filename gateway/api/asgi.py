@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapp
 from functools import partial
 from typing import Any
 
+from starlette.requests import Request
+
 from gateway.api.server import REPLY, Reply
 from gateway.errors import BodyTooLarge, InvalidRequest, RequestError
 from gateway.pipeline.state import Header
@@ -134,3 +136,18 @@ class AsgiSink:
 
 def _too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"the body is over the limit of {limit} bytes")
+
+
+async def small_body(request: Request, limit: int) -> bytes:
+    """The whole body. Raises BodyTooLarge once it is over `limit` bytes."""
+    raw = b""
+    async for part in request.stream():
+        raw += part
+        if len(raw) > limit:
+            raise BodyTooLarge(f"the body is over the limit of {limit} bytes")
+    return raw
+
+
+def no_json(error: Exception) -> InvalidRequest:
+    """What is told of a body that a parser does not take."""
+    return InvalidRequest(f"the body is no JSON: {error}"[:300], code="invalid_json")

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from fastapi import FastAPI, Request
 
+from gateway.api.asgi import no_json, small_body
 from gateway.api.auth import caller
-from gateway.api.small_body import no_json, small_body
 from gateway.errors import InvalidRequest, NotFound
 from gateway.outcomes.label import Label, Labelled, LabelRefused
 from gateway.tenants.tenant import Tenants

@@ -53,7 +53,7 @@ from gateway.routing.forecaster import Forecaster, ForecastLimits
 from gateway.stores.local_fallback import LeasedStore, LeaseOptions
 from gateway.stores.redis.budgets import RedisOptions, RedisStore
 from gateway.stores.sqlite.budgets import SqliteStore
-from gateway.telemetry.estimates import watched_calibration
+from gateway.telemetry.gauges import watched_calibration
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.multiprocess import Place, SharedMetrics
 from gateway.telemetry.request_log import RequestLog

@@ -33,11 +33,9 @@ from gateway.stores.sqlite.beside import beside, refuse_other_tables
 from gateway.stores.sqlite.pacing import SqlitePaces
 from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.telemetry.comparison import ComparisonGauges
-from gateway.telemetry.gauges import BudgetGauges
-from gateway.telemetry.loop_lag import watch_lag
+from gateway.telemetry.gauges import BudgetGauges, watch_lag, watch_paces
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.multiprocess import SharedMetrics
-from gateway.telemetry.paces import watch_paces
 from gateway.telemetry.request_log import RequestLog
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.management import Tenancy

@@ -12,7 +12,6 @@ from typing import Protocol
 from gateway.billing.money import NANODOLLARS
 from gateway.errors import ProviderError, RequestError
 from gateway.pipeline.charge import Bill
-from gateway.pipeline.passing import Outlet, Passing
 from gateway.pipeline.state import Header, Turn
 from gateway.providers.base import Exchange
 from gateway.providers.stream_meter import BrokenReply, StreamMeter, partial_output_tokens, read_whole
@@ -165,3 +164,41 @@ def _summary(turn: Turn) -> dict[str, object]:
         "cost_usd": turn.cost / NANODOLLARS,
         "request_id": turn.request_id,
     }
+
+
+class Outlet(Protocol):
+    """The client's side of a stream that was begun."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the client reads more slowly than it is written to."""
+        ...
+
+    def pass_on(self, data: bytes) -> None:
+        """A part of the body, while the outlet is not paused."""
+        ...
+
+
+class Passing:
+    """Offered what comes of a stream; what it takes is sent and counted."""
+
+    __slots__ = ("_meter", "_outlet", "_turn")
+
+    def __init__(self, turn: Turn, meter: StreamMeter, outlet: Outlet) -> None:
+        self._turn = turn
+        self._meter = meter
+        self._outlet = outlet
+
+    def __call__(self, data: bytes) -> bool:
+        """Whether it took a chunk: whole events of content, and the client not behind."""
+        outlet = self._outlet
+        if outlet.is_paused:
+            return False
+        timer = self._turn.timer
+        since = timer()
+        plain = self._meter.feed_plain(data)
+        if plain is None:
+            return False
+        outlet.pass_on(plain)
+        self._turn.waited_s -= timer() - since  # the relay takes all of its wait for the provider's
+        return True

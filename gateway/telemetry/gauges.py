@@ -5,13 +5,18 @@ asked for.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
+from typing import Protocol
 
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.reservation import Balance
 from gateway.billing.window import Budget, Window, window_at
+from gateway.pipeline.calibration import DRIFTS_OUTSIDE, Calibration, Drift
+from gateway.routing.pacing.settings import Pace
 from gateway.telemetry.exposition import Labels
 from gateway.telemetry.metrics import LARGEST_GAUGES, LARGEST_TENANTS, Metrics
 from gateway.tenants.registry import Roster
@@ -112,3 +117,94 @@ def window_name(budget: Budget) -> str:
     """A budget's window as a label: `month`, `rolling_day`, `day@Europe/Berlin`."""
     name = f"rolling_{budget.period}" if budget.rolling else budget.period
     return name if budget.zone == "UTC" else f"{name}@{budget.zone}"
+
+
+_log = logging.getLogger("loupe")
+
+
+def watched_calibration(candidates: Iterable[str], metrics: Metrics) -> Calibration:
+    """A calibration that nothing has been learned by yet."""
+    calibration = Calibration(candidates, _say)
+    for name, text, of in (
+        ("loupe_estimate_ratio", "Billed cost over estimated, of about the last 100 forecast replies", "cost"),
+        ("loupe_estimate_input_ratio", "Billed input tokens over estimated", "input"),
+        ("loupe_estimate_output_ratio", "Billed output tokens over forecast", "output"),
+    ):
+        metrics.watch_each(name, text, partial(calibration.ratios, of))
+    least, most = DRIFTS_OUTSIDE
+    metrics.watch_each("loupe_estimate_drift", f"1: the ratio has left {least} to {most}", calibration.drifting)
+    return calibration
+
+
+def _say(drift: Drift) -> None:
+    if drift.began:
+        what = "its bills have drifted from what is estimated: check its prices, image_tokens and tokenizer"
+        _log.warning("%s: billed %.2f times the estimate; %s", drift.candidate, drift.ratio, what)
+    else:
+        _log.warning("%s: billed %.2f times the estimate again; the drift is over", drift.candidate, drift.ratio)
+
+
+LAG_EVERY_S = 0.1
+
+
+async def watch_lag(
+    note: Callable[[float], None], every_s: float = LAG_EVERY_S, clock: Callable[[], float] | None = None
+) -> None:
+    """For ever: ask to be woken after `every_s` and note by how many seconds it was later, by `clock` (the loop's own
+    where there is none).
+    """
+    clock = clock or asyncio.get_running_loop().time
+    while True:
+        due = clock() + every_s
+        await asyncio.sleep(every_s)
+        note(max(clock() - due, 0.0))
+
+
+PACE_LABELS = ("tenant", "window")
+
+
+class KnownPace(Protocol):
+    """`gateway.routing.pacing.account.KnownPace`: a window's pace, whose window it is (as `window_at` takes it) and
+    of which budget.
+    """
+
+    @property
+    def owner(self) -> str: ...
+    @property
+    def budget(self) -> Budget: ...
+    @property
+    def pace(self) -> Pace: ...
+
+
+class Paces(Protocol):
+    """The part of `gateway.routing.pacing.controller.Steering` that is watched."""
+
+    def known_paces(self) -> Iterator[KnownPace]: ...
+
+
+def watch_paces(paces: Paces, metrics: Metrics, clock: Callable[[], float]) -> None:
+    """`clock` gives seconds since the epoch, as the paces have them."""
+
+    def watch(name: str, text: str, value: Callable[[Pace], float | None]) -> None:
+        def read() -> Mapping[Labels, float]:
+            found = ((window_labels(each.owner, each.budget), value(each.pace)) for each in paces.known_paces())
+            return {labels: shown for labels, shown in found if shown is not None}
+
+        metrics.watch_labelled(name, text, PACE_LABELS, read)
+
+    watch("loupe_pacing_lambda", "The lambda that a window asks for", lambda pace: pace.lagrangian)
+    watch(
+        "loupe_pacing_plan_usd", "What was meant to be spent of a window by now", lambda pace: _usd(pace.plan_to_date)
+    )
+    watch("loupe_pacing_spent_usd", "What was spent of a window", lambda pace: _usd(pace.spent))
+    watch("loupe_pacing_burn_usd_per_hour", "Spend of about the last hour", lambda pace: _usd(pace.burn_per_hour))
+    watch("loupe_pacing_feedback", "Planned over actual spend: below 1, requests cost more", lambda pace: pace.feedback)
+    watch(
+        "loupe_pacing_exhausted_in_seconds",
+        "Until a window's money is gone at this burn, where that is before its end",
+        lambda pace: None if pace.exhausted_at is None else max(pace.exhausted_at - clock(), 0.0),
+    )
+
+
+def _usd(nanodollars: float | None) -> float | None:
+    return None if nanodollars is None else nanodollars / NANODOLLARS

@@ -15,8 +15,7 @@ import numpy as np
 
 from gateway.cli.outcomes.logged_export import add_log_arguments, export_logs
 from gateway.errors import ConfigError
-from gateway.outcomes.datasets import embed, load_encoder
-from gateway.outcomes.image_facts import with_image_facts
+from gateway.outcomes.datasets import embed, load_encoder, with_image_facts
 from gateway.outcomes.table_prices import read_prices
 from routers.table.costs import priced
 from routers.table.formats import FORMATS, WRITTEN, format_for, format_of, read_table, write_table

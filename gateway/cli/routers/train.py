@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 
 from gateway.errors import ConfigError
-from gateway.outcomes.datasets import embed, load_encoder, read_tables, rows_of
-from gateway.outcomes.image_facts import with_image_facts
+from gateway.outcomes.datasets import embed, load_encoder, read_tables, rows_of, with_image_facts
 from routers.registry import ALGORITHMS, DEFAULT
 from routers.table.outcome_table import TableError, merge
 from routers.train import EncoderName, Plan, Summary, Training, find_algorithm, train

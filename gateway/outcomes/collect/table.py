@@ -14,9 +14,8 @@ import numpy as np
 from gateway.billing.money import NANODOLLARS
 from gateway.outcomes.collect.dataset import Row
 from gateway.outcomes.collect.journal import Answer, Kept
-from gateway.outcomes.datasets import embed
+from gateway.outcomes.datasets import embed, with_image_facts
 from gateway.outcomes.graders.time_limit import OutOfTime, within
-from gateway.outcomes.image_facts import with_image_facts
 from models.dual_encoder import DualEncoder
 from routers.table.formats import write_table
 from routers.table.outcome_table import OutcomeTable

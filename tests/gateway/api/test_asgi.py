@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from starlette.requests import Request
 
-from gateway.api.small_body import no_json, small_body
+from gateway.api.asgi import no_json, small_body
 from gateway.errors import BodyTooLarge
 
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from gateway.pipeline.record import Attempt
-from gateway.telemetry.estimates import watched_calibration
+from gateway.telemetry.gauges import watched_calibration
 from gateway.telemetry.metrics import Metrics
 from tests.fakes.records import record
 

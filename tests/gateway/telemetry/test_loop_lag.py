@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.telemetry.loop_lag import watch_lag
+from gateway.telemetry.gauges import watch_lag
 
 
 def lags_by(readings: Sequence[float], count: int) -> list[float]:
