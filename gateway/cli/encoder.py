@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+import importlib.util
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.cli.encoder_build import export_clip, move, new_folder, quantize_bundle
-from gateway.cli.encoder_pull import pull
 from gateway.errors import ConfigError
+from gateway.outcomes.downloads import PinnedFile, download, pinned
 from models.base import EncodeError
 from models.bundle import BUNDLED, bundled, prove, read_manifest
 from models.dual_encoder import DualEncoder
-from models.pulled import encoders_folder, locate, pulled_names, pulled_path
-from models.registry import CATALOGUE
+from models.pulled import downloads_folder, encoders_folder, locate, pulled_names, pulled_path
+from models.registry import CATALOGUE, Listed
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 _MOST_PICTURES = 32
@@ -136,3 +141,131 @@ def _pictures(folder: Path | None) -> Sequence[bytes]:
     if not files:
         raise ConfigError(f"{folder} has no pictures ({', '.join(_PICTURES)})")
     return [path.read_bytes() for path in files]
+
+
+_EXPORT = ("torch", "open_clip", "onnx")
+
+
+_INSTALL = {_EXPORT: 'pip install "loupe-gateway[export]"', ("onnx",): 'pip install "loupe-gateway[onnx]"'}
+"""Modules -> what brings them all."""
+
+
+def require_builder(kind: str) -> None:
+    """Raise ConfigError unless what makes a bundle of a `combined` graph, or else of a checkpoint, is installed."""
+    _refuse_missing(("onnx",) if kind == "combined" else _EXPORT)
+
+
+def assemble_clip(graph: Path, out: Path, *, name: str, licence: str, source: str) -> None:
+    """Write the bundle of a CLIP in one ONNX file. Raises BundleError as `models.export.combined.assemble` does."""
+    assemble = importlib.import_module("models.export.combined").assemble
+    assemble(graph, out, name=name, licence=licence, source=source)
+
+
+def export_clip(names: tuple[str, str], out: Path, *, weights: Path | None = None, seed: int = 0) -> None:
+    """Write the bundle of open_clip's (model, pretrained).
+
+    Weights that open_clip pins by sha256 are fetched and proven; others it fetches itself. Raises ConfigError without
+    the extra, DownloadError, and BundleError as `models.export.clip.build` does.
+    """
+    _refuse_missing(_EXPORT)
+    clip = importlib.import_module("models.export.clip")
+    source = clip.Source(*names, weights=weights, seed=seed)
+    pinned = None if weights is not None else clip.checkpoint(source)
+    if pinned is not None:
+        url, sha256 = pinned
+        fetched = download(PinnedFile(url, sha256), downloads_folder() / url.rsplit("/", 1)[-1])
+        source = clip.Source(*names, weights=fetched, seed=seed)
+    clip.build(source, out)
+
+
+def quantize_bundle(source: Path, out: Path, images: Sequence[bytes] = ()) -> str:
+    """Write the int8 bundle of an fp32 one; how near it is, in words. Raises ConfigError, and BundleError."""
+    _refuse_missing(("onnx",))
+    _, tried = importlib.import_module("models.export.quantize").quantize(source, out, images)
+    lines = []
+    for parity in tried:
+        least = ", ".join(f"{view} {cosine:.4f}" for view, cosine in parity.least.items())
+        centred = ", ".join(f"{view} {cosine:.4f}" for view, cosine in parity.centred.items())
+        verdict = "kept" if parity.holds else "refused"
+        lines.append(f"int8 {parity.method}: {verdict}; least cosine with fp32: {least} (mean taken off: {centred})")
+    return "\n".join(lines)
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A scratch folder beside `out`, so that what is finished can be moved there whole. ConfigError: it is taken."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is there already; say another folder, or remove it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".loupe-") as scratch:
+        yield Path(scratch)
+
+
+def move(finished: Path, out: Path) -> None:
+    """Put a finished folder under its name, which may stand for an empty folder."""
+    finished.replace(out)
+
+
+def _refuse_missing(modules: tuple[str, ...]) -> None:
+    if missing := [name for name in modules if not _is_installed(name)]:
+        raise ConfigError(f"this takes {', '.join(missing)}, which is not installed: {_INSTALL[modules]}")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:  # its import was forbidden
+        return False
+
+
+def pull(listed: Listed, *, hub: str | None = None, int8: bool = True) -> Path:
+    """The bundle's folder, fetched and built unless it is there and proves itself.
+
+    `hub` stands for the publisher's own server. `int8` quantises what comes in fp32, if it bears it. What was fetched
+    is kept only when something fails, so that the next try needs no network. Raises ConfigError, DownloadError and
+    BundleError.
+    """
+    folder = pulled_path(listed.name)
+    if _is_sound(folder):
+        return folder
+    require_builder(listed.kind)
+    fetched = _fetch(listed, hub)
+    if folder.is_dir():  # broken, as was seen above
+        shutil.rmtree(folder)
+    with new_folder(folder) as scratch:
+        move(_built(listed, fetched, scratch, int8=int8), folder)
+    fetched.unlink()
+    return folder
+
+
+def _is_sound(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    try:
+        DualEncoder.load(folder)
+    except EncodeError as error:
+        print(f"{folder} is fetched anew: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _fetch(listed: Listed, hub: str | None) -> Path:
+    return download(pinned(listed.file, hub), downloads_folder() / f"{listed.name}-{listed.file.name}")
+
+
+def _built(listed: Listed, fetched: Path, scratch: Path, *, int8: bool) -> Path:
+    """The finished bundle, somewhere in `scratch`."""
+    plain = scratch / "plain"
+    if listed.kind == "combined":
+        source = f"{listed.file.path}, sha256 {listed.file.sha256}, cut in two"
+        assemble_clip(fetched, plain, name=listed.name, licence=listed.licence, source=source)
+        return plain
+    export_clip((listed.name, "openai"), plain, weights=fetched)
+    if not int8:
+        return plain
+    try:
+        print(quantize_bundle(plain, scratch / "int8"))
+    except EncodeError as error:
+        print(f"kept in fp32: {error}", file=sys.stderr)
+        return plain
+    return scratch / "int8"

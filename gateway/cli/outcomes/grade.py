@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.cli.outcomes.logged_export import past
+from gateway.cli.outcomes.table import past
 from gateway.errors import ConfigError, StoreError
 from gateway.images.limits import ImageLimits
 from gateway.outcomes.collect.dataset import Reading, read_dataset

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.encoder_pull import pull
+from gateway.cli.encoder import pull
 from gateway.outcomes.downloads import DownloadError
 from models.bundle import BundleError, bundled
 from models.dual_encoder import DualEncoder
