@@ -26,7 +26,7 @@ MIN_PROBE_COSINE = 0.99
 
 _BUNDLED_FOLDER = Path(__file__).resolve().parent / "bundled"
 BUNDLED = ("fused-lite",)
-"""Names of the bundles that Loupe carries. Those that were pulled or exported: `models.pulled`."""
+"""Names of the bundles that Loupe carries. Those that were pulled or exported: `models.registry`."""
 
 
 class BundleError(EncodeError):

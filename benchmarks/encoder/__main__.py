@@ -27,7 +27,7 @@ from benchmarks.encoder.routed import routed
 from benchmarks.encoder.timing import encoding, preprocessing
 from benchmarks.overhead.report import environment
 from models.bundle import BUNDLED
-from models.pulled import locate, pulled_names
+from models.registry import locate, pulled_names
 
 SEED = 20_263
 ROUNDS, QUICK_ROUNDS = 7, 2

@@ -61,7 +61,7 @@ from gateway.tenants.key_hash import KeyHash
 from models.base import EncodeError, Encoder
 from models.cache import QueryEncoder
 from models.dual_encoder import DualEncoder
-from models.pulled import locate
+from models.registry import locate
 from routers.base import Router
 
 _log = logging.getLogger("loupe")

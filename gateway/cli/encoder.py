@@ -17,8 +17,7 @@ from gateway.outcomes.downloads import PinnedFile, download, pinned
 from models.base import EncodeError
 from models.bundle import BUNDLED, bundled, prove, read_manifest
 from models.dual_encoder import DualEncoder
-from models.pulled import downloads_folder, encoders_folder, locate, pulled_names, pulled_path
-from models.registry import CATALOGUE, Listed
+from models.registry import CATALOGUE, Listed, downloads_folder, encoders_folder, locate, pulled_names, pulled_path
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 _MOST_PICTURES = 32

@@ -15,7 +15,7 @@ from gateway.images.header import HeaderIncomplete, NotAnImage, image_size
 from gateway.outcomes.embeddings import Embeddings
 from models.base import EncodeError
 from models.dual_encoder import DualEncoder
-from models.pulled import locate
+from models.registry import locate
 from routers.table.formats import read_table
 from routers.table.outcome_table import Dataset, OutcomeTable
 from routers.table.parquet import read_embedded

@@ -7,10 +7,13 @@ tower takes bytes. A bundle is kept only if both agree with open_clip's own forw
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,8 +24,7 @@ from torch.nn.functional import linear, normalize
 from models.bundle import BundleError, ImagePart, Manifest, Probes, TextPart
 from models.clip_tokenizer import clean, clip_tokenizer
 from models.export.probes import TEXTS, seal
-from models.export.quiet import quiet
-from models.export.torchvision_on_cpu import import_open_clip
+from models.export.quantize import quiet
 
 RANDOM = "random"
 """Instead of pretrained weights: drawn from a seed, for tests and timing."""
@@ -238,3 +240,32 @@ def _said(source: Source, least: float) -> str:
         f"open_clip {import_open_clip().__version__} {source.model}, {weights}; torch {torch.__version__}; "
         f"least cosine with open_clip's forward {least:.6f}"
     )
+
+
+_OPERATORS = ("nms", "qnms")
+
+
+_SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+
+
+_KEPT: list[torch.library.Library] = []
+"""A library's definitions go when it does."""
+
+
+def import_open_clip() -> ModuleType:
+    """The module `open_clip`. Raises ImportError when it or torchvision is not installed.
+
+    The torchvision of PyPI is built for CUDA: beside a torch for CPU its operators cannot be loaded, and its import
+    fails where it registers them. Declared without a body they satisfy it; nothing here calls them.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for operator in _OPERATORS:
+            library.define(operator + _SIGNATURE)
+        _KEPT.append(library)
+        importlib.import_module("torchvision")
+    return importlib.import_module("open_clip")

@@ -11,9 +11,12 @@ Embedding tables are stored as fp16: they are looked up, never multiplied.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -29,7 +32,6 @@ from models.bundle import BundleError, Manifest, read_manifest
 from models.dual_encoder import DualEncoder
 from models.export.int8_matmul import BLOCK, packed_matmul
 from models.export.probes import TEXTS, draw_pictures, seal
-from models.export.quiet import quiet
 
 Method = Literal["dynamic", "blockwise"]
 METHODS: tuple[Method, ...] = ("dynamic", "blockwise")
@@ -177,3 +179,16 @@ def _least(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 def _listed(cosines: Mapping[str, float]) -> str:
     return ", ".join(f"{view} {cosine:.4f}" for view, cosine in cosines.items())
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without warnings, and without log lines under ERROR."""
+    threshold = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(threshold)

@@ -27,7 +27,7 @@ from models.bundle import BundleError, read_manifest
 from models.clip_tokenizer import MERGES, clean, clip_tokenizer
 from models.dual_encoder import DualEncoder
 from models.export import clip
-from models.export.torchvision_on_cpu import import_open_clip
+from models.export.clip import import_open_clip
 from models.image_preprocessing import to_pixels
 from models.registry import CATALOGUE
 from tests.checks.encoder_checks import ENCODER_CHECKS

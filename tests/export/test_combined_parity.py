@@ -20,9 +20,9 @@ from models.bundle import BundleError
 from models.clip_tokenizer import clean, clip_tokenizer
 from models.dual_encoder import DualEncoder
 from models.export import clip
+from models.export.clip import import_open_clip
 from models.export.combined import MEAN, STD, assemble
 from models.export.quantize import quantize
-from models.export.torchvision_on_cpu import import_open_clip
 from models.image_preprocessing import to_pixels
 from tests.checks.encoder_checks import ENCODER_CHECKS, IMAGES, TEXTS
 

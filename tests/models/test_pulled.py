@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.bundle import BundleError, bundled
-from models.pulled import downloads_folder, encoders_folder, locate, pulled_names, pulled_path
+from models.registry import downloads_folder, encoders_folder, locate, pulled_names, pulled_path
 
 
 @pytest.fixture(autouse=True)

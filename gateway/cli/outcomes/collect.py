@@ -24,7 +24,7 @@ from gateway.outcomes.graders.registry import AUTO, GRADERS
 from gateway.providers.openai import OpenAIProvider
 from models.base import EncodeError
 from models.dual_encoder import DualEncoder
-from models.pulled import locate
+from models.registry import locate
 from routers.table.arrow_columns import arrow
 from routers.table.outcome_table import TableError
 

@@ -19,8 +19,7 @@ from gateway.cli.encoder import pull
 from gateway.outcomes.downloads import DownloadError
 from models.bundle import BundleError, bundled
 from models.dual_encoder import DualEncoder
-from models.pulled import pulled_names
-from models.registry import CATALOGUE, Listed, RemoteFile
+from models.registry import CATALOGUE, Listed, RemoteFile, pulled_names
 from tests.gateway.outcomes.hub_server import Hub, serving
 from tests.gateway.outcomes.test_downloads import left_in
 from tests.models.onnx_bytes import combined_clip
