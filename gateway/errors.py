@@ -4,13 +4,13 @@ LoupeError
 +-- ConfigError             the configuration file or an artifact is wrong; the service does not start
 +-- RequestError            an answer to the client, in OpenAI's shape
 |   +-- InvalidRequest      400  what, which and the value
-|   +-- ImageRefused        400/413/415
-|   +-- NotAuthenticated    401
+|   +-- ImageError        400/413/415
+|   +-- AuthenticationError    401
 |   +-- BudgetInfeasible    402  nothing fits the cap; names the cheapest feasible price
-|   +-- NotFound            404
+|   +-- NotFoundError            404
 |   +-- BodyTooLarge        413
-|   +-- QuotaExceeded       429  the tenant's budget window is spent or held
-|   +-- ProviderFailed      502  every choice failed before its first byte
+|   +-- QuotaError       429  the tenant's budget window is spent or held
+|   +-- ProvidersExhausted      502  every choice failed before its first byte
 +-- ProviderError           one attempt at one candidate failed; the next choice may serve
 """
 
@@ -55,13 +55,13 @@ class InvalidRequest(RequestError):
     """400: the request is not what the contract says."""
 
 
-class ImageRefused(RequestError):
+class ImageError(RequestError):
     """400, 413 or 415: an image could not be had, is too large, or is no image that candidates take."""
 
     code = "invalid_image"
 
 
-class NotAuthenticated(RequestError):
+class AuthenticationError(RequestError):
     """401: no key, or one that is not known."""
 
     status = 401
@@ -77,7 +77,7 @@ class BudgetInfeasible(RequestError):
     code = "budget_infeasible"
 
 
-class NotFound(RequestError):
+class NotFoundError(RequestError):
     """404: no such model, route or record."""
 
     status = 404
@@ -91,7 +91,7 @@ class BodyTooLarge(RequestError):
     code = "body_too_large"
 
 
-class QuotaExceeded(RequestError):
+class QuotaError(RequestError):
     """429: the tenant's budget is spent, or held by requests in flight."""
 
     status = 429
@@ -99,7 +99,7 @@ class QuotaExceeded(RequestError):
     code = "insufficient_quota"
 
 
-class ProviderFailed(RequestError):
+class ProvidersExhausted(RequestError):
     """502: every choice failed before its first byte."""
 
     status = 502

@@ -29,7 +29,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedEncoder:
     """An encoder by name: one file, and what becomes of it here.
 
     `combined` is an ONNX graph of both towers, which is cut in two. `checkpoint` is OpenAI's weights, which are
@@ -43,9 +43,9 @@ class Listed:
     summary: str
 
 
-def _openai(model: str, sha256: str) -> Listed:
+def _openai(model: str, sha256: str) -> ListedEncoder:
     """The weights that open_clip names `openai`; their address holds their sha256."""
-    return Listed(
+    return ListedEncoder(
         model,
         "checkpoint",
         RemoteFile(OPENAI, f"clip/models/{sha256}/{model}.pt", sha256),
@@ -57,7 +57,7 @@ def _openai(model: str, sha256: str) -> Listed:
 CATALOGUE = (
     _openai("ViT-B-32", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"),
     _openai("ViT-B-16", "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f"),
-    Listed(
+    ListedEncoder(
         "TinyCLIP-ViT-8M-16",
         "combined",
         RemoteFile(

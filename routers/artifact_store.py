@@ -39,7 +39,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Pointer:
+class CurrentVersion:
     """What `current` says.
 
     Attributes:
@@ -66,7 +66,7 @@ class Version:
     problem: str = ""
 
 
-class Shelf:
+class ArtifactStore:
     """The artifacts of one folder, which need not be there yet."""
 
     def __init__(self, folder: Path) -> None:
@@ -81,21 +81,21 @@ class Shelf:
         except OSError as error:
             raise ArtifactError(f"{self.folder / CURRENT} cannot be read: {error.strerror or error}") from error
 
-    def pointer(self) -> Pointer:
+    def pointer(self) -> CurrentVersion:
         """Raises ArtifactError."""
         return self.read(self.mark())
 
-    def read(self, mark: bytes) -> Pointer:
+    def read(self, mark: bytes) -> CurrentVersion:
         """What a mark says. Raises ArtifactError."""
         if not mark:
-            return Pointer()
+            return CurrentVersion()
         try:
             said = json.loads(mark)
             if said["format"] != FORMAT:
                 raise ArtifactError(
                     f"{self.folder / CURRENT} is of format {said['format']!r}; this version reads {FORMAT}"
                 )
-            return Pointer(tuple(map(str, said["stack"])), tuple(Change(**each) for each in said["history"]))
+            return CurrentVersion(tuple(map(str, said["stack"])), tuple(Change(**each) for each in said["history"]))
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{self.folder / CURRENT} does not hold together: {error}") from error
 
@@ -134,7 +134,7 @@ class Shelf:
         with self._locked():
             before = self.pointer()
             if before.digest != digest:
-                self._write(Pointer((*before.stack, digest), (*before.history, Change(digest, at, by))))
+                self._write(CurrentVersion((*before.stack, digest), (*before.history, Change(digest, at, by))))
 
     def roll_back(self, at: str) -> str | None:
         """Put into service what was before; its digest (None: the configuration's router). Raises ArtifactError."""
@@ -146,7 +146,7 @@ class Shelf:
             if after:
                 self.load(after[-1])
             digest = after[-1] if after else None
-            self._write(Pointer(after, (*before.history, Change(digest, at, "rollback"))))
+            self._write(CurrentVersion(after, (*before.history, Change(digest, at, "rollback"))))
         return digest
 
     def versions(self) -> list[Version]:
@@ -174,7 +174,7 @@ class Shelf:
             return False
         return True
 
-    def _write(self, pointer: Pointer) -> None:
+    def _write(self, pointer: CurrentVersion) -> None:
         partial = self.folder / f".{CURRENT}.partial"
         with partial.open("w", encoding="utf-8") as file:
             json.dump({"format": FORMAT, **asdict(pointer)}, file, indent=1)

@@ -21,7 +21,7 @@ from routers.algorithms.masked_mf import MaskedMF
 from routers.algorithms.neural import MLP, MLPMF, CrossAttention
 from routers.algorithms.shrunken_knn import ShrunkenKnn
 from routers.base import Router, Views
-from routers.forecasting.head import Headed
+from routers.forecasting.head import HeadAlgorithm
 from routers.table.outcome_table import OutcomeTable
 
 
@@ -44,7 +44,9 @@ class TrainedRouter(Router, Protocol):
 
 
 class Algorithm(Protocol):
-    """What can be learned and restored: a router's class, or `routers.forecasting.head.Headed` of a head's class."""
+    """What can be learned and restored: a router's class, or `routers.forecasting.head.HeadAlgorithm` of a head's
+    class.
+    """
 
     @property
     def algorithm(self) -> str:
@@ -70,19 +72,19 @@ FIT_BY_WEIGHTS = frozenset(
 
 ALGORITHMS: Mapping[str, Algorithm] = {
     LinearMF.algorithm: LinearMF,
-    BestSingle.algorithm: Headed(BestSingle),
-    Linear.algorithm: Headed(Linear),
-    KMeans.algorithm: Headed(KMeans),
-    KMeansAdaptive.algorithm: Headed(KMeansAdaptive),
-    MLP.algorithm: Headed(MLP),
-    MLPMF.algorithm: Headed(MLPMF),
-    CrossAttention.algorithm: Headed(CrossAttention),
-    Prior.algorithm: Headed(Prior),
-    ItemResponse.algorithm: Headed(ItemResponse),
-    MaskedMF.algorithm: Headed(MaskedMF),
+    BestSingle.algorithm: HeadAlgorithm(BestSingle),
+    Linear.algorithm: HeadAlgorithm(Linear),
+    KMeans.algorithm: HeadAlgorithm(KMeans),
+    KMeansAdaptive.algorithm: HeadAlgorithm(KMeansAdaptive),
+    MLP.algorithm: HeadAlgorithm(MLP),
+    MLPMF.algorithm: HeadAlgorithm(MLPMF),
+    CrossAttention.algorithm: HeadAlgorithm(CrossAttention),
+    Prior.algorithm: HeadAlgorithm(Prior),
+    ItemResponse.algorithm: HeadAlgorithm(ItemResponse),
+    MaskedMF.algorithm: HeadAlgorithm(MaskedMF),
     ClusterProfile.algorithm: ClusterProfile,
-    Knn.algorithm: Headed(Knn),
-    ShrunkenKnn.algorithm: Headed(ShrunkenKnn),
-    Trees.algorithm: Headed(Trees),
-    Ensemble.algorithm: Headed(Ensemble),
+    Knn.algorithm: HeadAlgorithm(Knn),
+    ShrunkenKnn.algorithm: HeadAlgorithm(ShrunkenKnn),
+    Trees.algorithm: HeadAlgorithm(Trees),
+    Ensemble.algorithm: HeadAlgorithm(Ensemble),
 }

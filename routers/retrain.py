@@ -14,7 +14,7 @@ import numpy as np
 from routers.artifact import Provenance, learned_from, load, save
 from routers.base import Floats, Router, Views
 from routers.evaluation.bench import stacked
-from routers.evaluation.comparison import Contest, Part, Rules, between
+from routers.evaluation.comparison import Part, RouterComparison, Rules, between
 from routers.evaluation.holdout import Holdout, hold_out
 from routers.evaluation.leakage import Fingerprints, fingerprints, linked, seen
 from routers.numeric.ridge import rows_of
@@ -47,7 +47,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Merged:
+class MergedOutcomes:
     """All outcomes there are, and where they come from.
 
     Attributes:
@@ -62,7 +62,7 @@ class Merged:
     prints: Fingerprints
 
     @classmethod
-    def of(cls, datasets: Sequence[Dataset]) -> Merged:
+    def of(cls, datasets: Sequence[Dataset]) -> MergedOutcomes:
         """Raises TableError for tables that contradict each other or have other views. Of a decision that stands in
         several exports the last one counts: labels come late.
         """
@@ -94,28 +94,30 @@ class Merged:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rival:
+class Contender:
     """The router in service: its artifact, and what it learned from (None where it does not say)."""
 
     router: Router
     prints: Fingerprints | None
 
     @classmethod
-    def at(cls, folder: Path) -> Rival:
+    def at(cls, folder: Path) -> Contender:
         """Raises ArtifactError."""
         return cls(load(folder), learned_from(folder))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Retraining:
+class RetrainResult:
     """What came of it: the contest, what it was fought on, and against which router."""
 
-    contest: Contest
+    contest: RouterComparison
     holdout: Holdout
     rival_digest: str
 
 
-def retrain(algorithm: Algorithm, merged: Merged, rival: Rival, encoder_digest: str, terms: Terms) -> Retraining:
+def retrain(
+    algorithm: Algorithm, merged: MergedOutcomes, rival: Contender, encoder_digest: str, terms: Terms
+) -> RetrainResult:
     """Fit without the held-out groups and judge. Raises TableError and ValueError for tables that are too small."""
     holdout = hold_out(
         merged.table.groups, times(merged.table), merged.known_to(rival.prints), share=terms.holdout, seed=terms.seed
@@ -124,10 +126,10 @@ def retrain(algorithm: Algorithm, merged: Merged, rival: Rival, encoder_digest: 
     challenger = algorithm.fit(known, views, encoder_digest=encoder_digest, seed=terms.seed)
     rivals = {IN_SERVICE: rival.router, RETRAINED: challenger}
     contest = between(rivals, merged.held(holdout.test), merged.table.take(holdout.train), terms.rules)
-    return Retraining(contest, holdout, rival.router.digest)
+    return RetrainResult(contest, holdout, rival.router.digest)
 
 
-def judge_offer(offered: Rival, merged: Merged, rival: Rival, terms: Terms) -> Retraining:
+def judge_offer(offered: Contender, merged: MergedOutcomes, rival: Contender, terms: Terms) -> RetrainResult:
     """Judge an artifact that is there already, on every query that neither it nor the other learned from.
 
     Raises TableError where nothing is left, or where it does not say what it learned from.
@@ -141,11 +143,11 @@ def judge_offer(offered: Rival, merged: Merged, rival: Rival, terms: Terms) -> R
         raise TableError("the one or the other router learned from every query of these tables: nothing to judge on")
     rivals = {IN_SERVICE: rival.router, OFFERED: offered.router}
     contest = between(rivals, merged.held(test), merged.table, terms.rules)
-    return Retraining(contest, Holdout(np.zeros(0, dtype=np.intp), test, 0, 0), rival.router.digest)
+    return RetrainResult(contest, Holdout(np.zeros(0, dtype=np.intp), test, 0, 0), rival.router.digest)
 
 
 def fit_on_all(
-    algorithm: Algorithm, merged: Merged, encoder: EncoderName, terms: Terms, folder: Path, found: Retraining
+    algorithm: Algorithm, merged: MergedOutcomes, encoder: EncoderName, terms: Terms, folder: Path, found: RetrainResult
 ) -> str:
     """Fit on everything and write it down, with what was found of it; its digest."""
     table, views = merged.learned(np.arange(len(merged.table)), terms.power)
@@ -164,7 +166,7 @@ def fit_on_all(
     return save(router, folder, provenance)
 
 
-def figures_of(contest: Contest, rival: str, name: str) -> dict[str, dict[str, dict[str, list[float | None]]]]:
+def figures_of(contest: RouterComparison, rival: str, name: str) -> dict[str, dict[str, dict[str, list[float | None]]]]:
     """Part -> `name` -> figure -> [value, None], as `routers.train` writes what it judged."""
     shown = ("nauc", "peak_score", "qnc", "accuracy", "log_loss", "ece")
     return {

@@ -13,7 +13,7 @@ from routers.base import Views
 from routers.evaluation.judge import Judgement, Policy, baselines, judge, of_candidates, routed
 from routers.evaluation.leakage import fingerprints
 from routers.evaluation.metrics import mean_and_spread
-from routers.evaluation.protocol import Shared
+from routers.evaluation.protocol import SharedSweep
 from routers.registry import ALGORITHMS, Algorithm, TrainedRouter
 from routers.table.outcome_table import OutcomeTable, TableError
 from routers.table.split import Rows, Split, grouped_splits
@@ -28,7 +28,7 @@ class EncoderName:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainResult:
     """What training gave: the router that was written, its digest, and the held-out figures behind it."""
 
     router: TrainedRouter
@@ -50,7 +50,7 @@ def train(
     plan: Plan,
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
-) -> Training:
+) -> TrainResult:
     """Judge, fit on all rows and write the artifact to `folder`. Raises TableError."""
     table, views = data
     for name, rows in views.items():
@@ -69,7 +69,7 @@ def train(
             metrics={"train_share": plan.train, "held_out": _as_json(judged)},
         ),
     )
-    return Training(router=router, digest=digest, judged=judged)
+    return TrainResult(router=router, digest=digest, judged=judged)
 
 
 def _as_json(judged: Mapping[str, Mapping[str, Summary]]) -> dict[str, dict[str, dict[str, list[float]]]]:
@@ -136,7 +136,7 @@ def _judge_part(
     columns = np.flatnonzero(table.mask[rows].any(axis=0))
     known, test = _part(table, learned, columns), _part(table, hidden, columns)
     forecast = of_candidates(router.forecast(_rows(views, hidden)), columns)
-    measure = Shared()
+    measure = SharedSweep()
     policies: list[Policy] = [one for one in baselines(known, test, measure) if one.name != router.algorithm]
     policies.append(routed(router.algorithm, forecast, (known, test), measure))
     return [(policy.name, judge(policy, test, measure)) for policy in policies]

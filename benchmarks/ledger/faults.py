@@ -31,7 +31,7 @@ from benchmarks.common.result import bullets, circumstances, deliver
 from benchmarks.ledger.fault_points import FAULTS, Run
 from benchmarks.ledger.fault_rig import CAP, COST, PAYABLE, SET_ASIDE, Rig, rig_on, tenant_named, until
 from gateway.billing.window import Window
-from gateway.stores.redis.budgets import RedisOptions, RedisStore
+from gateway.stores.redis.budgets import RedisSettings, RedisStore
 from gateway.stores.sqlite.budgets import SqliteStore
 from tests.e2e.harness.scripted_provider import ScriptedProvider, scripted_provider
 from tests.e2e.harness.scripts import answer
@@ -164,7 +164,7 @@ def _held(rig: Rig, tenant: str) -> int:
 async def _audit(rig: Rig, runs: Sequence[Run]) -> None:
     """Look into the ledger itself, now that nobody else does."""
     path = rig.disk.folder / "loupe.sqlite"
-    store = RedisStore(RedisOptions(rig.redis.url, 5.0), time.time) if rig.redis else SqliteStore(path, time.time)
+    store = RedisStore(RedisSettings(rig.redis.url, 5.0), time.time) if rig.redis else SqliteStore(path, time.time)
     await store.open()
     balances = await store.balances([Window(f"{run.tenant}/total", CAP, 0.0, None) for run in runs])
     await store.close()

@@ -29,10 +29,10 @@ from typing import Any
 import uvloop
 
 from benchmarks.common.result import bullets, circumstances, deliver
-from gateway.billing.reservation import Granted, Hold
+from gateway.billing.reservation import Grant, Reservation
 from gateway.billing.window import Window
 from gateway.stores.memory import MemoryStore
-from gateway.stores.redis.budgets import RedisOptions, RedisStore
+from gateway.stores.redis.budgets import RedisSettings, RedisStore
 from gateway.stores.sqlite.budgets import SqliteStore
 from tests.gateway.stores.redis.redis_server import RedisServer
 
@@ -176,15 +176,15 @@ async def _client(store: Any, lap: str, left: Iterator[int], pairs_s: list[float
 
 
 async def _pair(store: Any, name: str, charge: int) -> None:
-    answer = await store.reserve(Hold(name, WINDOWS, HELD, HELD, PATIENCE_S))
-    if not isinstance(answer, Granted) or not await store.settle(name, charge):
+    answer = await store.reserve(Reservation(name, WINDOWS, HELD, HELD, PATIENCE_S))
+    if not isinstance(answer, Grant) or not await store.settle(name, charge):
         raise SystemExit(f"{name}: {answer}, or it was settled before")
 
 
 def _store(kind: str, place: str) -> Any:
     if kind == "sqlite":
         return SqliteStore(place, time.time)
-    return RedisStore(RedisOptions(place, limit_s=10.0), time.time) if kind == "redis" else MemoryStore(time.time)
+    return RedisStore(RedisSettings(place, limit_s=10.0), time.time) if kind == "redis" else MemoryStore(time.time)
 
 
 def _stands(store: str, place: str, laps: Sequence[Lap]) -> list[tuple[int, int]]:

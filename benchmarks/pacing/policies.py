@@ -21,7 +21,7 @@ from gateway.routing.circuit_breaker import always_well
 from gateway.routing.decision import Assessment, Decision, Preference, decide
 from gateway.routing.pacing.cost_curve import options_of
 from gateway.routing.pacing.pacer import Pacer
-from gateway.routing.pacing.settings import PacingSettings, Standing
+from gateway.routing.pacing.settings import PacingSettings, WindowPosition
 
 MOST_CHOICES = 3
 SAMPLES = 400
@@ -206,7 +206,7 @@ class Paced(Policy):
         if pacer.is_due(now):
             stretch = (scenario.starts_at, scenario.ends_at)
             began = time.thread_time()
-            pacer.solve(now, [Standing("tenant/run", ledger.limit, ledger.spent, ledger.held, *stretch)])
+            pacer.solve(now, [WindowPosition("tenant/run", ledger.limit, ledger.spent, ledger.held, *stretch)])
             self.solve_us.append((time.thread_time() - began) * 1e6)
         decided = decision(world, self._catalogs[self._is_new], row, pacer.lagrangian)
         pacer.decided(now, options_of(decided))

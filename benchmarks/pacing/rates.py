@@ -9,7 +9,7 @@ from math import inf
 
 from benchmarks.pacing.policies import decision
 from benchmarks.pacing.world import World
-from gateway.routing.pacing.cost_curve import Option, SpendCurve, envelope, options_of
+from gateway.routing.pacing.cost_curve import CostCurve, Option, envelope, options_of
 
 LEAST_RATE, MOST_RATE = 1e-14, 1e-2
 """Quality per nanodollar: less and more than any candidate's difference is worth."""
@@ -39,7 +39,7 @@ class Envelopes:
                 saved = dear.cost - cheap.cost
                 drops.append(((dear.quality - cheap.quality) / saved, saved * count))
         first = sum(self.hulls[key][0].cost * count for key, count in self.counts.items())
-        return SpendCurve(drops, first, self.counts.total()).solve(money / self.counts.total())
+        return CostCurve(drops, first, self.counts.total()).solve(money / self.counts.total())
 
     def hindsight(self, world: World, money: float) -> float:
         """The one rate that really spends `money`, or just less: known only afterwards."""

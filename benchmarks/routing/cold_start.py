@@ -21,7 +21,7 @@ from benchmarks.common.result import command_of, write_json
 from routers.algorithms.cold_start import widened
 from routers.base import Router, Views
 from routers.evaluation.judge import judge, of_candidates, routed
-from routers.evaluation.protocol import Shared
+from routers.evaluation.protocol import SharedSweep
 from routers.evaluation.reports.versions import package_versions
 from routers.numeric.ridge import rows_of
 from routers.registry import ALGORITHMS
@@ -67,7 +67,7 @@ def measure(data: Dataset, newcomer: str, router: str, seed: int, most_rows: int
         columns = np.array([fitted.candidates.index(name) for name in test.candidates], dtype=np.intp)
         forecast = of_candidates(fitted.forecast(asked), columns)
         brier = float(np.nanmean((forecast.quality[:, column] - test.score[:, column]) ** 2))
-        nauc = judge(routed(router, forecast, (known, test), Shared()), test, Shared()).nauc
+        nauc = judge(routed(router, forecast, (known, test), SharedSweep()), test, SharedSweep()).nauc
         found.append(Found(data.name, newcomer, seed, shown, brier, nauc))
     return found
 

@@ -24,12 +24,12 @@ import numpy as np
 from benchmarks.common.result import command_of, write_json
 from gateway.cli.routers.bench import teller
 from routers.base import Forecast
-from routers.evaluation.bench import Judging, tasks, within
+from routers.evaluation.bench import JudgeSettings, tasks, within
 from routers.evaluation.bootstrap import Resamples, rejudge
 from routers.evaluation.judge import Policy, judge
 from routers.evaluation.metrics import sweep
 from routers.evaluation.paper_protocol import Paper
-from routers.evaluation.protocol import Measure, Shared
+from routers.evaluation.protocol import Measure, SharedSweep
 from routers.evaluation.reports.versions import package_versions
 from routers.evaluation.workers import run_tasks
 from routers.registry import ALGORITHMS
@@ -97,7 +97,7 @@ def _steps(table: OutcomeTable, forecast: Forecast, replicates: int) -> Iterator
     expected = table.cost_usd * 1.1
     weights = Resamples.draw(table.groups, replicates, 1).weights(table.groups)
     yield "exact sweep", partial(sweep, forecast.quality, expected, table.score, table.cost_usd)
-    measures: tuple[Measure, ...] = (Shared(), Paper())
+    measures: tuple[Measure, ...] = (SharedSweep(), Paper())
     for measure in measures:
         policy = Policy("drawn", measure.decide(forecast.quality, expected, table), forecast)
         yield f"decisions, {measure.name} protocol", partial(measure.decide, forecast.quality, expected, table)
@@ -118,7 +118,7 @@ def _fits(jobs: int) -> dict[str, Any]:
     blocks = [within(data, 0.2, (0,)) for data in load_offline().datasets]
     routers = [name for name in CLASSICAL if name in ALGORITHMS]
     began = time.perf_counter()
-    found = run_tasks(blocks, tasks(blocks, routers, ["both"]), Judging((Shared(),)), jobs, teller(blocks))
+    found = run_tasks(blocks, tasks(blocks, routers, ["both"]), JudgeSettings((SharedSweep(),)), jobs, teller(blocks))
     took = time.perf_counter() - began
     seconds = {
         f"{blocks[judged.task.block].name} {judged.policy}": judged.fit_s for judged in found if judged.fit_s > 0

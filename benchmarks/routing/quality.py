@@ -23,8 +23,8 @@ from typing import Any
 
 from benchmarks.common.marked_section import renew
 from benchmarks.common.result import command_of, write_json
-from gateway.cli.routers.bench import MEASURES, Given, choose_routers, read_given, teller
-from routers.evaluation.bench import Block, Judging, Task, across, tasks, within
+from gateway.cli.routers.bench import MEASURES, BenchInput, choose_routers, read_given, teller
+from routers.evaluation.bench import BenchBlock, JudgeSettings, Task, across, tasks, within
 from routers.evaluation.reports.text import Row, as_json, as_markdown, rows
 from routers.evaluation.reports.versions import in_words, package_versions
 from routers.evaluation.workers import run_tasks
@@ -42,7 +42,7 @@ class Section:
     """One heading of the report: what is run for it, and which protocols and views of it are shown."""
 
     title: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[BenchBlock, ...]
     routers: tuple[str, ...]
     views: tuple[str, ...] = ("both",)
     protocols: tuple[str, ...] = ("shared",)
@@ -104,7 +104,7 @@ def _sections(datasets: Sequence[Dataset], arguments: argparse.Namespace) -> Ite
         yield Section("Learned from another table (among the candidates that both know)", crossings, side)
 
 
-def _crossings(datasets: Sequence[Dataset], seeds: Sequence[int]) -> Iterator[Block]:
+def _crossings(datasets: Sequence[Dataset], seeds: Sequence[int]) -> Iterator[BenchBlock]:
     for place, judged in enumerate(datasets):
         others = [data for other, data in enumerate(datasets) if other != place]
         if others:
@@ -115,15 +115,15 @@ def _crossings(datasets: Sequence[Dataset], seeds: Sequence[int]) -> Iterator[Bl
 
 
 def _run(section: Section, arguments: argparse.Namespace) -> list[Row]:
-    judging = Judging(tuple(MEASURES[name] for name in section.protocols), replicates=arguments.replicates)
+    judging = JudgeSettings(tuple(MEASURES[name] for name in section.protocols), replicates=arguments.replicates)
     wanted: list[Task] = tasks(section.blocks, section.routers, section.views)
     print(section.title, file=sys.stderr)
     return rows(section.blocks, run_tasks(section.blocks, wanted, judging, arguments.jobs, teller(section.blocks)))
 
 
-def _bundled() -> Given:
+def _bundled() -> BenchInput:
     offline = load_offline()
-    return Given(offline.datasets, offline.encoder_name, offline.encoder_digest)
+    return BenchInput(offline.datasets, offline.encoder_name, offline.encoder_digest)
 
 
 def _rebuild(arguments: argparse.Namespace) -> int:
@@ -137,7 +137,7 @@ def _rebuild(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _facts(arguments: argparse.Namespace, given: Given, took_s: float) -> dict[str, Any]:
+def _facts(arguments: argparse.Namespace, given: BenchInput, took_s: float) -> dict[str, Any]:
     return {
         "command": command_of("routing.quality", arguments.words),
         "tables": ", ".join(

@@ -16,13 +16,13 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from pydantic import BaseModel, Field, ValidationError
 
 from gateway.api.asgi import no_json, small_body
-from gateway.api.usage import Books, Place, exploration_row, since_of
+from gateway.api.usage import PacePlace, UsageReports, exploration_row, since_of
 from gateway.billing.window import window_at
-from gateway.errors import ConfigError, InvalidRequest, NotAuthenticated, RequestError, StoreError
+from gateway.errors import AuthenticationError, ConfigError, InvalidRequest, RequestError, StoreError
 from gateway.pipeline.refusals import starting
-from gateway.tenants.management import NewKey, Tenancy
-from gateway.tenants.provisioning import Readings
-from gateway.tenants.registry import ApiKey, Roster, TenantTerms
+from gateway.tenants.management import NewKey, TenantManagement
+from gateway.tenants.provisioning import SyncResult
+from gateway.tenants.registry import ApiKey, TenantRegistry, TenantTerms
 from gateway.tenants.schema import KeyTerms, Section, TenantBody, TenantName, invalid, key_as_written, tenant_as_written
 from gateway.tenants.tenant import key_owner
 
@@ -40,23 +40,23 @@ class RotateBody(Section):
     """How long the old key goes on, in seconds."""
 
 
-class Reloaded(Protocol):
+class ReloadReport(Protocol):
     """What a reload did: sections that differ from before, and what became of tenants and keys."""
 
     @property
     def changed(self) -> Sequence[str]: ...
     @property
-    def readings(self) -> Readings: ...
+    def readings(self) -> SyncResult: ...
 
 
 @dataclass(frozen=True, slots=True)
 class AdminState:
     """What the routes work on, once the service runs. `refresh` lets this process see what was changed; blocking."""
 
-    tenancy: Tenancy
+    tenancy: TenantManagement
     refresh: Callable[[], None]
-    books: Books
-    reload: Callable[[], Awaitable[Reloaded]]
+    books: UsageReports
+    reload: Callable[[], Awaitable[ReloadReport]]
     delete_content: Callable[[str], int]
     """Of a tenant; how many rows. Blocking; raises StoreError."""
 
@@ -152,13 +152,13 @@ class AdminRoutes:
         roster, now = await self._roster(), books.clock()
         chosen = [roster.tenant(tenant)] if tenant is not None else list(roster.tenants.values())
         rows: list[dict[str, Any]] = []
-        places: list[Place] = []
+        places: list[PacePlace] = []
         spend = await books.by_candidate(since_of(since), tenant)
         for terms in chosen:
             row: dict[str, Any] = {"tenant": terms.name, "windows": [], "keys": []}
             row["candidates"] = spend.get(terms.name, [])
             rows.append(row)
-            own = [Place(row["windows"], budget, window_at(terms.name, budget, now)) for budget in terms.budgets]
+            own = [PacePlace(row["windows"], budget, window_at(terms.name, budget, now)) for budget in terms.budgets]
             places += own
             if terms.exploration is not None:
                 row["exploration"], beside = exploration_row(terms.exploration, own)
@@ -168,7 +168,7 @@ class AdminRoutes:
                 shown: dict[str, Any] = {"id": key.id, "name": key.name, "windows": []}
                 row["keys"].append(shown)
                 owner = key_owner(terms.name, key.name)
-                places += [Place(shown["windows"], budget, window_at(owner, budget, now)) for budget in key.budgets]
+                places += [PacePlace(shown["windows"], budget, window_at(owner, budget, now)) for budget in key.budgets]
         await books.fill(places, books.known_paces())
         return _list(rows)
 
@@ -188,17 +188,17 @@ class AdminRoutes:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         given = hashlib.sha256(key.strip().encode("latin-1")).digest()  # the bytes that were sent
         if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._hashed):
-            raise NotAuthenticated("this is not the admin key", code="invalid_admin_key")
+            raise AuthenticationError("this is not the admin key", code="invalid_admin_key")
 
     def _ready(self) -> AdminState:
         if self.state is None:
             raise starting()
         return self.state
 
-    async def _roster(self) -> Roster:
+    async def _roster(self) -> TenantRegistry:
         return await asyncio.to_thread(self._ready().tenancy.roster)
 
-    async def _change(self, change: Callable[[Tenancy], Result]) -> Result:
+    async def _change(self, change: Callable[[TenantManagement], Result]) -> Result:
         """Change the store, and let this process see it before anybody is told."""
         state = self._ready()
 
@@ -234,7 +234,7 @@ def _list(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"object": "list", "data": rows}
 
 
-def _tenant(terms: TenantTerms, roster: Roster | None = None) -> dict[str, Any]:
+def _tenant(terms: TenantTerms, roster: TenantRegistry | None = None) -> dict[str, Any]:
     """Without a roster: one that a command has just made or changed."""
     shown = {"object": "tenant", **tenant_as_written(terms)}
     shown["provisioned"] = roster is not None and terms.name in roster.provisioned

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from gateway.api.server import REPLY, Reply
+from gateway.api.server import REPLY, ReplyWriter
 from gateway.errors import BodyTooLarge, InvalidRequest, RequestError
 from gateway.pipeline.state import Header
 
@@ -20,7 +20,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-class ClientLeft(Exception):
+class ClientHangUp(Exception):
     """The client hung up before its body was complete."""
 
 
@@ -32,14 +32,14 @@ class AsgiSink:
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._reply: Reply | None = scope.get("extensions", _NONE).get(REPLY)
+        self._reply: ReplyWriter | None = scope.get("extensions", _NONE).get(REPLY)
         """The reply itself, where our own server runs the app; elsewhere messages are sent."""
         self.started = False
         self.complete = False
         self.client_left = False
 
     async def read_body(self, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-        """The whole body. Raises BodyTooLarge as soon as it is known to be over `limit` bytes, and ClientLeft."""
+        """The whole body. Raises BodyTooLarge as soon as it is known to be over `limit` bytes, and ClientHangUp."""
         declared = headers.get(b"content-length", b"0")
         if not declared.isdigit():
             raise InvalidRequest(f"Content-Length: {declared[:40]!r} is not a number")
@@ -52,7 +52,7 @@ class AsgiSink:
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise ClientLeft
+                raise ClientHangUp
             part = message.get("body", b"")
             size += len(part)
             if size > limit:
@@ -105,7 +105,7 @@ class AsgiSink:
             await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
     @property
-    def outlet(self) -> Reply | None:
+    def outlet(self) -> ReplyWriter | None:
         return self._reply
 
     async def refuse(self, error: RequestError, headers: list[Header]) -> None:

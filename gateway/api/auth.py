@@ -7,21 +7,21 @@ from collections.abc import Mapping
 
 from starlette.requests import Request
 
-from gateway.errors import NotAuthenticated
+from gateway.errors import AuthenticationError
 from gateway.pipeline.refusals import starting
 from gateway.tenants.tenant import Tenant, Tenants
 
 
 def authenticate(headers: Mapping[bytes, bytes], tenants: Tenants) -> Tenant:
-    """The tenant of `Authorization: Bearer KEY`. Raises NotAuthenticated; the key itself is never shown."""
+    """The tenant of `Authorization: Bearer KEY`. Raises AuthenticationError; the key itself is never shown."""
     scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer" or not key.strip():
-        raise NotAuthenticated("no API key: send it as 'Authorization: Bearer KEY'")
+        raise AuthenticationError("no API key: send it as 'Authorization: Bearer KEY'")
     tenant = tenants.find(key.strip())
     if tenant is None:
-        raise NotAuthenticated("the API key is not known")
+        raise AuthenticationError("the API key is not known")
     if tenant.expires_at is not None and time.time() >= tenant.expires_at:
-        raise NotAuthenticated("the API key has expired", code="expired_api_key")
+        raise AuthenticationError("the API key has expired", code="expired_api_key")
     return tenant
 
 

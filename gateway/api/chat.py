@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gateway.api.asgi import AsgiSink, ClientLeft, Receive, Send
+from gateway.api.asgi import AsgiSink, ClientHangUp, Receive, Send
 from gateway.api.auth import authenticate
 from gateway.api.parse.chat import ChatLimits, parse_chat
 from gateway.api.preview import decision_table
 from gateway.errors import RequestError
 from gateway.pipeline.observer import RefusalObserver
 from gateway.pipeline.pipeline import Pipeline
-from gateway.pipeline.state import Turn
+from gateway.pipeline.state import RequestState
 from gateway.tenants.tenant import Tenants
 
 
@@ -61,7 +61,7 @@ class ChatRoutes:
         await sink.start(200, b"application/json", turn.headers(), len(body))
         await sink.write(body, last=True)
 
-    async def _turn(self, scope: dict[str, Any], sink: AsgiSink) -> Turn | None:
+    async def _turn(self, scope: dict[str, Any], sink: AsgiSink) -> RequestState | None:
         """The request, parsed; None when it was refused or its client left, which is answered here."""
         began = self._timer()
         request_id = _new_request_id()
@@ -72,13 +72,13 @@ class ChatRoutes:
             read = self._timer()
             request = parse_chat(body, headers, self._limits)
             parse_s = self._timer() - read
-            turn = Turn(request_id, tenant, request, began, self._clock(), self._timer)
+            turn = RequestState(request_id, tenant, request, began, self._clock(), self._timer)
             turn.parse_s = parse_s
             return turn
         except RequestError as error:
             self._refusals.refused_early(error)
             await sink.refuse(error, [(b"x-request-id", request_id.encode())])
-        except ClientLeft:
+        except ClientHangUp:
             pass
         return None
 

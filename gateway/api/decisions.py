@@ -12,8 +12,8 @@ from fastapi import FastAPI, Request
 
 from gateway.api.asgi import no_json, small_body
 from gateway.api.auth import caller
-from gateway.errors import InvalidRequest, NotFound
-from gateway.outcomes.label import Label, Labelled, LabelRefused
+from gateway.errors import InvalidRequest, NotFoundError
+from gateway.outcomes.label import Label, LabelError, LabelResult
 from gateway.tenants.tenant import Tenants
 
 LARGEST_BODY = 16 * 1024
@@ -33,8 +33,8 @@ class Decisions(Protocol):
         """A decision of this tenant, or None."""
         ...
 
-    async def label(self, tenant: str, label: Label) -> Labelled | None:
-        """Keep a label on a request of this tenant, or None. Raises LabelRefused."""
+    async def label(self, tenant: str, label: Label) -> LabelResult | None:
+        """Keep a label on a request of this tenant, or None. Raises LabelError."""
         ...
 
 
@@ -73,7 +73,7 @@ class DecisionRoutes:
         label = _label(await small_body(request, LARGEST_BODY))
         try:
             labelled = await self._found(label.request_id, lambda: log.label(tenant.name, label))
-        except LabelRefused as refused:
+        except LabelError as refused:
             raise _as_error(refused) from None
         return {
             "object": "feedback",
@@ -86,11 +86,11 @@ class DecisionRoutes:
 
     def _log(self) -> Decisions:
         if self.decisions is None:
-            raise NotFound("this gateway keeps no decisions (decisions.keep)", code="decisions_not_kept")
+            raise NotFoundError("this gateway keeps no decisions (decisions.keep)", code="decisions_not_kept")
         return self.decisions
 
     async def _found(self, request_id: str, ask: Callable[[], Awaitable[Found | None]]) -> Found:
-        """Ask until it is there, as long as it may be on its way into the log. Raises NotFound."""
+        """Ask until it is there, as long as it may be on its way into the log. Raises NotFoundError."""
         if not request_id.isascii():
             raise _not_found(request_id)
         deadline = self._monotonic() + WRITTEN_WITHIN_S
@@ -101,8 +101,8 @@ class DecisionRoutes:
         return found
 
 
-def _not_found(request_id: str) -> NotFound:
-    return NotFound(f"there is no request {request_id[:80]!r} of yours", param="request_id")
+def _not_found(request_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no request {request_id[:80]!r} of yours", param="request_id")
 
 
 def _is_young(request_id: str) -> bool:
@@ -128,7 +128,7 @@ def _label(raw: bytes) -> Label:
         raise InvalidRequest(what, param="score")
     try:
         return Label(body.request_id, score, body.source, body.version, body.probability, body.comment)
-    except LabelRefused as refused:
+    except LabelError as refused:
         raise _as_error(refused) from None
 
 
@@ -138,5 +138,5 @@ def _path(message: str) -> str | None:
     return path.rstrip("`") if at else None
 
 
-def _as_error(refused: LabelRefused) -> InvalidRequest:
+def _as_error(refused: LabelError) -> InvalidRequest:
     return InvalidRequest(str(refused), param=refused.param, code=refused.code)

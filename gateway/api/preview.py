@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.billing.money import NANODOLLARS
-from gateway.pipeline.state import Turn
+from gateway.pipeline.state import RequestState
 from gateway.routing.decision import OVER_CAP, Assessment, Decision
 
 
-def decision_table(turn: Turn, decision: Decision) -> dict[str, Any]:
+def decision_table(turn: RequestState, decision: Decision) -> dict[str, Any]:
     """What would be done with the request and why. Costs in USD."""
     best = decision.choices[0] if decision.choices else None
     cheapest = decision.cheapest_feasible

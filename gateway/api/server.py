@@ -20,7 +20,7 @@ class OnePieceProtocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=...)`."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        reply = Reply(cycle)
+        reply = ReplyWriter(cycle)
         cycle.send = reply.send  # type: ignore[method-assign]
         cast(dict[str, Any], cycle.scope)["extensions"] = {REPLY: reply}
         super()._start_asgi_task(cycle, app)
@@ -28,12 +28,12 @@ class OnePieceProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         if self.cycle is not None and self.cycle.disconnected:
-            reply: Reply | None = cast(dict[str, Any], self.cycle.scope).get("extensions", {}).get(REPLY)
+            reply: ReplyWriter | None = cast(dict[str, Any], self.cycle.scope).get("extensions", {}).get(REPLY)
             if reply is not None and reply.client_left is not None:
                 reply.client_left()
 
 
-class Reply:
+class ReplyWriter:
     """What ASGI calls `send`, for one request. Stands in for the cycle's own and keeps the cycle's state as it does."""
 
     __slots__ = ("_bodiless", "_cycle", "_head", "client_left")

@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gateway.api.auth import caller
-from gateway.api.usage import Books, since_of
-from gateway.errors import NotFound, RequestError, StoreError
+from gateway.api.usage import UsageReports, since_of
+from gateway.errors import NotFoundError, RequestError, StoreError
 from gateway.pipeline.refusals import starting, store_unavailable
 from gateway.telemetry.metrics import CONTENT_TYPE
 from gateway.tenants.tenant import Tenant, Tenants
@@ -28,7 +28,7 @@ class RestRoutes:
         self.policies = policies
         """Of the configuration in service."""
         self._scrape = scrape
-        self.books: Books | None = None
+        self.books: UsageReports | None = None
 
     def mount(self) -> FastAPI:
         app = FastAPI(title="Loupe")
@@ -52,7 +52,7 @@ class RestRoutes:
         kind = self._names(caller(request, self.tenants)).get(name)
         if kind is None:
             what = f"The model {name[:80]!r} does not exist or you do not have access to it"
-            raise NotFound(what, param="model", code="model_not_found")
+            raise NotFoundError(what, param="model", code="model_not_found")
         return _model(name, kind)
 
     async def usage(self, request: Request) -> dict[str, Any]:

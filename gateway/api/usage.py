@@ -13,8 +13,8 @@ from gateway.billing.window import Budget, Window
 from gateway.errors import InvalidRequest
 from gateway.outcomes.spend import SpendReport
 from gateway.routing.exploration import exploration_windows
-from gateway.routing.pacing.controller import Steering
-from gateway.routing.pacing.settings import Pace, window_name
+from gateway.routing.pacing.controller import PacingController
+from gateway.routing.pacing.settings import PacingStatus, window_name
 from gateway.tenants.policy import ExplorationSettings
 from gateway.tenants.tenant import Tenant
 
@@ -25,7 +25,7 @@ HOUR_S = 3_600
 Rows = list[dict[str, Any]]
 
 
-class Place(NamedTuple):
+class PacePlace(NamedTuple):
     """A window to be shown, and the list that its row goes into."""
 
     rows: Rows
@@ -34,12 +34,12 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class UsageReports:
     """`clock` gives seconds since the epoch."""
 
     store: BudgetStore
     spend: SpendReport
-    steering: Steering
+    steering: PacingController
     clock: Callable[[], float]
 
     async def of_tenant(self, tenant: Tenant, since: float | None = None) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class Books:
         windows: Rows = []
         found: dict[str, Any] = {"windows": windows}
         budgets, own = (*tenant.budgets, *tenant.key_budgets), tenant.windows(now)
-        places = [Place(windows, *pair) for pair in zip(budgets, own, strict=True)]
+        places = [PacePlace(windows, *pair) for pair in zip(budgets, own, strict=True)]
         if tenant.exploration is not None:
             found["exploration"], beside = exploration_row(tenant.exploration, places[: len(tenant.budgets)])
             places += beside
@@ -58,7 +58,7 @@ class Books:
         candidates = (await self.by_candidate(since, tenant.name)).get(tenant.name, [])
         return {**found, "candidates": candidates, "candidates_since": since}
 
-    async def fill(self, places: Sequence[Place], paces: Mapping[str, tuple[Pace, float]]) -> None:
+    async def fill(self, places: Sequence[PacePlace], paces: Mapping[str, tuple[PacingStatus, float]]) -> None:
         """Ask where windows stand, some at a time, so that requests come in between; put each where it belongs."""
         now = self.clock()
         for start in range(0, len(places), WINDOWS_AT_ONCE):
@@ -68,7 +68,7 @@ class Books:
                 told = paces.get(window_name(place.window)) if _is_hard(place.budget) else None
                 place.rows.append(window_row(place.budget, balance, None if told is None else pace_row(*told, now)))
 
-    def known_paces(self) -> dict[str, tuple[Pace, float]]:
+    def known_paces(self) -> dict[str, tuple[PacingStatus, float]]:
         """As they were found last, by the name of the window; of those that sent requests through this process."""
         return {each.pace.window: (each.pace, each.least) for each in self.steering.known_paces()}
 
@@ -85,12 +85,14 @@ class Books:
         return found
 
 
-def exploration_row(settings: ExplorationSettings, places: Sequence[Place]) -> tuple[dict[str, Any], list[Place]]:
+def exploration_row(
+    settings: ExplorationSettings, places: Sequence[PacePlace]
+) -> tuple[dict[str, Any], list[PacePlace]]:
     """What is shown of a tenant's exploration, and where the windows beside those of its budgets go to in it."""
     rows: Rows = []
     hard = [place for place in places if _is_hard(place.budget)]
     beside = exploration_windows([place.window for place in hard], settings.budget_share)
-    found = [Place(rows, place.budget, window) for place, window in zip(hard, beside, strict=True)]
+    found = [PacePlace(rows, place.budget, window) for place, window in zip(hard, beside, strict=True)]
     return {"rate": settings.rate, "windows": rows}, found
 
 
@@ -135,7 +137,7 @@ def window_row(budget: Budget, balance: Balance, pacing: dict[str, Any] | None =
     return row if pacing is None else {**row, "pacing": pacing}
 
 
-def pace_row(pace: Pace, least: float, now: float) -> dict[str, Any]:
+def pace_row(pace: PacingStatus, least: float, now: float) -> dict[str, Any]:
     """What this process makes of a window: the lambda it asks for, and whether it is over the tenant's own."""
     left = pace.exhausted_at
     return {

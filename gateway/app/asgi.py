@@ -22,13 +22,13 @@ from typing import Any
 from gateway.api.admin import AdminRoutes, AdminState
 from gateway.api.asgi import Receive, Send
 from gateway.api.status import RestRoutes
-from gateway.app.generation import Edition, Editions, Lasting
-from gateway.app.reload import Reloads
-from gateway.app.router_watch import LiveRouter, live_router, watch_router, widened_for
+from gateway.app.generation import ConfigGeneration, ConfigGenerations, SharedServices
+from gateway.app.reload import Reloader
+from gateway.app.router_watch import RouterWatch, live_router, watch_router, widened_for
 from gateway.app.services import (
-    Measures,
-    RecordKeeping,
-    Surroundings,
+    MetricWatches,
+    PacingContext,
+    RecordServices,
     begin_steering,
     begin_tenure,
     open_tenant_store,
@@ -37,7 +37,7 @@ from gateway.app.services import (
 )
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.store import BudgetStore
-from gateway.config.checked import Plan
+from gateway.config.checked import CheckedConfig
 from gateway.config.secrets import secret_from
 from gateway.config.settings import EncoderSettings, Settings
 from gateway.config.tenants import declared_in
@@ -47,15 +47,15 @@ from gateway.outcomes.comparison import LabelledRows
 from gateway.outcomes.log.labelled import LabelledLog
 from gateway.outcomes.log.schema import decisions_path
 from gateway.pipeline.observer import Observer
-from gateway.pipeline.reservations import Holds
+from gateway.pipeline.reservations import Reservations
 from gateway.routing.catalog import Catalog
 from gateway.routing.forecaster import Forecaster, ForecastLimits
-from gateway.stores.local_fallback import LeasedStore, LeaseOptions
-from gateway.stores.redis.budgets import RedisOptions, RedisStore
+from gateway.stores.local_fallback import LocalAllowance, LocalFallbackStore
+from gateway.stores.redis.budgets import RedisSettings, RedisStore
 from gateway.stores.sqlite.budgets import SqliteStore
 from gateway.telemetry.gauges import watched_calibration
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.multiprocess import Place, SharedMetrics
+from gateway.telemetry.multiprocess import SharedMetrics, WorkerPlace
 from gateway.telemetry.request_log import RequestLog
 from gateway.tenants.key_hash import KeyHash
 from models.base import EncodeError, Encoder
@@ -81,7 +81,7 @@ class Gateway:
         config: Path | None = None,
         processes: int | None = None,
         clock: Callable[[], float] = time.time,
-        place: Place | None = None,
+        place: WorkerPlace | None = None,
         labelled_rows: LabelledRows | None = None,
     ) -> None:
         """`processes` serve the same budgets, of which this is one: `server.workers` where it is not said. `clock`
@@ -91,7 +91,7 @@ class Gateway:
         self._config = config
         self._processes = settings.server.workers if processes is None else processes
         self._clock = clock
-        self._plan = Plan.of(settings)
+        self._plan = CheckedConfig.of(settings)
         declared_in(settings, KeyHash(secrets.token_bytes(32)), config)  # its keys are there, each of them once
         self._encoder = encoder
         self._router = router
@@ -102,12 +102,12 @@ class Gateway:
         self._shared = SharedMetrics(self._metrics, place, report=self._report)
         self._rest = RestRoutes(settings.policies, self._shared.scrape)
         self._rest_app = self._rest.mount()
-        self._records = RecordKeeping(settings, self._metrics)
+        self._records = RecordServices(settings, self._metrics)
         self._records.mount(self._rest_app)
         variable = settings.server.admin_key_env
         self._admin = AdminRoutes(os.environ.get(variable), variable)
         self._admin.mount(self._rest_app)
-        self._edition: Edition | None = None
+        self._edition: ConfigGeneration | None = None
         self._store_errors_said: dict[str, float] = {}
 
     @property
@@ -155,10 +155,10 @@ class Gateway:
             stack.callback(log.close)
             decisions = self._records.open(encode, stack)
             store = await self._open_ledger(stack)
-            holds = Holds(store, settings.store.lease_s, self._report)
+            holds = Reservations(store, settings.store.lease_s, self._report)
             stack.push_async_callback(holds.drain)
             stack.callback(asyncio.ensure_future(holds.renew_for_ever()).cancel)
-            around = Surroundings(settings, self._metrics, self._clock, self._report, self._processes)
+            around = PacingContext(settings, self._metrics, self._clock, self._report, self._processes)
             steered = begin_steering(store, around, stack)
             calibration = watched_calibration(self._plan.candidates, self._metrics)
             tenant_store = open_tenant_store(settings)
@@ -166,7 +166,7 @@ class Gateway:
             tenure = begin_tenure(tenant_store, settings, self._report)
             observers: tuple[Observer, ...] = (self._metrics, log, calibration, steered.spend, *decisions)
             self._records.serve(tenure.tenants, observers, stack)
-            lasting = Lasting(
+            lasting = SharedServices(
                 forecaster_for=lambda catalog: self._forecaster(encode, router, catalog),
                 holds=holds,
                 tenants=tenure.tenants,
@@ -181,18 +181,18 @@ class Gateway:
             )
             watch_parts(self._metrics, encode, log)
             self._rest.books, self._rest.tenants = steered.books, tenure.tenants
-            editions = Editions(lasting)
+            editions = ConfigGenerations(lasting)
             stack.push_async_callback(editions.close)
             watch_requests(self._metrics, editions)
             watch_router(router, self._metrics)
 
-            def taken(edition: Edition) -> None:
+            def taken(edition: ConfigGeneration) -> None:
                 calibration.follow(edition.plan.candidates)
                 steered.steering.follow(edition.plan.catalog, calibration.factors)
                 self._rest.policies = edition.plan.settings.policies
                 self._edition = edition
 
-            reloads = Reloads(self._config, editions, tenure, taken=taken)
+            reloads = Reloader(self._config, editions, tenure, taken=taken)
             await reloads.begin(self._plan)
             tenure.live.open(reloads.hear)
             stack.callback(tenure.live.close)
@@ -200,11 +200,11 @@ class Gateway:
             _on_hang_up(reloads.ask, stack)
             tenancy, delete = tenure.tenancy, self._records.delete_content
             self._admin.state = AdminState(tenancy, tenure.live.refresh, steered.books, reloads.reload, delete)
-            measures = Measures(self._metrics, self._shared, store, tenure.live, self._labelled_rows, self._report)
+            measures = MetricWatches(self._metrics, self._shared, store, tenure.live, self._labelled_rows, self._report)
             await measures.open(stack, first=self._place is None or self._place.number == 0)
             yield
 
-    def _forecaster(self, encode: QueryEncoder, router: LiveRouter, catalog: Catalog) -> Forecaster:
+    def _forecaster(self, encode: QueryEncoder, router: RouterWatch, catalog: Catalog) -> Forecaster:
         settings = self._settings
         limits = ForecastLimits(settings.encoder.timeout_ms / 1e3, settings.router.timeout_ms / 1e3)
         return Forecaster(
@@ -224,15 +224,15 @@ class Gateway:
             await embedded.open()
             stack.push_async_callback(embedded.close)
             return embedded
-        options = RedisOptions(secret_from(section.redis_url_env), limit_s=section.redis_limit_ms / 1e3)
+        options = RedisSettings(secret_from(section.redis_url_env), limit_s=section.redis_limit_ms / 1e3)
         store = RedisStore(options, self._clock, _log.warning)
         await store.open()
         stack.push_async_callback(store.close)
         self._metrics.watch("loupe_unsettled", "Settlements that Redis has not confirmed", lambda: store.unsettled)
         if section.when_gone == "closed":
             return store
-        lease = LeaseOptions(_nanodollars(section.local_lease_usd), uuid.uuid4().hex)
-        leased = LeasedStore(store, self._clock, lease, _log.warning)
+        lease = LocalAllowance(_nanodollars(section.local_lease_usd), uuid.uuid4().hex)
+        leased = LocalFallbackStore(store, self._clock, lease, _log.warning)
         await leased.open()
         stack.push_async_callback(leased.close)
         self._metrics.watch(
@@ -262,7 +262,7 @@ class Gateway:
 
 
 def build(
-    settings: Settings, config: Path | None = None, processes: int | None = None, place: Place | None = None
+    settings: Settings, config: Path | None = None, processes: int | None = None, place: WorkerPlace | None = None
 ) -> Gateway:
     """A gateway on these settings, which it reads from `config` again when it is told to; one of so many `processes`,
     and `place` is its own among them. Raises ConfigError for keys and secrets that are not there.

@@ -16,29 +16,29 @@ from typing import Any
 from gateway.api.asgi import Receive, Send
 from gateway.api.chat import ChatRoutes
 from gateway.api.parse.chat import ChatLimits
-from gateway.config.checked import MEBIBYTE, Plan
+from gateway.config.checked import MEBIBYTE, CheckedConfig
 from gateway.images.fetch import ImageFetcher, LookUp
 from gateway.images.limits import ImageLimits
 from gateway.pipeline.observer import Observer
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.record import Versions
 from gateway.pipeline.remote_images import RemoteImages
-from gateway.pipeline.reservations import Holds
+from gateway.pipeline.reservations import Reservations
 from gateway.providers.base import Provider
 from gateway.providers.openai import OpenAIProvider
 from gateway.routing.catalog import Catalog
 from gateway.routing.forecaster import Forecaster
-from gateway.routing.pacing.controller import Steering
+from gateway.routing.pacing.controller import PacingController
 from gateway.telemetry.metrics import Metrics
 from gateway.tenants.tenant import Tenants
 
 
 @dataclass(frozen=True, slots=True)
-class Lasting:
+class SharedServices:
     """What stays the same from edition to edition."""
 
     forecaster_for: Callable[[Catalog], Forecaster]
-    holds: Holds
+    holds: Reservations
     tenants: Tenants
     metrics: Metrics
     observers: Sequence[Observer]
@@ -46,19 +46,21 @@ class Lasting:
     report: Callable[[str, BaseException], None]
     look_up: LookUp
     encoder_digest: str
-    steering: Steering
+    steering: PacingController
     clock: Callable[[], float] = time.time
 
 
-class Edition:
-    """Made by `Editions`. `users` counts the requests under way in it."""
+class ConfigGeneration:
+    """Made by `ConfigGenerations`. `users` counts the requests under way in it."""
 
-    def __init__(self, plan: Plan, providers: Mapping[str, Provider], fetcher: ImageFetcher, chat: ChatRoutes) -> None:
+    def __init__(
+        self, plan: CheckedConfig, providers: Mapping[str, Provider], fetcher: ImageFetcher, chat: ChatRoutes
+    ) -> None:
         self.plan = plan
         self.providers = providers
         self.fetcher = fetcher
         self.users = 0
-        self.ended: Callable[[Edition], None] | None = None
+        self.ended: Callable[[ConfigGeneration], None] | None = None
         """Set when another edition has taken its place."""
         self._chat = chat
 
@@ -82,12 +84,12 @@ class Edition:
             self.ended(self)
 
 
-class Editions:
+class ConfigGenerations:
     """The edition in service and those before it that still have requests. Make it inside a running loop."""
 
-    def __init__(self, lasting: Lasting) -> None:
+    def __init__(self, lasting: SharedServices) -> None:
         self._lasting = lasting
-        self._live: list[Edition] = []
+        self._live: list[ConfigGeneration] = []
         """Oldest first; the last one is in service."""
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -101,7 +103,7 @@ class Editions:
         """Requests under way."""
         return sum(edition.users for edition in self._live)
 
-    def prepare(self, plan: Plan) -> Edition:
+    def prepare(self, plan: CheckedConfig) -> ConfigGeneration:
         """The next edition, not yet in service: `swap` puts it there, else `discard` it. What has not changed is
         shared with the one in service. Raises ConfigError for an address or a header that can not be sent.
         """
@@ -114,9 +116,9 @@ class Editions:
             fetcher = before.fetcher
         else:
             fetcher = ImageFetcher(plan.fetch_policy, look_up=self._lasting.look_up)
-        return Edition(plan, providers, fetcher, self._chat(plan, providers, fetcher))
+        return ConfigGeneration(plan, providers, fetcher, self._chat(plan, providers, fetcher))
 
-    def swap(self, edition: Edition) -> None:
+    def swap(self, edition: ConfigGeneration) -> None:
         """Requests that come from here on are served by this one."""
         before = self._live[-1] if self._live else None
         self._live.append(edition)
@@ -125,7 +127,7 @@ class Editions:
             if not before.users:
                 self._retire(before)
 
-    def discard(self, edition: Edition) -> None:
+    def discard(self, edition: ConfigGeneration) -> None:
         """Close what was opened for an edition that will not serve."""
         self._close_unused(edition)
 
@@ -135,11 +137,11 @@ class Editions:
             self._retire(self._live[-1])
         await asyncio.gather(*self._closing)
 
-    def _retire(self, edition: Edition) -> None:
+    def _retire(self, edition: ConfigGeneration) -> None:
         self._live.remove(edition)
         self._close_unused(edition)
 
-    def _close_unused(self, edition: Edition) -> None:
+    def _close_unused(self, edition: ConfigGeneration) -> None:
         used = {id(provider) for live in self._live for provider in live.providers.values()}
         unused: list[Provider | ImageFetcher] = [p for p in edition.providers.values() if id(p) not in used]
         if all(live.fetcher is not edition.fetcher for live in self._live):
@@ -149,7 +151,7 @@ class Editions:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    def _chat(self, plan: Plan, providers: Mapping[str, Provider], fetcher: ImageFetcher) -> ChatRoutes:
+    def _chat(self, plan: CheckedConfig, providers: Mapping[str, Provider], fetcher: ImageFetcher) -> ChatRoutes:
         lasting, settings = self._lasting, plan.settings
         pipeline = Pipeline(
             catalog=plan.catalog,
@@ -178,7 +180,7 @@ class Editions:
         )
 
 
-def _versions(plan: Plan, encoder_digest: str) -> Versions:
+def _versions(plan: CheckedConfig, encoder_digest: str) -> Versions:
     prices = sorted((candidate.name, repr(candidate.price), candidate.prices) for candidate in plan.catalog)
     return Versions(
         encoder=encoder_digest,

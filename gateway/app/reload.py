@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.app.generation import Edition, Editions
-from gateway.app.services import Tenure
-from gateway.config.checked import Plan
+from gateway.app.generation import ConfigGeneration, ConfigGenerations
+from gateway.app.services import TenantServices
+from gateway.config.checked import CheckedConfig
 from gateway.config.settings import Settings, load_settings
 from gateway.config.tenants import declared_in
 from gateway.errors import ConfigError, RequestError, StoreError
-from gateway.tenants.provisioning import Readings
-from gateway.tenants.registry import Roster
+from gateway.tenants.provisioning import SyncResult
+from gateway.tenants.registry import TenantRegistry
 
 FIXED = ("store", "log", "decisions", "content", "encoder", "router")
 NAMES_SAID = 10
@@ -31,18 +31,23 @@ _log = logging.getLogger("loupe")
 
 
 @dataclass(frozen=True, slots=True)
-class Reloaded:
+class ReloadResult:
     """What a reload did: sections that differ from before, and what became of tenants and keys."""
 
     changed: tuple[str, ...]
-    readings: Readings
+    readings: SyncResult
 
 
-class Reloads:
+class Reloader:
     """Puts configurations into service. `taken` is told of each edition, at the moment when it begins to serve."""
 
     def __init__(
-        self, config: Path | None, editions: Editions, tenure: Tenure, *, taken: Callable[[Edition], None]
+        self,
+        config: Path | None,
+        editions: ConfigGenerations,
+        tenure: TenantServices,
+        *,
+        taken: Callable[[ConfigGeneration], None],
     ) -> None:
         self._config = config
         self._editions = editions
@@ -54,13 +59,13 @@ class Reloads:
         self._settings: Settings | None = None
         self._digest = ""
 
-    async def begin(self, plan: Plan) -> None:
+    async def begin(self, plan: CheckedConfig) -> None:
         """Put the first configuration into service. Raises ConfigError or StoreError."""
         if self._config is not None:
             self._digest = await asyncio.to_thread(self._digest_of, self._config)
         await self._take(plan)
 
-    async def reload(self, *, tell: bool = True) -> Reloaded:
+    async def reload(self, *, tell: bool = True) -> ReloadResult:
         """Read the file again and serve by it; `tell` the other processes. Raises ConfigError when anything in it is
         wrong or can not change without a restart, and StoreError: then nothing has changed.
         """
@@ -87,7 +92,7 @@ class Reloads:
     async def close(self) -> None:
         await asyncio.gather(*self._tasks)
 
-    async def _reload(self, tell: bool) -> Reloaded:
+    async def _reload(self, tell: bool) -> ReloadResult:
         if self._config is None:
             raise ConfigError("this gateway was not started from a file: there is nothing to read again")
         before = self._settings
@@ -97,15 +102,15 @@ class Reloads:
         fixed = list(_fixed_changes(before, settings))
         if fixed:
             raise ConfigError(f"{', '.join(fixed)}: can not change without a restart")
-        plan = await asyncio.to_thread(Plan.of, settings)
+        plan = await asyncio.to_thread(CheckedConfig.of, settings)
         readings = await self._take(plan)
         self._digest = digest
         if tell:
             await asyncio.to_thread(self._tell, digest)
         changed = [name for name in Settings.model_fields if getattr(before, name) != getattr(settings, name)]
-        return Reloaded(tuple(changed), readings)
+        return ReloadResult(tuple(changed), readings)
 
-    async def _take(self, plan: Plan) -> Readings:
+    async def _take(self, plan: CheckedConfig) -> SyncResult:
         """The store is the last that can refuse; from there on nothing waits and nothing fails."""
         tenure, settings = self._tenure, plan.settings
         declared = declared_in(settings, tenure.key_hash, self._config)
@@ -179,7 +184,7 @@ def _fixed_changes(before: Settings, after: Settings) -> Iterator[str]:
                 yield f"{name}.{key}"
 
 
-def _say(readings: Readings, file: str) -> None:
+def _say(readings: SyncResult, file: str) -> None:
     for name in readings.removed:
         _log.warning("tenants: %s is not in %s, which counts now: taken off", name, file)
     for name in readings.left:
@@ -191,7 +196,7 @@ def _say(readings: Readings, file: str) -> None:
         _log.info("tenants: read in from %s: %s%s", file, ", ".join(read[:NAMES_SAID]), more)
 
 
-def _say_who_is_left_without(roster: Roster, candidates: Collection[str]) -> None:
+def _say_who_is_left_without(roster: TenantRegistry, candidates: Collection[str]) -> None:
     """An allow-list in the store may name candidates that are gone; of one that names no other, nothing is left."""
     for terms in roster.tenants.values():
         if terms.candidates is not None and not set(terms.candidates) & set(candidates):

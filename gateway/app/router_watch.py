@@ -16,19 +16,21 @@ from gateway.routing.catalog import Catalog
 from gateway.routing.forecaster import RouterInService
 from gateway.telemetry.metrics import Metrics
 from models.base import Encoder
-from routers.algorithms.cold_start import Widened, widened
+from routers.algorithms.cold_start import ColdStartRouter, widened
 from routers.artifact import ArtifactError, EncoderFacts, bundled, load, refuse_misfit
-from routers.artifact_store import ID_LENGTH, Shelf, facts_of, usable
+from routers.artifact_store import ID_LENGTH, ArtifactStore, facts_of, usable
 from routers.base import Router
 
 LOOK_S = 0.25
 _log = logging.getLogger("loupe")
 
 
-class LiveRouter:
+class RouterWatch:
     """Holds `in_service`, which forecasters follow. `fallback` serves while nothing is promoted."""
 
-    def __init__(self, shelf: Shelf | None, fallback: Router, encoder: EncoderFacts, *, look_s: float = LOOK_S) -> None:
+    def __init__(
+        self, shelf: ArtifactStore | None, fallback: Router, encoder: EncoderFacts, *, look_s: float = LOOK_S
+    ) -> None:
         """Prepare to look for another router every `look_s` seconds; `open` begins."""
         self.in_service = RouterInService(fallback)
         self.swaps = 0
@@ -57,7 +59,7 @@ class LiveRouter:
             self._stop.set()
             self._thread.join()
 
-    def _begin(self, shelf: Shelf) -> None:
+    def _begin(self, shelf: ArtifactStore) -> None:
         try:
             self._seen = shelf.mark()
             stack = shelf.read(self._seen).stack
@@ -86,7 +88,7 @@ class LiveRouter:
         while not self._stop.wait(self._look_s):
             self.look()
 
-    def _take_promoted(self, shelf: Shelf) -> None:
+    def _take_promoted(self, shelf: ArtifactStore) -> None:
         mark = shelf.mark()
         if mark == self._seen:
             return
@@ -103,7 +105,7 @@ class LiveRouter:
         _log.error("router %s stays in service: %s", self.in_service.router.digest[:ID_LENGTH], why)
 
 
-def live_router(section: RouterSettings, encoder: Encoder, given: Router | None = None) -> LiveRouter:
+def live_router(section: RouterSettings, encoder: Encoder, given: Router | None = None) -> RouterWatch:
     """As the configuration has it; `given` stands instead of `router.artifact`. Raises ConfigError."""
     try:
         facts = facts_of(encoder)
@@ -111,10 +113,10 @@ def live_router(section: RouterSettings, encoder: Encoder, given: Router | None 
         refuse_misfit(fallback, facts)
     except (ArtifactError, OSError) as error:
         raise ConfigError(f"router.artifact: {error}") from error
-    return LiveRouter(Shelf(section.artifacts) if section.artifacts is not None else None, fallback, facts)
+    return RouterWatch(ArtifactStore(section.artifacts) if section.artifacts is not None else None, fallback, facts)
 
 
-def watch_router(live: LiveRouter, metrics: Metrics) -> None:
+def watch_router(live: RouterWatch, metrics: Metrics) -> None:
     """Which router serves, and what became of those that were promoted."""
     metrics.watch_info("loupe_router", "The router in service", lambda: {"digest": live.in_service.router.digest})
     watch = metrics.watch
@@ -125,7 +127,7 @@ def watch_router(live: LiveRouter, metrics: Metrics) -> None:
 def widened_for(router: Router, catalog: Catalog) -> Router:
     """The router with columns for candidates that it does not know: by those of about their price, and said once."""
     found = widened(router, catalog.typical_costs)
-    if isinstance(found, Widened):
+    if isinstance(found, ColdStartRouter):
         for name, neighbours in found.neighbours().items():
             _log.info("router %s does not know %s: forecast as %s", router.digest[:ID_LENGTH], name, neighbours)
     return found

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 from gateway.api.decisions import DecisionRoutes
-from gateway.api.usage import Books
-from gateway.app.generation import Editions
+from gateway.api.usage import UsageReports
+from gateway.app.generation import ConfigGenerations
 from gateway.billing.store import BudgetStore
 from gateway.config.secrets import key_secret, secret_from
 from gateway.config.settings import Settings
@@ -27,10 +27,10 @@ from gateway.outcomes.log.schema import content_path, decisions_path
 from gateway.outcomes.log.writer import DecisionLog, Encodings
 from gateway.outcomes.spend import SqliteSpend
 from gateway.pipeline.observer import Observer
-from gateway.routing.pacing.controller import Steering
+from gateway.routing.pacing.controller import PacingController
 from gateway.stores.redis.tenants import RedisTenants
 from gateway.stores.sqlite.beside import beside, refuse_other_tables
-from gateway.stores.sqlite.pacing import SqlitePaces
+from gateway.stores.sqlite.pacing import SqlitePacing
 from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.telemetry.comparison import ComparisonGauges
 from gateway.telemetry.gauges import BudgetGauges, watch_lag, watch_paces
@@ -38,14 +38,14 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.multiprocess import SharedMetrics
 from gateway.telemetry.request_log import RequestLog
 from gateway.tenants.key_hash import KeyHash
-from gateway.tenants.management import Tenancy
+from gateway.tenants.management import TenantManagement
 from gateway.tenants.store import TenantStore
 from gateway.tenants.tenant import Tenants
-from gateway.tenants.watch import LiveTenants
+from gateway.tenants.watch import TenantWatch
 from models.cache import QueryEncoder
 
 
-class RecordKeeping:
+class RecordServices:
     """What a configuration keeps of requests: made with the gateway, opened and served when it starts."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -88,16 +88,16 @@ class RecordKeeping:
 
 
 @dataclass(frozen=True, slots=True)
-class Steered:
+class PacingServices:
     """`spend` is an observer; `books` is what usage is read from."""
 
-    steering: Steering
+    steering: PacingController
     spend: SqliteSpend
-    books: Books
+    books: UsageReports
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class PacingContext:
     """What steering needs of the service. `processes` spend from the same budgets."""
 
     settings: Settings
@@ -107,35 +107,37 @@ class Surroundings:
     processes: int
 
 
-def begin_steering(store: BudgetStore, around: Surroundings, stack: AsyncExitStack) -> Steered:
+def begin_steering(store: BudgetStore, around: PacingContext, stack: AsyncExitStack) -> PacingServices:
     """Running until the stack ends. What is learned is kept beside the embedded store's file, whichever has budgets.
 
     Raises SchemaError for a file that this version cannot use.
     """
     path, clock = beside(around.settings.store.path), around.clock
     refuse_other_tables(path)
-    steering = Steering(store, SqlitePaces(path), clock=clock, report=around.report, processes=around.processes)
+    steering = PacingController(
+        store, SqlitePacing(path), clock=clock, report=around.report, processes=around.processes
+    )
     spend = SqliteSpend(path, around.report)
     stack.push_async_callback(steering.close)
     stack.push_async_callback(spend.flush)
     for task in (steering.keep_for_ever(), spend.flush_for_ever()):
         stack.callback(asyncio.ensure_future(task).cancel)
     watch_paces(steering, around.metrics, clock)
-    return Steered(steering, spend, Books(store, spend, steering, clock))
+    return PacingServices(steering, spend, UsageReports(store, spend, steering, clock))
 
 
 _log = logging.getLogger("loupe")
 
 
 @dataclass(frozen=True, slots=True)
-class Tenure:
+class TenantServices:
     """`tenants` is what requests ask; `live` fills it."""
 
     store: TenantStore
     key_hash: KeyHash
-    tenancy: Tenancy
+    tenancy: TenantManagement
     tenants: Tenants
-    live: LiveTenants
+    live: TenantWatch
 
 
 def open_tenant_store(settings: Settings) -> SqliteTenants | RedisTenants:
@@ -149,16 +151,18 @@ def open_tenant_store(settings: Settings) -> SqliteTenants | RedisTenants:
     return store
 
 
-def begin_tenure(store: TenantStore, settings: Settings, report: Callable[[str, BaseException], None]) -> Tenure:
+def begin_tenure(
+    store: TenantStore, settings: Settings, report: Callable[[str, BaseException], None]
+) -> TenantServices:
     """Raises ConfigError or StoreError."""
     variable = settings.server.key_secret_env
     secret, is_kept = store.secret(key_secret(variable))
     if is_kept:
         _log.warning("%s is not set: keys are hashed with a secret that is kept in the store, beside them", variable)
     key_hash = KeyHash(secret)
-    tenancy = Tenancy(store, key_hash, time.time, [candidate.name for candidate in settings.candidates])
+    tenancy = TenantManagement(store, key_hash, time.time, [candidate.name for candidate in settings.candidates])
     tenants = Tenants(key_hash, {})
-    return Tenure(store, key_hash, tenancy, tenants, LiveTenants(store, tenants, report=report))
+    return TenantServices(store, key_hash, tenancy, tenants, TenantWatch(store, tenants, report=report))
 
 
 BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -178,20 +182,20 @@ def watch_parts(metrics: Metrics, encode: QueryEncoder, log: RequestLog) -> None
     watch("loupe_workers", "Processes that serve", lambda: 1)
 
 
-def watch_requests(metrics: Metrics, editions: Editions) -> None:
+def watch_requests(metrics: Metrics, editions: ConfigGenerations) -> None:
     """What is in service, and what is under way in it."""
     metrics.watch("loupe_editions", "Configurations that still have requests", lambda: editions.count, merge="max")
     metrics.watch("loupe_requests_in_flight", "Requests under way", lambda: editions.users)
 
 
 @dataclass(frozen=True, slots=True)
-class Measures:
+class MetricWatches:
     """What is measured now and then, as long as the service runs."""
 
     metrics: Metrics
     shared: SharedMetrics
     store: BudgetStore
-    live: LiveTenants
+    live: TenantWatch
     labelled_rows: LabelledRows
     report: Callable[[str, BaseException], None]
 

@@ -32,7 +32,7 @@ is estimated at all.)"""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PriceRequest:
     """What a configuration says of a candidate's price. Amounts in USD per million tokens.
 
     Attributes:
@@ -53,7 +53,7 @@ class Asked:
     cache_write_usd: float | None = None
 
 
-def price_of(asked: Asked, now: datetime) -> tuple[Price, str]:
+def price_of(asked: PriceRequest, now: datetime) -> tuple[Price, str]:
     """The price, and where it is from: `genai-prices 0.2.3 openai/gpt-4o`, `set 2.5/10`, or the list and what was set.
 
     Raises ConfigError, naming the candidate and what to do, for a price that is unknown or makes no sense.
@@ -70,7 +70,7 @@ def price_of(asked: Asked, now: datetime) -> tuple[Price, str]:
     return (found, where) if overridden == found else (overridden, f"{where}, set {_shown(asked)}")
 
 
-def _override(price: Price, asked: Asked) -> Price:
+def _override(price: Price, asked: PriceRequest) -> Price:
     """What is set stands for every length of input; setting input and output leaves no tier of the list."""
     if asked.input_usd is not None and asked.output_usd is not None:
         price = Price(_per_million(asked.input_usd), _per_million(asked.output_usd))
@@ -78,7 +78,7 @@ def _override(price: Price, asked: Asked) -> Price:
     return replace(_with_cache(replace(price, tiers=()), asked), tiers=tiers)
 
 
-def _with_cache(price: Price, asked: Asked) -> Price:
+def _with_cache(price: Price, asked: PriceRequest) -> Price:
     if asked.cached_input_usd is not None:
         price = replace(price, cached_input_per_million=_per_million(asked.cached_input_usd))
     if asked.cache_write_usd is not None:
@@ -86,7 +86,7 @@ def _with_cache(price: Price, asked: Asked) -> Price:
     return price
 
 
-def _listed(asked: Asked, now: datetime) -> tuple[Price, str]:
+def _listed(asked: PriceRequest, now: datetime) -> tuple[Price, str]:
     """The price of the list, and its name there. Raises LookupError or ValueError."""
     snapshot = import_module("genai_prices.data_snapshot").get_snapshot()  # takes 40 ms, and only some need it
     if asked.price_as is not None:
@@ -104,7 +104,7 @@ def _listed(asked: Asked, now: datetime) -> tuple[Price, str]:
     ), f"{provider.id}/{model.id}"
 
 
-def _provider_at(snapshot: Any, asked: Asked) -> Any:
+def _provider_at(snapshot: Any, asked: PriceRequest) -> Any:
     """By its address, which can not be mistaken; else by the name that it was given."""
     try:
         return snapshot.find_provider(None, None, asked.base_url)
@@ -170,7 +170,7 @@ def _per_million(usd: float | Decimal) -> int:
     return round(Decimal(str(usd)) * NANODOLLARS)
 
 
-def _shown(asked: Asked) -> str:
+def _shown(asked: PriceRequest) -> str:
     """The amounts that were set, as `input/output`, then those of the cache by name."""
     parts = []
     if asked.input_usd is not None and asked.output_usd is not None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from gateway.billing.window import Window
 
 
-class Hold(NamedTuple):
+class Reservation(NamedTuple):
     """What is to be set aside in every window.
 
     Attributes:
@@ -28,7 +28,7 @@ class Hold(NamedTuple):
     requests: int = 1
 
 
-class Granted(NamedTuple):
+class Grant(NamedTuple):
     """The hold stands.
 
     Attributes:
@@ -46,7 +46,7 @@ class Granted(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class OverLimit:
     """It does not fit `window`, which has `remaining` of its unit left; `held` of it may yet come back."""
 
     window: Window
@@ -63,7 +63,7 @@ class Balance:
     held: int
 
 
-def grant(hold: Hold, standings: Sequence[tuple[int, int]]) -> Granted | Refused:
+def grant(hold: Reservation, standings: Sequence[tuple[int, int]]) -> Grant | OverLimit:
     """What windows that stand at (spent, held) answer to a hold, in the hold's order of windows.
 
     A hold of nothing is refused by no window of money: what is free is never blocked.
@@ -76,19 +76,19 @@ def grant(hold: Hold, standings: Sequence[tuple[int, int]]) -> Granted | Refused
             any_soft = True
         elif window.unit != "usd":
             if left < share(window.unit, 0, hold.tokens, hold.requests):
-                return Refused(window, max(left, 0), held)
+                return OverLimit(window, max(left, 0), held)
         elif left < floor and ceiling > 0:
-            return Refused(window, max(left, 0), held)
+            return OverLimit(window, max(left, 0), held)
         else:
             if left < amount:
                 amount = left if left > 0 else 0
             if not window.apart and (remaining is None or left < remaining):
                 remaining = left
     exceeded = _exceeded(hold, amount, standings) if any_soft else ()
-    return Granted(amount, None if remaining is None else remaining - amount, exceeded)
+    return Grant(amount, None if remaining is None else remaining - amount, exceeded)
 
 
-def _exceeded(hold: Hold, amount: int, standings: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+def _exceeded(hold: Reservation, amount: int, standings: Sequence[tuple[int, int]]) -> tuple[str, ...]:
     return tuple(
         window.key
         for window, (spent, held) in zip(hold.windows, standings, strict=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from gateway.billing.reservation import Balance, Granted, Hold, Refused
+from gateway.billing.reservation import Balance, Grant, OverLimit, Reservation
 from gateway.billing.window import Window
 
 
 class BudgetStore(Protocol):
     """The ledger. Every method is atomic over all the windows it touches."""
 
-    async def reserve(self, hold: Hold) -> Granted | Refused:
+    async def reserve(self, hold: Reservation) -> Grant | OverLimit:
         """Set aside in all windows, or in none. The same id again gives the standing hold, and claims nothing more."""
         ...
 

@@ -20,7 +20,7 @@ from gateway.config.settings import load_settings
 from gateway.config.tenants import declared_tenants
 from gateway.errors import ConfigError, StoreError
 from gateway.tenants.key_hash import KeyHash
-from gateway.tenants.management import Tenancy
+from gateway.tenants.management import TenantManagement
 from gateway.tenants.schema import faults
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -38,7 +38,7 @@ def add_budgets(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def opened(config: Path, *, any_secret: bool = False) -> Iterator[Tenancy]:
+def opened(config: Path, *, any_secret: bool = False) -> Iterator[TenantManagement]:
     """The store that a running gateway of this configuration uses too. Tenants that are new in the configuration are
     read in first. With `any_secret` keys may be hashed with another: none can be made then.
     """
@@ -48,7 +48,9 @@ def opened(config: Path, *, any_secret: bool = False) -> Iterator[Tenancy]:
         try:
             given = key_secret(settings.server.key_secret_env)
             key_hash = KeyHash(b"no secret" if any_secret else store.secret(given)[0])
-            tenancy = Tenancy(store, key_hash, time.time, [candidate.name for candidate in settings.candidates])
+            tenancy = TenantManagement(
+                store, key_hash, time.time, [candidate.name for candidate in settings.candidates]
+            )
             if not any_secret:
                 tenancy.read_in_new_tenants(declared_tenants(settings, config))
             yield tenancy

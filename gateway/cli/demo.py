@@ -15,7 +15,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from gateway.demo.report import Report
+from gateway.demo.report import DemoReport
 from gateway.demo.services import tail
 from gateway.demo.show import as_json, as_text
 from gateway.errors import ConfigError
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _run_in(folder: Path, arguments: argparse.Namespace) -> int:
     for earlier in folder.glob("loupe.sqlite*"):
         earlier.unlink()  # its ledger is not this run's
-    run_demo: Callable[..., Report] = import_module("gateway.demo.run").run_demo  # it needs `openai`, an extra
+    run_demo: Callable[..., DemoReport] = import_module("gateway.demo.run").run_demo  # it needs `openai`, an extra
     report = run_demo(folder, requests=arguments.requests, seed=arguments.seed, say=_say)
     print(as_text(report, arguments.seed))
     if arguments.json is not None:

@@ -17,7 +17,15 @@ from gateway.outcomes.downloads import PinnedFile, download, pinned
 from models.base import EncodeError
 from models.bundle import BUNDLED, bundled, prove, read_manifest
 from models.dual_encoder import DualEncoder
-from models.registry import CATALOGUE, Listed, downloads_folder, encoders_folder, locate, pulled_names, pulled_path
+from models.registry import (
+    CATALOGUE,
+    ListedEncoder,
+    downloads_folder,
+    encoders_folder,
+    locate,
+    pulled_names,
+    pulled_path,
+)
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 _MOST_PICTURES = 32
@@ -217,7 +225,7 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def pull(listed: Listed, *, hub: str | None = None, int8: bool = True) -> Path:
+def pull(listed: ListedEncoder, *, hub: str | None = None, int8: bool = True) -> Path:
     """The bundle's folder, fetched and built unless it is there and proves itself.
 
     `hub` stands for the publisher's own server. `int8` quantises what comes in fp32, if it bears it. What was fetched
@@ -248,11 +256,11 @@ def _is_sound(folder: Path) -> bool:
     return True
 
 
-def _fetch(listed: Listed, hub: str | None) -> Path:
+def _fetch(listed: ListedEncoder, hub: str | None) -> Path:
     return download(pinned(listed.file, hub), downloads_folder() / f"{listed.name}-{listed.file.name}")
 
 
-def _built(listed: Listed, fetched: Path, scratch: Path, *, int8: bool) -> Path:
+def _built(listed: ListedEncoder, fetched: Path, scratch: Path, *, int8: bool) -> Path:
     """The finished bundle, somewhere in `scratch`."""
     plain = scratch / "plain"
     if listed.kind == "combined":

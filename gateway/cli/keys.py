@@ -10,7 +10,7 @@ import time
 from gateway.cli.arguments import add_budgets, add_config, moment, names, opened, read_as, seconds, show
 from gateway.config.secrets import hash_key
 from gateway.errors import ConfigError
-from gateway.tenants.management import KEY_PREFIX, NewKey, Tenancy
+from gateway.tenants.management import KEY_PREFIX, NewKey, TenantManagement
 from gateway.tenants.schema import KeyTerms, key_as_written
 
 COLUMNS = ("id", "tenant", "name", "state", "expires", "budgets", "candidates", "last_used_at", "provisioned")
@@ -58,13 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _create(arguments: argparse.Namespace, found: Tenancy) -> None:
+def _create(arguments: argparse.Namespace, found: TenantManagement) -> None:
     given = {name: getattr(arguments, name) for name in ("name", "expires", "candidates")}
     terms = read_as(KeyTerms, {**given, "budgets": arguments.budget})
     _show_once(found.create_key(arguments.tenant, terms), arguments.json)
 
 
-def _list(arguments: argparse.Namespace, found: Tenancy) -> None:
+def _list(arguments: argparse.Namespace, found: TenantManagement) -> None:
     roster, now = found.roster(), time.time()
     if arguments.tenant is not None:
         roster.tenant(arguments.tenant)
@@ -76,14 +76,14 @@ def _list(arguments: argparse.Namespace, found: Tenancy) -> None:
     show(rows, COLUMNS, arguments.json)
 
 
-def _revoke(arguments: argparse.Namespace, found: Tenancy) -> None:
+def _revoke(arguments: argparse.Namespace, found: TenantManagement) -> None:
     revoked = found.revoke_all() if arguments.all else [found.revoke_key(arguments.id)]
     show([key_as_written(key, time.time()) for key in revoked], COLUMNS, arguments.json)
     if not arguments.json and any(key.origin == "yaml" for key in revoked):
         print("those of the configuration come back at a start under another secret; under this one they stay revoked")
 
 
-def _rotate(arguments: argparse.Namespace, found: Tenancy) -> None:
+def _rotate(arguments: argparse.Namespace, found: TenantManagement) -> None:
     _show_once(found.rotate_key(arguments.id, arguments.grace), arguments.json)
 
 

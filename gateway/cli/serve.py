@@ -19,7 +19,7 @@ from gateway.app.child_process import loupe_command
 from gateway.app.workers import Workers
 from gateway.config.settings import load_settings
 from gateway.errors import ConfigError
-from gateway.telemetry.multiprocess import Place
+from gateway.telemetry.multiprocess import WorkerPlace
 
 _log = logging.getLogger("loupe")
 
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--workers: {workers} is not 1 or more")
     if workers > 1 and arguments.descriptor is None:
         return _serve_by_workers(arguments.config, _listen(host, port), workers, settings.server.shutdown_s)
-    place = None if arguments.shared is None else Place(arguments.shared, arguments.place)
+    place = None if arguments.shared is None else WorkerPlace(arguments.shared, arguments.place)
     return _serve(build(settings, arguments.config, workers, place), host, port, arguments.descriptor)
 
 

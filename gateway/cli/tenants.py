@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from gateway.cli.arguments import add_budgets, add_config, members, names, opened, read_as, show
-from gateway.tenants.management import Tenancy
+from gateway.tenants.management import TenantManagement
 from gateway.tenants.registry import TenantTerms
 from gateway.tenants.schema import TenantBody, tenant_as_written
 
@@ -45,21 +45,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _list(arguments: argparse.Namespace, found: Tenancy) -> None:
+def _list(arguments: argparse.Namespace, found: TenantManagement) -> None:
     roster = found.roster()
     _show(roster.tenants.values(), arguments.json, roster.provisioned)
 
 
-def _create(arguments: argparse.Namespace, found: Tenancy) -> None:
+def _create(arguments: argparse.Namespace, found: TenantManagement) -> None:
     body = read_as(TenantBody, {"name": arguments.name, **_terms(arguments)})
     _show([found.create_tenant(body)], arguments.json)
 
 
-def _update(arguments: argparse.Namespace, found: Tenancy) -> None:
+def _update(arguments: argparse.Namespace, found: TenantManagement) -> None:
     _show([found.update_tenant(arguments.name, _terms(arguments))], arguments.json)
 
 
-def _delete(arguments: argparse.Namespace, found: Tenancy) -> None:
+def _delete(arguments: argparse.Namespace, found: TenantManagement) -> None:
     found.delete_tenant(arguments.name)
     print(f"{arguments.name} is taken off, and its keys are revoked")
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from gateway.billing.image_tokens import image_token_formula
 from gateway.billing.price import Price
-from gateway.billing.price_list import Asked, price_of
+from gateway.billing.price_list import PriceRequest, price_of
 from gateway.billing.text_tokens import DEFAULT_TOKENIZER, tokenizer_named
 from gateway.config.settings import CandidateSettings, Settings
 from gateway.routing.catalog import Candidate
@@ -48,7 +48,7 @@ def candidate_of(section: CandidateSettings, settings: Settings) -> Candidate:
 
 
 def _price(section: CandidateSettings, base_url: str) -> tuple[Price, str]:
-    asked = Asked(
+    asked = PriceRequest(
         candidate=section.name,
         model=section.provider_model or section.name,
         provider=section.provider,

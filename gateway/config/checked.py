@@ -16,7 +16,7 @@ MEBIBYTE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CheckedConfig:
     """What a configuration asks for, read and checked, with nothing opened yet."""
 
     settings: Settings
@@ -25,7 +25,7 @@ class Plan:
     fetch_policy: FetchPolicy
 
     @classmethod
-    def of(cls, settings: Settings) -> Plan:
+    def of(cls, settings: Settings) -> CheckedConfig:
         """Raises ConfigError for prices that nobody knows and secrets that are not there."""
         return cls(
             settings,

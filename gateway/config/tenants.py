@@ -7,11 +7,11 @@ from pathlib import Path
 from gateway.config.settings import KeySettings, Settings
 from gateway.errors import ConfigError
 from gateway.tenants.key_hash import KeyHash
-from gateway.tenants.provisioning import Declared
+from gateway.tenants.provisioning import ConfiguredTenants
 from gateway.tenants.registry import ApiKey
 
 
-def declared_in(settings: Settings, key_hash: KeyHash, config: Path | None) -> Declared:
+def declared_in(settings: Settings, key_hash: KeyHash, config: Path | None) -> ConfiguredTenants:
     """The tenants and keys that a configuration file names. Raises ConfigError for a key whose variable is not set,
     and for a key that stands twice.
     """
@@ -22,12 +22,12 @@ def declared_in(settings: Settings, key_hash: KeyHash, config: Path | None) -> D
             if any(other.hash == key.hash for other in keys):
                 raise ConfigError(f"tenant {section.name}: one of its keys stands twice, here or at another tenant")
             keys.append(key)
-    return Declared(declared_tenants(settings, config).tenants, keys, _shown(config))
+    return ConfiguredTenants(declared_tenants(settings, config).tenants, keys, _shown(config))
 
 
-def declared_tenants(settings: Settings, config: Path | None) -> Declared:
+def declared_tenants(settings: Settings, config: Path | None) -> ConfiguredTenants:
     """The tenants that a configuration file names, without keys: no variable is looked up."""
-    return Declared([section.terms() for section in settings.tenants], (), _shown(config))
+    return ConfiguredTenants([section.terms() for section in settings.tenants], (), _shown(config))
 
 
 def _key(tenant: str, section: KeySettings, key_hash: KeyHash) -> ApiKey:

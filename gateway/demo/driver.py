@@ -10,7 +10,7 @@ from typing import Any
 
 import openai
 
-from gateway.demo.plan import Outcome, Plan
+from gateway.demo.plan import DemoPlan, Outcome
 from gateway.providers.replay.reply import final_answer
 from gateway.providers.replay.tasks import Task
 
@@ -18,7 +18,7 @@ CONCURRENCY = 4
 MAX_TOKENS = 1_024
 
 
-def drive(base_url: str, plans: Sequence[Plan]) -> list[Outcome]:
+def drive(base_url: str, plans: Sequence[DemoPlan]) -> list[Outcome]:
     """Send them all, a few at a time; outcomes in the order of the plans. Nothing is retried."""
     with ExitStack() as stack:
         clients = {
@@ -41,7 +41,7 @@ def drive(base_url: str, plans: Sequence[Plan]) -> list[Outcome]:
             raise
 
 
-def _send(clients: Mapping[str, openai.OpenAI], plan: Plan) -> Outcome:
+def _send(clients: Mapping[str, openai.OpenAI], plan: DemoPlan) -> Outcome:
     create = clients[plan.tenant.name].chat.completions.with_raw_response.create
     messages: list[Any] = [{"role": "user", "content": _content(plan.task)}]
     headers = plan.headers()
@@ -66,7 +66,7 @@ def _content(task: Task) -> list[dict[str, object]]:
     return [{"type": "text", "text": task.question}, {"type": "image_url", "image_url": {"url": url}}]
 
 
-def _answered(plan: Plan, headers: Mapping[str, str], text: str) -> Outcome:
+def _answered(plan: DemoPlan, headers: Mapping[str, str], text: str) -> Outcome:
     return Outcome(
         plan,
         200,

@@ -14,7 +14,7 @@ QUALITY_WEIGHTS = (None, None, None, None, "1.0", None, "0.3")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DemoPlan:
     """One request to send: tasks and headers in turn, so that every mix comes up."""
 
     task: Task
@@ -32,7 +32,7 @@ class Plan:
 class Outcome:
     """What came back. Answered: `candidate` and `is_right`. Refused: `code` and `message`. Failed: `message` alone."""
 
-    plan: Plan
+    plan: DemoPlan
     status: int
     candidate: str | None = None
     reason: str | None = None
@@ -45,10 +45,10 @@ class Outcome:
         return self.status == 200
 
 
-def plan_requests(tasks: Sequence[Task], tenants: Sequence[DemoTenant]) -> list[Plan]:
+def plan_requests(tasks: Sequence[Task], tenants: Sequence[DemoTenant]) -> list[DemoPlan]:
     """One request a task."""
     return [
-        Plan(
+        DemoPlan(
             task=task,
             tenant=tenants[number % len(tenants)],
             budget=BUDGETS[(number + number // len(BUDGETS)) % len(BUDGETS)],

@@ -17,7 +17,7 @@ REFUSALS = frozenset({402, 429})
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ReportPart:
     """What one candidate did, or would have done: score 0 to 1, spend in nanodollars."""
 
     candidate: str
@@ -37,7 +37,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DemoReport:
     """Money in nanodollars, scores 0 to 1, overhead in milliseconds.
 
     Attributes:
@@ -49,9 +49,9 @@ class Report:
     """
 
     requests: int
-    routed: Part
-    served: tuple[Part, ...]
-    singles: tuple[Part, ...]
+    routed: ReportPart
+    served: tuple[ReportPart, ...]
+    singles: tuple[ReportPart, ...]
     refusals: tuple[Refusal, ...]
     reasons: Mapping[str, int]
     overhead_p50: float
@@ -60,32 +60,32 @@ class Report:
     problems: tuple[str, ...]
 
     @property
-    def uniform(self) -> Part:
+    def uniform(self) -> ReportPart:
         """What picking a candidate at random would come to, on average."""
         count = len(self.singles)
         score = sum(part.score for part in self.singles) / count
-        return Part("uniform", self.routed.requests, score, sum(part.spend for part in self.singles) // count)
+        return ReportPart("uniform", self.routed.requests, score, sum(part.spend for part in self.singles) // count)
 
     @property
-    def best(self) -> Part:
+    def best(self) -> ReportPart:
         return max(self.singles, key=lambda part: (part.score, -part.spend))
 
     @property
-    def cheapest(self) -> Part:
+    def cheapest(self) -> ReportPart:
         return min(self.singles, key=lambda part: part.spend)
 
     @property
-    def dearest(self) -> Part:
+    def dearest(self) -> ReportPart:
         return max(self.singles, key=lambda part: part.spend)
 
 
-def build_report(table: SimulatedTable, outcomes: Sequence[Outcome], ledger: Ledger, billed: int) -> Report:
+def build_report(table: SimulatedTable, outcomes: Sequence[Outcome], ledger: Ledger, billed: int) -> DemoReport:
     """`billed` is the pool's own count of tokens times prices, in nanodollars."""
     answered = [outcome for outcome in outcomes if outcome.is_answered]
     low, high = np.percentile(ledger.overhead_ms or (0.0,), (50, 99))
-    return Report(
+    return DemoReport(
         requests=len(outcomes),
-        routed=Part("routed", len(answered), _score(answered), ledger.charges),
+        routed=ReportPart("routed", len(answered), _score(answered), ledger.charges),
         served=_served(table, answered, ledger),
         singles=_singles(table, answered),
         refusals=_refusals(outcomes),
@@ -101,20 +101,20 @@ def _score(answered: Sequence[Outcome]) -> float:
     return sum(outcome.is_right for outcome in answered) / len(answered) if answered else 0.0
 
 
-def _served(table: SimulatedTable, answered: Sequence[Outcome], ledger: Ledger) -> tuple[Part, ...]:
+def _served(table: SimulatedTable, answered: Sequence[Outcome], ledger: Ledger) -> tuple[ReportPart, ...]:
     parts = []
     for candidate in table.candidates:
         own = [outcome for outcome in answered if outcome.candidate == candidate.name]
-        parts.append(Part(candidate.name, len(own), _score(own), ledger.spend.get(candidate.name, 0)))
+        parts.append(ReportPart(candidate.name, len(own), _score(own), ledger.spend.get(candidate.name, 0)))
     return tuple(parts)
 
 
-def _singles(table: SimulatedTable, answered: Sequence[Outcome]) -> tuple[Part, ...]:
+def _singles(table: SimulatedTable, answered: Sequence[Outcome]) -> tuple[ReportPart, ...]:
     rows = {task.id: number for number, task in enumerate(table.tasks)}
     chosen = [rows[outcome.plan.task.id] for outcome in answered]
     right, costs = table.right[chosen], table.costs()[chosen]
     return tuple(
-        Part(
+        ReportPart(
             candidate.name,
             len(chosen),
             float(right[:, column].mean()) if chosen else 0.0,

@@ -8,14 +8,14 @@ from pathlib import Path
 from gateway.demo.driver import drive
 from gateway.demo.ledger import pool_bill, read_ledger, read_pool_log
 from gateway.demo.plan import Outcome, plan_requests
-from gateway.demo.report import Report, build_report
+from gateway.demo.report import DemoReport, build_report
 from gateway.demo.services import HOST, DemoTenant, demo_tenants, free_port, running, write_config
 from gateway.providers.replay.candidates import CANDIDATES
 from gateway.providers.replay.drawn_table import simulate, write_table
 from gateway.providers.replay.tasks import Task, draw_tasks
 
 
-def run_demo(folder: Path, *, requests: int, seed: int, say: Callable[[str], None]) -> Report:
+def run_demo(folder: Path, *, requests: int, seed: int, say: Callable[[str], None]) -> DemoReport:
     """Everything that is written goes into `folder`. Raises ServiceFailed where the pool or gateway does not run."""
     say(f"drawing {requests} charts, receipts, tables, figures and things to count")
     table = simulate(draw_tasks(requests, seed), CANDIDATES, seed)

@@ -26,7 +26,7 @@ STOP_S = 15.0
 TAIL_LINES = 25
 
 
-class ServiceFailed(LoupeError):
+class ServiceError(LoupeError):
     """A process did not start, or ended before it should; the text carries the end of its log."""
 
 
@@ -108,7 +108,7 @@ def running(name: str, words: Sequence[str], port: int, ready_path: str, log: Pa
             _await_ready(name, process, port, ready_path, log)
             yield
             if process.poll() is not None:
-                raise ServiceFailed(f"{name} ended by itself with status {process.returncode}:\n{tail(log)}")
+                raise ServiceError(f"{name} ended by itself with status {process.returncode}:\n{tail(log)}")
         finally:
             _stop(process)
 
@@ -117,11 +117,11 @@ def _await_ready(name: str, process: subprocess.Popen[bytes], port: int, path: s
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ServiceFailed(f"{name} did not start (status {process.returncode}):\n{tail(log)}")
+            raise ServiceError(f"{name} did not start (status {process.returncode}):\n{tail(log)}")
         if _answers(port, path):
             return
         time.sleep(0.05)
-    raise ServiceFailed(f"{name} was not ready after {START_S:.0f} s:\n{tail(log)}")
+    raise ServiceError(f"{name} was not ready after {START_S:.0f} s:\n{tail(log)}")
 
 
 def _answers(port: int, path: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.billing.money import NANODOLLARS
-from gateway.demo.report import Part, Report
+from gateway.demo.report import DemoReport, ReportPart
 
 SIMULATED = """\
 The candidates are SIMULATED: `loupe replay` answers for them, no model is behind it. Who is right is
@@ -14,7 +14,7 @@ the task's difficulty; tokens are drawn, prices are list prices. The images are 
 encoder, the router, the gateway, its ledger and the client are the real ones."""
 
 
-def as_text(report: Report, seed: int) -> str:
+def as_text(report: DemoReport, seed: int) -> str:
     """The whole report, some 40 lines."""
     refused = sum(refusal.count for refusal in report.refusals)
     lines = [
@@ -53,7 +53,7 @@ def as_text(report: Report, seed: int) -> str:
     return "\n".join(lines)
 
 
-def as_json(report: Report, seed: int, command: str, versions: dict[str, str]) -> dict[str, Any]:
+def as_json(report: DemoReport, seed: int, command: str, versions: dict[str, str]) -> dict[str, Any]:
     """Plain values; scores 0 to 1, money in USD, times in milliseconds."""
     return {
         "command": command,
@@ -95,7 +95,7 @@ def as_json(report: Report, seed: int, command: str, versions: dict[str, str]) -
     }
 
 
-def _verdict(report: Report) -> list[str]:
+def _verdict(report: DemoReport) -> list[str]:
     """Routed against the best single candidate, whichever way it went."""
     best, routed = report.best, report.routed
     if not best.spend or not routed.spend:
@@ -105,7 +105,7 @@ def _verdict(report: Report) -> list[str]:
     return [f"Routed scored {points:+.1f} points against {best.candidate} alone, at {share:.0%} of its spend."]
 
 
-def _refused(report: Report) -> list[str]:
+def _refused(report: DemoReport) -> list[str]:
     lines = []
     for refusal in report.refusals:
         lines.append(f"Refused {refusal.count} x {refusal.status} {refusal.code or ''}, for example:")
@@ -113,9 +113,9 @@ def _refused(report: Report) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def _single(part: Part) -> dict[str, Any]:
+def _single(part: ReportPart) -> dict[str, Any]:
     return {"candidate": part.candidate, "score": part.score, "spend_usd": _usd(part)}
 
 
-def _usd(part: Part) -> float:
+def _usd(part: ReportPart) -> float:
     return part.spend / NANODOLLARS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.errors import ImageRefused
+from gateway.errors import ImageError
 from gateway.images.header import ImageHeader
 
 TAKEN = "PNG, JPEG, GIF and WebP are taken"
@@ -25,18 +25,18 @@ class Subject:
     name: str = "The image"
     param: str | None = None
 
-    def refuse(self, what: str, code: str, status: int = 400) -> ImageRefused:
+    def refuse(self, what: str, code: str, status: int = 400) -> ImageError:
         """The error to raise; `what` goes on from the name."""
-        return ImageRefused(f"{self.name} {what}", param=self.param, code=code, status=status)
+        return ImageError(f"{self.name} {what}", param=self.param, code=code, status=status)
 
-    def broken(self, what: str) -> ImageRefused:
+    def broken(self, what: str) -> ImageError:
         return self.refuse(what, "invalid_image")
 
-    def unsupported(self, seen: str) -> ImageRefused:
+    def unsupported(self, seen: str) -> ImageError:
         """415: what was seen instead of an image."""
         return self.refuse(f"is of an unsupported type ({seen}); {TAKEN}.", "image_type_unsupported", 415)
 
-    def too_large(self, what: str) -> ImageRefused:
+    def too_large(self, what: str) -> ImageError:
         return self.refuse(what, "image_too_large", 413)
 
 

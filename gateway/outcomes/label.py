@@ -15,7 +15,7 @@ _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}")
 _VERSION = re.compile(r"[!-~]{0,64}")
 
 
-class LabelRefused(ValueError):
+class LabelError(ValueError):
     """A label that cannot be taken. `param` is the member at fault, and `code` a short name of the reason."""
 
     def __init__(self, message: str, param: str, code: str | None = None) -> None:
@@ -26,7 +26,7 @@ class LabelRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One source's word on one request. Raises LabelRefused for values out of range.
+    """One source's word on one request. Raises LabelError for values out of range.
 
     Attributes:
         score: 0 to 1.
@@ -45,21 +45,21 @@ class Label:
 
     def __post_init__(self) -> None:
         if not 0 <= self.score <= 1:  # NaN too
-            raise LabelRefused(f"score: {self.score!r} is not a number from 0 to 1", "score")
+            raise LabelError(f"score: {self.score!r} is not a number from 0 to 1", "score")
         if not (0 < self.probability <= 1 and math.isfinite(1 / self.probability)):
-            raise LabelRefused(f"probability: {self.probability!r} is not a number over 0 up to 1", "probability")
+            raise LabelError(f"probability: {self.probability!r} is not a number over 0 up to 1", "probability")
         if not _SOURCE.fullmatch(self.source):
             what = "is not 1 to 64 letters, digits and ._:/@-, beginning with a letter or digit"
-            raise LabelRefused(f"source: {self.source[:80]!r} {what}", "source")
+            raise LabelError(f"source: {self.source[:80]!r} {what}", "source")
         if not _VERSION.fullmatch(self.version):
-            raise LabelRefused(f"version: {self.version[:80]!r} is not up to 64 printable characters", "version")
+            raise LabelError(f"version: {self.version[:80]!r} is not up to 64 printable characters", "version")
         if self.comment is not None and len(self.comment) > LONGEST_COMMENT:
             size = len(self.comment)
-            raise LabelRefused(f"comment: {size} characters are over the limit of {LONGEST_COMMENT}", "comment")
+            raise LabelError(f"comment: {size} characters are over the limit of {LONGEST_COMMENT}", "comment")
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelResult:
     """What a label was given to. `modality` is `text` or `image`; `is_new` is false where it replaced another."""
 
     tenant: str

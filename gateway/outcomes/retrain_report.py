@@ -13,15 +13,15 @@ from typing import Any
 
 from gateway.errors import ConfigError
 from routers.artifact_store import ID_LENGTH
-from routers.evaluation.comparison import Contest
+from routers.evaluation.comparison import RouterComparison
 from routers.evaluation.reports.text import Row, as_json, as_markdown, as_text, finite, rows
 from routers.evaluation.reports.versions import in_words, package_versions
 from routers.registry import FIT_BY_WEIGHTS
-from routers.retrain import IN_SERVICE, OFFERED, RETRAINED, Retraining, Rival
+from routers.retrain import IN_SERVICE, OFFERED, RETRAINED, Contender, RetrainResult
 
 
 @dataclass(slots=True)
-class Told:
+class RetrainReport:
     """One run, as it is told.
 
     Attributes:
@@ -32,13 +32,13 @@ class Told:
 
     algorithm: str
     cells: int
-    rival: Rival
-    found: Retraining
+    rival: Contender
+    found: RetrainResult
     digest: str = ""
     promoted: bool = False
 
     @property
-    def contest(self) -> Contest:
+    def contest(self) -> RouterComparison:
         return self.found.contest
 
     @property
@@ -56,7 +56,7 @@ class Told:
         )
 
 
-def print_report(told: Told, took_s: float) -> None:
+def print_report(told: RetrainReport, took_s: float) -> None:
     """The tables, the verdict, and what to know of both."""
     found = rows(told.contest.arenas, told.contest.judged)
     print(told.found.holdout.said)
@@ -67,7 +67,7 @@ def print_report(told: Told, took_s: float) -> None:
     print(f"\n{told.verdict()} ({took_s:.0f} s)")
 
 
-def write_reports(told: Told, folder: Path | None, json_file: Path | None) -> None:
+def write_reports(told: RetrainReport, folder: Path | None, json_file: Path | None) -> None:
     """Raises ConfigError where a file can not be written."""
     found = rows(told.contest.arenas, told.contest.judged)
     try:
@@ -79,7 +79,7 @@ def write_reports(told: Told, folder: Path | None, json_file: Path | None) -> No
         raise ConfigError(f"{error.filename}: {error.strerror or error}") from error
 
 
-def cautions(told: Told) -> list[str]:
+def cautions(told: RetrainReport) -> list[str]:
     """What a reader should know before trusting the figures."""
     found = []
     if told.rival.prints is None:
@@ -91,7 +91,7 @@ def cautions(told: Told) -> list[str]:
     return found
 
 
-def as_object(told: Told) -> dict[str, Any]:
+def as_object(told: RetrainReport) -> dict[str, Any]:
     """The whole run as a JSON object; what is not finite is null."""
     contest = told.contest
     figures = {
@@ -119,7 +119,7 @@ def as_object(told: Told) -> dict[str, Any]:
     }
 
 
-def facts(told: Told) -> Mapping[str, str]:
+def facts(told: RetrainReport) -> Mapping[str, str]:
     """How it was made, for a page."""
     contest = told.contest
     said = {
@@ -135,7 +135,7 @@ def facts(told: Told) -> Mapping[str, str]:
     return said | {f"note {number}": line for number, line in enumerate(cautions(told), start=1)}
 
 
-def _write_folder(told: Told, found: list[Row], folder: Path) -> None:
+def _write_folder(told: RetrainReport, found: list[Row], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     plots, page = (
         import_module("routers.evaluation.reports.plots"),

@@ -85,7 +85,7 @@ class Calibration:
             self._report(Drift(candidate, ratio, began=drifts))
 
 
-class _Fading:
+class _FadingSums:
     """Two sums that fade together."""
 
     __slots__ = ("billed", "estimated", "replies", "weight")
@@ -121,5 +121,5 @@ class _Ratios:
     __slots__ = ("cost", "drifts", "input", "output")
 
     def __init__(self) -> None:
-        self.cost, self.input, self.output = _Fading(), _Fading(), _Fading()
+        self.cost, self.input, self.output = _FadingSums(), _FadingSums(), _FadingSums()
         self.drifts = False

@@ -8,7 +8,7 @@ from gateway.routing.decision import Assessment
 from gateway.routing.query import Query
 
 
-class Bill:
+class Charge:
     """The running charge of one attempt. Until the request is sent it is zero; a reply cut short is charged its
     input plus what was seen, at most the hold; a complete one is charged its usage, or our own count of it.
     """

@@ -34,7 +34,7 @@ class InlineImage:
 
 
 @dataclass(frozen=True, slots=True)
-class FetchedImage:
+class FetchedBytes:
     """An image that was fetched from a URL."""
 
     data: bytes
@@ -82,7 +82,7 @@ class ChatRequest(NamedTuple):
     model: str
     fields: Mapping[str, Raw]
     query: Query
-    images: tuple[InlineImage | FetchedImage, ...]
+    images: tuple[InlineImage | FetchedBytes, ...]
     remote: tuple[RemoteImage, ...]
     streamed: bool
     wants_usage: bool

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from gateway.billing.reservation import Refused
+from gateway.billing.reservation import OverLimit
 from gateway.errors import ProviderError, RequestError
-from gateway.pipeline.charge import Bill
+from gateway.pipeline.charge import Charge
 from gateway.pipeline.chat_request import body_for
 from gateway.pipeline.observer import Observer
 from gateway.pipeline.record import Attempt, RequestRecord, Versions
@@ -22,14 +22,14 @@ from gateway.pipeline.refusals import (
 )
 from gateway.pipeline.relay import Sink, relay_stream, relay_whole
 from gateway.pipeline.remote_images import RemoteImages
-from gateway.pipeline.reservations import Holds
-from gateway.pipeline.state import Turn
+from gateway.pipeline.reservations import Reservations
+from gateway.pipeline.state import RequestState
 from gateway.providers.base import Provider
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.circuit_breaker import Health, always_well
 from gateway.routing.decision import Assessment, Decision, Preference, decide, fit_to_hold, lagrangian_of
-from gateway.routing.forecaster import Declined, Forecaster, Forecasts
-from gateway.routing.pacing.controller import Steering
+from gateway.routing.forecaster import Forecaster, Forecasts, NoForecast
+from gateway.routing.pacing.controller import PacingController
 
 AUTO = "auto"
 
@@ -44,8 +44,8 @@ class Pipeline:
         policies: Mapping[str, float],
         forecaster: Forecaster,
         providers: Mapping[str, Provider],
-        holds: Holds,
-        steering: Steering,
+        holds: Reservations,
+        steering: PacingController,
         images: RemoteImages,
         observers: Sequence[Observer],
         max_attempts: int,
@@ -73,7 +73,7 @@ class Pipeline:
         self._orders: dict[tuple[str, ...], Sequence[Candidate]] = {}
         """Each tenant's candidates; as many as there are tenants."""
 
-    async def serve(self, turn: Turn, sink: Sink) -> None:
+    async def serve(self, turn: RequestState, sink: Sink) -> None:
         """Answer a request through the sink: a reply or a refusal, then settle and record, whatever happens."""
         try:
             await self._serve(turn, sink)
@@ -96,17 +96,17 @@ class Pipeline:
         finally:
             self._record(turn)
 
-    async def preview(self, turn: Turn) -> Decision:
+    async def preview(self, turn: RequestState) -> Decision:
         """Decide without sending: the dry run. Raises RequestError only for a request that can not be read."""
         return await self._decide(turn)
 
-    async def _serve(self, turn: Turn, sink: Sink) -> None:
+    async def _serve(self, turn: RequestState, sink: Sink) -> None:
         decision = await self._decide(turn)
         if not decision.choices:
             raise infeasible(decision, turn.request)
         if turn.course is not None:
             decision = turn.steer(turn.course)
-        refused: Refused | None = None
+        refused: OverLimit | None = None
         for choice in decision.choices:
             if len(turn.attempts) >= self._max_attempts:
                 break
@@ -125,7 +125,7 @@ class Pipeline:
             raise over_quota(refused, self._clock())
         raise infeasible(decision, turn.request)
 
-    async def _decide(self, turn: Turn) -> Decision:
+    async def _decide(self, turn: RequestState) -> Decision:
         candidates, named, routed = self._resolve(turn)
         turn.request = await self._images.fetch(turn.request)
         forecasts: Forecasts | None = None
@@ -151,7 +151,7 @@ class Pipeline:
         turn.decide_s = turn.timer() - began
         return turn.decision
 
-    def _lagrangian(self, turn: Turn, named: float | None) -> float:
+    def _lagrangian(self, turn: RequestState, named: float | None) -> float:
         """Of the quality weight that the request names, or its tenant's; raised while pacing finds money short."""
         turn.course = course = self._steering.course(turn.tenant)
         if course is None:
@@ -159,7 +159,7 @@ class Pipeline:
         lagrangian, turn.scale, turn.pace = course.lagrangian(named)
         return lagrangian
 
-    def _resolve(self, turn: Turn) -> tuple[Sequence[Candidate], float | None, bool]:
+    def _resolve(self, turn: RequestState) -> tuple[Sequence[Candidate], float | None, bool]:
         """The candidates in the tenant's order, the quality weight that was asked for, and whether to route at all."""
         request, tenant = turn.request, turn.tenant
         order = self._order(tenant.candidates)
@@ -185,7 +185,7 @@ class Pipeline:
             self._orders[names] = order
         return order
 
-    async def _forecast(self, turn: Turn) -> Forecasts | None:
+    async def _forecast(self, turn: RequestState) -> Forecasts | None:
         request = turn.request
         forecaster = self._forecaster.current
         turn.router_digest = forecaster.digest
@@ -196,13 +196,13 @@ class Pipeline:
         began = turn.timer()
         found = await forecaster.forecast(request.query.text, request.images)
         turn.encode_s = turn.timer() - began
-        if isinstance(found, Declined):
+        if isinstance(found, NoForecast):
             turn.reason = f"declined:{found.reason}"
             return None
         turn.reason = "routed"
         return found
 
-    async def _attempt(self, turn: Turn, choice: Assessment, sink: Sink) -> Refused | None:
+    async def _attempt(self, turn: RequestState, choice: Assessment, sink: Sink) -> OverLimit | None:
         """Reserve, send, relay and settle one choice.
 
         Returns the refusal when its hold did not fit. Raises ProviderError when it failed with nothing relayed.
@@ -213,7 +213,7 @@ class Pipeline:
         if ceiling < floor:
             return None
         hold = turn.hold(choice, (ceiling, floor), self._holds.lease_s)
-        bill = Bill(choice, request.query)
+        bill = Charge(choice, request.query)
         settled = False
 
         async def settle() -> None:
@@ -228,7 +228,7 @@ class Pipeline:
             began = turn.timer()
             granted = await self._holds.reserve(hold)
             turn.reserve_s += turn.timer() - began
-            if isinstance(granted, Refused):
+            if isinstance(granted, OverLimit):
                 settled = True
                 turn.refused_hold(granted)
                 return granted
@@ -248,9 +248,9 @@ class Pipeline:
 
     async def _exchange(
         self,
-        turn: Turn,
+        turn: RequestState,
         choice: Assessment,
-        bill: Bill,
+        bill: Charge,
         settle: Callable[[], Coroutine[Any, Any, None]],
         sink: Sink,
     ) -> None:
@@ -274,7 +274,7 @@ class Pipeline:
         finally:
             exchange.close()
 
-    def _record(self, turn: Turn) -> None:
+    def _record(self, turn: RequestState) -> None:
         digest = turn.router_digest or self._forecaster.current.digest
         record: RequestRecord = turn.record(digest, self._versions, with_reply=self._keeps_replies)
         if turn.course is not None and turn.planned_cost is not None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from gateway.pipeline.chat_request import FetchedImage, InlineImage
+from gateway.pipeline.chat_request import FetchedBytes, InlineImage
 from gateway.routing.decision import Decision
 from gateway.routing.exploration import Exploration
 from gateway.routing.query import Query
 
 
-class Reply(Protocol):
+class ReplyContent(Protocol):
     """What a candidate said, read only by those who keep it: reading it takes time."""
 
     def said(self) -> str:
@@ -108,9 +108,9 @@ class RequestRecord(NamedTuple):
     versions: Versions | None = None
     decision: Decision | None = None
     query: Query | None = None
-    sources: tuple[InlineImage | FetchedImage, ...] = ()
+    sources: tuple[InlineImage | FetchedBytes, ...] = ()
     exploration: Exploration | None = None
-    reply: Reply | None = None
+    reply: ReplyContent | None = None
 
 
 Source = str | tuple[str, str]

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.billing.money import to_usd
-from gateway.billing.reservation import Refused
+from gateway.billing.reservation import OverLimit
 from gateway.errors import (
     BudgetInfeasible,
     InvalidRequest,
-    NotFound,
+    NotFoundError,
     ProviderError,
-    ProviderFailed,
-    QuotaExceeded,
+    ProvidersExhausted,
+    QuotaError,
     RequestError,
 )
 from gateway.pipeline.chat_request import ChatRequest
@@ -26,8 +26,8 @@ HELD_RETRY_S = 1
 RESTING_RETRY_S = 5
 
 
-def no_such_model(name: str) -> NotFound:
-    return NotFound(
+def no_such_model(name: str) -> NotFoundError:
+    return NotFoundError(
         f"The model {name[:80]!r} does not exist or you do not have access to it; "
         "ask for 'auto', a policy or a candidate of GET /v1/models.",
         param="model",
@@ -46,7 +46,7 @@ def infeasible(decision: Decision, request: ChatRequest) -> RequestError:
     cheapest = decision.cheapest_feasible
     reasons = "; ".join(f"{row.candidate.name}: {row.dropped}" for row in decision.dropped[:16])
     if cheapest is None and any(row.dropped == UNHEALTHY for row in decision.dropped):
-        return ProviderFailed(
+        return ProvidersExhausted(
             f"no candidate can serve this request right now ({reasons})",
             status=503,
             headers=(("retry-after", str(RESTING_RETRY_S)),),
@@ -63,7 +63,7 @@ def infeasible(decision: Decision, request: ChatRequest) -> RequestError:
     )
 
 
-def over_quota(refused: Refused, now: float) -> QuotaExceeded:
+def over_quota(refused: OverLimit, now: float) -> QuotaError:
     """429: what is left of the window does not cover this request."""
     window = refused.window
     tenant, _, kind = window.key.partition("/")
@@ -72,14 +72,14 @@ def over_quota(refused: Refused, now: float) -> QuotaExceeded:
         wait = HELD_RETRY_S if wait is None else min(wait, HELD_RETRY_S)
     headers = () if wait is None else (("retry-after", str(max(1, math.ceil(wait)))),)
     if window.unit != "usd":
-        return QuotaExceeded(
+        return QuotaError(
             f"tenant {tenant}: {refused.remaining} of {window.limit} {window.unit} are left ({kind}), "
             "this request needs more",
             code="rate_limit_exceeded",
             headers=headers,
         )
     held = f", {to_usd(refused.held)} USD is held by requests in flight" if refused.held else ""
-    return QuotaExceeded(
+    return QuotaError(
         f"tenant {tenant}: {to_usd(refused.remaining)} USD of the budget of {to_usd(window.limit)} USD "
         f"({kind}) is left, this request needs more{held}",
         headers=(NO_RETRY, *headers),
@@ -93,13 +93,13 @@ def provider_failed(failures: Sequence[ProviderError]) -> RequestError:
         return _as_provider_said(last)
     tried = "; ".join(str(failure) for failure in failures)[:600]
     if all(failure.status == 429 for failure in failures):
-        return ProviderFailed(
+        return ProvidersExhausted(
             f"every candidate is rate limited ({tried})",
             status=429,
             code="provider_rate_limited",
             headers=(("retry-after", str(HELD_RETRY_S)),),
         )
-    return ProviderFailed(f"no candidate answered ({tried})")
+    return ProvidersExhausted(f"no candidate answered ({tried})")
 
 
 def _label(value: Any) -> str | None:

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from gateway.billing.money import NANODOLLARS
 from gateway.errors import ProviderError, RequestError
-from gateway.pipeline.charge import Bill
-from gateway.pipeline.state import Header, Turn
+from gateway.pipeline.charge import Charge
+from gateway.pipeline.state import Header, RequestState
 from gateway.providers.base import Exchange
 from gateway.providers.stream_meter import BrokenReply, StreamMeter, partial_output_tokens, read_whole
 
@@ -44,7 +44,7 @@ class Sink(Protocol):
     async def refuse(self, error: RequestError, headers: list[Header]) -> None: ...
 
 
-async def relay_whole(turn: Turn, exchange: Exchange, bill: Bill, settle: Settle, sink: Sink) -> None:
+async def relay_whole(turn: RequestState, exchange: Exchange, bill: Charge, settle: Settle, sink: Sink) -> None:
     """Collect the reply, settle, send it. Raises ProviderError when it breaks off: nothing was sent then."""
     candidate = bill_candidate(turn)
     parts: list[bytes] = []
@@ -72,7 +72,7 @@ async def relay_whole(turn: Turn, exchange: Exchange, bill: Bill, settle: Settle
     await sink.write(reply.body, last=True)
 
 
-async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settle, sink: Sink) -> None:
+async def relay_stream(turn: RequestState, exchange: Exchange, bill: Charge, settle: Settle, sink: Sink) -> None:
     """Send the stream on as it comes. Raises ProviderError when it fails before anything was sent on."""
     meter = StreamMeter(bill_candidate(turn), wants_usage=turn.request.wants_usage)
     turn.reply = meter
@@ -98,7 +98,7 @@ async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settl
                 await sink.start(200, b"text/event-stream", turn.headers(), None)
                 started = True
                 if sink.outlet is not None:
-                    exchange.offer(Passing(turn, meter, sink.outlet))
+                    exchange.offer(DirectWriter(turn, meter, sink.outlet))
             await sink.write(ready)
     except ProviderError as error:
         broken = None if meter.done else error
@@ -123,13 +123,13 @@ async def relay_stream(turn: Turn, exchange: Exchange, bill: Bill, settle: Settl
     await sink.write(held + _end(turn, meter, broken), last=True)
 
 
-def bill_candidate(turn: Turn) -> str:
+def bill_candidate(turn: RequestState) -> str:
     """The name that the reply carries as its `model`."""
     assert turn.choice is not None
     return turn.choice.candidate.name
 
 
-async def _read(turn: Turn, exchange: Exchange) -> bytes:
+async def _read(turn: RequestState, exchange: Exchange) -> bytes:
     """The exchange's next bytes; the time until they come counts as waiting."""
     since = turn.timer()
     try:
@@ -138,7 +138,7 @@ async def _read(turn: Turn, exchange: Exchange) -> bytes:
         turn.waited_s += turn.timer() - since
 
 
-def _end(turn: Turn, meter: StreamMeter, broken: ProviderError | None) -> bytes:
+def _end(turn: RequestState, meter: StreamMeter, broken: ProviderError | None) -> bytes:
     """The last bytes of a stream that was begun."""
     if broken is None:
         return meter.finish({"x_route": _summary(turn)})
@@ -146,19 +146,19 @@ def _end(turn: Turn, meter: StreamMeter, broken: ProviderError | None) -> bytes:
     return meter.break_off(str(broken), broken.reason)
 
 
-def _count(bill: Bill, meter: StreamMeter) -> None:
+def _count(bill: Charge, meter: StreamMeter) -> None:
     if meter.usage is not None:
         bill.billed(meter.usage)
     else:
         bill.seen(meter.output_tokens_seen())
 
 
-def _note(turn: Turn, bill: Bill, outcome: str) -> None:
+def _note(turn: RequestState, bill: Charge, outcome: str) -> None:
     turn.usage, turn.metered = bill.usage, bill.metered
     turn.outcome, turn.status = outcome, 200
 
 
-def _summary(turn: Turn) -> dict[str, object]:
+def _summary(turn: RequestState) -> dict[str, object]:
     return {
         "candidate": bill_candidate(turn),
         "cost_usd": turn.cost / NANODOLLARS,
@@ -179,12 +179,12 @@ class Outlet(Protocol):
         ...
 
 
-class Passing:
+class DirectWriter:
     """Offered what comes of a stream; what it takes is sent and counted."""
 
     __slots__ = ("_meter", "_outlet", "_turn")
 
-    def __init__(self, turn: Turn, meter: StreamMeter, outlet: Outlet) -> None:
+    def __init__(self, turn: RequestState, meter: StreamMeter, outlet: Outlet) -> None:
         self._turn = turn
         self._meter = meter
         self._outlet = outlet

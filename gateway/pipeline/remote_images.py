@@ -14,7 +14,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 from gateway.errors import InvalidRequest
-from gateway.pipeline.chat_request import ChatRequest, FetchedImage
+from gateway.pipeline.chat_request import ChatRequest, FetchedBytes
 from gateway.routing.query import QueryImage
 
 
@@ -75,7 +75,7 @@ def _with_images(request: ChatRequest, downloads: Sequence[Download]) -> ChatReq
         key = hashlib.sha256(download.data).digest()
         priced.append(QueryImage(download.width, download.height, image.detail, key))
         if image.encoded:
-            encoded.append(FetchedImage(download.data, key))
+            encoded.append(FetchedBytes(download.data, key))
     try:
         written = json.dumps(messages, allow_nan=False).encode()
     except ValueError:  # 1e400 is read as infinite, and has no JSON

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from gateway.billing.reservation import Granted, Hold, Refused
+from gateway.billing.reservation import Grant, OverLimit, Reservation
 from gateway.billing.store import BudgetStore
 from gateway.errors import StoreError
 from gateway.pipeline.refusals import store_unavailable
 
 
-class Holds:
+class Reservations:
     """One instance a process. A hold's lease is short, so that a crashed process is noticed soon; it is renewed while
     its request lives. `report` takes what a request must not fail of.
     """
@@ -31,7 +31,7 @@ class Holds:
         self._live: set[str] = set()
         self._settling: set[asyncio.Task[Any]] = set()
 
-    async def reserve(self, hold: Hold) -> Granted | Refused:
+    async def reserve(self, hold: Reservation) -> Grant | OverLimit:
         """Raises RequestError (503) when the store can not say."""
         self._live.add(hold.id)
         try:
@@ -39,7 +39,7 @@ class Holds:
         except StoreError as error:
             self._live.discard(hold.id)
             raise store_unavailable() from error
-        if isinstance(answer, Refused):
+        if isinstance(answer, OverLimit):
             self._live.discard(hold.id)
         return answer
 

@@ -7,22 +7,22 @@ from collections.abc import Callable
 from operator import itemgetter
 
 from gateway.billing.money import to_usd
-from gateway.billing.reservation import Granted, Hold, Refused
+from gateway.billing.reservation import Grant, OverLimit, Reservation
 from gateway.billing.usage import Usage
 from gateway.billing.window import Window, session_window
 from gateway.errors import ProviderError, RequestError
 from gateway.pipeline.chat_request import ChatRequest
-from gateway.pipeline.record import Attempt, Reply, RequestRecord, Versions
+from gateway.pipeline.record import Attempt, ReplyContent, RequestRecord, Versions
 from gateway.routing.decision import Assessment, Decision, Preference
 from gateway.routing.exploration import Exploration
-from gateway.routing.pacing.controller import Course
+from gateway.routing.pacing.controller import PacingView
 from gateway.tenants.tenant import Tenant
 
 Header = tuple[bytes, bytes]
 _EXPECTED_COST = itemgetter(Assessment._fields.index("expected_cost"))  # by place: half of what by name takes
 
 
-class Turn:
+class RequestState:
     """The only thing on the path that changes. Made when the request is parsed, read once at its end."""
 
     __slots__ = (
@@ -116,8 +116,8 @@ class Turn:
         self.waited_s = 0.0
         self.first_byte_s: float | None = None
         self.finish_reason: str | None = None
-        self.reply: Reply | None = None
-        self.course: Course | None = None
+        self.reply: ReplyContent | None = None
+        self.course: PacingView | None = None
         """How its tenant is steered; None for one that is neither paced nor explores."""
         self.scale = 1.0
         self.pace = ""
@@ -128,7 +128,7 @@ class Turn:
         self.is_out_of_money = False
         """Whether a hold of it was refused for want of money."""
 
-    def steer(self, course: Course) -> Decision:
+    def steer(self, course: PacingView) -> Decision:
         """Count towards the tenant's pace, and explore where it does. Gives the decision, with who serves first."""
         decision = self.decision
         assert decision is not None
@@ -138,17 +138,17 @@ class Turn:
         )
         return self.decision
 
-    def refused_hold(self, refused: Refused) -> None:
+    def refused_hold(self, refused: OverLimit) -> None:
         window = refused.window
         self.is_out_of_money = self.is_out_of_money or (window.unit == "usd" and not window.apart)
 
-    def chosen(self, choice: Assessment, granted: Granted) -> None:
+    def chosen(self, choice: Assessment, granted: Grant) -> None:
         self.choice, self.held, self.remaining = choice, granted.amount, granted.remaining
         self.exceeded = tuple([key.partition("/")[2] for key in granted.exceeded])
         self.enforced_locally = granted.local
         self.cost_before = self.cost
 
-    def hold(self, choice: Assessment, bounds: tuple[int, int], lease_s: float) -> Hold:
+    def hold(self, choice: Assessment, bounds: tuple[int, int], lease_s: float) -> Reservation:
         """What the next attempt sets aside, between `bounds` (ceiling, floor). A request counts as one, however often
         it is tried. One that explores is held in full or not at all: exploration's window must not cut a reply short.
         """
@@ -156,7 +156,7 @@ class Turn:
         windows, (ceiling, floor) = self.windows, bounds
         if self.exploration_windows and self.is_first(choice):
             windows, floor = windows + self.exploration_windows, ceiling
-        return Hold(
+        return Reservation(
             id=f"{self.tenant.name}/{self.request_id}.{self.holds - 1}",
             windows=windows,
             ceiling=ceiling,

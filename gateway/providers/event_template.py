@@ -14,7 +14,7 @@ def is_one_event(data: bytes) -> bool:
     return data.endswith(b"\n\n") and data.find(b"\n\n") == len(data) - 2 and b"\r" not in data
 
 
-class EventFrame:
+class EventTemplate:
     """What came before and after the words of a plain event, and what to send in its place. Of a stream whose events
     differ in more, a few are learned and no more.
     """

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from gateway.billing.usage import Usage, usage_of
-from gateway.providers.event_template import EventFrame, is_one_event
+from gateway.providers.event_template import EventTemplate, is_one_event
 from gateway.providers.reply_text import bytes_said, said_in
 
 BYTES_PER_TOKEN = 4
@@ -51,7 +51,7 @@ class StreamMeter:
         self._named = _member(candidate)
         self._wants_usage = wants_usage
         self._tail = b""
-        self._frame = EventFrame()
+        self._frame = EventTemplate()
         self._seen: list[bytes] = []
         self._ends: list[bytes] = []
         self.usage: Usage | None = None

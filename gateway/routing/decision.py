@@ -134,7 +134,7 @@ def decide(
     is_healthy: Callable[[str], bool],
 ) -> Decision:
     """Rank the candidates for a query. Without forecasts the order of `candidates` is the ranking."""
-    rows = _Weighing(query, preference, reference_cost).rows(candidates, forecasts or {}, is_healthy)
+    rows = _QueryTerms(query, preference, reference_cost).rows(candidates, forecasts or {}, is_healthy)
     fitting = [row for row in rows if row.dropped is None]
     dropped = [row for row in rows if row.dropped is not None] if len(fitting) < len(rows) else []
     if forecasts is not None:
@@ -171,7 +171,7 @@ def fit_to_hold(row: Assessment, query: Query, granted: int) -> int:
 _new = tuple.__new__  # what a named tuple's own constructor calls, without its keywords: twice as fast
 
 
-class _Weighing:
+class _QueryTerms:
     """What all candidates' assessments of one query share. Written for speed: it runs for each of them each time."""
 
     __slots__ = (

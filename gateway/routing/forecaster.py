@@ -26,7 +26,7 @@ class QueryEncoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Declined:
+class NoForecast:
     """Why there is no forecast: a short label for `X-Route-Reason` and metrics."""
 
     reason: str
@@ -113,7 +113,7 @@ class RouterForecaster:
             self._known.move_to_end(key)
         return forecasts
 
-    async def forecast(self, text: str, images: Sequence[ImageSource]) -> Forecasts | Declined:
+    async def forecast(self, text: str, images: Sequence[ImageSource]) -> Forecasts | NoForecast:
         """Forecast a query, or say why not; takes no longer than both limits together."""
         views = self._encoder.cached(text, images)
         if views is None:
@@ -122,10 +122,10 @@ class RouterForecaster:
                 async with asyncio.timeout(self._limits.encode_s):
                     views = await self._encoder.encode(text, images)
             except TimeoutError:
-                return Declined("encoder_timeout")
+                return NoForecast("encoder_timeout")
             except Exception as error:  # whatever breaks in the encoder, the request is served
                 self._report("encoder_failed", error)
-                return Declined("encoder_failed")
+                return NoForecast("encoder_failed")
             finally:
                 self._staged("encode", time.perf_counter() - began)
         began = time.perf_counter()
@@ -133,10 +133,10 @@ class RouterForecaster:
             async with asyncio.timeout(self._limits.forecast_s):
                 forecasts = await asyncio.to_thread(self._run_router, views)
         except TimeoutError:
-            return Declined("router_timeout")
+            return NoForecast("router_timeout")
         except Exception as error:
             self._report("router_failed", error)
-            return Declined("router_failed")
+            return NoForecast("router_failed")
         finally:
             self._staged("forecast", time.perf_counter() - began)
         self._keep((text, tuple(image.key for image in images)), forecasts)

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gateway.billing.reservation import Balance, Granted, Hold, Refused
+from gateway.billing.reservation import Balance, Grant, OverLimit, Reservation
 from gateway.billing.store import BudgetStore
 from gateway.billing.window import Window
 from gateway.errors import StoreError
@@ -24,7 +24,7 @@ UNUSED_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class LeaseOptions:
+class LocalAllowance:
     """`amount`: nanodollars of each budget. `name` tells this process from all others, for ever."""
 
     amount: int
@@ -34,7 +34,7 @@ class LeaseOptions:
 
 @dataclass(slots=True)
 class _Lease:
-    hold: Hold
+    hold: Reservation
     amount: int
     used_at: float
     spent: int = 0
@@ -46,14 +46,14 @@ class _Lease:
         return self.amount - self.spent - sum(self.local.values())
 
 
-class LeasedStore:
+class LocalFallbackStore:
     """Implements `BudgetStore` over another one. `clock` gives seconds since the epoch."""
 
     def __init__(
         self,
         inner: BudgetStore,
         clock: Callable[[], float],
-        options: LeaseOptions,
+        options: LocalAllowance,
         announce: Callable[[str], None],
     ) -> None:
         self._inner = inner
@@ -61,7 +61,7 @@ class LeasedStore:
         self._options = options
         self._announce = announce
         self._leases: dict[tuple[str, ...], _Lease] = {}
-        self._wanted: dict[tuple[str, ...], Hold] = {}
+        self._wanted: dict[tuple[str, ...], Reservation] = {}
         self._made = 0
         self._away = False
         self._tending: asyncio.Task[None] | None = None
@@ -82,15 +82,15 @@ class LeasedStore:
         for windows in list(self._leases):
             await self._give_back(windows)
 
-    async def reserve(self, hold: Hold) -> Granted | Refused:
+    async def reserve(self, hold: Reservation) -> Grant | OverLimit:
         try:
             answer = await self._inner.reserve(hold)
         except StoreError as error:
             apart = next((window for window in hold.windows if window.apart), None)
-            return self._reserve_locally(hold, error) if apart is None else Refused(apart, 0, 0)
+            return self._reserve_locally(hold, error) if apart is None else OverLimit(apart, 0, 0)
         self._returned()
         windows = () if any(window.apart for window in hold.windows) else _money(hold.windows)
-        if windows and isinstance(answer, Granted):
+        if windows and isinstance(answer, Grant):
             key = _names(windows)
             if key in self._leases:
                 self._leases[key].used_at = self._clock()
@@ -158,13 +158,13 @@ class LeasedStore:
         self._made += 1
         tenant = windows[0].key.partition("/")[0]
         name = f"{tenant}/lease.{self._options.name}.{self._made}"
-        hold = Hold(name, windows, self._options.amount, 1, LEASE_S, requests=0)
+        hold = Reservation(name, windows, self._options.amount, 1, LEASE_S, requests=0)
         try:
             answer = await self._inner.reserve(hold)
         except asyncio.CancelledError:  # the process ends, and nobody else knows of it
             await self._inner.settle(hold.id, 0)
             raise
-        if isinstance(answer, Granted):
+        if isinstance(answer, Grant):
             self._leases[key] = _Lease(hold, answer.amount, self._clock())
 
     async def _give_back(self, key: tuple[str, ...]) -> None:
@@ -175,11 +175,11 @@ class LeasedStore:
                 f"a local lease of {lease.amount} nanodollars ended while the ledger was away, charged whole"
             )
 
-    def _reserve_locally(self, hold: Hold, error: StoreError) -> Granted:
+    def _reserve_locally(self, hold: Reservation, error: StoreError) -> Grant:
         windows = _money(hold.windows)
         if not windows:
             self._left(error)
-            return Granted(hold.ceiling, None, local=True)
+            return Grant(hold.ceiling, None, local=True)
         lease = self._leases.get(_names(windows))
         if lease is None or (lease.left < hold.floor and hold.ceiling > 0):
             raise error
@@ -187,7 +187,7 @@ class LeasedStore:
         amount = min(hold.ceiling, lease.left)
         lease.local[hold.id] = amount
         lease.used_at = self._clock()
-        return Granted(amount, lease.left, local=True)
+        return Grant(amount, lease.left, local=True)
 
     def _left(self, error: StoreError) -> None:
         if not self._away:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gateway.billing.reservation import Balance, Granted, Hold, Refused, grant, share
+from gateway.billing.reservation import Balance, Grant, OverLimit, Reservation, grant, share
 from gateway.billing.window import Window
 from gateway.errors import StoreError
 
@@ -13,8 +13,8 @@ LARGEST_AMOUNT = 10**18
 
 
 @dataclass(slots=True)
-class _Standing:
-    hold: Hold
+class _MemoryReservation:
+    hold: Reservation
     amount: int
     expires_at: float
     settled: bool = False
@@ -25,7 +25,7 @@ class Memory:
     """What several stores may share: windows by key as [spent, held], and holds by id."""
 
     windows: dict[str, list[int]] = field(default_factory=dict)
-    holds: dict[str, _Standing] = field(default_factory=dict)
+    holds: dict[str, _MemoryReservation] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -42,14 +42,14 @@ class MemoryStore:
     async def close(self) -> None:
         self._closed = True
 
-    async def reserve(self, hold: Hold) -> Granted | Refused:
+    async def reserve(self, hold: Reservation) -> Grant | OverLimit:
         self._ready(hold.ceiling)
         standing = self._memory.holds.get(hold.id)
         if standing is not None:
-            return Granted(standing.amount, None)
+            return Grant(standing.amount, None)
         answer = grant(hold, [self._stands(window) for window in hold.windows])
-        if isinstance(answer, Granted):
-            self._memory.holds[hold.id] = _Standing(hold, answer.amount, self._clock() + hold.lease_s)
+        if isinstance(answer, Grant):
+            self._memory.holds[hold.id] = _MemoryReservation(hold, answer.amount, self._clock() + hold.lease_s)
             for window in hold.windows:
                 self._part(window.key)[1] += share(window.unit, answer.amount, hold.tokens, hold.requests)
         return answer

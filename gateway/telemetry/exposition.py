@@ -71,7 +71,7 @@ def added_up(snapshots: Iterable[Sequence[Family]]) -> list[Family]:
 def exposition(families: Iterable[Family]) -> bytes:
     """The text that Prometheus reads."""
     registry = CollectorRegistry()
-    registry.register(_Given([_metric(each) for each in families]))
+    registry.register(_ReadyMetrics([_metric(each) for each in families]))
     return generate_latest(registry)
 
 
@@ -99,7 +99,7 @@ _REDUCE: Mapping[Merge, Callable[[Sequence[Values]], Values]] = {
 }
 
 
-class _Given(Collector):
+class _ReadyMetrics(Collector):
     """Hands over what was made beforehand."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:

@@ -16,10 +16,10 @@ from gateway.billing.money import NANODOLLARS
 from gateway.billing.reservation import Balance
 from gateway.billing.window import Budget, Window, window_at
 from gateway.pipeline.calibration import DRIFTS_OUTSIDE, Calibration, Drift
-from gateway.routing.pacing.settings import Pace
+from gateway.routing.pacing.settings import PacingStatus
 from gateway.telemetry.exposition import Labels
 from gateway.telemetry.metrics import LARGEST_GAUGES, LARGEST_TENANTS, Metrics
-from gateway.tenants.registry import Roster
+from gateway.tenants.registry import TenantRegistry
 from gateway.tenants.tenant import key_owner
 
 EVERY_S = 5.0
@@ -38,7 +38,7 @@ class BudgetGauges:
     def __init__(
         self,
         metrics: Metrics,
-        roster: Callable[[], Roster],
+        roster: Callable[[], TenantRegistry],
         balances: Callable[[Sequence[Window]], Awaitable[list[Balance]]],
         *,
         report: Callable[[str, BaseException], None],
@@ -91,7 +91,7 @@ class BudgetGauges:
         return lambda: {labels: of(*standing) for labels, standing in self._standings.items()}
 
 
-def _owners(roster: Roster, now: float) -> Iterator[tuple[str, Sequence[Budget]]]:
+def _owners(roster: TenantRegistry, now: float) -> Iterator[tuple[str, Sequence[Budget]]]:
     """Whose budgets are shown, as `window_at` takes it: those that came first, tenants before keys."""
     tenants = dict(islice(roster.tenants.items(), LARGEST_TENANTS))
     yield from ((name, terms.budgets) for name, terms in tenants.items())
@@ -173,11 +173,11 @@ class KnownPace(Protocol):
     @property
     def budget(self) -> Budget: ...
     @property
-    def pace(self) -> Pace: ...
+    def pace(self) -> PacingStatus: ...
 
 
 class Paces(Protocol):
-    """The part of `gateway.routing.pacing.controller.Steering` that is watched."""
+    """The part of `gateway.routing.pacing.controller.PacingController` that is watched."""
 
     def known_paces(self) -> Iterator[KnownPace]: ...
 
@@ -185,7 +185,7 @@ class Paces(Protocol):
 def watch_paces(paces: Paces, metrics: Metrics, clock: Callable[[], float]) -> None:
     """`clock` gives seconds since the epoch, as the paces have them."""
 
-    def watch(name: str, text: str, value: Callable[[Pace], float | None]) -> None:
+    def watch(name: str, text: str, value: Callable[[PacingStatus], float | None]) -> None:
         def read() -> Mapping[Labels, float]:
             found = ((window_labels(each.owner, each.budget), value(each.pace)) for each in paces.known_paces())
             return {labels: shown for labels, shown in found if shown is not None}

@@ -27,7 +27,7 @@ STALE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WorkerPlace:
     """A worker's place among the workers of a service: 0, 1, ...; `folder` is theirs alone."""
 
     folder: Path
@@ -54,7 +54,7 @@ class SharedMetrics:
     def __init__(
         self,
         metrics: Metrics,
-        place: Place | None = None,
+        place: WorkerPlace | None = None,
         *,
         report: Callable[[str, BaseException], None],
         clock: Callable[[], float] = time.time,
@@ -113,11 +113,11 @@ class SharedMetrics:
             for each in sorted(snapshots, key=lambda each: each.at)
         ]
 
-    def _others(self, place: Place) -> list[Snapshot]:
+    def _others(self, place: WorkerPlace) -> list[Snapshot]:
         found = (_read(file) for file in sorted(place.folder.glob("*.metrics")) if file != place.file)
         return [each for each in found if each is not None]
 
-    def _write(self, number: int, own: Snapshot, place: Place) -> None:
+    def _write(self, number: int, own: Snapshot, place: WorkerPlace) -> None:
         """Never an older snapshot over a newer one: several threads may be at it."""
         unfinished = place.file.with_suffix(".unfinished")
         with self._writing:

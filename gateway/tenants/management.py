@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from gateway.errors import InvalidRequest
 from gateway.tenants.key_hash import KeyHash
-from gateway.tenants.provisioning import Declared, Readings, read_in, read_in_new_tenants
+from gateway.tenants.provisioning import ConfiguredTenants, SyncResult, read_in, read_in_new_tenants
 from gateway.tenants.registry import (
     ApiKey,
-    Roster,
+    TenantRegistry,
     TenantTerms,
     add_key,
     add_tenant,
@@ -38,7 +38,7 @@ class NewKey:
     secret: str
 
 
-class Tenancy:
+class TenantManagement:
     """Everything raises RequestError for what can not be done, and StoreError.
 
     `candidates` are the names that an allow-list may hold.
@@ -52,7 +52,7 @@ class Tenancy:
         self._clock = clock
         self.candidates = candidates
 
-    def roster(self) -> Roster:
+    def roster(self) -> TenantRegistry:
         return self._store.load()[0]
 
     def create_tenant(self, body: TenantBody) -> TenantTerms:
@@ -63,7 +63,7 @@ class Tenancy:
     def update_tenant(self, name: str, changes: Mapping[str, Any]) -> TenantTerms:
         """Change what is named; the rest stays. `name` stays too: it names windows."""
 
-        def change(roster: Roster) -> tuple[Roster, TenantTerms]:
+        def change(roster: TenantRegistry) -> tuple[TenantRegistry, TenantTerms]:
             old = roster.own_tenant(name)
             written = {key: value for key, value in tenant_as_written(old).items() if key != "created_at"}
             if "budget" in changes:
@@ -103,7 +103,7 @@ class Tenancy:
         """Set what `terms` has set: expiry, budgets, candidates. The name names windows, and stays."""
         self._check(terms.candidates)
 
-        def change(roster: Roster) -> tuple[Roster, ApiKey]:
+        def change(roster: TenantRegistry) -> tuple[TenantRegistry, ApiKey]:
             old = roster.own_key(key_id)
             if old.revoked_at is not None:
                 raise InvalidRequest(f"the key {key_id} was revoked", param="id", status=409, code="key_ended")
@@ -124,7 +124,7 @@ class Tenancy:
     def revoke_key(self, key_id: str) -> ApiKey:
         now = self._clock()
 
-        def change(roster: Roster) -> tuple[Roster, ApiKey]:
+        def change(roster: TenantRegistry) -> tuple[TenantRegistry, ApiKey]:
             after = revoke_key(roster, roster.own_key(key_id).id, now)
             return after, after.key(key_id)
 
@@ -136,7 +136,7 @@ class Tenancy:
         """
         now = self._clock()
 
-        def change(roster: Roster) -> tuple[Roster, list[ApiKey]]:
+        def change(roster: TenantRegistry) -> tuple[TenantRegistry, list[ApiKey]]:
             ids = [key.id for key in roster.keys.values() if key.revoked_at is None]
             for each in ids:
                 roster = revoke_key(roster, each, now)
@@ -150,7 +150,7 @@ class Tenancy:
         """A new key of the same name, budgets, candidates and expiry; the old one ends after `grace_s` seconds."""
         now, made = self._clock(), self._made()
 
-        def change(roster: Roster) -> tuple[Roster, ApiKey]:
+        def change(roster: TenantRegistry) -> tuple[TenantRegistry, ApiKey]:
             old = roster.own_key(key_id)
             record = replace(
                 old, id=made.id, hash=made.hash, created_at=now, revoked_at=None, last_used_at=None, origin="made"
@@ -159,19 +159,19 @@ class Tenancy:
 
         return NewKey(self._store.change(change), made.secret)
 
-    def read_in(self, declared: Declared) -> Readings:
+    def read_in(self, declared: ConfiguredTenants) -> SyncResult:
         """Take over what the configuration names; see `gateway.tenants.provisioning`."""
         now = self._clock()
         return self._store.change(lambda roster: read_in(roster, declared, now))
 
-    def read_in_new_tenants(self, declared: Declared) -> None:
+    def read_in_new_tenants(self, declared: ConfiguredTenants) -> None:
         """Take over the configuration's tenants that the store does not have."""
         now = self._clock()
         self._store.change(lambda roster: (read_in_new_tenants(roster, declared, now), None))
 
-    def _made(self) -> _Made:
+    def _made(self) -> _NewSecret:
         secret = KEY_PREFIX + secrets.token_urlsafe(32)
-        return _Made(f"key_{secrets.token_hex(8)}", self._key_hash.of(secret.encode()).hex(), secret)
+        return _NewSecret(f"key_{secrets.token_hex(8)}", self._key_hash.of(secret.encode()).hex(), secret)
 
     def _check(self, names: Collection[str] | None) -> None:
         for name in names or ():
@@ -182,7 +182,7 @@ class Tenancy:
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class _NewSecret:
     id: str
     hash: str
     secret: str

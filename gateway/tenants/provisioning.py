@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gateway.tenants.registry import ApiKey, Roster, TenantTerms, mark_of, remove_tenant, taken
+from gateway.tenants.registry import ApiKey, TenantRegistry, TenantTerms, mark_of, remove_tenant, taken
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
+class ConfiguredTenants:
     """What a configuration names, and the file that names it, as people are told of that file."""
 
     tenants: Sequence[TenantTerms]
@@ -23,7 +23,7 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True)
-class Readings:
+class SyncResult:
     """What reading in did, by names of tenants (`acme`) and of keys (`acme/key/laptop`).
 
     `left` are keys that the file names and a command ended, when Loupe still let it: they stay ended.
@@ -35,7 +35,7 @@ class Readings:
     left: tuple[str, ...] = ()
 
 
-def read_in(roster: Roster, declared: Declared, now: float) -> tuple[Roster, Readings]:
+def read_in(roster: TenantRegistry, declared: ConfiguredTenants, now: float) -> tuple[TenantRegistry, SyncResult]:
     """Take over what the file names, and take off what the file names no longer.
 
     Raises InvalidRequest (409) when a command made a tenant or a key that the file names.
@@ -53,19 +53,19 @@ def read_in(roster: Roster, declared: Declared, now: float) -> tuple[Roster, Rea
     changed |= {mark_of(key) for key in keys.values() if roster.keys.get(key.id) != key}
     known = named & roster.provisioned.keys()
     sorts = (named - known, changed & known, removed, left)
-    return Roster(tenants, keys, dict.fromkeys(named, declared.file)), Readings(
+    return TenantRegistry(tenants, keys, dict.fromkeys(named, declared.file)), SyncResult(
         *(tuple(sorted(each)) for each in sorts)
     )
 
 
-def read_in_new_tenants(roster: Roster, declared: Declared, now: float) -> Roster:
+def read_in_new_tenants(roster: TenantRegistry, declared: ConfiguredTenants, now: float) -> TenantRegistry:
     """Take over the tenants that the roster does not have, and nothing else."""
     new = {terms.name: replace(terms, created_at=now) for terms in declared.tenants if terms.name not in roster.tenants}
     provisioned = {**roster.provisioned, **dict.fromkeys(new, declared.file)}
     return replace(roster, tenants={**roster.tenants, **new}, provisioned=provisioned)
 
 
-def _refuse_claimed_twice(roster: Roster, declared: Declared, now: float) -> None:
+def _refuse_claimed_twice(roster: TenantRegistry, declared: ConfiguredTenants, now: float) -> None:
     made_tenants = roster.tenants.keys() - roster.provisioned.keys()
     for name in (terms.name for terms in declared.tenants if terms.name in made_tenants):
         what = f"{declared.file} names the tenant {name!r}, and a command made one of that name in the store"
@@ -81,7 +81,7 @@ def _refuse_claimed_twice(roster: Roster, declared: Declared, now: float) -> Non
             raise taken(f"{what}, {made.tenant}/{made.name} ({made.id}): give the file's another {same}", same)
 
 
-def _ended_by_commands(roster: Roster, declared: Declared) -> set[str]:
+def _ended_by_commands(roster: TenantRegistry, declared: ConfiguredTenants) -> set[str]:
     """Keys that a command revoked or put another in the place of, as older versions let it. They do not come back by
     themselves: whoever did it had a reason.
     """
@@ -98,12 +98,12 @@ def _ended_by_commands(roster: Roster, declared: Declared) -> set[str]:
     return ended - replaced_by_file
 
 
-def _since(terms: TenantTerms, roster: Roster, now: float) -> TenantTerms:
+def _since(terms: TenantTerms, roster: TenantRegistry, now: float) -> TenantTerms:
     known = roster.tenants.get(terms.name)
     return replace(terms, created_at=known.created_at if known else now)
 
 
-def _with_keys(roster: Roster, of_file: dict[str, ApiKey], left: set[str], now: float) -> dict[str, ApiKey]:
+def _with_keys(roster: TenantRegistry, of_file: dict[str, ApiKey], left: set[str], now: float) -> dict[str, ApiKey]:
     """Every key there is, by id: the file's, by hash, as they are there, and those that it had before revoked."""
     keys: dict[str, ApiKey] = {}
     for known in roster.keys.values():

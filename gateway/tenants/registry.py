@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gateway.billing.window import Budget
-from gateway.errors import InvalidRequest, NotFound
+from gateway.errors import InvalidRequest, NotFoundError
 from gateway.tenants.policy import PACED, ExplorationSettings, PacingTerms
 
 Origin = Literal["made", "yaml"]
@@ -69,7 +69,7 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Roster:
+class TenantRegistry:
     """Tenants by name, keys by id.
 
     `provisioned` has the tenants (`acme`) and keys (`acme/key/laptop`) that a configuration file names, each with the
@@ -81,28 +81,28 @@ class Roster:
     provisioned: Mapping[str, str] = field(default_factory=dict)
 
     def tenant(self, name: str) -> TenantTerms:
-        """Raises NotFound."""
+        """Raises NotFoundError."""
         found = self.tenants.get(name)
         if found is None:
-            raise NotFound(f"there is no tenant {name!r:.80}", param="tenant", code="tenant_not_found")
+            raise NotFoundError(f"there is no tenant {name!r:.80}", param="tenant", code="tenant_not_found")
         return found
 
     def key(self, key_id: str) -> ApiKey:
-        """Raises NotFound."""
+        """Raises NotFoundError."""
         found = self.keys.get(key_id)
         if found is None:
-            raise NotFound(f"there is no key {key_id!r:.80}", param="id", code="key_not_found")
+            raise NotFoundError(f"there is no key {key_id!r:.80}", param="id", code="key_not_found")
         return found
 
     def own_tenant(self, name: str) -> TenantTerms:
-        """A tenant that commands may change. Raises NotFound, or InvalidRequest (409) for one that a file names."""
+        """A tenant that commands may change. Raises NotFoundError, or InvalidRequest (409) for one that a file names."""
         found = self.tenant(name)
         if name in self.provisioned:
             raise self._provisioned(f"the tenant {name!r}", name, "tenant")
         return found
 
     def own_key(self, key_id: str) -> ApiKey:
-        """A key that commands may change. Raises NotFound, or InvalidRequest (409) for one that a file names."""
+        """A key that commands may change. Raises NotFoundError, or InvalidRequest (409) for one that a file names."""
         found = self.key(key_id)
         if found.is_provisioned:
             raise self._provisioned(f"the key {found.tenant}/{found.name} ({key_id})", mark_of(found), "id")
@@ -120,33 +120,33 @@ class Roster:
 
 
 def mark_of(key: ApiKey) -> str:
-    """What `Roster.provisioned` calls a key."""
+    """What `TenantRegistry.provisioned` calls a key."""
     return f"{key.tenant}/key/{key.name}"
 
 
-def add_tenant(roster: Roster, terms: TenantTerms) -> Roster:
+def add_tenant(roster: TenantRegistry, terms: TenantTerms) -> TenantRegistry:
     """Raises InvalidRequest (409) when the name is taken."""
     if terms.name in roster.tenants:
         raise taken(f"there is a tenant {terms.name!r} already", "name")
     return put_tenant(roster, terms)
 
 
-def put_tenant(roster: Roster, terms: TenantTerms) -> Roster:
+def put_tenant(roster: TenantRegistry, terms: TenantTerms) -> TenantRegistry:
     """The tenant has these terms, whether or not it was there. What it spent goes on counting."""
     return replace(roster, tenants={**roster.tenants, terms.name: terms})
 
 
-def remove_tenant(roster: Roster, name: str, now: float) -> Roster:
-    """Take a tenant off and revoke its keys. Raises NotFound."""
+def remove_tenant(roster: TenantRegistry, name: str, now: float) -> TenantRegistry:
+    """Take a tenant off and revoke its keys. Raises NotFoundError."""
     roster.tenant(name)
     kept = {other: terms for other, terms in roster.tenants.items() if other != name}
     keys = {k.id: _revoked(k, now) if k.tenant == name else k for k in roster.keys.values()}
     return replace(roster, tenants=kept, keys=keys)
 
 
-def add_key(roster: Roster, key: ApiKey, now: float) -> Roster:
-    """Raises NotFound for its tenant, InvalidRequest for candidates that the tenant may not use, and (409) when the
-    tenant has a standing key of that name, the file names one, or the key itself is known.
+def add_key(roster: TenantRegistry, key: ApiKey, now: float) -> TenantRegistry:
+    """Raises NotFoundError for its tenant, InvalidRequest for candidates that the tenant may not use, and (409) when
+    the tenant has a standing key of that name, the file names one, or the key itself is known.
     """
     if mark_of(key) in roster.provisioned or any(
         other.name == key.name and other.stands(now) for other in roster.keys_of(key.tenant)
@@ -155,7 +155,7 @@ def add_key(roster: Roster, key: ApiKey, now: float) -> Roster:
     return put_key(roster, key)
 
 
-def put_key(roster: Roster, key: ApiKey) -> Roster:
+def put_key(roster: TenantRegistry, key: ApiKey) -> TenantRegistry:
     """Add a key or change the one of its id. Raises as `add_key` does, names apart."""
     terms = roster.tenant(key.tenant)
     for name in key.candidates or ():
@@ -168,16 +168,16 @@ def put_key(roster: Roster, key: ApiKey) -> Roster:
     return replace(roster, keys={**roster.keys, key.id: key})
 
 
-def revoke_key(roster: Roster, key_id: str, now: float) -> Roster:
-    """Twice is as good as once. Raises NotFound."""
+def revoke_key(roster: TenantRegistry, key_id: str, now: float) -> TenantRegistry:
+    """Twice is as good as once. Raises NotFoundError."""
     key = roster.key(key_id)
     return replace(roster, keys={**roster.keys, key_id: _revoked(key, now)})
 
 
-def rotate_key(roster: Roster, key_id: str, successor: ApiKey, old_ends_at: float) -> Roster:
+def rotate_key(roster: TenantRegistry, key_id: str, successor: ApiKey, old_ends_at: float) -> TenantRegistry:
     """Let `successor` take the place of a key, which ends at `old_ends_at` (or earlier, when it would have anyway).
 
-    Raises NotFound, or InvalidRequest (409) for a key that has ended or has a successor.
+    Raises NotFoundError, or InvalidRequest (409) for a key that has ended or has a successor.
     """
     old, now = roster.key(key_id), successor.created_at
     if not old.stands(now):

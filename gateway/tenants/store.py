@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from gateway.tenants.registry import Roster
+from gateway.tenants.registry import TenantRegistry
 
 Result = TypeVar("Result")
 
@@ -39,11 +39,11 @@ class TenantStore(Protocol):
         """The next one to ask for a secret may bring another."""
         ...
 
-    def load(self) -> tuple[Roster, Marks]:
+    def load(self) -> tuple[TenantRegistry, Marks]:
         """The roster and the marks that belong to it."""
         ...
 
-    def change(self, change: Callable[[Roster], tuple[Roster, Result]]) -> Result:
+    def change(self, change: Callable[[TenantRegistry], tuple[TenantRegistry, Result]]) -> Result:
         """Put the changed roster in the place of the one that is given to `change`, in one step across all processes.
         What `change` raises is passed on, and nothing was changed.
         """

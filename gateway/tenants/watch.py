@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from gateway.errors import StoreError
-from gateway.tenants.registry import ApiKey, Roster, TenantTerms
+from gateway.tenants.registry import ApiKey, TenantRegistry, TenantTerms
 from gateway.tenants.store import Marks, TenantStore
 from gateway.tenants.tenant import Tenant, Tenants
 
@@ -19,7 +19,7 @@ LOOK_S = 0.1
 NOTE_USED_S = 10.0
 
 
-class LiveTenants:
+class TenantWatch:
     """Fills `tenants` from the store. `candidates` are all there are, in the operator's order.
 
     `report` takes errors, once a streak.
@@ -38,14 +38,14 @@ class LiveTenants:
         self._report = report
         self._clock = clock
         self._candidates: Collection[str] = ()
-        self._roster = Roster()
+        self._roster = TenantRegistry()
         self._marks = Marks()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
-    def roster(self) -> Roster:
+    def roster(self) -> TenantRegistry:
         """As this process knows it."""
         return self._roster
 

@@ -95,7 +95,7 @@ def build(source: Source, out: Path) -> Manifest:
     return seal(out, manifest)
 
 
-class ImageTower(torch.nn.Module):
+class ClipImageTower(torch.nn.Module):
     """uint8 pixels [n, side, side, 3] -> `image` [n, dimension] of norm 1."""
 
     def __init__(self, visual: torch.nn.Module) -> None:
@@ -120,7 +120,7 @@ class ImageTower(torch.nn.Module):
         return normalize(visual.ln_post(pooled[:, 0]) @ visual.proj, dim=-1)
 
 
-class TextTower(torch.nn.Module):
+class ClipTextTower(torch.nn.Module):
     """Token ids [n, tokens], tokens of any number up to `context` -> `text` [n, dimension] of norm 1."""
 
     def __init__(self, clip: torch.nn.Module) -> None:
@@ -183,16 +183,16 @@ def _created(source: Source) -> Any:
     )
 
 
-def _towers(clip: torch.nn.Module) -> tuple[ImageTower, TextTower, float]:
+def _towers(clip: torch.nn.Module) -> tuple[ClipImageTower, ClipTextTower, float]:
     """The towers, and their least cosine with open_clip's forward."""
     try:
-        image, text = ImageTower(clip.visual).eval(), TextTower(clip).eval()
+        image, text = ClipImageTower(clip.visual).eval(), ClipTextTower(clip).eval()
         return image, text, min(_image_agreement(clip, image), _text_agreement(clip, text))
     except (AttributeError, IndexError, RuntimeError, TypeError) as error:
         raise BundleError(f"only CLIPs of two plain transformers can be exported: {error}") from error
 
 
-def _image_agreement(clip: Any, tower: ImageTower) -> float:
+def _image_agreement(clip: Any, tower: ClipImageTower) -> float:
     """The least cosine with open_clip's forward, on a ramp and on noise."""
     noise = np.random.default_rng(0).integers(0, 256, (tower.side, tower.side, 3), dtype=np.uint8)
     ramp = np.asarray(Image.linear_gradient("L").resize((tower.side, tower.side)).convert("RGB"))
@@ -203,7 +203,7 @@ def _image_agreement(clip: Any, tower: ImageTower) -> float:
         return float((tower(pixels) * expected).sum(dim=-1).min())
 
 
-def _text_agreement(clip: Any, tower: TextTower) -> float:
+def _text_agreement(clip: Any, tower: ClipTextTower) -> float:
     """The least cosine with open_clip's forward, which always takes `context` tokens."""
     tokenizer = clip_tokenizer()
     tokenizer.enable_truncation(tower.context)
@@ -216,8 +216,8 @@ def _text_agreement(clip: Any, tower: TextTower) -> float:
     return min(cosines)
 
 
-def _export(tower: ImageTower | TextTower, example: torch.Tensor, out: Path) -> None:
-    source, view = ("pixels", "image") if isinstance(tower, ImageTower) else ("input_ids", "text")
+def _export(tower: ClipImageTower | ClipTextTower, example: torch.Tensor, out: Path) -> None:
+    source, view = ("pixels", "image") if isinstance(tower, ClipImageTower) else ("input_ids", "text")
     axes = {source: {0: "batch"}, view: {0: "batch"}}
     if source == "input_ids":
         axes[source][1] = "tokens"

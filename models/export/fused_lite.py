@@ -65,7 +65,7 @@ PROBE_TEXTS = (
 PROBES = Probes(texts=PROBE_TEXTS, images=("probe.png",), vectors="probes.npz")
 
 
-class ImageTower(torch.nn.Module):
+class LiteImageTower(torch.nn.Module):
     """uint8 pixels [n, side, side, 3] -> (`image` [n, 384] in the text space, `image_features` [n, 1280])."""
 
     def __init__(self, classifier: torch.nn.Module, class_vectors: NDArray[np.float32]) -> None:
@@ -181,7 +181,7 @@ def class_vectors(folder: Path) -> NDArray[np.float32]:
     return np.ascontiguousarray(vectors - vectors.mean(axis=0, keepdims=True), dtype=np.float32)
 
 
-def export_image_graph(tower: ImageTower, out: Path) -> None:
+def export_image_graph(tower: LiteImageTower, out: Path) -> None:
     """The image tower in fp32, with a batch of any size."""
     torch.onnx.export(
         tower,
@@ -217,7 +217,7 @@ def build(out: Path) -> float:
     shutil.copyfile(tokenizer_source(), out / TEXT.tokenizer)
     with tempfile.TemporaryDirectory() as scratch:
         plain = Path(scratch) / IMAGE.graph
-        export_image_graph(ImageTower(load_classifier(), class_vectors(out)).eval(), plain)
+        export_image_graph(LiteImageTower(load_classifier(), class_vectors(out)).eval(), plain)
         halve_weights(plain, out / IMAGE.graph)
     shapes().save(out / PROBES.images[0], optimize=True)
     manifest = Manifest(name=NAME, licence=LICENCE, files={}, text=TEXT, image=IMAGE, probes=PROBES)

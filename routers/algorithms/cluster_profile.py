@@ -32,7 +32,7 @@ _FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Known:
+class CandidateFacts:
     """What is known of the K candidates.
 
     Attributes:
@@ -46,10 +46,10 @@ class Known:
     token_logs: Floats
     tokens: TokenHeads
 
-    def beside(self, other: Known) -> Known:
+    def beside(self, other: CandidateFacts) -> CandidateFacts:
         """Of these candidates and of the other's after them."""
         pairs = ((getattr(self.tokens, part.name), getattr(other.tokens, part.name)) for part in fields(TokenHeads))
-        return Known(
+        return CandidateFacts(
             quality=np.concatenate([self.quality, other.quality], axis=1),
             quality_std=np.concatenate([self.quality_std, other.quality_std], axis=1),
             token_logs=np.concatenate([self.token_logs, other.token_logs], axis=1),
@@ -73,7 +73,7 @@ class ClusterProfile:
     clusters: Clusters
     temperature: float
     discount: float
-    known: Known
+    known: CandidateFacts
     expected: tuple[ProfilePrior, ProfilePrior]
     encoder_digest: str = ""
     digest: str = ""
@@ -150,7 +150,7 @@ class ClusterProfile:
             clusters=clusters,
             temperature=float(header["hyper_parameters"]["temperature"]),
             discount=float(header["hyper_parameters"]["discount"]),
-            known=Known(**profiles, tokens=TokenHeads.restore(arrays, width)),
+            known=CandidateFacts(**profiles, tokens=TokenHeads.restore(arrays, width)),
             expected=(score, token),
             encoder_digest=header["encoder"]["digest"],
             digest=digest,
@@ -181,10 +181,10 @@ class ClusterProfile:
 
 def _known(
     expected: tuple[ProfilePrior, ProfilePrior], members: Floats, outcomes: tuple[Floats, Floats], held_out: Floats
-) -> Known:
+) -> CandidateFacts:
     """Of candidates with these scores and logarithms [n, K]; `held_out` [n, K] are forecasts of the latter."""
     quality, tokens = (prior.posterior(members, values) for prior, values in zip(expected, outcomes, strict=True))
-    return Known(
+    return CandidateFacts(
         quality=quality.mean,
         quality_std=quality.std,
         token_logs=tokens.mean,

@@ -19,7 +19,7 @@ DOUBT = 0.15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Widened:
+class ColdStartRouter:
     """A router with columns for newcomers behind its own; implements `routers.base.Router`.
 
     Attributes:
@@ -88,7 +88,7 @@ def widened(router: Router, prices: Mapping[str, float]) -> Router:
     for column, name in enumerate(newcomers):
         for step, share in _between(ladder, logs[name]):
             shares[order[step], column] = share
-    return Widened(router, newcomers, shares)
+    return ColdStartRouter(router, newcomers, shares)
 
 
 def _between(ladder: Floats, at: float) -> list[tuple[int, float]]:

@@ -23,7 +23,7 @@ from routers.algorithms.masked_mf import MaskedMF
 from routers.base import Floats, Views
 from routers.forecasting.blend import Blend, HeldOut
 from routers.forecasting.head import Head, fit_head
-from routers.forecasting.shrinkage import Caution
+from routers.forecasting.shrinkage import ShrinkageFit
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
 from routers.table.summary import column_means
@@ -42,7 +42,7 @@ class Ensemble:
 
     members: tuple[Head, ...]
     blend: Blend
-    caution: Caution
+    caution: ShrinkageFit
 
     @property
     def view_dims(self) -> Mapping[str, int]:
@@ -100,7 +100,7 @@ class Ensemble:
         common = _SAY_HOW_HARD if table.mask.all() else (_TRUSTED,)
         blend = Blend.fit(held_out, common, trusted=_TRUSTED)
         said = blend.apply(held_out.forecasts, held_out.means)
-        caution = Caution.fit(said, table, held_out.means - blend.means)
+        caution = ShrinkageFit.fit(said, table, held_out.means - blend.means)
         return cls(members=tuple(members), blend=blend, caution=caution), caution.apply(said)
 
     @classmethod
@@ -119,7 +119,7 @@ class Ensemble:
         if not 0 <= incumbent < len(means):
             raise ValueError(f"the incumbent is column {incumbent:g} of {len(means)}")
         blend = Blend(means=means, axis=axis, weights=np.asarray(weights), sharpness=float(arrays["sharpness"]))
-        return cls(members=tuple(members), blend=blend, caution=Caution(int(incumbent), belief))
+        return cls(members=tuple(members), blend=blend, caution=ShrinkageFit(int(incumbent), belief))
 
 
 def _taught_means(table: OutcomeTable, seed: int) -> Floats:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.features.pca import Reduced
-from routers.numeric.forest import Forest, Grove, Tree
+from routers.features.pca import PcaMap
+from routers.numeric.forest import Forest, MergedForest, Tree
 from routers.numeric.ridge import rows_of
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
@@ -62,8 +62,8 @@ class Trees:
     algorithm: ClassVar[str] = "extra_trees"
     options: ClassVar[TreesOptions] = TreesOptions()
 
-    reduced: Reduced
-    grove: Grove
+    reduced: PcaMap
+    grove: MergedForest
     settings: Mapping[str, Any]
 
     @property
@@ -94,11 +94,11 @@ class Trees:
         count = options.trees(len(table))
         for fold in grouped_folds(table.groups, options.folds, seed):
             known = rows_of(views, fold.train)
-            reduced = Reduced.fit(known, components=options.components)
+            reduced = PcaMap.fit(known, components=options.components)
             cells = table.score[fold.train], table.weights[fold.train]
             grove = _grow(reduced, known, cells, (options, count // 2, seed))
             held_out[fold.test] = _forecast(reduced, grove, rows_of(views, fold.test))
-        reduced = Reduced.fit(views, components=options.components)
+        reduced = PcaMap.fit(views, components=options.components)
         grove = _grow(reduced, views, (table.score, table.weights), (options, count, seed))
         return cls(reduced, grove, asdict(options) | {"trees": count}), held_out
 
@@ -106,20 +106,20 @@ class Trees:
     def restore(
         cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
     ) -> Self:
-        reduced = Reduced.restore(arrays, view_dims)
+        reduced = PcaMap.restore(arrays, view_dims)
         width = sum(sum(view.axes.shape) for view in reduced.views)
         forests: list[Forest] = []
         while f"forest{len(forests)}/right" in arrays:
             prefix = f"forest{len(forests)}/"
             own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
             forests.append(Forest.of_arrays(own))
-        grove = Grove.of(forests)
+        grove = MergedForest.of(forests)
         if grove.width > max(width, 1):
             raise ValueError(f"the forests ask for a feature beyond {width}")
         return cls(reduced, grove, settings)
 
 
-def _forecast(reduced: Reduced, grove: Grove, views: Views) -> Floats:
+def _forecast(reduced: PcaMap, grove: MergedForest, views: Views) -> Floats:
     """[n, K]."""
     parts = []
     for start in range(0, max(len(next(iter(views.values()))), 1), _CHUNK):
@@ -129,7 +129,7 @@ def _forecast(reduced: Reduced, grove: Grove, views: Views) -> Floats:
     return np.concatenate(parts)
 
 
-def _features(reduced: Reduced, views: Views) -> NDArray[np.float32]:
+def _features(reduced: PcaMap, views: Views) -> NDArray[np.float32]:
     """[n, D]: the principal components, then the views as they are, an absent row at the training mean."""
     parts = [reduced.rows(views).astype(np.float32)]
     for view in reduced.views:
@@ -138,7 +138,9 @@ def _features(reduced: Reduced, views: Views) -> NDArray[np.float32]:
     return np.concatenate(parts, axis=1)
 
 
-def _grow(reduced: Reduced, views: Views, cells: tuple[Floats, Floats], how: tuple[TreesOptions, int, int]) -> Grove:
+def _grow(
+    reduced: PcaMap, views: Views, cells: tuple[Floats, Floats], how: tuple[TreesOptions, int, int]
+) -> MergedForest:
     """One forest a set of candidates that share their observed rows and weights; `how`: options, trees, seed."""
     score, weights = cells
     features = _features(reduced, views)
@@ -166,7 +168,7 @@ def _grow(reduced: Reduced, views: Views, cells: tuple[Floats, Floats], how: tup
                 trees.extend(grown)
                 starts.extend([start] * len(grown))
         forests.append(Forest.build(columns, trees, starts))
-    return Grove.of(forests)
+    return MergedForest.of(forests)
 
 
 def _fitted(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.features.pca import Reduced, sized
+from routers.features.pca import PcaMap, sized
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import Rows, grouped_folds
 from routers.table.weights import mean_square, rows_of_weights
@@ -85,7 +85,7 @@ class ItemResponse:
 
     algorithm: ClassVar[str] = "item_response"
 
-    space: Reduced
+    space: PcaMap
     traits: Traits
     settings: Mapping[str, Any]
 
@@ -107,7 +107,7 @@ class ItemResponse:
     def restore(
         cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
     ) -> ItemResponse:
-        space = Reduced.restore(arrays, view_dims)
+        space = PcaMap.restore(arrays, view_dims)
         width = sum(view.axes.shape[1] for view in space.views)
         candidates, dimensions = arrays["ability"].shape
         shapes = {
@@ -136,13 +136,13 @@ class ItemResponse:
         held_out = np.empty((len(options.penalties), *table.score.shape))
         for fold in grouped_folds(table.groups, options.folds, seed):
             known = {name: rows[fold.train] for name, rows in views.items()}
-            space = Reduced.fit(known, components=options.components)
+            space = PcaMap.fit(known, components=options.components)
             hidden = space.rows({name: rows[fold.test] for name, rows in views.items()})
             path = _path(space.rows(known), known_cells(fold.train), options)
             for place, traits in enumerate(path):
                 held_out[place, fold.test] = _sigmoid(traits.logits(hidden))
         best = int(np.argmin(mean_square(held_out, table.score, weights)))
-        space = Reduced.fit(views, components=options.components)
+        space = PcaMap.fit(views, components=options.components)
         shortened = replace(options, penalties=options.penalties[: best + 1])
         path = _path(space.rows(views), (table.score, weights), shortened)
         settings = asdict(options) | {"chosen_penalty": options.penalties[best]}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from routers.base import Floats, Views
 from routers.features.adaptive_fusion import AdaptiveFusion
-from routers.features.pca import Reduced, sized
+from routers.features.pca import PcaMap, sized
 from routers.numeric.lloyd import fit_centres, nearest
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
@@ -53,7 +53,7 @@ class KMeans:
     """
 
     algorithm: ClassVar[str] = "kmeans"
-    fusion: ClassVar[type[Space]] = Reduced
+    fusion: ClassVar[type[Space]] = PcaMap
 
     space: Space
     centres: Floats

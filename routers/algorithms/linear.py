@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.features.pca import WHOLE, Reduced, sized
+from routers.features.pca import WHOLE, PcaMap, sized
 from routers.numeric.factors import solve
-from routers.numeric.masked_least_squares import Linear as Map
+from routers.numeric.masked_least_squares import LinearSystem as Map
 from routers.numeric.ridge import rows_of
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
@@ -37,7 +37,7 @@ class Linear:
 
     algorithm: ClassVar[str] = "linear"
 
-    maps: Reduced
+    maps: PcaMap
     bias: Floats
     settings: Mapping[str, Any]
 
@@ -64,14 +64,14 @@ class Linear:
         held_out = np.full((len(_RIDGES), *table.score.shape), np.nan)
         for fold in grouped_folds(table.groups, _FOLDS, seed):
             known = rows_of(views, fold.train)
-            reduced = Reduced.fit(known, wide=WHOLE)
+            reduced = PcaMap.fit(known, wide=WHOLE)
             hidden = reduced.rows(rows_of(views, fold.test))
             among = rows_of_weights(weights, fold.train)
             fits = solve(reduced.rows(known), table.score[fold.train], apart, _RIDGES, among)
             for place, fitted in enumerate(fits):
                 held_out[place, fold.test] = fitted.apply(hidden)
         best = int(np.argmin(mean_square(held_out, table.score, weights)))
-        reduced = Reduced.fit(views, wide=WHOLE)
+        reduced = PcaMap.fit(views, wide=WHOLE)
         (fitted,) = solve(reduced.rows(views), table.score, apart, [_RIDGES[best]], weights)
         return cls(_multiplied_out(reduced, fitted), fitted.bias, {"ridge": _RIDGES[best]}), held_out[best]
 
@@ -80,16 +80,16 @@ class Linear:
         cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
     ) -> Linear:
         """Raises KeyError or ValueError where shapes disagree."""
-        maps = Reduced.restore(arrays, view_dims)
+        maps = PcaMap.restore(arrays, view_dims)
         for view in maps.views:
             sized(arrays, "bias", (view.axes.shape[1],))
         return cls(maps, arrays["bias"], settings)
 
 
-def _multiplied_out(reduced: Reduced, fitted: Map) -> Reduced:
+def _multiplied_out(reduced: PcaMap, fitted: Map) -> PcaMap:
     maps, start = [], 0
     for view in reduced.views:
         stop = start + view.axes.shape[1]
         maps.append(view.then(fitted.weights[start:stop]))
         start = stop
-    return Reduced(tuple(maps))
+    return PcaMap(tuple(maps))

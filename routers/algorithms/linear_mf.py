@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Forecast, Views
-from routers.features.composed_map import Composed
+from routers.features.composed_map import ComposedMap
 from routers.features.fusion import FusionOptions
 from routers.features.pca import usual_views
 from routers.forecasting.calibration import Calibration
@@ -32,7 +32,7 @@ class LinearMF:
     algorithm: ClassVar[str] = "linear_mf"
 
     candidates: tuple[str, ...]
-    composed: Composed
+    composed: ComposedMap
     limits: Calibration
     tokens: TokenHeads
     leverage: Leverage
@@ -69,7 +69,7 @@ class LinearMF:
         width = len(candidates)
         return cls(
             candidates=candidates,
-            composed=Composed.restore(arrays, header["view_dims"], 2 * width + LEVERAGE_AXES),
+            composed=ComposedMap.restore(arrays, header["view_dims"], 2 * width + LEVERAGE_AXES),
             limits=Calibration.restore(arrays, width),
             tokens=TokenHeads.restore(arrays, width),
             leverage=Leverage.restore(arrays, width),
@@ -114,7 +114,7 @@ class FactorHead:
 
     algorithm: ClassVar[str] = "factor_head"
 
-    composed: Composed
+    composed: ComposedMap
     settings: Mapping[str, Any]
 
     @property
@@ -145,4 +145,4 @@ class FactorHead:
         cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
     ) -> FactorHead:
         left, right = (int(width) for width in arrays["crossed"])
-        return cls(Composed.restore(arrays, view_dims, len(arrays["offset"]) - left - right), settings)
+        return cls(ComposedMap.restore(arrays, view_dims, len(arrays["offset"]) - left - right), settings)

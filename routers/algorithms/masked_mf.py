@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.features.pca import Reduced, sized
+from routers.features.pca import PcaMap, sized
 from routers.numeric.factors import candidate_factors, solve
-from routers.numeric.masked_least_squares import Linear
+from routers.numeric.masked_least_squares import LinearSystem
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
 from routers.table.weights import mean_square, rows_of_weights
@@ -46,7 +46,7 @@ class MaskedMFOptions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Factored:
+class FactorModel:
     """score = bias + features @ latent @ factors.T; bias [K], latent [D, r], factors [K, r]."""
 
     bias: Floats
@@ -64,8 +64,8 @@ class MaskedMF:
 
     algorithm: ClassVar[str] = "masked_mf"
 
-    space: Reduced
-    factored: Factored
+    space: PcaMap
+    factored: FactorModel
     settings: Mapping[str, Any]
 
     @property
@@ -83,10 +83,10 @@ class MaskedMF:
     def restore(
         cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
     ) -> MaskedMF:
-        space = Reduced.restore(arrays, view_dims)
+        space = PcaMap.restore(arrays, view_dims)
         width = sum(view.axes.shape[1] for view in space.views)
         candidates, rank = arrays["factors"].shape
-        factored = Factored(
+        factored = FactorModel(
             bias=sized(arrays, "bias", (candidates,)),
             latent=sized(arrays, "latent", (width, rank)),
             factors=arrays["factors"],
@@ -106,7 +106,7 @@ class MaskedMF:
         held_out = np.empty((len(options.holds), len(options.ridges), *table.score.shape))
         for fold in grouped_folds(table.groups, options.folds, seed):
             known = {name: rows[fold.train] for name, rows in views.items()}
-            space = Reduced.fit(known, components=options.components)
+            space = PcaMap.fit(known, components=options.components)
             features = space.rows(known)
             hidden = space.rows({name: rows[fold.test] for name, rows in views.items()})
             among = rows_of_weights(weights, fold.train)
@@ -115,7 +115,7 @@ class MaskedMF:
                     held_out[place, step, fold.test] = found.apply(hidden)
         errors = mean_square(held_out, table.score, weights)
         place, step = (int(number) for number in np.unravel_index(int(np.argmin(errors)), errors.shape))
-        space = Reduced.fit(views, components=options.components)
+        space = PcaMap.fit(views, components=options.components)
         shortened = replace(options, ridges=options.ridges[: step + 1])
         *_, found = alternate(space.rows(views), table.score, options.holds[place], shortened, weights)
         settings = asdict(options) | {"chosen_ridge": options.ridges[step], "chosen_hold": options.holds[place]}
@@ -124,7 +124,7 @@ class MaskedMF:
 
 def alternate(
     features: Floats, score: Floats, hold: float, options: MaskedMFOptions, weights: Floats | None = None
-) -> Iterator[Factored]:
+) -> Iterator[FactorModel]:
     """The factorisation of each ridge in turn; `features` [n, D], `score` [n, K] with NaN where missing, and how much
     each cell counts.
     """
@@ -136,10 +136,10 @@ def alternate(
             linear = next(solve(features, score, factors, [ridge], weights))
             factors = _refit_factors(features @ _latent_map(linear, factors), (score, counted), start, hold)
         linear = next(solve(features, score, factors, [ridge], weights))
-        yield Factored(bias=linear.bias, latent=_latent_map(linear, factors), factors=factors)
+        yield FactorModel(bias=linear.bias, latent=_latent_map(linear, factors), factors=factors)
 
 
-def _latent_map(linear: Linear, factors: Floats) -> Floats:
+def _latent_map(linear: LinearSystem, factors: Floats) -> Floats:
     """[D, r] of weights that are a product with the factors."""
     return np.asarray(linear.weights @ factors @ np.linalg.pinv(factors.T @ factors), dtype=np.float64)
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Self
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.features.pca import WHOLE, Reduced
+from routers.features.pca import WHOLE, PcaMap
 from routers.numeric.attention import Attention
-from routers.numeric.cross_fitting import Committee, Schooling, school
+from routers.numeric.cross_fitting import CrossFitSettings, CrossFittedNetworks, school
 from routers.numeric.feed_forward import FeedForward, Layer
 from routers.numeric.network import Network
 from routers.table.outcome_table import OutcomeTable
@@ -25,10 +25,10 @@ class NetworkHead(ABC):
     """
 
     algorithm: ClassVar[str]
-    schooling: ClassVar[Schooling]
+    schooling: ClassVar[CrossFitSettings]
 
-    reduced: Reduced
-    committee: Committee
+    reduced: PcaMap
+    committee: CrossFittedNetworks
     settings: Mapping[str, Any]
 
     @classmethod
@@ -55,7 +55,7 @@ class NetworkHead(ABC):
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Self, Floats]:
         """The head, and [n, K] forecasts of rows by the members that did not see their groups."""
         # Fitted on every row: it is learned from queries alone, so it has seen nobody's outcomes.
-        reduced = Reduced.fit(views, wide=WHOLE)
+        reduced = PcaMap.fit(views, wide=WHOLE)
         tokens = reduced.tokens(views)
         network = cls.architecture(_widths(reduced), len(table.candidates))
         schooled = school(network, tokens, table, cls.schooling, seed=seed)
@@ -67,14 +67,14 @@ class NetworkHead(ABC):
         cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
     ) -> Self:
         """Raises KeyError or ValueError where shapes disagree."""
-        reduced, bias = Reduced.restore(arrays, view_dims), arrays["out_bias"]
+        reduced, bias = PcaMap.restore(arrays, view_dims), arrays["out_bias"]
         if bias.ndim != 2:
             raise ValueError(f"array 'out_bias' is {bias.shape}, not [members, K]")
         network = cls.architecture(_widths(reduced), bias.shape[1])
-        return cls(reduced, Committee.restore(network, arrays), settings)
+        return cls(reduced, CrossFittedNetworks.restore(network, arrays), settings)
 
 
-def _widths(reduced: Reduced) -> tuple[int, ...]:
+def _widths(reduced: PcaMap) -> tuple[int, ...]:
     return tuple(view.axes.shape[1] for view in reduced.views)
 
 
@@ -86,7 +86,7 @@ class MLP(NetworkHead):
 
     __slots__ = ()
     algorithm: ClassVar[str] = "mlp"
-    schooling: ClassVar[Schooling] = Schooling()
+    schooling: ClassVar[CrossFitSettings] = CrossFitSettings()
 
     @classmethod
     def architecture(cls, inputs: tuple[int, ...], outputs: int) -> FeedForward:
@@ -101,7 +101,7 @@ class MLPMF(NetworkHead):
 
     __slots__ = ()
     algorithm: ClassVar[str] = "mlp_mf"
-    schooling: ClassVar[Schooling] = Schooling(rate=2e-3)
+    schooling: ClassVar[CrossFitSettings] = CrossFitSettings(rate=2e-3)
 
     @classmethod
     def architecture(cls, inputs: tuple[int, ...], outputs: int) -> FeedForward:
@@ -114,7 +114,7 @@ class CrossAttention(NetworkHead):
 
     __slots__ = ()
     algorithm: ClassVar[str] = "cross_attention"
-    schooling: ClassVar[Schooling] = Schooling(rate=1e-3, epochs=25)
+    schooling: ClassVar[CrossFitSettings] = CrossFitSettings(rate=1e-3, epochs=25)
 
     @classmethod
     def architecture(cls, inputs: tuple[int, ...], outputs: int) -> Attention:

@@ -28,7 +28,7 @@ _CHUNK = 1024  # queries whose weights are computed together
 
 
 @dataclass(frozen=True, slots=True)
-class Smoothing:
+class KernelSettings:
     """Squared distance over which a neighbour's weight falls by e, and imagined outcomes.
 
     Attributes:
@@ -48,7 +48,7 @@ class ShrunkenKnn:
     algorithm: ClassVar[str] = "shrunken_knn"
 
     memory: Memory
-    smoothing: Smoothing
+    smoothing: KernelSettings
 
     @property
     def view_dims(self) -> Mapping[str, int]:
@@ -72,7 +72,7 @@ class ShrunkenKnn:
     @classmethod
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[ShrunkenKnn, Floats]:
         """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
-        grid = [Smoothing(warmth, *shrinkage) for warmth in TEMPERATURES for shrinkage in SHRINKAGES]
+        grid = [KernelSettings(warmth, *shrinkage) for warmth in TEMPERATURES for shrinkage in SHRINKAGES]
         held_out = np.empty((len(grid), *table.score.shape))
         for fold in grouped_folds(table.groups, _FOLDS, seed):
             memory = Memory.fit(table.score[fold.train], rows_of(views, fold.train))
@@ -87,7 +87,7 @@ class ShrunkenKnn:
     def restore(
         cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
     ) -> ShrunkenKnn:
-        smoothing = Smoothing(*(float(settings[f"chosen_{name}"]) for name in ("temperature", "shared", "own")))
+        smoothing = KernelSettings(*(float(settings[f"chosen_{name}"]) for name in ("temperature", "shared", "own")))
         if min(asdict(smoothing).values()) <= 0:
             raise ValueError(f"{smoothing} is not of positive numbers")
         return cls(Memory.restore(arrays, view_dims), smoothing)
@@ -106,7 +106,7 @@ def _weighted(memory: Memory, views: Views, temperatures: tuple[float, ...]) -> 
     return found[:, :, :width], found[:, :, width:]
 
 
-def _shrunk(memory: Memory, weighted: tuple[Floats, Floats], smoothing: Smoothing) -> Floats:
+def _shrunk(memory: Memory, weighted: tuple[Floats, Floats], smoothing: KernelSettings) -> Floats:
     sums, counts = weighted
     imagined = smoothing.shared * len(memory.means)
     shared = (sums.sum(axis=1) / (counts.sum(axis=1) + imagined))[:, None]

@@ -43,7 +43,7 @@ class Stage(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Block:
+class BenchBlock:
     """A table to judge on; implements `Stage`.
 
     Attributes:
@@ -92,7 +92,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class PolicyResult:
     """What came of one policy of a task.
 
     Attributes:
@@ -115,7 +115,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
+class JudgeSettings:
     """How blocks are judged (one fit serves all measures), and by which algorithms.
 
     `clock` tells seconds: of the processor, so that what else runs on the machine does not count.
@@ -128,13 +128,13 @@ class Judging:
     clock: Callable[[], float] = time.process_time
 
 
-def within(data: Dataset, train: float, seeds: Sequence[int], *, text_only: bool = False) -> Block:
+def within(data: Dataset, train: float, seeds: Sequence[int], *, text_only: bool = False) -> BenchBlock:
     """A table split within, by groups."""
     splits = tuple(grouped_splits(data.table.groups, train, seeds))
-    return Block(data.name, (data.name,), data, splits, text_only)
+    return BenchBlock(data.name, (data.name,), data, splits, text_only)
 
 
-def across(learned: Sequence[Dataset], judged: Dataset, seeds: Sequence[int], *, text_only: bool = False) -> Block:
+def across(learned: Sequence[Dataset], judged: Dataset, seeds: Sequence[int], *, text_only: bool = False) -> BenchBlock:
     """Learn from all rows of some tables, be judged on all rows of another; the seeds are those of the fits.
 
     Only the candidates that both sides observed take part. Training rows of a group that is judged, and those
@@ -156,10 +156,10 @@ def across(learned: Sequence[Dataset], judged: Dataset, seeds: Sequence[int], *,
         raise TableError(f"{judged.name}: every row to learn from shares a group with the rows to judge on") from None
     data = Dataset(judged.name, table, stacked(parts, table), judged.image_views)
     splits = tuple(replace(split, seed=seed) for seed in seeds)
-    return Block(judged.name, tuple(part.name for part in learned), data, splits, text_only)
+    return BenchBlock(judged.name, tuple(part.name for part in learned), data, splits, text_only)
 
 
-def tasks(blocks: Sequence[Block], routers: Sequence[str], views: Sequence[str]) -> list[Task]:
+def tasks(blocks: Sequence[BenchBlock], routers: Sequence[str], views: Sequence[str]) -> list[Task]:
     """All fits in the order of the report: block, router, view, seed."""
     return [
         Task(number, router, view, split)
@@ -170,7 +170,7 @@ def tasks(blocks: Sequence[Block], routers: Sequence[str], views: Sequence[str])
     ]
 
 
-def run_task(block: Block, task: Task, judging: Judging) -> list[Judged]:
+def run_task(block: BenchBlock, task: Task, judging: JudgeSettings) -> list[PolicyResult]:
     """Fit, forecast, judge: a result a policy and measure. A router that fails is a result that says why."""
     split = block.splits[task.split]
     known, test = block.sides(split)
@@ -178,8 +178,8 @@ def run_task(block: Block, task: Task, judging: Judging) -> list[Judged]:
     weights = resamples.weights(test.groups)
     grid = cost_grid(block)
 
-    def judged(policy: Policy, measure: Measure, seconds: tuple[float, float]) -> Judged:
-        return Judged(
+    def judged(policy: Policy, measure: Measure, seconds: tuple[float, float]) -> PolicyResult:
+        return PolicyResult(
             task=task,
             protocol=measure.name,
             policy=policy.name,
@@ -224,7 +224,7 @@ def restricted(data: Views, image_views: frozenset[str], view: str) -> dict[str,
 
 
 def _fit(
-    block: Block, task: Task, sides: tuple[OutcomeTable, OutcomeTable], judging: Judging
+    block: BenchBlock, task: Task, sides: tuple[OutcomeTable, OutcomeTable], judging: JudgeSettings
 ) -> tuple[Forecast, tuple[float, float]]:
     """The forecast of the test rows, and the seconds that fitting and forecasting took."""
     known, test = sides
@@ -242,9 +242,9 @@ def _fit(
     return of_candidates(forecast, columns), (fitted - started, done - fitted)
 
 
-def _failed(task: Task, problem: str, judging: Judging, measure: Measure) -> Judged:
+def _failed(task: Task, problem: str, judging: JudgeSettings, measure: Measure) -> PolicyResult:
     nothing = float("nan")
-    return Judged(
+    return PolicyResult(
         task=task,
         protocol=measure.name,
         policy=task.router,

@@ -13,12 +13,12 @@ import numpy as np
 
 from routers.algorithms.cold_start import widened
 from routers.base import Floats, Forecast, Router, Views
-from routers.evaluation.bench import NO_VIEW, Judged, Task, cost_grid, curve
+from routers.evaluation.bench import NO_VIEW, PolicyResult, Task, cost_grid, curve
 from routers.evaluation.bootstrap import Resamples, rejudge
 from routers.evaluation.judge import Policy, baselines, judge, of_candidates, routed
-from routers.evaluation.logged import Logged, measure_for
+from routers.evaluation.logged import LoggedSweep, measure_for
 from routers.evaluation.metrics import Singles, single_points
-from routers.evaluation.protocol import Measure, Shared
+from routers.evaluation.protocol import Measure, SharedSweep
 from routers.table.outcome_table import OutcomeTable, TableError
 from routers.table.summary import column_means
 
@@ -36,7 +36,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Arena:
+class TestSet:
     """A part as reports and drawings take it: implements `routers.evaluation.bench.Stage`."""
 
     name: str
@@ -61,7 +61,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Contest:
+class RouterComparison:
     """What came of it.
 
     Attributes:
@@ -71,8 +71,8 @@ class Contest:
         cells: how many of their outcomes are known.
     """
 
-    arenas: tuple[Arena, ...]
-    judged: tuple[Judged, ...]
+    arenas: tuple[TestSet, ...]
+    judged: tuple[PolicyResult, ...]
     difference: float
     low: float
     sizes: tuple[int, ...]
@@ -90,11 +90,11 @@ class Contest:
         return float(np.average(found, weights=self.sizes))
 
 
-def between(rivals: Mapping[str, Router], parts: Sequence[Part], known: OutcomeTable, rules: Rules) -> Contest:
+def between(rivals: Mapping[str, Router], parts: Sequence[Part], known: OutcomeTable, rules: Rules) -> RouterComparison:
     """Judge two routers, the challenger last; `known` is what is known of costs. Raises TableError."""
     prices = dict(zip(known.candidates, column_means(known.cost_usd).tolist(), strict=True))
-    arenas: list[Arena] = []
-    judged: list[Judged] = []
+    arenas: list[TestSet] = []
+    judged: list[PolicyResult] = []
     differences: list[Floats] = []
     usable = [part for part in parts if part.test.mask.any(axis=0).sum() >= _LEAST_CANDIDATES]
     if not usable:
@@ -106,14 +106,14 @@ def between(rivals: Mapping[str, Router], parts: Sequence[Part], known: OutcomeT
         sides = known.select(test.candidates), test
         forecasts = {name: _forecast(router, part.views, test.candidates) for name, router in widest.items()}
         measure = measure_for(test, np.mean([forecast.quality for forecast in forecasts.values()], axis=0))
-        arena = Arena(part.name, ("held out",), (test.candidates, _singles(test, measure)))
+        arena = TestSet(part.name, ("held out",), (test.candidates, _singles(test, measure)))
         for policy in _policies(forecasts, sides, measure):
             judged.append(_judged(place, policy, (arena, test, measure), draws))
         arenas.append(arena)
         differences.append(_difference(*judged[-2:]))
     sizes = tuple(len(part.test) for part in usable)
     whole = np.average(np.stack(differences), axis=0, weights=sizes)
-    return Contest(
+    return RouterComparison(
         arenas=tuple(arenas),
         judged=tuple(judged),
         difference=float(whole[0]),
@@ -129,8 +129,8 @@ def _shown(table: OutcomeTable) -> list[str]:
     return [name for name, cells in zip(table.candidates, table.mask.T, strict=True) if cells.any()]
 
 
-def _singles(test: OutcomeTable, measure: Shared) -> Singles:
-    filled = measure.filled if isinstance(measure, Logged) else None
+def _singles(test: OutcomeTable, measure: SharedSweep) -> Singles:
+    filled = measure.filled if isinstance(measure, LoggedSweep) else None
     return single_points(test.score, test.cost_usd) if filled is None else filled.singles
 
 
@@ -143,15 +143,15 @@ def _policies(
         yield routed(name, forecast, sides, measure)
 
 
-def _difference(one: Judged, other: Judged) -> Floats:
+def _difference(one: PolicyResult, other: PolicyResult) -> Floats:
     """[1 + replicates] how much nAUC the other has more: on all queries, then in each draw."""
     drawn = other.replicates[:, 0] - one.replicates[:, 0]
     return np.concatenate([[other.judgement.nauc - one.judgement.nauc], drawn])
 
 
-def _judged(place: int, policy: Policy, where: tuple[Arena, OutcomeTable, Measure], draws: Resamples) -> Judged:
+def _judged(place: int, policy: Policy, where: tuple[TestSet, OutcomeTable, Measure], draws: Resamples) -> PolicyResult:
     arena, test, measure = where
-    return Judged(
+    return PolicyResult(
         task=Task(place, policy.name, NO_VIEW if policy.name == BEST_SINGLE else "both", 0),
         protocol=measure.name,
         policy=policy.name,

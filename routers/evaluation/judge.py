@@ -9,7 +9,7 @@ import numpy as np
 
 from routers.base import Forecast
 from routers.evaluation.metrics import calibration_error, log_loss
-from routers.evaluation.protocol import Decided, Measure
+from routers.evaluation.protocol import Measure, PolicyDecisions
 from routers.table.outcome_table import OutcomeTable
 from routers.table.summary import column_means, column_quantiles
 
@@ -41,7 +41,7 @@ class Policy:
     """What a policy decides on a test set and, where it forecasts, its forecasts, [n, K] as the test's cells."""
 
     name: str
-    decided: Decided
+    decided: PolicyDecisions
     forecast: Forecast | None = None
 
 

@@ -4,7 +4,7 @@ Doubly robust (Dudik, Langford and Li, "Doubly Robust Policy Evaluation and Lear
 missing a forecast stands in, and each outcome that is there corrects the forecasts of its candidate by as much as they
 were off, times its weight, which is 1 / (its probability of being there). Right on average whatever is forecast, if
 the forecasts were not learned from these outcomes. Where all candidates answered every query and all weights are 1,
-that is exactly what `routers.evaluation.protocol.Shared` finds.
+that is exactly what `routers.evaluation.protocol.SharedSweep` finds.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy as np
 from routers.base import Floats
 from routers.evaluation.metrics import Singles, nauc, peak_score, quality_neutral_cost, single_points, trace
 from routers.evaluation.off_policy import corrected
-from routers.evaluation.protocol import Decided, Shared, Worth
+from routers.evaluation.protocol import PolicyDecisions, SharedSweep, Worth
 from routers.table.outcome_table import Mask, OutcomeTable
 from routers.table.summary import column_means
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Filled:
+class FilledOutcomes:
     """Outcomes of all that was on offer, [n, K]; NaN for what was not. Scores may lie beyond 0 and 1: means do not."""
 
     score: Floats
     cost_usd: Floats
 
     @classmethod
-    def of(cls, table: OutcomeTable, predicted: Floats) -> Filled:
+    def of(cls, table: OutcomeTable, predicted: Floats) -> FilledOutcomes:
         """`predicted` [n, K] scores stand in; for costs, each candidate's mean."""
         offered, told = on_offer(table), table.mask & ~np.isnan(table.cost_usd)
         weight = _to_scale(np.where(told, table.weights, 0.0), offered, logged_rows(table))
@@ -46,17 +46,19 @@ class Filled:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Logged(Shared):
-    """As `Shared`, on a table in which a query may show the outcome of one candidate of many; `filled` says it all."""
+class LoggedSweep(SharedSweep):
+    """As `SharedSweep`, on a table in which a query may show the outcome of one candidate of many; `filled` says it
+    all.
+    """
 
-    filled: Filled | None = None
+    filled: FilledOutcomes | None = None
     name: str = "logged"
 
-    def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> Decided:
+    def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> PolicyDecisions:
         filled = self._filled(test)
         return trace(quality, expected_cost, filled.score, filled.cost_usd)
 
-    def worth(self, decided: Decided, test: OutcomeTable, weights: Floats | None = None) -> Worth:
+    def worth(self, decided: PolicyDecisions, test: OutcomeTable, weights: Floats | None = None) -> Worth:
         filled = self._filled(test)
         frontier, singles = decided.frontier(weights), single_points(filled.score, filled.cost_usd, weights)
         return Worth(
@@ -66,17 +68,17 @@ class Logged(Shared):
             accuracy=float(frontier.scores[-1]),
         )
 
-    def _filled(self, test: OutcomeTable) -> Filled:
+    def _filled(self, test: OutcomeTable) -> FilledOutcomes:
         if self.filled is None or self.filled.score.shape != test.score.shape:
             raise ValueError("what is filled in is of another table")
         return self.filled
 
 
-def measure_for(table: OutcomeTable, predicted: Floats) -> Shared:
-    """`Shared` where no query is a logged one and all cells count alike, else `Logged`."""
+def measure_for(table: OutcomeTable, predicted: Floats) -> SharedSweep:
+    """`SharedSweep` where no query is a logged one and all cells count alike, else `LoggedSweep`."""
     if table.unequal_weights is None and not logged_rows(table).any():
-        return Shared()
-    return Logged(filled=Filled.of(table, predicted))
+        return SharedSweep()
+    return LoggedSweep(filled=FilledOutcomes.of(table, predicted))
 
 
 def logged_rows(table: OutcomeTable) -> Mask:

@@ -30,7 +30,7 @@ import numpy as np
 
 from routers.base import Floats, Forecast
 from routers.evaluation.metrics import Frontier, Indices, Trace
-from routers.evaluation.protocol import Decided, Worth
+from routers.evaluation.protocol import PolicyDecisions, Worth
 from routers.table.outcome_table import OutcomeTable
 from routers.table.summary import column_means
 
@@ -41,7 +41,7 @@ _NOISE = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Capped:
+class CapSweep:
     """Decisions while the cap rises; the trace's first decision is what rows get before any cap admits one."""
 
     trace: Trace
@@ -85,7 +85,7 @@ class Paper:
         ]
         return np.asarray(np.maximum(np.stack(columns, axis=1), 0.0), dtype=np.float64)
 
-    def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> Capped:
+    def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> CapSweep:
         """Raises ValueError where a forecast is not finite or no row has all its cells."""
         order, rows = _order(test), _whole_rows(test)
         quality, predicted, score, cost = (
@@ -93,9 +93,9 @@ class Paper:
         )
         if not (np.isfinite(quality).all() and np.isfinite(predicted).all()):
             raise ValueError("a forecast is not finite")
-        return Capped(_raise_cap(rows, (quality, predicted), (score, cost)))
+        return CapSweep(_raise_cap(rows, (quality, predicted), (score, cost)))
 
-    def oracle(self, test: OutcomeTable, _expected_cost: Floats, /) -> Capped:
+    def oracle(self, test: OutcomeTable, _expected_cost: Floats, /) -> CapSweep:
         """It needs no expectation: it is capped on what each candidate really cost."""
         return self.decide(np.nan_to_num(test.score), np.nan_to_num(test.cost_usd), test)
 
@@ -107,7 +107,7 @@ class Paper:
         score, cost = (values[np.ix_(rows, order)] for values in (test.score, test.cost_usd))
         return Draws(rows=rows, scores=score[places, drawn], costs=cost[places, drawn])
 
-    def worth(self, decided: Decided, test: OutcomeTable, weights: Floats | None = None) -> Worth:
+    def worth(self, decided: PolicyDecisions, test: OutcomeTable, weights: Floats | None = None) -> Worth:
         points = decided.frontier(weights)
         costs, scores = _kept(points)
         rows, order = _whole_rows(test), _order(test)

@@ -1,6 +1,6 @@
 """How forecasts become decisions and what those are worth: the contract of `loupe bench --protocol`.
 
-`Shared` is Loupe's own: MMR-Bench's figures on the exact frontier over one cost range for every router
+`SharedSweep` is Loupe's own: MMR-Bench's figures on the exact frontier over one cost range for every router
 (`routers.evaluation.metrics`). `routers.evaluation.paper_protocol` has the published definitions.
 """
 
@@ -27,7 +27,7 @@ class Worth:
     accuracy: float
 
 
-class Decided(Protocol):
+class PolicyDecisions(Protocol):
     """A policy's decisions on one test set."""
 
     def frontier(self, weights: Floats | None = None) -> Frontier:
@@ -45,25 +45,25 @@ class Measure(Protocol):
         """[n, K] USD that decisions weigh, from training rows and the forecast."""
         ...
 
-    def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> Decided:
+    def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> PolicyDecisions:
         """What a router of these forecasts does."""
         ...
 
-    def oracle(self, test: OutcomeTable, expected_cost: Floats, /) -> Decided:
+    def oracle(self, test: OutcomeTable, expected_cost: Floats, /) -> PolicyDecisions:
         """What a router that knows every score does."""
         ...
 
-    def chance(self, test: OutcomeTable) -> Decided:
+    def chance(self, test: OutcomeTable) -> PolicyDecisions:
         """What drawing candidates at random does."""
         ...
 
-    def worth(self, decided: Decided, test: OutcomeTable, weights: Floats | None = None) -> Worth:
+    def worth(self, decided: PolicyDecisions, test: OutcomeTable, weights: Floats | None = None) -> Worth:
         """The figures; NaN where the protocol leaves one undefined, QNC inf where the best single is never reached."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SharedSweep:
     """Exact sweep of `quality - lambda * expected cost`; the cost range is that of the singles on the test rows."""
 
     name: str = "shared"
@@ -72,7 +72,7 @@ class Shared:
         """What is expected of a candidate is the mean cost that training saw, whatever the query."""
         return np.tile(column_means(known.cost_usd), (len(forecast.quality), 1))
 
-    def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> Decided:
+    def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> PolicyDecisions:
         return trace(quality, expected_cost, test.score, test.cost_usd)
 
     def oracle(self, test: OutcomeTable, _expected_cost: Floats, /) -> Trace:
@@ -96,7 +96,7 @@ class Shared:
             penalties=nothing,
         )
 
-    def worth(self, decided: Decided, test: OutcomeTable, weights: Floats | None = None) -> Worth:
+    def worth(self, decided: PolicyDecisions, test: OutcomeTable, weights: Floats | None = None) -> Worth:
         frontier = decided.frontier(weights)
         singles = single_points(test.score, test.cost_usd, weights)
         return Worth(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 
-from routers.evaluation.bench import Block, Judged, Judging, Task, run_task
+from routers.evaluation.bench import BenchBlock, JudgeSettings, PolicyResult, Task, run_task
 
 Told = Callable[[Task, float, int, int], None]
 """Called after each task with its seconds, how many are done and how many there are."""
@@ -18,11 +18,13 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 _SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # else a worker first looks for Python's own modules in the working directory
 
 
-def run_tasks(blocks: Sequence[Block], wanted: Sequence[Task], judging: Judging, jobs: int, tell: Told) -> list[Judged]:
+def run_tasks(
+    blocks: Sequence[BenchBlock], wanted: Sequence[Task], judging: JudgeSettings, jobs: int, tell: Told
+) -> list[PolicyResult]:
     """Every task's results. With one job they run in this process."""
     if jobs == 1 or len(wanted) == 1:
         return list(_in_turn(blocks, wanted, judging, tell))
-    done: dict[int, list[Judged]] = {}
+    done: dict[int, list[PolicyResult]] = {}
     # Processes are spawned: a fork would copy the locks of threads that it leaves behind.
     context = multiprocessing.get_context("spawn")
     with _environment(_ONE_THREAD | _SAFE_PATH):
@@ -38,7 +40,9 @@ def run_tasks(blocks: Sequence[Block], wanted: Sequence[Task], judging: Judging,
     return [judged for number in range(len(wanted)) for judged in done[number]]
 
 
-def _in_turn(blocks: Sequence[Block], wanted: Sequence[Task], judging: Judging, tell: Told) -> Iterator[Judged]:
+def _in_turn(
+    blocks: Sequence[BenchBlock], wanted: Sequence[Task], judging: JudgeSettings, tell: Told
+) -> Iterator[PolicyResult]:
     for number, task in enumerate(wanted, start=1):
         started = time.monotonic()
         yield from run_task(blocks[task.block], task, judging)
@@ -48,15 +52,15 @@ def _in_turn(blocks: Sequence[Block], wanted: Sequence[Task], judging: Judging, 
 class _Work:
     """What a worker process keeps between tasks."""
 
-    blocks: Sequence[Block]
-    judging: Judging
+    blocks: Sequence[BenchBlock]
+    judging: JudgeSettings
 
 
-def _start(blocks: Sequence[Block], judging: Judging) -> None:
+def _start(blocks: Sequence[BenchBlock], judging: JudgeSettings) -> None:
     _Work.blocks, _Work.judging = blocks, judging
 
 
-def _run(task: Task) -> tuple[list[Judged], float]:
+def _run(task: Task) -> tuple[list[PolicyResult], float]:
     started = time.monotonic()
     found = run_task(_Work.blocks[task.block], task, _Work.judging)
     return found, time.monotonic() - started

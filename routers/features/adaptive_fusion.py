@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.features.pca import Reduced, ReducedView, sized, usual_views
+from routers.features.pca import PcaMap, PcaView, sized, usual_views
 
 # The softmax's inverse temperature, and the share of products and differences: the published ones.
 _SHARPNESS, _SHARE = 5.0, 0.5
@@ -79,7 +79,7 @@ class Interaction:
 
     means: Floats
     scales: tuple[float, float]
-    reduced: ReducedView
+    reduced: PcaView
 
     @classmethod
     def fit(cls, views: Views) -> Interaction | None:
@@ -94,7 +94,7 @@ class Interaction:
         left, right = text[both] - means[0], image[both] - means[1]
         scales = (_length(left * right), _length(np.abs(left - right)))
         crossed = {_CROSSING: _beside(left, right, scales).astype(np.float32)}
-        return cls(means, scales, Reduced.fit(crossed, (_CROSSING,)).views[0])
+        return cls(means, scales, PcaMap.fit(crossed, (_CROSSING,)).views[0])
 
     @property
     def view_dims(self) -> dict[str, int]:
@@ -111,13 +111,13 @@ class Interaction:
         return self.reduced.apply({_CROSSING: crossed.astype(np.float32)})
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        return {**Reduced((self.reduced,)).arrays(), "crossed_means": self.means, "scales": np.array(self.scales)}
+        return {**PcaMap((self.reduced,)).arrays(), "crossed_means": self.means, "scales": np.array(self.scales)}
 
     @classmethod
     def restore(cls, arrays: Mapping[str, NDArray[Any]], width: int) -> Interaction:
         """Raises KeyError or ValueError where shapes disagree."""
         product, gap = (float(number) for number in sized(arrays, "scales", (2,)))
-        reduced = Reduced.restore(arrays, {_CROSSING: 2 * width}).views[0]
+        reduced = PcaMap.restore(arrays, {_CROSSING: 2 * width}).views[0]
         return cls(sized(arrays, "crossed_means", (2, width)), (product, gap), reduced)
 
 
@@ -125,7 +125,7 @@ class Interaction:
 class AdaptiveFusion:
     """Views of queries -> rows in which each modality weighs as much as it is sure of itself."""
 
-    reduced: Reduced
+    reduced: PcaMap
     confidences: tuple[Confidence, ...]
     interaction: Interaction | None
 
@@ -134,7 +134,7 @@ class AdaptiveFusion:
         """Learn from training rows. Raises KeyError for views of neither text nor image."""
         names = usual_views(views)
         return cls(
-            reduced=Reduced.fit(views, names),
+            reduced=PcaMap.fit(views, names),
             confidences=tuple(Confidence.fit(name, views[name]) for name in names),
             interaction=Interaction.fit(views),
         )
@@ -178,7 +178,7 @@ class AdaptiveFusion:
             mean, spread, usual = (float(number) for number in sized(arrays, f"confidence/{name}", (3,)))
             confidences.append(Confidence(name, sized(arrays, f"prototype/{name}", (size,)), (mean, spread), usual))
         crossed = Interaction.restore(arrays, view_dims["image"]) if "crossed_means" in arrays else None
-        return cls(Reduced.restore(arrays, weighed), tuple(confidences), crossed)
+        return cls(PcaMap.restore(arrays, weighed), tuple(confidences), crossed)
 
 
 def _beside(left: Floats, right: Floats, scales: tuple[float, float]) -> Floats:

@@ -19,7 +19,7 @@ AnyFloats = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Composed:
+class ComposedMap:
     """views -> [n, outputs].
 
     Attributes:
@@ -47,7 +47,7 @@ class Composed:
         means: Mapping[str, AnyFloats],
         crossings: Mapping[str, int],
         products: tuple[AnyFloats, AnyFloats],
-    ) -> Composed:
+    ) -> ComposedMap:
         """From each view's map of (view - mean) to [outputs + its factors], and (product map, output offset)."""
         product_map, output_offset = products
         outputs = len(output_offset)
@@ -75,7 +75,7 @@ class Composed:
         )
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, NDArray[Any]], dims: Mapping[str, int], outputs: int) -> Composed:
+    def restore(cls, arrays: Mapping[str, NDArray[Any]], dims: Mapping[str, int], outputs: int) -> ComposedMap:
         """From what `arrays` gave. Raises KeyError or ValueError where shapes disagree."""
         left, right = (int(width) for width in arrays["crossed"])
         columns = outputs + left + right

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from routers.base import Floats, Views
-from routers.features.composed_map import Composed, Vectors
+from routers.features.composed_map import ComposedMap, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Fusion:
         parts.append((products - self.product_mean) / self.product_scale)
         return np.concatenate(parts, axis=1)
 
-    def compose(self, weights: Floats, bias: Floats) -> Composed:
+    def compose(self, weights: Floats, bias: Floats) -> ComposedMap:
         """The map views -> transform(views) @ weights + bias, with all linear steps multiplied out."""
         maps, means, crossings, offset, start = {}, {}, {}, bias.copy(), 0
         for block in self.blocks:
@@ -88,7 +88,7 @@ class Fusion:
             start = stop
         product_map = weights[start:] / self.product_scale
         offset -= self.product_mean @ product_map
-        return Composed.build(maps, means, crossings, (product_map, offset))
+        return ComposedMap.build(maps, means, crossings, (product_map, offset))
 
     @property
     def _crossed(self) -> list[Block]:

@@ -24,7 +24,7 @@ _TOKEN_LENGTH = 8.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ReducedView:
+class PcaView:
     """One view's map: (row - mean) @ axes; mean [dimension], axes [dimension, width]."""
 
     name: str
@@ -40,19 +40,19 @@ class ReducedView:
         reduced = (np.where(present[:, None], rows, self.mean) - self.mean).astype(np.float32) @ self.axes
         return reduced.astype(np.float64)
 
-    def then(self, weights: Floats) -> ReducedView:
+    def then(self, weights: Floats) -> PcaView:
         """The map followed by `weights` [width, outputs], multiplied out."""
-        return ReducedView(self.name, self.mean, (self.axes @ weights).astype(np.float32))
+        return PcaView(self.name, self.mean, (self.axes @ weights).astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reduced:
+class PcaMap:
     """Several views' maps. Each view's rows have a mean squared length of 1, so all weigh the same."""
 
-    views: tuple[ReducedView, ...]
+    views: tuple[PcaView, ...]
 
     @classmethod
-    def fit(cls, views: Views, names: Sequence[str] = (), *, components: int = COMPONENTS, wide: int = 0) -> Reduced:
+    def fit(cls, views: Views, names: Sequence[str] = (), *, components: int = COMPONENTS, wide: int = 0) -> PcaMap:
         """Half-whitened components of each view named (else `usual_views`), from training rows.
 
         A view no wider than `wide` is left whole. Raises KeyError for a missing view.
@@ -60,7 +60,7 @@ class Reduced:
         options = FusionOptions(tuple(names) or usual_views(views), wide=wide, components=components, products=0)
         return cls(
             tuple(
-                ReducedView(block.view, block.mean.astype(np.float32), block.axes.astype(np.float32))
+                PcaView(block.view, block.mean.astype(np.float32), block.axes.astype(np.float32))
                 for block in Fusion.fit(views, options).blocks
             )
         )
@@ -89,14 +89,14 @@ class Reduced:
         return stored
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]) -> Reduced:
+    def restore(cls, arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]) -> PcaMap:
         """From what `arrays` gave. Raises KeyError or ValueError where shapes disagree."""
         views = []
         for name, dimension in view_dims.items():
             mean, axes = arrays[f"mean/{name}"], arrays[f"axes/{name}"]
             if mean.shape != (dimension,) or axes.ndim != 2 or len(axes) != dimension:
                 raise ValueError(f"view {name!r} has {dimension} dimensions, its map {mean.shape} and {axes.shape}")
-            views.append(ReducedView(name, mean, axes))
+            views.append(PcaView(name, mean, axes))
         return cls(tuple(views))
 
 

@@ -1,7 +1,7 @@
 """The seam for router families: a family says what it expects of a query (`Head`), and the rest is added once.
 
 The rest is calibration from held-out groups, how sure the forecast is, output tokens, and reading and writing.
-`Headed(SomeHead)` is an algorithm of the registry.
+`HeadAlgorithm(SomeHead)` is an algorithm of the registry.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Forecast, Views
-from routers.features.composed_map import Composed
+from routers.features.composed_map import ComposedMap
 from routers.features.fusion import FusionOptions
 from routers.forecasting.calibration import Calibration
 from routers.forecasting.output_tokens import TokenHeads, log_tokens
@@ -74,23 +74,23 @@ class HoldsOut(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Beside:
+class TokenAndUncertainty:
     """What stands beside quality: one composed product gives log tokens and the coordinates of the spread."""
 
-    composed: Composed
+    composed: ComposedMap
     tokens: TokenHeads
     leverage: Leverage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HeadedRouter:
+class HeadRouter:
     """A trained router; implements `routers.registry.TrainedRouter`."""
 
     algorithm: str
     candidates: tuple[str, ...]
     head: Head
     calibration: Calibration
-    beside: Beside
+    beside: TokenAndUncertainty
     encoder_digest: str = ""
     digest: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class HeadedRouter:
 
 
 @dataclass(frozen=True, slots=True)
-class Headed:
+class HeadAlgorithm:
     """A family as an algorithm; implements `routers.registry.Algorithm`."""
 
     head: type[Head]
@@ -129,11 +129,11 @@ class Headed:
     def algorithm(self) -> str:
         return self.head.algorithm
 
-    def fit(self, table: OutcomeTable, views: Views, *, encoder_digest: str = "", seed: int = 0) -> HeadedRouter:
+    def fit(self, table: OutcomeTable, views: Views, *, encoder_digest: str = "", seed: int = 0) -> HeadRouter:
         """Learn from a table and its queries' views. Raises TableError for a table that cannot teach."""
         refuse_unteachable(table)
         head, held_out = fit_head(self.head, table, views, seed)
-        return HeadedRouter(
+        return HeadRouter(
             algorithm=self.algorithm,
             candidates=table.candidates,
             head=head,
@@ -143,7 +143,7 @@ class Headed:
             settings=dict(head.settings),
         )
 
-    def restore(self, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], digest: str) -> HeadedRouter:
+    def restore(self, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], digest: str) -> HeadRouter:
         """The router of an artifact's header and arrays. Raises KeyError or ValueError where they disagree."""
         candidates, dims, settings = tuple(header["candidates"]), header["view_dims"], header["hyper_parameters"]
         of_head = {name.removeprefix(_HEAD): array for name, array in arrays.items() if name.startswith(_HEAD)}
@@ -152,13 +152,13 @@ class Headed:
         known = head.quality({name: np.zeros((0, dimension), dtype=np.float32) for name, dimension in dims.items()})
         if known.shape[1] != width:
             raise ValueError(f"the head knows {known.shape[1]} candidates, not {width}")
-        return HeadedRouter(
+        return HeadRouter(
             algorithm=self.algorithm,
             candidates=candidates,
             head=head,
             calibration=Calibration.restore(arrays, width),
-            beside=Beside(
-                composed=Composed.restore(arrays, dims, width + LEVERAGE_AXES),
+            beside=TokenAndUncertainty(
+                composed=ComposedMap.restore(arrays, dims, width + LEVERAGE_AXES),
                 tokens=TokenHeads.restore(arrays, width),
                 leverage=Leverage.restore(arrays, width),
             ),
@@ -184,7 +184,7 @@ def held_out_quality(head: type[Head], table: OutcomeTable, views: Views, seed: 
     return held_out
 
 
-def _fit_beside(table: OutcomeTable, views: Views, held_out: Floats, seed: int) -> Beside:
+def _fit_beside(table: OutcomeTable, views: Views, held_out: Floats, seed: int) -> TokenAndUncertainty:
     options = RidgeOptions(fusion=FusionOptions(views=tuple(views)), seed=seed)
     logs = log_tokens(table)
     targets = (Target(logs), Target(table.score, table.unequal_weights))
@@ -193,7 +193,7 @@ def _fit_beside(table: OutcomeTable, views: Views, held_out: Floats, seed: int) 
     residuals = table.score - np.clip(held_out, 0.0, 1.0)
     axes, spread = leverage(ridges.features, table.mask, residuals, quality.ridge)
     weights = np.concatenate([tokens.linear.weights, axes.weights], axis=1)
-    return Beside(
+    return TokenAndUncertainty(
         composed=ridges.fusion.compose(weights, np.concatenate([tokens.linear.bias, axes.bias])),
         tokens=TokenHeads.fit(tokens.linear.apply(ridges.features), tokens.held_out, logs),
         leverage=spread,

@@ -23,14 +23,14 @@ _EDGE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Caution:
+class ShrinkageFit:
     """The candidate that one buys without routing, by its column; how far claims to beat it are believed, 0 to 1."""
 
     incumbent: int
     belief: float
 
     @classmethod
-    def fit(cls, held_out: Floats, table: OutcomeTable, moved: Floats) -> Caution:
+    def fit(cls, held_out: Floats, table: OutcomeTable, moved: Floats) -> ShrinkageFit:
         """From held-out forecasts [n, K]; `moved` [n, K] by how much the means that those know exceed the table's."""
         incumbent = _incumbent(table)
         claimed = np.where(np.isnan(table.score), -np.inf, held_out - moved).argmax(axis=1)

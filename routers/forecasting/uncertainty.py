@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats
-from routers.numeric.masked_least_squares import Linear
+from routers.numeric.masked_least_squares import LinearSystem
 
 LEVERAGE_AXES = 24
 """Axes of the features that the quadratic form keeps."""
@@ -50,7 +50,9 @@ class Leverage:
         return np.asarray(np.minimum(np.sqrt(variance), 0.5), dtype=np.float64)
 
 
-def leverage(features: Floats, observed: NDArray[np.bool_], residuals: Floats, ridge: float) -> tuple[Linear, Leverage]:
+def leverage(
+    features: Floats, observed: NDArray[np.bool_], residuals: Floats, ridge: float
+) -> tuple[LinearSystem, Leverage]:
     """The map from features [n, D] to leading coordinates, and the quadratic form in them.
 
     `residuals` are held out, [n, K], NaN where missing: their mean square is each candidate's sigma^2.
@@ -68,7 +70,7 @@ def leverage(features: Floats, observed: NDArray[np.bool_], residuals: Floats, r
         floors[column] = floor * noise[column]
     weights = np.zeros((features.shape[1], LEVERAGE_AXES))
     weights[:, :width] = leading
-    map_to_axes = Linear(weights=weights, bias=-(centre @ weights))
+    map_to_axes = LinearSystem(weights=weights, bias=-(centre @ weights))
     return map_to_axes, Leverage(leverage_root=padded.reshape(LEVERAGE_AXES, -1), leverage_floor=np.array(floors))
 
 

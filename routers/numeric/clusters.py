@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.features.pca import Reduced
+from routers.features.pca import PcaMap
 from routers.numeric.lloyd import improve_centres
 
 COMPONENTS = 32
@@ -32,14 +32,14 @@ class Clusters:
         sizes: how many centres each level has.
     """
 
-    space: Reduced
+    space: PcaMap
     centres: Floats
     sizes: tuple[int, ...]
 
     @classmethod
     def fit(cls, views: Views, levels: Sequence[int]) -> Clusters:
         """At most so many clusters a level. Raises KeyError where there is no view to go by."""
-        space = Reduced.fit(views, components=COMPONENTS)
+        space = PcaMap.fit(views, components=COMPONENTS)
         features = space.rows(views)
         found = [fit_centres(features, count) for count in levels]
         return cls(space=space, centres=np.concatenate(found), sizes=tuple(len(centres) for centres in found))
@@ -47,7 +47,7 @@ class Clusters:
     @classmethod
     def restore(cls, arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]) -> Clusters:
         """From what `arrays` gave. Raises KeyError or ValueError where shapes disagree."""
-        space = Reduced.restore(arrays, view_dims)
+        space = PcaMap.restore(arrays, view_dims)
         centres, sizes = arrays["centres"], tuple(int(size) for size in arrays["sizes"])
         shape = (sum(sizes), sum(view.axes.shape[1] for view in space.views))
         if centres.shape != shape:

@@ -23,7 +23,7 @@ from routers.table.summary import column_means
 
 
 @dataclass(frozen=True, slots=True)
-class Schooling:
+class CrossFitSettings:
     """How networks are trained; of several decays, the held-out loss chooses.
 
     Decays are strong, for a table of a few hundred queries: what a matrix learned is forgotten in about
@@ -39,7 +39,7 @@ class Schooling:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Committee:
+class CrossFittedNetworks:
     """Trained members: their logits' probabilities, averaged."""
 
     network: Network
@@ -51,7 +51,7 @@ class Committee:
         return np.asarray(sigmoid(logits).mean(axis=0), dtype=np.float64)
 
     @classmethod
-    def restore(cls, network: Network, arrays: Mapping[str, Array]) -> Committee:
+    def restore(cls, network: Network, arrays: Mapping[str, Array]) -> CrossFittedNetworks:
         """From parameters, with whatever stands beside them. Raises KeyError or ValueError where shapes disagree."""
         members = len(arrays[next(iter(network.shapes))])
         shapes = network.shapes.items()
@@ -59,17 +59,17 @@ class Committee:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Schooled:
+class CrossFitResult:
     """What training gave: the committee, [n, K] held-out forecasts, and what was chosen."""
 
-    committee: Committee
+    committee: CrossFittedNetworks
     held_out: Floats
     chosen: Mapping[str, Any]
 
 
 def school(
-    network: Network, inputs: Sequence[Floats], table: OutcomeTable, schooling: Schooling, *, seed: int
-) -> Schooled:
+    network: Network, inputs: Sequence[Floats], table: OutcomeTable, schooling: CrossFitSettings, *, seed: int
+) -> CrossFitResult:
     """Train a committee on the table's observed cells. `inputs` are [n, width] each."""
     folds = tuple(grouped_folds(table.groups, schooling.folds, seed))
     course = _Course(network, _narrow(inputs), table, schooling, folds=folds)
@@ -80,14 +80,20 @@ def school(
     for member, fold in enumerate(folds):
         held_out[fold.test] = course.forecast(_member(parameters, slice(member, member + 1)), fold)[0]
     chosen = {"decay": schooling.decays[place], "epochs": epoch, "members": len(folds)}
-    return Schooled(Committee(network, parameters), held_out, chosen)
+    return CrossFitResult(CrossFittedNetworks(network, parameters), held_out, chosen)
 
 
 class _Course:
     """One course of training: members [decay, fold] side by side, all on the same batches."""
 
     def __init__(
-        self, network: Network, inputs: Tokens, table: OutcomeTable, schooling: Schooling, *, folds: tuple[Split, ...]
+        self,
+        network: Network,
+        inputs: Tokens,
+        table: OutcomeTable,
+        schooling: CrossFitSettings,
+        *,
+        folds: tuple[Split, ...],
     ) -> None:
         self._network, self._inputs, self._folds, self._schooling = network, inputs, folds, schooling
         # Batches are drawn from the queries by name, so that the order of the table's rows changes nothing.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats
-from routers.numeric.masked_least_squares import Linear, solve_masked
+from routers.numeric.masked_least_squares import LinearSystem, solve_masked
 
 Mask = NDArray[np.bool_]
 
@@ -40,7 +40,7 @@ def candidate_factors(outcomes: Floats, rank: int) -> Floats:
 
 def solve(
     features: Floats, outcomes: Floats, factors: Floats, ridges: Sequence[float], weights: Floats | None = None
-) -> Iterator[Linear]:
+) -> Iterator[LinearSystem]:
     """The penalised least-squares fit for each ridge. `outcomes` and `weights` are [n, K], NaN and 0 where missing."""
     if weights is None and not np.isnan(outcomes).any():
         yield from _solve_complete(features, outcomes, factors, ridges)
@@ -74,7 +74,9 @@ def _explain_missing(correlation: Floats) -> Floats:
     return np.asarray(filled, dtype=np.float64)
 
 
-def _solve_complete(features: Floats, outcomes: Floats, factors: Floats, ridges: Sequence[float]) -> Iterator[Linear]:
+def _solve_complete(
+    features: Floats, outcomes: Floats, factors: Floats, ridges: Sequence[float]
+) -> Iterator[LinearSystem]:
     """Rotated to the covariance's own axes, candidates part into independent ridge regressions."""
     centre, bias = features.mean(axis=0), outcomes.mean(axis=0)
     centred = features - centre
@@ -84,4 +86,4 @@ def _solve_complete(features: Floats, outcomes: Floats, factors: Floats, ridges:
     target = axes.T @ (centred.T @ ((outcomes - bias) @ turned))
     for ridge in ridges:
         weights = axes @ (target / (np.maximum(energies, 0.0)[:, None] + ridge / spread)) @ turned.T
-        yield Linear(weights=weights, bias=bias - centre @ weights)
+        yield LinearSystem(weights=weights, bias=bias - centre @ weights)

@@ -118,7 +118,7 @@ _STEPS = 4  # between looking for those that have arrived
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Grove:
+class MergedForest:
     """Forests with their nodes in one row.
 
     Attributes:
@@ -140,7 +140,7 @@ class Grove:
     leaf: NDArray[np.int32]
 
     @classmethod
-    def of(cls, forests: Sequence[Forest]) -> Grove:
+    def of(cls, forests: Sequence[Forest]) -> MergedForest:
         """Raises ValueError where the forests do not know each candidate once."""
         columns = np.concatenate([forest.columns for forest in forests]) if forests else np.zeros(0)
         if not len(columns) or not np.array_equal(np.sort(columns), np.arange(len(columns))):

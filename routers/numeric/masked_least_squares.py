@@ -22,7 +22,7 @@ _MOST_STEPS = 300
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Linear:
+class LinearSystem:
     """outcome = features @ weights + bias; weights [D, K], bias [K]."""
 
     weights: Floats
@@ -52,7 +52,7 @@ class Unknowns:
 
 def solve_masked(
     features: Floats, outcomes: Floats, factors: Floats, ridges: Sequence[float], weights: Floats | None = None
-) -> Iterator[Linear]:
+) -> Iterator[LinearSystem]:
     """One fit a ridge, each starting from the one before: give them from strong to weak.
 
     `weights` [n, K] say how much each cell counts, 0 where it is missing; all alike by default.
@@ -73,7 +73,7 @@ def solve_masked(
         diagonal = Unknowns(np.maximum(energies, 0.0)[:, None] * strength + ridge, counts)
         found = _conjugate_gradients(system, ridge, (right, diagonal), found)
         weights = axes @ found.weights @ factors.T
-        yield Linear(weights=weights, bias=found.bias - centre @ weights)
+        yield LinearSystem(weights=weights, bias=found.bias - centre @ weights)
 
 
 def _conjugate_gradients(system: _System, ridge: float, given: tuple[Unknowns, Unknowns], start: Unknowns) -> Unknowns:

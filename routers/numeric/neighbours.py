@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Floats, Views
-from routers.features.pca import Reduced, ReducedView
+from routers.features.pca import PcaMap, PcaView
 
 Vectors = NDArray[np.float32]
 
@@ -30,7 +30,7 @@ class Memory:
         seen: [N, K] 1 where it was observed, else 0.
     """
 
-    space: Reduced
+    space: PcaMap
     points: Vectors
     means: Floats
     residuals: Vectors
@@ -75,7 +75,7 @@ class Memory:
     @classmethod
     def restore(cls, arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]) -> Memory:
         """From what `arrays` gave. Raises KeyError or ValueError where shapes disagree."""
-        space = Reduced.restore(arrays, view_dims)
+        space = PcaMap.restore(arrays, view_dims)
         points, means, residuals, seen = (arrays[name] for name in ("points", "means", "residuals", "seen"))
         if points.shape != (len(points), sum(view.axes.shape[1] for view in space.views)):
             raise ValueError(f"array 'points' is {points.shape}, which does not fit its space")
@@ -86,15 +86,15 @@ class Memory:
         return cls(space=space, points=points, means=means, residuals=residuals, seen=seen)
 
 
-def _space(views: Views) -> Reduced:
+def _space(views: Views) -> PcaMap:
     """Principal components at their own scale (not whitened), each view's share of the distance by its weight."""
-    scaled: list[ReducedView] = []
-    for view in Reduced.fit(views).views:
+    scaled: list[PcaView] = []
+    for view in PcaMap.fit(views).views:
         lengths = np.sqrt(np.mean(view.apply(views) ** 2, axis=0))  # roots of the components' own scales
         total = np.sqrt(np.sum(lengths**4)) or 1.0
         weight = _TEXT_WEIGHT if view.name == "text" else 1.0
         scaled.append(view.then(np.diag(np.sqrt(weight / (1.0 + _TEXT_WEIGHT)) * lengths / total)))
-    return Reduced(tuple(scaled))
+    return PcaMap(tuple(scaled))
 
 
 def _halved(values: Floats) -> Vectors:

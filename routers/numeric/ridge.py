@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from routers.base import Floats, Views
 from routers.features.fusion import Fusion, FusionOptions
 from routers.numeric.factors import candidate_factors, solve
-from routers.numeric.masked_least_squares import Linear
+from routers.numeric.masked_least_squares import LinearSystem
 from routers.table.outcome_table import OutcomeTable, TableError
 from routers.table.split import grouped_folds
 from routers.table.weights import mean_square, rows_of_weights
@@ -46,7 +46,7 @@ class RidgeFit:
         held_out: [n, K], each row forecast by a fit that did not see its group.
     """
 
-    linear: Linear
+    linear: LinearSystem
     ridge: float
     held_out: Floats
 
@@ -71,7 +71,7 @@ class Target:
         """That of these rows."""
         return Target(self.values[rows], rows_of_weights(self.weights, rows))
 
-    def solve(self, features: Floats, rank: int, ridges: Sequence[float]) -> Iterator[Linear]:
+    def solve(self, features: Floats, rank: int, ridges: Sequence[float]) -> Iterator[LinearSystem]:
         """The fit of each ridge, with the candidates' factors from these values."""
         return solve(features, self.values, candidate_factors(self.values, rank), ridges, self.weights)
 

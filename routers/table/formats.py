@@ -6,7 +6,7 @@ from pathlib import Path
 
 from routers.table.mmr_csv import read_mmr_csv, write_mmr_csv
 from routers.table.outcome_table import OutcomeTable, TableError
-from routers.table.parquet import Embedded, is_table_folder, read_parquet, write_parquet
+from routers.table.parquet import TableVectors, is_table_folder, read_parquet, write_parquet
 from routers.table.routerbench import COST, is_parquet, read_routerbench, refuse_pickle
 from routers.table.wide_csv import read_header
 
@@ -52,7 +52,7 @@ def format_for(path: Path) -> str:
 
 
 def write_table(
-    table: OutcomeTable, path: Path | str, format: str | None = None, embedded: Embedded | None = None
+    table: OutcomeTable, path: Path | str, format: str | None = None, embedded: TableVectors | None = None
 ) -> None:
     """Write a table; only Parquet keeps `embedded` and notes. Raises TableError and OSError."""
     path = Path(path)

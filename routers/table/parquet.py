@@ -39,14 +39,14 @@ Places = tuple[Rows, Rows]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Embedded:
+class TableVectors:
     """Views of a table's queries, and the digest of the encoder that they come from."""
 
     encoder_digest: str
     views: Views = field(default_factory=dict)
 
 
-def write_parquet(table: OutcomeTable, folder: Path | str, embedded: Embedded | None = None) -> None:
+def write_parquet(table: OutcomeTable, folder: Path | str, embedded: TableVectors | None = None) -> None:
     """Write a table so that `read_parquet` reads the same back; image paths are relative to the folder.
 
     Views lose what half precision cannot hold. Raises TableError for views of another length, and OSError.
@@ -109,7 +109,7 @@ def read_parquet(folder: Path | str, images: Path | str | None = None) -> Outcom
         raise TableError(f"{folder.name}: {error}") from None
 
 
-def read_embedded(folder: Path | str) -> Embedded | None:
+def read_embedded(folder: Path | str) -> TableVectors | None:
     """The views that a folder holds of its queries, [n, d] each; None if it was not embedded."""
     queries = read_parquet_file(Path(folder) / QUERIES)
     digest = _header(queries, QUERIES).get("encoder_digest")
@@ -121,7 +121,7 @@ def read_embedded(folder: Path | str) -> Embedded | None:
             column = queries.column(name).combine_chunks()
             values = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
             views[name.removeprefix(_EMBEDDING)] = values.reshape(len(column), column.type.list_size)
-    return Embedded(encoder_digest=str(digest), views=views)
+    return TableVectors(encoder_digest=str(digest), views=views)
 
 
 def is_table_folder(folder: Path) -> bool:
@@ -148,7 +148,7 @@ def _cells(table: OutcomeTable) -> pyarrow.Table:
     return pa.table(arrays)
 
 
-def _queries(table: OutcomeTable, folder: Path, embedded: Embedded | None) -> pyarrow.Table:
+def _queries(table: OutcomeTable, folder: Path, embedded: TableVectors | None) -> pyarrow.Table:
     pa = arrow()
     columns = {
         "id": pa.array(table.query_ids, pa.string()),

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from gateway.billing.reservation import Granted, Hold
+from gateway.billing.reservation import Grant, Reservation
 from gateway.billing.window import Budget, Window, window_at
 from gateway.errors import StoreError
 from tests.checks.ledger_reference import Reference
@@ -189,7 +189,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if not (window.soft or (window.earlier and self.was_set_back)):
                 assert 0 <= spent + held <= self.largest[kind]
 
-    async def die_asked(self, store: OpenStore, hold: Hold, name: str, charge: int, turns: int) -> None:
+    async def die_asked(self, store: OpenStore, hold: Reservation, name: str, charge: int, turns: int) -> None:
         asked = [asyncio.ensure_future(each) for each in (store.settle(name, charge, 0), store.reserve(hold))]
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -209,12 +209,12 @@ class LedgerMachine(RuleBasedStateMachine):
         charge, tokens = (whole * thousandths // 1_000 for whole in (amount, hold.tokens))
         assert self.run(self.store.settle(name, charge, tokens)) is self.reference.settle(name, charge, tokens)
 
-    def ask_for(self, hold: Hold) -> None:
+    def ask_for(self, hold: Reservation) -> None:
         again = hold.id in self.reference.made
         expected = self.reference.reserve(hold, self.clock.now)
         found = self.run(self.store.reserve(hold))
         if again:  # whether what remains is said twice is the store's affair
-            assert isinstance(found, Granted)
+            assert isinstance(found, Grant)
             assert found.amount == expected.amount
         else:
             assert found == expected
@@ -226,18 +226,18 @@ class LedgerMachine(RuleBasedStateMachine):
         for store in self.stores:
             self.run(store.balances([window for window, _ in list(self.seen.values())[-1:]]))
 
-    def new_hold(self, ceiling: int, floor: int, lease_s: int, tokens: int, requests: int) -> Hold:
+    def new_hold(self, ceiling: int, floor: int, lease_s: int, tokens: int, requests: int) -> Reservation:
         """It takes of every budget as they are now."""
         windows = []
         for kind, budget in self.budgets.items():
             windows.append(window_at(self.tenant, budget, self.clock.now))
             self.seen.pop(windows[-1].key, None)
             self.seen[windows[-1].key] = (windows[-1], kind)
-        return Hold(
+        return Reservation(
             f"{self.tenant}/{next(self.names)}", tuple(windows), ceiling, min(floor, ceiling), lease_s, tokens, requests
         )
 
-    def picked(self, pick: int) -> tuple[Hold, int]:
+    def picked(self, pick: int) -> tuple[Reservation, int]:
         """A hold that was made; the latest rather."""
         return list(self.reference.made.values())[-1 - pick % len(self.reference.made)]
 

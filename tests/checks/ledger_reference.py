@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from gateway.billing.reservation import Granted, Hold, Refused
+from gateway.billing.reservation import Grant, OverLimit, Reservation
 from gateway.billing.window import Window
 
 
@@ -13,7 +13,7 @@ from gateway.billing.window import Window
 class Reference:
     """What a store must answer, and how its windows must stand: every hold is kept, and nothing else."""
 
-    made: dict[str, tuple[Hold, int]] = field(default_factory=dict)
+    made: dict[str, tuple[Reservation, int]] = field(default_factory=dict)
     ends_at: dict[str, float] = field(default_factory=dict)
     """Of holds that stand."""
     spent: Counter[str] = field(default_factory=Counter)
@@ -29,19 +29,19 @@ class Reference:
         )
         return sum(self.spent[key] for key in keys), held
 
-    def reserve(self, hold: Hold, now: float) -> Granted | Refused:
+    def reserve(self, hold: Reservation, now: float) -> Grant | OverLimit:
         if hold.id in self.made:
-            return Granted(self.made[hold.id][1], None)
+            return Grant(self.made[hold.id][1], None)
         left = {window: window.limit - sum(self.stands(window)) for window in hold.windows}
         for window in [window for window in hold.windows if not window.soft]:
             needed = takes(window, hold.floor, hold.tokens, hold.requests)
             if left[window] < needed and (window.unit != "usd" or hold.ceiling):
-                return Refused(window, max(left[window], 0), self.stands(window)[1])
+                return OverLimit(window, max(left[window], 0), self.stands(window)[1])
         money = [left[window] for window in hold.windows if window.unit == "usd" and not window.soft]
         amount = max(0, min([hold.ceiling, *money]))
         self.made[hold.id], self.ends_at[hold.id] = (hold, amount), now + hold.lease_s
         over = tuple(w.key for w in hold.windows if w.soft and left[w] < takes(w, amount, hold.tokens, hold.requests))
-        return Granted(amount, min(money) - amount if money else None, over)
+        return Grant(amount, min(money) - amount if money else None, over)
 
     def settle(self, name: str, charge: int, tokens: int) -> bool:
         stood = self.ends_at.pop(name, None) is not None

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from gateway.billing.reservation import Balance, Granted, Hold, Refused
+from gateway.billing.reservation import Balance, Grant, OverLimit, Reservation
 from gateway.billing.store import BudgetStore
 from gateway.billing.window import Window
 from gateway.errors import StoreError
@@ -42,8 +42,8 @@ class Place(Protocol):
     async def open(self) -> OpenStore: ...
 
 
-def hold(name: str, ceiling: int, floor: int | None = None, *windows: Window) -> Hold:
-    return Hold(name, windows or (DAY,), ceiling, ceiling if floor is None else floor, LEASE_S)
+def hold(name: str, ceiling: int, floor: int | None = None, *windows: Window) -> Reservation:
+    return Reservation(name, windows or (DAY,), ceiling, ceiling if floor is None else floor, LEASE_S)
 
 
 async def stands(store: BudgetStore, *windows: Window) -> list[tuple[int, int]]:
@@ -60,7 +60,7 @@ async def check_an_untouched_window_is_empty(place: Place) -> None:
 
 async def check_a_hold_is_set_aside_and_then_spent(place: Place) -> None:
     store = await place.open()
-    assert await store.reserve(hold("h", 300)) == Granted(300, 700)
+    assert await store.reserve(hold("h", 300)) == Grant(300, 700)
     assert await stands(store) == [(0, 300)]
     assert await store.settle("h", 120) is True
     assert await stands(store) == [(120, 0)]
@@ -70,7 +70,7 @@ async def check_a_hold_is_set_aside_and_then_spent(place: Place) -> None:
 async def check_less_than_the_ceiling_is_granted_where_the_floor_fits(place: Place) -> None:
     store = await place.open()
     await store.reserve(hold("h", 900))
-    assert await store.reserve(hold("part", 300, 50)) == Granted(100, 0)
+    assert await store.reserve(hold("part", 300, 50)) == Grant(100, 0)
     assert await stands(store) == [(0, 1_000)]
     await store.close()
 
@@ -80,19 +80,19 @@ async def check_a_hold_that_does_not_fit_is_refused_and_sets_nothing_aside(place
     await store.reserve(hold("spent", 500))
     await store.settle("spent", 450)
     await store.reserve(hold("held", 400))
-    assert await store.reserve(hold("much", 300, 151)) == Refused(DAY, 150, 400)
+    assert await store.reserve(hold("much", 300, 151)) == OverLimit(DAY, 150, 400)
     assert await stands(store) == [(450, 400)]
     assert await store.settle("much", 10) is False
-    assert await store.reserve(hold("exact", 150)) == Granted(150, 0)
+    assert await store.reserve(hold("exact", 150)) == Grant(150, 0)
     await store.close()
 
 
 async def check_money_is_set_aside_in_all_windows_or_in_none(place: Place) -> None:
     store = await place.open()
     await store.reserve(hold("month", 4_900, None, MONTH))
-    assert await store.reserve(hold("both", 200, 150, DAY, MONTH)) == Refused(MONTH, 100, 4_900)
+    assert await store.reserve(hold("both", 200, 150, DAY, MONTH)) == OverLimit(MONTH, 100, 4_900)
     assert await stands(store, DAY, MONTH) == [(0, 0), (0, 4_900)]
-    assert await store.reserve(hold("fits", 200, 50, DAY, MONTH)) == Granted(100, 0)
+    assert await store.reserve(hold("fits", 200, 50, DAY, MONTH)) == Grant(100, 0)
     assert await stands(store, DAY, MONTH) == [(0, 100), (0, 5_000)]
     await store.settle("fits", 70)
     assert await stands(store, DAY, MONTH) == [(70, 0), (70, 4_900)]
@@ -101,7 +101,7 @@ async def check_money_is_set_aside_in_all_windows_or_in_none(place: Place) -> No
 
 async def check_no_windows_means_no_limit(place: Place) -> None:
     store = await place.open()
-    assert await store.reserve(Hold("h", (), 10**15, 0, LEASE_S)) == Granted(10**15, None)
+    assert await store.reserve(Reservation("h", (), 10**15, 0, LEASE_S)) == Grant(10**15, None)
     assert await store.settle("h", 5) is True
     assert await store.settle("h", 5) is False
     await store.close()
@@ -111,8 +111,8 @@ async def check_what_is_free_is_granted_even_when_all_is_spent(place: Place) -> 
     store = await place.open()
     await store.reserve(hold("h", 1_000))
     await store.settle("h", 1_200)
-    assert await store.reserve(hold("free", 0)) == Granted(0, -200)
-    assert isinstance(await store.reserve(hold("cheap", 1)), Refused)
+    assert await store.reserve(hold("free", 0)) == Grant(0, -200)
+    assert isinstance(await store.reserve(hold("cheap", 1)), OverLimit)
     await store.close()
 
 
@@ -121,7 +121,7 @@ async def check_a_bill_over_its_hold_is_spent_in_full(place: Place) -> None:
     await store.reserve(hold("h", 900))
     await store.settle("h", 1_300)
     assert await stands(store) == [(1_300, 0)]
-    assert await store.reserve(hold("more", 1)) == Refused(DAY, 0, 0)
+    assert await store.reserve(hold("more", 1)) == OverLimit(DAY, 0, 0)
     await store.close()
 
 
@@ -146,7 +146,7 @@ async def check_the_same_id_again_holds_once(place: Place) -> None:
     store = await place.open()
     await store.reserve(hold("h", 300))
     again = await store.reserve(hold("h", 300))
-    assert isinstance(again, Granted)
+    assert isinstance(again, Grant)
     assert again.amount == 300
     assert await stands(store) == [(0, 300)]
     await store.settle("h", 100)
@@ -158,7 +158,7 @@ async def check_the_same_id_again_holds_once(place: Place) -> None:
 async def check_reservers_at_once_never_pass_the_limit(place: Place) -> None:
     store = await place.open()
     answers = await asyncio.gather(*(store.reserve(hold(f"h{i}", 70)) for i in range(64)))
-    assert sum(isinstance(answer, Granted) for answer in answers) == 1_000 // 70
+    assert sum(isinstance(answer, Grant) for answer in answers) == 1_000 // 70
     assert await stands(store) == [(0, 1_000 // 70 * 70)]
     await store.close()
 
@@ -166,7 +166,7 @@ async def check_reservers_at_once_never_pass_the_limit(place: Place) -> None:
 async def check_two_stores_at_once_never_pass_the_limit(place: Place) -> None:
     stores = [await place.open(), await place.open()]
     answers = await asyncio.gather(*(stores[i % 2].reserve(hold(f"h{i}", 70)) for i in range(64)))
-    assert sum(isinstance(answer, Granted) for answer in answers) == 1_000 // 70
+    assert sum(isinstance(answer, Grant) for answer in answers) == 1_000 // 70
     assert await stands(stores[0]) == await stands(stores[1]) == [(0, 1_000 // 70 * 70)]
     await asyncio.gather(*(store.close() for store in stores))
 
@@ -267,7 +267,7 @@ async def check_many_leases_end_together(place: Place) -> None:
 async def check_a_hold_is_spent_in_the_window_it_was_set_aside_in(place: Place) -> None:
     store = await place.open()
     await store.reserve(hold("h", 300))
-    assert await store.reserve(hold("next", 1_000, None, NEXT_DAY)) == Granted(1_000, 0)
+    assert await store.reserve(hold("next", 1_000, None, NEXT_DAY)) == Grant(1_000, 0)
     await store.settle("h", 200)
     assert await stands(store, DAY, NEXT_DAY) == [(200, 0), (0, 1_000)]
     await store.close()
@@ -277,8 +277,8 @@ async def check_a_limit_may_change_at_any_time(place: Place) -> None:
     store = await place.open()
     await store.reserve(hold("h", 600))
     lower, higher = replace(DAY, limit=500), replace(DAY, limit=2_000)
-    assert await store.reserve(hold("a", 1, None, lower)) == Refused(lower, 0, 600)
-    assert await store.reserve(hold("b", 1_400, None, higher)) == Granted(1_400, 0)
+    assert await store.reserve(hold("a", 1, None, lower)) == OverLimit(lower, 0, 600)
+    assert await store.reserve(hold("b", 1_400, None, higher)) == Grant(1_400, 0)
     await store.close()
 
 
@@ -337,23 +337,23 @@ async def check_windows_of_tokens_and_requests_count_their_own(place: Place) -> 
     store = await place.open()
     tokens, requests = Window("acme/t", 100, 0.0, 60.0, "tokens"), Window("acme/r", 2, 0.0, 60.0, "requests")
     windows = (DAY, tokens, requests)
-    first = Hold("first", windows, 300, 300, LEASE_S, tokens=60)
-    assert await store.reserve(first) == Granted(300, 700)
+    first = Reservation("first", windows, 300, 300, LEASE_S, tokens=60)
+    assert await store.reserve(first) == Grant(300, 700)
     assert await stands(store, *windows) == [(0, 300), (0, 60), (0, 1)]
-    assert await store.reserve(first._replace(id="many tokens", tokens=41)) == Refused(tokens, 40, 60)
+    assert await store.reserve(first._replace(id="many tokens", tokens=41)) == OverLimit(tokens, 40, 60)
     assert await store.settle("first", 200, 30) is True
     assert await stands(store, *windows) == [(200, 0), (30, 0), (1, 0)]
     again = first._replace(id="second try", requests=0)
-    assert await store.reserve(again) == Granted(300, 500)
-    assert await store.reserve(first._replace(id="second", tokens=1)) == Granted(300, 200)
-    assert await store.reserve(first._replace(id="third", tokens=1, ceiling=0, floor=0)) == Refused(requests, 0, 1)
+    assert await store.reserve(again) == Grant(300, 500)
+    assert await store.reserve(first._replace(id="second", tokens=1)) == Grant(300, 200)
+    assert await store.reserve(first._replace(id="third", tokens=1, ceiling=0, floor=0)) == OverLimit(requests, 0, 1)
     await store.close()
 
 
 async def check_a_lease_that_ends_is_charged_its_tokens_and_requests_too(place: Place) -> None:
     store = await place.open()
     tokens, requests = Window("acme/t", 100, 0.0, 60.0, "tokens"), Window("acme/r", 2, 0.0, 60.0, "requests")
-    await store.reserve(Hold("gone", (tokens, requests), 300, 300, LEASE_S, tokens=60))
+    await store.reserve(Reservation("gone", (tokens, requests), 300, 300, LEASE_S, tokens=60))
     place.clock.now += LEASE_S + 2
     assert await stands(store, tokens, requests) == [(60, 0), (1, 0)]
     await store.close()
@@ -362,8 +362,8 @@ async def check_a_lease_that_ends_is_charged_its_tokens_and_requests_too(place: 
 async def check_a_soft_window_counts_and_refuses_nothing(place: Place) -> None:
     store = await place.open()
     soft = replace(DAY, key="acme/soft", limit=400, soft=True)
-    assert await store.reserve(hold("fits", 300, None, soft, MONTH)) == Granted(300, 4_700)
-    assert await store.reserve(hold("over", 300, None, soft, MONTH)) == Granted(300, 4_400, ("acme/soft",))
+    assert await store.reserve(hold("fits", 300, None, soft, MONTH)) == Grant(300, 4_700)
+    assert await store.reserve(hold("over", 300, None, soft, MONTH)) == Grant(300, 4_400, ("acme/soft",))
     assert await stands(store, soft) == [(0, 600)]
     await store.settle("over", 300)
     assert await stands(store, soft) == [(300, 300)]
@@ -373,9 +373,9 @@ async def check_a_soft_window_counts_and_refuses_nothing(place: Place) -> None:
 async def check_a_window_apart_refuses_and_is_not_what_is_left(place: Place) -> None:
     store = await place.open()
     apart = replace(DAY, key="acme/apart", limit=500, apart=True)
-    assert await store.reserve(hold("fits", 300, None, MONTH, apart)) == Granted(300, 4_700)
+    assert await store.reserve(hold("fits", 300, None, MONTH, apart)) == Grant(300, 4_700)
     refused = await store.reserve(hold("over", 300, None, MONTH, apart))
-    assert refused == Refused(apart, 200, 300)
+    assert refused == OverLimit(apart, 200, 300)
     assert await stands(store, MONTH, apart) == [(0, 300), (0, 300)]
     await store.settle("fits", 100)
     assert await stands(store, MONTH, apart) == [(100, 0), (100, 0)]
@@ -389,8 +389,8 @@ async def check_a_rolling_window_counts_its_earlier_parts(place: Place) -> None:
     await store.reserve(hold("held", 300, None, earlier))
     await store.reserve(hold("spent", 300, None, earlier))
     await store.settle("spent", 100)
-    assert await store.reserve(hold("over", 700, None, part)) == Refused(part, 600, 300)
-    assert await store.reserve(hold("fits", 600, None, part)) == Granted(600, 0)
+    assert await store.reserve(hold("over", 700, None, part)) == OverLimit(part, 600, 300)
+    assert await store.reserve(hold("fits", 600, None, part)) == Grant(600, 0)
     assert await stands(store, part, earlier) == [(100, 900), (100, 300)]
     later = Window("acme/rolling/9", 1_000, 0.0, 60.0, earlier=("acme/rolling/8", "acme/rolling/7"))
     assert await stands(store, later) == [(0, 600)]

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from gateway.billing.window import Budget
-from gateway.errors import ConfigError, NotFound
+from gateway.errors import ConfigError, NotFoundError
 from gateway.tenants.policy import ExplorationSettings, PacingTerms
-from gateway.tenants.registry import ApiKey, Roster, TenantTerms, add_key, add_tenant
+from gateway.tenants.registry import ApiKey, TenantRegistry, TenantTerms, add_key, add_tenant
 from gateway.tenants.store import TenantStore
 
 ACME = TenantTerms(
@@ -34,7 +34,7 @@ KEY = ApiKey(
     candidates=("small",),
     origin="yaml",
 )
-FULL = Roster(
+FULL = TenantRegistry(
     {"acme": ACME, "plain": TenantTerms("plain"), "unpaced": TenantTerms("unpaced", pacing=None)},
     {"key_1": KEY},
     {"acme": "/etc/loupe/gateway.yaml"},
@@ -46,7 +46,7 @@ class TenantChecks:
 
     def test_a_new_store_is_empty(self, store: TenantStore) -> None:
         roster, marks = store.load()
-        assert roster == Roster()
+        assert roster == TenantRegistry()
         assert marks == store.marks()
 
     def test_every_field_comes_back_as_it_was(self, store: TenantStore, same: TenantStore) -> None:
@@ -66,7 +66,7 @@ class TenantChecks:
     def test_what_is_taken_off_is_gone(self, store: TenantStore) -> None:
         store.change(lambda _: (FULL, None))
         store.change(lambda roster: (replace(roster, tenants={"acme": ACME}, keys={}, provisioned={}), None))
-        assert store.load()[0] == Roster({"acme": ACME})
+        assert store.load()[0] == TenantRegistry({"acme": ACME})
 
     def test_a_change_gives_its_result_and_raises_the_version(self, store: TenantStore, same: TenantStore) -> None:
         before = store.marks()
@@ -83,13 +83,13 @@ class TenantChecks:
     def test_what_a_change_raises_is_passed_on_and_nothing_is_kept(self, store: TenantStore) -> None:
         store.change(lambda _: (FULL, None))
 
-        def fails(roster: Roster) -> tuple[Roster, None]:
-            raise NotFound("no such thing")
+        def fails(roster: TenantRegistry) -> tuple[TenantRegistry, None]:
+            raise NotFoundError("no such thing")
 
-        with pytest.raises(NotFound, match="no such thing"):
+        with pytest.raises(NotFoundError, match="no such thing"):
             store.change(fails)
         assert store.load()[0] == FULL
-        store.change(lambda roster: (Roster(), None))  # and it goes on
+        store.change(lambda roster: (TenantRegistry(), None))  # and it goes on
 
     def test_changes_side_by_side_are_all_kept(self, store: TenantStore, same: TenantStore) -> None:
         store.change(lambda roster: (add_tenant(roster, replace(ACME, candidates=None)), None))

@@ -157,7 +157,7 @@ def test_text_cut_at_its_end_token_is_the_text_in_full_length(
 ) -> None:
     ids = torch.tensor([clip_tokenizer().encode("how many dogs are there?").ids])
     padded = torch.nn.functional.pad(ids, (0, 77 - ids.shape[1]))
-    tower = clip.TextTower(published)
+    tower = clip.ClipTextTower(published)
     with torch.no_grad():
         difference = float((tower(ids) - tower(padded)).abs().max())
     with capsys.disabled():

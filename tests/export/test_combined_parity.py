@@ -40,7 +40,7 @@ class Combined(torch.nn.Module):
 
     def __init__(self, published: Any) -> None:
         super().__init__()
-        self.text, self.image = clip.TextTower(published), clip.ImageTower(published.visual)
+        self.text, self.image = clip.ClipTextTower(published), clip.ClipImageTower(published.visual)
         self.image.mean, self.image.std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)  # normalised outside
 
     def forward(

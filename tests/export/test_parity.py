@@ -36,8 +36,8 @@ def encoder() -> DualEncoder:
 
 
 @pytest.fixture(scope="module")
-def tower() -> export.ImageTower:
-    return export.ImageTower(export.load_classifier(), export.class_vectors(FOLDER)).eval()
+def tower() -> export.LiteImageTower:
+    return export.LiteImageTower(export.load_classifier(), export.class_vectors(FOLDER)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def questions() -> list[str]:
 
 
 def test_image_views_are_those_of_torch(
-    encoder: DualEncoder, tower: export.ImageTower, files: list[bytes], capsys: pytest.CaptureFixture[str]
+    encoder: DualEncoder, tower: export.LiteImageTower, files: list[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert len(files) >= 20
     with torch.no_grad():
@@ -89,7 +89,7 @@ def test_token_ids_are_those_of_the_packaged_tokenizer(questions: list[str]) -> 
 
 
 def test_fast_preprocessing_changes_the_features_little(
-    encoder: DualEncoder, tower: export.ImageTower, capsys: pytest.CaptureFixture[str]
+    encoder: DualEncoder, tower: export.LiteImageTower, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [enlarged(path) for path in shared_images(24)]
     fast = np.stack([to_pixels(file, export.IMAGE_SIDE) for file in files])

@@ -10,7 +10,7 @@ import numpy as np
 from models.base import Encoder
 from routers.algorithms.best_single import BestSingle
 from routers.artifact import Provenance, save
-from routers.forecasting.head import Headed
+from routers.forecasting.head import HeadAlgorithm
 from routers.table.outcome_table import OutcomeTable
 from tests.fakes.encoder import FakeEncoder
 
@@ -34,5 +34,5 @@ def written_artifact(folder: Path, means: Mapping[str, float], encoder: Encoder 
         output_tokens=np.exp(random.normal(3.5, 0.2, shape)).round(),
         cost_usd=np.full(shape, 1e-3),
     )
-    router = Headed(BestSingle).fit(table, views, encoder_digest=encoder.digest)
+    router = HeadAlgorithm(BestSingle).fit(table, views, encoder_digest=encoder.digest)
     return save(router, folder, Provenance(encoder.name, table.digest))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from gateway.billing.reservation import Balance, Granted, Hold, Refused
+from gateway.billing.reservation import Balance, Grant, OverLimit, Reservation
 from gateway.billing.window import Window
 
 from .clock import HandClock
 
-Answer = Granted | Refused | BaseException
+Answer = Grant | OverLimit | BaseException
 
 
 class ScriptedLedger:
@@ -31,14 +31,14 @@ class ScriptedLedger:
         self.reserve_s = 0.0
         self.gate = asyncio.Event()
         self.gate.set()
-        self.reserved: list[Hold] = []
+        self.reserved: list[Reservation] = []
         self.settled: list[tuple[str, int, int]] = []
         self.renewed: list[tuple[float, list[str], float]] = []
 
-    async def reserve(self, hold: Hold) -> Granted | Refused:
+    async def reserve(self, hold: Reservation) -> Grant | OverLimit:
         self.reserved.append(hold)
         self._clock.turn(self.reserve_s)
-        answer = self.answers.pop(0) if self.answers else Granted(hold.ceiling, None)
+        answer = self.answers.pop(0) if self.answers else Grant(hold.ceiling, None)
         if isinstance(answer, BaseException):
             raise answer
         return answer

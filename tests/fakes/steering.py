@@ -9,7 +9,7 @@ from gateway.tenants.tenant import Tenant
 
 
 class FakeCourse:
-    """Stands in for `gateway.routing.pacing.controller.Course`: each request pays `paced`, times the `scale` it is
+    """Stands in for `gateway.routing.pacing.controller.PacingView`: each request pays `paced`, times the `scale` it is
     told.
 
     `finishes` holds (expected cost, charge, whether refused for money) of every request that ended.
@@ -37,7 +37,7 @@ class FakeCourse:
 
 
 class FakeSteering:
-    """Stands in for `gateway.routing.pacing.controller.Steering`: every tenant has the same course, or none."""
+    """Stands in for `gateway.routing.pacing.controller.PacingController`: every tenant has the same course, or none."""
 
     def __init__(self, course: FakeCourse | None = None) -> None:
         self._course = course

@@ -12,28 +12,28 @@ import pytest
 
 from routers.algorithms.best_single import BestSingle
 from routers.artifact import HEADER, NUMBERS, ArtifactError, Provenance, save
-from routers.artifact_store import CURRENT, ID_LENGTH, Shelf
-from routers.forecasting.head import Headed
+from routers.artifact_store import CURRENT, ID_LENGTH, ArtifactStore
+from routers.forecasting.head import HeadAlgorithm
 from tests.fakes.synthetic import drawn_table
 
 
 def artifact(folder: Path, seed: int) -> Path:
     """A trained artifact, another for each seed."""
     table, views = drawn_table(groups=8, seed=seed)
-    save(Headed(BestSingle).fit(table, views), folder / str(seed), Provenance("drawn", table.digest))
+    save(HeadAlgorithm(BestSingle).fit(table, views), folder / str(seed), Provenance("drawn", table.digest))
     return folder / str(seed)
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "artifacts")
+def shelf(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path / "artifacts")
 
 
-def test_an_empty_shelf_says_nothing(shelf: Shelf) -> None:
+def test_an_empty_shelf_says_nothing(shelf: ArtifactStore) -> None:
     assert (shelf.mark(), shelf.pointer().digest, shelf.versions()) == (b"", None, [])
 
 
-def test_what_was_promoted_last_serves_and_what_was_before_comes_back(shelf: Shelf, tmp_path: Path) -> None:
+def test_what_was_promoted_last_serves_and_what_was_before_comes_back(shelf: ArtifactStore, tmp_path: Path) -> None:
     first, second = (shelf.add(artifact(tmp_path, seed)) for seed in (1, 2))
     shelf.promote(first, "monday")
     shelf.promote(second, "tuesday")
@@ -53,7 +53,7 @@ def test_what_was_promoted_last_serves_and_what_was_before_comes_back(shelf: She
     assert [version.digest for version in shelf.versions()] == sorted([first, second])
 
 
-def test_promoting_what_serves_changes_nothing(shelf: Shelf, tmp_path: Path) -> None:
+def test_promoting_what_serves_changes_nothing(shelf: ArtifactStore, tmp_path: Path) -> None:
     digest = shelf.add(artifact(tmp_path, 1))
     shelf.promote(digest, "monday")
     mark = shelf.mark()
@@ -82,7 +82,7 @@ def put_another_in_its_place(folder: Path) -> None:
     [(cut_short, "altered or cut short"), (edit_header, "altered"), (put_another_in_its_place, "altered")],
 )
 def test_an_altered_version_is_not_given_out(
-    shelf: Shelf, tmp_path: Path, alter: Callable[[Path], None], why: str
+    shelf: ArtifactStore, tmp_path: Path, alter: Callable[[Path], None], why: str
 ) -> None:
     digest = shelf.add(artifact(tmp_path, 1))
     alter(shelf.path(digest))
@@ -97,7 +97,7 @@ def test_an_altered_version_is_not_given_out(
     assert shelf.load(digest).digest == digest
 
 
-def test_a_version_is_found_by_the_beginning_of_its_id(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_version_is_found_by_the_beginning_of_its_id(shelf: ArtifactStore, tmp_path: Path) -> None:
     digest = shelf.add(artifact(tmp_path, 1))
     assert shelf.find(digest[:5]) == shelf.find(digest[:ID_LENGTH]) == digest
     for name in ("", "zz"):
@@ -106,14 +106,14 @@ def test_a_version_is_found_by_the_beginning_of_its_id(shelf: Shelf, tmp_path: P
 
 
 @pytest.mark.parametrize("said", [b"{", b"[]", b'{"format": 1}', b'{"format": 9, "stack": [], "history": []}'])
-def test_a_pointer_that_says_something_else_is_refused(shelf: Shelf, said: bytes) -> None:
+def test_a_pointer_that_says_something_else_is_refused(shelf: ArtifactStore, said: bytes) -> None:
     shelf.folder.mkdir()
     (shelf.folder / CURRENT).write_bytes(said)
     with pytest.raises(ArtifactError, match=CURRENT):
         shelf.pointer()
 
 
-def test_two_that_promote_at_once_lose_no_history(shelf: Shelf, tmp_path: Path) -> None:
+def test_two_that_promote_at_once_lose_no_history(shelf: ArtifactStore, tmp_path: Path) -> None:
     digests = [shelf.add(artifact(tmp_path, seed)) for seed in (1, 2)]
 
     def promote_in_turns(digest: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from routers.algorithms.linear_mf import LinearMF
 from routers.base import Forecast
 from routers.evaluation.judge import BASELINES, Judgement, Policy, judge
-from routers.evaluation.protocol import Shared
+from routers.evaluation.protocol import SharedSweep
 from routers.registry import ALGORITHMS
 from routers.train import Plan, Summary, evaluate
 from tests.fakes.synthetic import drawn_table
@@ -46,8 +46,8 @@ def test_each_part_is_judged_among_the_candidates_it_observed() -> None:
 def test_perfect_forecast_is_the_oracle() -> None:
     table, _ = drawn_table()
     perfect = Forecast(table.score, np.zeros_like(table.score), table.output_tokens, table.output_tokens)
-    decided = Shared().decide(perfect.quality, table.cost_usd, table)
-    found = judge(Policy("perfect", decided, perfect), table, Shared())
+    decided = SharedSweep().decide(perfect.quality, table.cost_usd, table)
+    found = judge(Policy("perfect", decided, perfect), table, SharedSweep())
     assert found.accuracy == table.score.max(axis=1).mean()
     assert found.ece == 0
     assert found.token_coverage == 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from routers.base import Floats
-from routers.numeric.masked_least_squares import Linear, solve_masked
+from routers.numeric.masked_least_squares import LinearSystem, solve_masked
 
 ROWS, FEATURES, CANDIDATES, RANK = 60, 5, 6, 3
 RIDGES = (8.0, 0.5)
@@ -22,7 +22,7 @@ def drawn(patterns: int) -> tuple[Floats, Floats, Floats, Floats]:
     return features, np.where(weights > 0, outcomes, np.nan), factors, weights
 
 
-def solved_directly(features: Floats, outcomes: Floats, factors: Floats, weights: Floats, ridge: float) -> Linear:
+def solved_directly(features: Floats, outcomes: Floats, factors: Floats, weights: Floats, ridge: float) -> LinearSystem:
     """By one dense solve over every unknown, written down cell by cell."""
     centre = features.mean(axis=0)
     rows, columns = np.nonzero(weights)
@@ -34,7 +34,7 @@ def solved_directly(features: Floats, outcomes: Floats, factors: Floats, weights
     penalty = np.diag([ridge] * (FEATURES * RANK) + [0.0] * CANDIDATES)
     found = np.linalg.solve(counted.T @ design + penalty, counted.T @ outcomes[rows, columns])
     mapped = found[: FEATURES * RANK].reshape(FEATURES, RANK) @ factors.T
-    return Linear(weights=mapped, bias=found[FEATURES * RANK :] - centre @ mapped)
+    return LinearSystem(weights=mapped, bias=found[FEATURES * RANK :] - centre @ mapped)
 
 
 @pytest.mark.parametrize("patterns", [4, ROWS])

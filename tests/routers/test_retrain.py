@@ -20,8 +20,8 @@ from routers.retrain import (
     IN_SERVICE,
     RETRAINED,
     TIME,
-    Merged,
-    Rival,
+    Contender,
+    MergedOutcomes,
     Terms,
     fit_on_all,
     judge_offer,
@@ -48,18 +48,18 @@ def world() -> tuple[OutcomeTable, Views]:
     return drawn_table(groups=300)
 
 
-def poor(world: tuple[OutcomeTable, Views], folder: Path, rows: range = range(24)) -> Rival:
+def poor(world: tuple[OutcomeTable, Views], folder: Path, rows: range = range(24)) -> Contender:
     """A router that learned from a few rows."""
     few = part("few", *world, rows)
     router = LinearMF.fit(few.table, few.views, encoder_digest="e" * 64)
     save(router, folder, Provenance("drawn", few.table.digest, learned_from=fingerprints(few.table)))
-    return Rival.at(folder)
+    return Contender.at(folder)
 
 
 @pytest.mark.slow
 def test_more_outcomes_make_a_router_that_is_surely_better(world: tuple[OutcomeTable, Views], tmp_path: Path) -> None:
     rival = poor(world, tmp_path / "poor")
-    merged = Merged.of([part("few", *world, range(24)), part("more", *world, range(24, 1200))])
+    merged = MergedOutcomes.of([part("few", *world, range(24)), part("more", *world, range(24, 1200))])
     found = retrain(LINEAR_MF, merged, rival, "e" * 64, TERMS)
     assert found.contest.is_better
     assert found.contest.low < found.contest.difference
@@ -80,7 +80,7 @@ def test_more_outcomes_make_a_router_that_is_surely_better(world: tuple[OutcomeT
 @pytest.mark.slow
 def test_the_same_again_is_not_surely_better(world: tuple[OutcomeTable, Views], tmp_path: Path) -> None:
     rival = poor(world, tmp_path / "poor", range(600))
-    merged = Merged.of([part("first", *world, range(600)), part("some", *world, range(600, 760))])
+    merged = MergedOutcomes.of([part("first", *world, range(600)), part("some", *world, range(600, 760))])
     found = retrain(LINEAR_MF, merged, rival, "e" * 64, TERMS)
     assert not found.contest.is_better
     assert abs(found.contest.difference) < 0.05
@@ -91,7 +91,7 @@ def test_logged_outcomes_teach_and_judge(world: tuple[OutcomeTable, Views], tmp_
     rival = poor(world, tmp_path / "poor")
     online = logged(table, np.full(table.score.shape, 0.25), 7, labelled=0.8)
     online = replace(online, details={TIME: tuple(str(1e9 + row) for row in range(len(table)))})
-    merged = Merged.of([part("few", table, views, range(24)), part("online", online, views, range(24, 1200))])
+    merged = MergedOutcomes.of([part("few", table, views, range(24)), part("online", online, views, range(24, 1200))])
     found = retrain(LINEAR_MF, merged, rival, "e" * 64, TERMS)
     assert found.holdout.timed == len(found.holdout.test) == 352
     assert found.holdout.test.min() > 800
@@ -109,7 +109,7 @@ def test_decisions_that_no_policy_made_are_not_judged_on(world: tuple[OutcomeTab
         weight=np.where(pinned[:, None], np.nan, online.weight),
         details={DECIDED: tuple("pinned" if one else "drawn" for one in pinned)},
     )
-    merged = Merged.of([part("online", online, views, range(1200))])
+    merged = MergedOutcomes.of([part("online", online, views, range(1200))])
     (held,) = merged.held(np.arange(1200))
     assert held.test.query_ids == tuple(f"q{row}" for row in range(1200) if row % 3)
     assert len(merged.learned(np.arange(1200), 1.0)[0]) == 1200, "they teach all the same"
@@ -125,8 +125,8 @@ def test_an_artifact_that_learned_from_shuffled_labels_is_not_better(
     rows = {name: values[:600] for name, values in views.items()}
     router = LinearMF.fit(bad, rows, encoder_digest="e" * 64)
     save(router, tmp_path / "bad", Provenance("drawn", bad.digest, learned_from=fingerprints(bad)))
-    merged = Merged.of([part("all", table, views, range(1200))])
-    found = judge_offer(Rival.at(tmp_path / "bad"), merged, rival, TERMS)
+    merged = MergedOutcomes.of([part("all", table, views, range(1200))])
+    found = judge_offer(Contender.at(tmp_path / "bad"), merged, rival, TERMS)
     assert found.holdout.test.tolist() == list(range(600, 1200)), "neither has seen these"
     assert not found.contest.is_better
 
@@ -135,11 +135,11 @@ def test_an_offer_that_does_not_say_what_it_learned_from_is_not_judged(
     world: tuple[OutcomeTable, Views], tmp_path: Path
 ) -> None:
     rival = poor(world, tmp_path / "poor")
-    silent = Rival(rival.router, None)
-    merged = Merged.of([part("all", *world, range(100))])
+    silent = Contender(rival.router, None)
+    merged = MergedOutcomes.of([part("all", *world, range(100))])
     with pytest.raises(TableError, match="does not say"):
         judge_offer(silent, merged, rival, TERMS)
-    knows_all = Rival(rival.router, merged.prints)
+    knows_all = Contender(rival.router, merged.prints)
     with pytest.raises(TableError, match="nothing to judge on"):
         judge_offer(knows_all, merged, rival, TERMS)
 
@@ -153,7 +153,7 @@ def test_a_candidate_of_too_few_outcomes_is_left_to_its_neighbours_in_price(
     score[5:, 2] = np.nan
     thin = replace(table, score=score)
     assert teachable(thin).candidates == ("candidate-0", "candidate-1", "candidate-3")
-    merged = Merged.of([part("all", thin, views, range(1200))])
+    merged = MergedOutcomes.of([part("all", thin, views, range(1200))])
     rival = poor(world, tmp_path / "poor", range(24, 60))
     found = retrain(LINEAR_MF, merged, rival, "e" * 64, TERMS)
     assert np.isfinite(found.contest.difference)
@@ -166,7 +166,7 @@ def test_a_new_candidate_learns_from_a_table_of_its_own(world: tuple[OutcomeTabl
     table, views = world
     old = part("old", table.select(table.candidates[:3]), views, range(600))
     new = part("new", table.select(table.candidates[3:]), views, range(0, 600, 6))  # asked about a hundred of the same
-    merged = Merged.of([old, new])
+    merged = MergedOutcomes.of([old, new])
     assert merged.table.mask.sum(axis=0).tolist() == [600, 600, 600, 100]
     learned, rows = merged.learned(np.arange(600), 0.5)
     fitted = LINEAR_MF.fit(learned, rows)
@@ -185,7 +185,7 @@ def test_of_a_decision_in_two_exports_the_last_one_counts(world: tuple[OutcomeTa
     table, views = world
     first = replace(logged(table, np.full(table.score.shape, 0.25), 7), details={DECIDED: ("drawn",) * len(table)})
     relabelled = replace(first, score=1 - first.score)
-    merged = Merged.of([part("june", first, views, range(40)), part("july", relabelled, views, range(20, 60))])
+    merged = MergedOutcomes.of([part("june", first, views, range(40)), part("july", relabelled, views, range(20, 60))])
     assert len(merged.table) == 60
     place = {name: row for row, name in enumerate(merged.table.query_ids)}
     np.testing.assert_array_equal(merged.table.score[place["q10"]], first.score[10])

@@ -14,7 +14,7 @@ from gateway.api.parse.headers import budget_cap, candidate_names, quality_weigh
 from gateway.api.parse.messages import ImageUrl, Message, read_messages
 from gateway.api.parse.unpriced import refuse_charged_apart
 from gateway.billing.text_tokens import shape_of
-from gateway.errors import ImageRefused, InvalidRequest
+from gateway.errors import ImageError, InvalidRequest
 from gateway.images.data_url import check_data_url, is_data_url
 from gateway.images.limits import ImageLimits
 from gateway.pipeline.chat_request import ChatRequest, InlineImage, RemoteImage, inline_image
@@ -42,7 +42,7 @@ class ChatLimits:
 
 
 @dataclass(slots=True)
-class _Seen:
+class _MessageFacts:
     """What has been read of the messages so far. Images stand with the index of their message."""
 
     pieces: list[str | memoryview] = field(default_factory=list)
@@ -54,7 +54,7 @@ class _Seen:
 
 
 def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) -> ChatRequest:
-    """Parse a chat completion. Raises InvalidRequest or ImageRefused, naming the parameter and the value."""
+    """Parse a chat completion. Raises InvalidRequest or ImageError, naming the parameter and the value."""
     _check_text(body)
     fields: dict[str, Raw] = decode(_MEMBERS, body, "")
     if "model" not in fields:
@@ -67,7 +67,7 @@ def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) 
     messages = read_messages(fields["messages"])
     if not messages:
         raise InvalidRequest("messages: [] is too short, at least one message is needed", param="messages")
-    seen = _Seen()
+    seen = _MessageFacts()
     for index, message in enumerate(messages):
         _read_message(seen, index, message, limits)
     for name in PROMPT_MEMBERS:
@@ -100,7 +100,7 @@ def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) 
     )
 
 
-def _last_with_images(seen: _Seen) -> int:
+def _last_with_images(seen: _MessageFacts) -> int:
     return max([*(index for index, _ in seen.inline), *(index for index, *_ in seen.remote)])
 
 
@@ -113,7 +113,7 @@ def _check_text(body: bytes) -> None:
             raise InvalidRequest(f"the body is no JSON: {error}", code="invalid_json") from None
 
 
-def _read_message(seen: _Seen, index: int, message: Message, limits: ChatLimits) -> None:
+def _read_message(seen: _MessageFacts, index: int, message: Message, limits: ChatLimits) -> None:
     text = message.text
     if message.parts:
         texts = [part.text for part in message.parts if part.text is not None]
@@ -131,10 +131,10 @@ def _read_message(seen: _Seen, index: int, message: Message, limits: ChatLimits)
         seen.user_text = text
 
 
-def _read_image(seen: _Seen, index: int, number: int, image: ImageUrl, limits: ChatLimits) -> None:
+def _read_image(seen: _MessageFacts, index: int, number: int, image: ImageUrl, limits: ChatLimits) -> None:
     where = f"messages[{index}].content[{number}].image_url"
     if len(seen.priced) + len(seen.remote) >= limits.max_images:
-        raise ImageRefused(f"{where}: more than {limits.max_images} images", param=where, code="too_many_images")
+        raise ImageError(f"{where}: more than {limits.max_images} images", param=where, code="too_many_images")
     detail = image.detail or "auto"
     if detail not in DETAILS:
         raise InvalidRequest(

@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from gateway.billing.money import from_usd, to_usd
 from gateway.errors import ConfigError
-from gateway.outcomes.collect.collector import Collector, Tally
+from gateway.outcomes.collect.collector import Collector, CollectTally
 from gateway.outcomes.collect.job import Job, Remains, job_of, remains_of
 from gateway.outcomes.collect.journal import Journal, read_journal
 from gateway.outcomes.collect.report import manifest_of, say_end, say_plan
-from gateway.outcomes.collect.spending_limit import Purse
+from gateway.outcomes.collect.spending_limit import SpendingLimit
 from gateway.outcomes.collect.table import table_of, write_collected, write_manifest
 from gateway.outcomes.datasets import load_encoder
 from gateway.outcomes.graders.registry import AUTO, GRADERS
@@ -86,18 +86,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{error.filename or arguments.out}: {error.strerror or error}") from error
 
 
-async def _ask(job: Job, arguments: argparse.Namespace) -> Tally:
+async def _ask(job: Job, arguments: argparse.Namespace) -> CollectTally:
     """Ask what is left, with every step in the journal: what a kill leaves under way counts as spent in full."""
     journal = Journal(arguments.out / JOURNAL, _say_waiting)
     try:
         await journal.begin()
         kept = journal.kept
         remains = remains_of(job, kept, arguments)
-        purse = Purse(arguments.budget, spent=kept.spent, uncertain=kept.uncertain)
+        purse = SpendingLimit(arguments.budget, spent=kept.spent, uncertain=kept.uncertain)
         say_plan(job, remains, purse)
         bar = tqdm(total=len(remains.work), desc="asking", unit=" cells", disable=None)
 
-        def progress(tally: Tally) -> None:
+        def progress(tally: CollectTally) -> None:
             bar.set_postfix({"USD": to_usd(purse.spent + purse.uncertain), "retried": tally.retries}, refresh=False)
             bar.update(tally.done - bar.n)
 
@@ -132,7 +132,7 @@ async def _run(collector: Collector, remains: Remains) -> None:
     collector.tally.stopped |= asking.cancelled()
 
 
-def _write(job: Job, arguments: argparse.Namespace, encoder: DualEncoder | None, tally: Tally) -> int:
+def _write(job: Job, arguments: argparse.Namespace, encoder: DualEncoder | None, tally: CollectTally) -> int:
     """The table of all that the journal keeps, and what came of the run."""
     kept = read_journal(arguments.out / JOURNAL)
     rows = sorted(job.rows, key=lambda row: row.number)

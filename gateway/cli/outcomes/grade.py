@@ -14,11 +14,11 @@ from pathlib import Path
 from gateway.cli.outcomes.table import past
 from gateway.errors import ConfigError, StoreError
 from gateway.images.limits import ImageLimits
-from gateway.outcomes.collect.dataset import Reading, read_dataset
+from gateway.outcomes.collect.dataset import ReadingSettings, read_dataset
 from gateway.outcomes.graders.base import BadReference, Grader, Reference
 from gateway.outcomes.graders.registry import AUTO, GRADERS, grader_for
 from gateway.outcomes.graders.time_limit import OutOfTime, within
-from gateway.outcomes.label import LATEST_S, Label, LabelRefused
+from gateway.outcomes.label import LATEST_S, Label, LabelError
 from gateway.outcomes.log.content import LONGEST_REPLY
 from gateway.outcomes.log.labels import UnknownRequest, probabilities, put_labels
 from gateway.outcomes.log.reader import LoggedAnswer, logged_answers
@@ -58,19 +58,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class AnswerKey:
     """How an answer is judged."""
 
     grader: Grader
     reference: Reference
 
 
-Rule = Known | Mapping[tuple[str, str], Known]
+Rule = AnswerKey | Mapping[tuple[str, str], AnswerKey]
 """One for every answer, or by question and the sha256 of its image (empty: none)."""
 
 
 @dataclass(slots=True)
-class Report:
+class GradeReport:
     """What was labelled, and what was not, by the names of `MEANINGS`."""
 
     labels: list[tuple[str, Label]] = field(default_factory=list)
@@ -104,21 +104,23 @@ def _rule(arguments: argparse.Namespace) -> Rule:
                 raise ConfigError(f"--expected: {error}") from None
         reference = Reference(text)
         try:
-            return Known(grader_for(arguments.grader, reference), reference)
+            return AnswerKey(grader_for(arguments.grader, reference), reference)
         except BadReference as error:
             raise ConfigError(f"--expected: {error}") from None
     return _known_answers(arguments)
 
 
-def _known_answers(arguments: argparse.Namespace) -> Mapping[tuple[str, str], Known]:
+def _known_answers(arguments: argparse.Namespace) -> Mapping[tuple[str, str], AnswerKey]:
     """Raises ConfigError for bad rows, and for two that ask the same and say otherwise."""
     path: Path = arguments.answers
-    dataset = read_dataset(path, Reading(arguments.images or path.parent, ImageLimits(), arguments.grader), _silent)
+    dataset = read_dataset(
+        path, ReadingSettings(arguments.images or path.parent, ImageLimits(), arguments.grader), _silent
+    )
     faults = [f"row {bad.number}: {bad.why}" for bad in dataset.bad]
-    known: dict[tuple[str, str], Known] = {}
+    known: dict[tuple[str, str], AnswerKey] = {}
     for row in dataset.rows:
         key = (row.question.strip(), row.picture.sha256 if row.picture else "")
-        each = Known(row.grader, row.reference)
+        each = AnswerKey(row.grader, row.reference)
         if known.setdefault(key, each).reference.answer != row.reference.answer:
             faults.append(f"row {row.number}: an earlier row asks the same and has another answer")
     if faults:
@@ -127,11 +129,11 @@ def _known_answers(arguments: argparse.Namespace) -> Mapping[tuple[str, str], Kn
     return known
 
 
-def _graded(found: Iterable[LoggedAnswer], rule: Rule, arguments: argparse.Namespace, now: float) -> Report:
-    report = Report()
+def _graded(found: Iterable[LoggedAnswer], rule: Rule, arguments: argparse.Namespace, now: float) -> GradeReport:
+    report = GradeReport()
     given: dict[str, Mapping[str, float]] = {}
     for answer in found:
-        known = rule if isinstance(rule, Known) else _known(answer, rule)
+        known = rule if isinstance(rule, AnswerKey) else _known(answer, rule)
         reason = _reason_to_pass(answer, known, arguments, now)
         if reason is not None or known is None:
             report.passed_over[reason or "not_known"] += 1
@@ -152,7 +154,9 @@ def _graded(found: Iterable[LoggedAnswer], rule: Rule, arguments: argparse.Names
     return report
 
 
-def _reason_to_pass(answer: LoggedAnswer, known: Known | None, arguments: argparse.Namespace, now: float) -> str | None:
+def _reason_to_pass(
+    answer: LoggedAnswer, known: AnswerKey | None, arguments: argparse.Namespace, now: float
+) -> str | None:
     if known is None:
         return "not_known"
     if len(answer.reply) >= LONGEST_REPLY:
@@ -168,7 +172,7 @@ def is_drawn(request_id: str, rate: float, seed: int) -> bool:
     return int.from_bytes(digest[:8]) < rate * 2**64
 
 
-def _known(answer: LoggedAnswer, rule: Mapping[tuple[str, str], Known]) -> Known | None:
+def _known(answer: LoggedAnswer, rule: Mapping[tuple[str, str], AnswerKey]) -> AnswerKey | None:
     question = answer.question.strip()
     images = [hashlib.sha256(image).hexdigest() for image in answer.images]
     if not answer.image_count:
@@ -181,7 +185,7 @@ def _source(grader: Grader, seed: int) -> str:
     return f"{SOURCE}:{kind}:{seed}" if seed else f"{SOURCE}:{kind}"
 
 
-def _put(store: Path, report: Report, now: float) -> None:
+def _put(store: Path, report: GradeReport, now: float) -> None:
     """Some at a time, so that a gateway that is writing never waits long; what is refused is counted."""
     path = decisions_path(store)
     kept = []
@@ -190,17 +194,17 @@ def _put(store: Path, report: Report, now: float) -> None:
         try:
             put_labels(path, [label for _, label in group], now)
             kept += group
-        except (LabelRefused, UnknownRequest):
+        except (LabelError, UnknownRequest):
             for each in group:
                 try:
                     put_labels(path, [each[1]], now)
                     kept.append(each)
-                except (LabelRefused, UnknownRequest):
+                except (LabelError, UnknownRequest):
                     report.passed_over["refused"] += 1
     report.labels = kept
 
 
-def _say(report: Report) -> None:
+def _say(report: GradeReport) -> None:
     labels = [label for _, label in report.labels]
     mean = f", mean score {sum(label.score for label in labels) / len(labels):.4f}" if labels else ""
     print(f"labelled {len(labels):,} answers{mean}")

@@ -19,13 +19,13 @@ from gateway.cli.arguments import seconds
 from gateway.errors import ConfigError, StoreError
 from gateway.outcomes.datasets import embed, load_encoder, with_image_facts
 from gateway.outcomes.log.cells import Range
-from gateway.outcomes.log.export import Wanted, read_logs, summary
+from gateway.outcomes.log.export import ExportFilter, read_logs, summary
 from gateway.outcomes.table_prices import read_prices
 from routers.table.costs import priced
 from routers.table.formats import FORMATS, WRITTEN, format_for, format_of, read_table, write_table
 from routers.table.grouping import KEYS, joined_groups
 from routers.table.outcome_table import OutcomeTable, TableError, merge
-from routers.table.parquet import Embedded, read_embedded
+from routers.table.parquet import TableVectors, read_embedded
 from routers.table.summary import Overview, overview
 
 SOURCES = "an MMR-Bench CSV, a RouterBench CSV or Parquet file, or a folder that `loupe table import` wrote"
@@ -133,14 +133,14 @@ def _read(arguments: argparse.Namespace, source: Path, format: str | None) -> Ou
     return priced(table, prices.prices, prices.version, input_tokens=arguments.input_tokens)
 
 
-def _embedded(table: OutcomeTable, arguments: argparse.Namespace) -> Embedded | None:
+def _embedded(table: OutcomeTable, arguments: argparse.Namespace) -> TableVectors | None:
     if arguments.encoder is None:
         return None
     encoder = load_encoder(arguments.encoder)
-    return Embedded(encoder.digest, embed(table, encoder, arguments.embeddings))
+    return TableVectors(encoder.digest, embed(table, encoder, arguments.embeddings))
 
 
-def _write(table: OutcomeTable, path: Path, format: str, embedded: Embedded | None = None) -> None:
+def _write(table: OutcomeTable, path: Path, format: str, embedded: TableVectors | None = None) -> None:
     write_table(table, path, format, embedded)
     print(f"wrote {path}: {len(table):,} queries, {len(table.candidates)} candidates, {int(table.mask.sum()):,} cells")
     if table.notes and format != "parquet":
@@ -228,7 +228,7 @@ def add_log_arguments(parser: argparse.ArgumentParser) -> None:
 
 def export_logs(arguments: argparse.Namespace) -> None:
     """Into a folder: Parquet, `outcomes.csv`, and the images that were kept. Raises ConfigError."""
-    wanted = Wanted(
+    wanted = ExportFilter(
         Range(arguments.since or 0.0, arguments.until, arguments.tenant),
         tuple(arguments.label_source or ()),
         all=arguments.all,

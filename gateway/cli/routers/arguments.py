@@ -15,20 +15,20 @@ from gateway.errors import ConfigError
 from gateway.outcomes.datasets import load_encoder
 from models.dual_encoder import DualEncoder
 from routers.artifact import ArtifactError, bundled
-from routers.artifact_store import Shelf, facts_of, usable
+from routers.artifact_store import ArtifactStore, facts_of, usable
 from routers.base import Router
 
 DEFAULT_ENCODER = "fused-lite"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ArtifactPlace:
     """A shelf, the encoder by name, and where the router lies that serves while nothing is promoted.
 
     `settings` are those of the configuration, where one was named.
     """
 
-    shelf: Shelf
+    shelf: ArtifactStore
     encoder_name: str
     fallback: Path
     settings: Settings | None = None
@@ -46,22 +46,22 @@ def add_place_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--encoder", help=f"with --artifacts: a name or a bundle's folder (default {DEFAULT_ENCODER})")
 
 
-def place_of(arguments: argparse.Namespace) -> Place:
+def place_of(arguments: argparse.Namespace) -> ArtifactPlace:
     """Raises ConfigError where neither or both are given, or the configuration names no folder."""
     if (arguments.config is None) == (arguments.artifacts is None):
         raise ConfigError("say either --config FILE, or --artifacts DIR")
     if arguments.config is None:
-        return Place(Shelf(arguments.artifacts), arguments.encoder or DEFAULT_ENCODER, bundled())
+        return ArtifactPlace(ArtifactStore(arguments.artifacts), arguments.encoder or DEFAULT_ENCODER, bundled())
     if arguments.encoder is not None:
         raise ConfigError("--encoder has no use beside --config, which names one")
     settings = load_settings(arguments.config)
     if settings.router.artifacts is None:
         raise ConfigError(f"{arguments.config}: router.artifacts is not set: there is no folder to promote in")
     fallback = bundled() if settings.router.artifact == "default" else Path(settings.router.artifact)
-    return Place(Shelf(settings.router.artifacts), settings.encoder.bundle, fallback, settings)
+    return ArtifactPlace(ArtifactStore(settings.router.artifacts), settings.encoder.bundle, fallback, settings)
 
 
-def promote(place: Place, digest: str, encoder: DualEncoder | None = None, *, by: str = "promote") -> Router:
+def promote(place: ArtifactPlace, digest: str, encoder: DualEncoder | None = None, *, by: str = "promote") -> Router:
     """Put a version of the shelf into service, once it fits and forecasts. Raises ConfigError."""
     encoder = encoder or load_encoder(place.encoder_name)
     with or_else("not promoted"):

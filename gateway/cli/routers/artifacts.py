@@ -11,7 +11,7 @@ from typing import Any
 from gateway.cli.routers.arguments import add_place_arguments, nauc_of, place_of
 from gateway.errors import ConfigError
 from routers.artifact import ArtifactError
-from routers.artifact_store import ID_LENGTH, Pointer, Version
+from routers.artifact_store import ID_LENGTH, CurrentVersion, Version
 
 HEADINGS = ("", "id", "router", "candidates", "nAUC held out", "table", "sha256 of the numbers")
 
@@ -47,7 +47,7 @@ def _named(digest: str | None) -> str:
     return "the router of the configuration" if digest is None else digest[:ID_LENGTH]
 
 
-def _cells(version: Version, pointer: Pointer) -> tuple[str, ...]:
+def _cells(version: Version, pointer: CurrentVersion) -> tuple[str, ...]:
     mark = "*" if version.digest and version.digest == pointer.digest else ""
     header = version.header
     if header is None:
@@ -63,7 +63,7 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _write(path: Path, pointer: Pointer, versions: list[Version]) -> None:
+def _write(path: Path, pointer: CurrentVersion, versions: list[Version]) -> None:
     found: dict[str, Any] = {
         "in_service": pointer.digest,
         "history": [asdict(change) for change in pointer.history],

@@ -18,10 +18,10 @@ from typing import Any
 
 from gateway.errors import ConfigError
 from gateway.outcomes.datasets import embed, load_encoder, read_tables, rows_of
-from routers.evaluation.bench import VIEWS, Block, Judging, Task, across, tasks, within
+from routers.evaluation.bench import VIEWS, BenchBlock, JudgeSettings, Task, across, tasks, within
 from routers.evaluation.judge import BASELINES
 from routers.evaluation.paper_protocol import Paper
-from routers.evaluation.protocol import Measure, Shared
+from routers.evaluation.protocol import Measure, SharedSweep
 from routers.evaluation.reports.text import Row, as_json, as_text, notes, rows
 from routers.evaluation.reports.versions import in_words, package_versions
 from routers.evaluation.workers import run_tasks
@@ -29,7 +29,7 @@ from routers.registry import ALGORITHMS, DEFAULT
 from routers.table.numeric import OfflineError, load_offline
 from routers.table.outcome_table import Dataset, TableError, merge
 
-MEASURES: Mapping[str, Measure] = {"shared": Shared(), "paper": Paper()}
+MEASURES: Mapping[str, Measure] = {"shared": SharedSweep(), "paper": Paper()}
 
 UNASKED = tuple(dict.fromkeys((DEFAULT, "best_single", "knn", "linear_mf", "extra_trees")))
 """The routers that are judged when none is named: the shipped one, and the ones worth comparing another with."""
@@ -42,7 +42,7 @@ _BUNDLED_NOTE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class BenchInput:
     """The data sets to judge on, and what is to be said of them."""
 
     datasets: tuple[Dataset, ...]
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{error.filename}: {error.strerror or error}") from error
     facts = _facts(arguments, asked, given)
     print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
-    judging = Judging((MEASURES[arguments.protocol],), replicates=arguments.replicates)
+    judging = JudgeSettings((MEASURES[arguments.protocol],), replicates=arguments.replicates)
     wanted = tasks(blocks, asked.routers, asked.views)
     try:
         found = rows(blocks, run_tasks(blocks, wanted, judging, arguments.jobs, teller(blocks)))
@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class BenchPlan:
     """The routers, views and seeds that the call's words mean."""
 
     routers: tuple[str, ...]
@@ -121,7 +121,7 @@ class Asked:
     seeds: tuple[int, ...]
 
 
-def _refuse_unusable(arguments: argparse.Namespace) -> Asked:
+def _refuse_unusable(arguments: argparse.Namespace) -> BenchPlan:
     named = bool(arguments.table)
     count = arguments.seeds if arguments.seeds is not None else SEEDS if named else UNASKED_SEEDS
     for word, value, least in (
@@ -145,7 +145,7 @@ def _refuse_unusable(arguments: argparse.Namespace) -> Asked:
         raise ConfigError(f"--plots: {arguments.plots} is no folder")
     if arguments.plots is not None and find_spec("matplotlib") is None:
         raise ConfigError('--plots draws with matplotlib: pip install "loupe-gateway[science]"')
-    return Asked(
+    return BenchPlan(
         routers=choose_routers(arguments.routers or ",".join(UNASKED)),
         views=_chosen("--views", arguments.views, VIEWS),
         seeds=tuple(range(arguments.seed, arguments.seed + count)),
@@ -169,14 +169,14 @@ def _chosen(word: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _given(arguments: argparse.Namespace) -> Given:
+def _given(arguments: argparse.Namespace) -> BenchInput:
     if not arguments.table:
         offline = load_offline()
-        return Given(offline.datasets, offline.encoder_name, offline.encoder_digest, _BUNDLED_NOTE)
+        return BenchInput(offline.datasets, offline.encoder_name, offline.encoder_digest, _BUNDLED_NOTE)
     return read_given([*arguments.table, *([arguments.test] if arguments.test else [])], arguments)
 
 
-def read_given(paths: Sequence[Path], arguments: argparse.Namespace) -> Given:
+def read_given(paths: Sequence[Path], arguments: argparse.Namespace) -> BenchInput:
     """Tables from files with the views of the encoder; `arguments` has `images`, `encoder` and `embeddings`."""
     parts = read_tables(paths, arguments.images)
     whole = merge(list(parts.values()))
@@ -187,10 +187,10 @@ def read_given(paths: Sequence[Path], arguments: argparse.Namespace) -> Given:
     for name, part in parts.items():
         places = rows_of(part, whole)
         datasets.append(Dataset(name, part, {view: values[places] for view, values in views.items()}, image_views))
-    return Given(tuple(datasets), encoder.name, encoder.digest)
+    return BenchInput(tuple(datasets), encoder.name, encoder.digest)
 
 
-def _blocks(datasets: Sequence[Dataset], arguments: argparse.Namespace, seeds: Sequence[int]) -> list[Block]:
+def _blocks(datasets: Sequence[Dataset], arguments: argparse.Namespace, seeds: Sequence[int]) -> list[BenchBlock]:
     judged = arguments.test.stem if arguments.test is not None else arguments.leave_out
     if judged is None:
         return [within(data, arguments.train, seeds, text_only=arguments.text_only) for data in datasets]
@@ -201,7 +201,7 @@ def _blocks(datasets: Sequence[Dataset], arguments: argparse.Namespace, seeds: S
     return [across(learned, datasets[names.index(judged)], seeds, text_only=arguments.text_only)]
 
 
-def _facts(arguments: argparse.Namespace, asked: Asked, given: Given) -> dict[str, str]:
+def _facts(arguments: argparse.Namespace, asked: BenchPlan, given: BenchInput) -> dict[str, str]:
     crossing = arguments.test is not None or arguments.leave_out is not None
     learned = "all rows of the other tables" if crossing else f"{arguments.train:.0%} of groups"
     facts = {
@@ -219,7 +219,7 @@ def _facts(arguments: argparse.Namespace, asked: Asked, given: Given) -> dict[st
     return facts | ({"note": given.note} if given.note else {})
 
 
-def teller(blocks: Sequence[Block]) -> Callable[[Task, float, int, int], None]:
+def teller(blocks: Sequence[BenchBlock]) -> Callable[[Task, float, int, int], None]:
     """Tells of each task on standard error: on a terminal one line that is drawn over."""
 
     def tell(task: Task, seconds: float, done: int, total: int) -> None:
@@ -233,7 +233,7 @@ def teller(blocks: Sequence[Block]) -> Callable[[Task, float, int, int], None]:
     return tell
 
 
-def _print_report(found: Sequence[Row], blocks: Sequence[Block], took: str) -> None:
+def _print_report(found: Sequence[Row], blocks: Sequence[BenchBlock], took: str) -> None:
     for block in blocks:
         learned = "" if block.learned_from == (block.name,) else f", learned from {', '.join(block.learned_from)}"
         print(f"\n{block.name}{learned}\n{as_text(found, block.name)}")
@@ -245,7 +245,7 @@ def _print_report(found: Sequence[Row], blocks: Sequence[Block], took: str) -> N
     )
 
 
-def _write(arguments: argparse.Namespace, result: tuple[list[Row], list[Block]], facts: Mapping[str, str]) -> None:
+def _write(arguments: argparse.Namespace, result: tuple[list[Row], list[BenchBlock]], facts: Mapping[str, str]) -> None:
     found, blocks = result
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(as_object(arguments, result, facts), indent=1) + "\n", encoding="utf-8")
@@ -263,7 +263,7 @@ def _write(arguments: argparse.Namespace, result: tuple[list[Row], list[Block]],
 
 
 def as_object(
-    arguments: argparse.Namespace, result: tuple[list[Row], list[Block]], facts: Mapping[str, str]
+    arguments: argparse.Namespace, result: tuple[list[Row], list[BenchBlock]], facts: Mapping[str, str]
 ) -> dict[str, Any]:
     """The whole run as a JSON object."""
     found, blocks = result

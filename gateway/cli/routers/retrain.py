@@ -8,16 +8,16 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from gateway.cli.routers.arguments import DEFAULT_ENCODER, Place, add_place_arguments, place_of, promote
+from gateway.cli.routers.arguments import DEFAULT_ENCODER, ArtifactPlace, add_place_arguments, place_of, promote
 from gateway.errors import ConfigError
 from gateway.outcomes.datasets import load_encoder, read_datasets
-from gateway.outcomes.retrain_report import Told, print_report, write_reports
+from gateway.outcomes.retrain_report import RetrainReport, print_report, write_reports
 from models.dual_encoder import DualEncoder
 from routers.artifact import ArtifactError, bundled
 from routers.artifact_store import ID_LENGTH, facts_of, usable
 from routers.evaluation.comparison import Rules
 from routers.registry import ALGORITHMS, DEFAULT
-from routers.retrain import Merged, Retraining, Rival, Terms, fit_on_all, judge_offer
+from routers.retrain import Contender, MergedOutcomes, RetrainResult, Terms, fit_on_all, judge_offer
 from routers.retrain import retrain as retrain_router
 from routers.table.outcome_table import TableError
 from routers.table.weights import FLATTENED
@@ -75,18 +75,20 @@ def run(arguments: argparse.Namespace) -> int:
     return _end(told, place)
 
 
-def _judge(arguments: argparse.Namespace, place: Place | None, encoder: DualEncoder, folder: Path) -> Told:
+def _judge(
+    arguments: argparse.Namespace, place: ArtifactPlace | None, encoder: DualEncoder, folder: Path
+) -> RetrainReport:
     """Train (or take what is offered), judge, and keep what is better on the shelf."""
-    merged = Merged.of(read_datasets(arguments.table, arguments.images, encoder, arguments.embeddings))
+    merged = MergedOutcomes.of(read_datasets(arguments.table, arguments.images, encoder, arguments.embeddings))
     cells = int(merged.table.mask.sum())
     print(f"{len(merged.table)} queries, {len(merged.table.candidates)} candidates, {cells} cells", flush=True)
-    rival = Rival.at(place.in_service() if place else bundled())
+    rival = Contender.at(place.in_service() if place else bundled())
     usable(rival.router, facts_of(encoder))
     terms = _terms(arguments)
-    told = Told(arguments.router, cells, rival, _found(arguments, merged, rival, encoder, terms))
+    told = RetrainReport(arguments.router, cells, rival, _found(arguments, merged, rival, encoder, terms))
     is_kept = told.found.contest.is_better and place is not None
     if arguments.offer is not None:
-        folder, told.digest = arguments.offer, usable(Rival.at(arguments.offer).router, facts_of(encoder)).digest
+        folder, told.digest = arguments.offer, usable(Contender.at(arguments.offer).router, facts_of(encoder)).digest
     elif is_kept or arguments.out is not None:
         name = EncoderName(encoder.name, encoder.digest)
         told.digest = fit_on_all(find_algorithm(arguments.router), merged, name, terms, folder, told.found)
@@ -96,11 +98,11 @@ def _judge(arguments: argparse.Namespace, place: Place | None, encoder: DualEnco
 
 
 def _found(
-    arguments: argparse.Namespace, merged: Merged, rival: Rival, encoder: DualEncoder, terms: Terms
-) -> Retraining:
+    arguments: argparse.Namespace, merged: MergedOutcomes, rival: Contender, encoder: DualEncoder, terms: Terms
+) -> RetrainResult:
     if arguments.offer is None:
         return retrain_router(find_algorithm(arguments.router), merged, rival, encoder.digest, terms)
-    offered = Rival.at(arguments.offer)
+    offered = Contender.at(arguments.offer)
     usable(offered.router, facts_of(encoder))
     return judge_offer(offered, merged, rival, terms)
 
@@ -110,7 +112,7 @@ def _terms(arguments: argparse.Namespace) -> Terms:
     return Terms(holdout=arguments.holdout, power=arguments.weights, seed=arguments.seed, rules=rules)
 
 
-def _end(told: Told, place: Place | None) -> int:
+def _end(told: RetrainReport, place: ArtifactPlace | None) -> int:
     """Say what comes next; the exit status."""
     contest = told.found.contest
     if not contest.is_better:

@@ -11,7 +11,7 @@ from gateway.errors import ConfigError
 from gateway.outcomes.datasets import embed, load_encoder, read_tables, rows_of, with_image_facts
 from routers.registry import ALGORITHMS, DEFAULT
 from routers.table.outcome_table import TableError, merge
-from routers.train import EncoderName, Plan, Summary, Training, find_algorithm, train
+from routers.train import EncoderName, Plan, Summary, TrainResult, find_algorithm, train
 
 FIGURES = {
     "nauc": "nAUC",
@@ -72,7 +72,7 @@ def _say_seeds(done: int, total: int) -> None:
         print(f"\rjudging: split {done} of {total}", end="\n" if done == total else "", file=sys.stderr)
 
 
-def _print_report(training: Training, plan: Plan) -> None:
+def _print_report(training: TrainResult, plan: Plan) -> None:
     print(
         f"held out: {plan.train:.0%} of groups to learn from, seeds {plan.seeds[0]} to {plan.seeds[-1]}, "
         "mean +- standard deviation over them; nAUC over one cost range, the tables' own costs"

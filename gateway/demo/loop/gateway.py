@@ -25,7 +25,7 @@ BUDGET_USD = 100_000.0
 TENANT = "acme"
 
 
-class CommandFailed(LoupeError):
+class CommandError(LoupeError):
     """A command ended otherwise than it should; the text carries what it wrote."""
 
 
@@ -88,14 +88,14 @@ class LoopSite:
         self.config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     def run(self, *words: str | Path, may_end_with: Sequence[int] = (0,)) -> int:
-        """A `loupe` command, to its end; its output goes to commands.log. Raises CommandFailed."""
+        """A `loupe` command, to its end; its output goes to commands.log. Raises CommandError."""
         done = subprocess.run(  # noqa: S603  our own interpreter and words of our own
             loupe_command(*map(str, words)), env=child_environment(), capture_output=True, text=True, check=False
         )
         with (self.folder / "commands.log").open("a", encoding="utf-8") as log:
             log.write(f"$ loupe {' '.join(map(str, words))}\n{done.stdout}{done.stderr}\n")
         if done.returncode not in may_end_with:
-            raise CommandFailed(f"loupe {words[0]} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+            raise CommandError(f"loupe {words[0]} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.returncode
 
     def router(self) -> str:
@@ -110,11 +110,11 @@ class LoopSite:
         return str(found[0]) if len(found) == 1 else ""
 
     def await_router(self, digest: str) -> None:
-        """Until every process that answers names this router. Raises CommandFailed."""
+        """Until every process that answers names this router. Raises CommandError."""
         deadline = time.monotonic() + PATIENCE_S
         while not all(self.router() == digest for _ in range(4 * self.workers)):
             if time.monotonic() > deadline:
-                raise CommandFailed(f"router {digest[:12]} was promoted and does not serve after {PATIENCE_S:.0f} s")
+                raise CommandError(f"router {digest[:12]} was promoted and does not serve after {PATIENCE_S:.0f} s")
             time.sleep(0.1)
 
     def read(self, name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.demo.loop.gateway import LoopSite, telling
 from gateway.demo.loop.table import LoopTable, part, prices, shuffled, write
-from gateway.demo.loop.traffic import Labelling, Tally, Traffic
+from gateway.demo.loop.traffic import LabelPlan, Traffic, TrafficTally
 from gateway.demo.services import HOST, free_port, running
 from gateway.providers.replay.table import read_table
 
@@ -47,11 +47,11 @@ class LoopTerms:
     router: str = "linear_mf"
     seed: int = 0
     workers: int = 1
-    labelling: Labelling = field(default_factory=Labelling)
+    labelling: LabelPlan = field(default_factory=LabelPlan)
 
 
 @dataclass(slots=True)
-class LoopFound:
+class LoopResult:
     """What came of it.
 
     Attributes:
@@ -68,7 +68,7 @@ class LoopFound:
     bad: dict[str, Any]
     bad_was_refused: bool
     cells_before: int
-    tally: Tally
+    tally: TrafficTally
     promoted_under: int
 
     @property
@@ -76,7 +76,7 @@ class LoopFound:
         return bool(self.rounds[-1]["promoted"])
 
 
-def run_loop(path: Path, folder: Path, terms: LoopTerms, say: Callable[[str], None]) -> LoopFound:
+def run_loop(path: Path, folder: Path, terms: LoopTerms, say: Callable[[str], None]) -> LoopResult:
     """Everything that is written goes into `folder`. Raises ServiceFailed and CommandFailed."""
     table = part(path, start=terms.start, held_out=terms.held_out, seed=terms.seed)
     sizes = f"{len(table.start)} queries to start from, {len(table.asked)} to ask, {len(table.held_out)} held out"
@@ -96,7 +96,7 @@ def run_loop(path: Path, folder: Path, terms: LoopTerms, say: Callable[[str], No
         bad, was_refused = _offer_bad(site, table, terms, say)
         site.await_router(serving)  # still
     cells = sum(bool(row.get(f"{name}_correct")) for row in table.start for name in table.candidates)
-    return LoopFound(table, rounds, frontier, bad, was_refused, cells, traffic.tally, under)
+    return LoopResult(table, rounds, frontier, bad, was_refused, cells, traffic.tally, under)
 
 
 def _begin(site: LoopSite, table: LoopTable, path: Path, terms: LoopTerms, say: Callable[[str], None]) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.demo.loop.loop import LoopFound, LoopTerms
+from gateway.demo.loop.loop import LoopResult, LoopTerms
 
 
-def problems(found: LoopFound) -> list[str]:
+def problems(found: LoopResult) -> list[str]:
     """What did not go as it must; empty when all is well."""
     wrong = []
     if found.tally.dropped:
@@ -26,7 +26,7 @@ def problems(found: LoopFound) -> list[str]:
     return wrong
 
 
-def as_json(found: LoopFound, terms: LoopTerms, made: dict[str, Any]) -> dict[str, Any]:
+def as_json(found: LoopResult, terms: LoopTerms, made: dict[str, Any]) -> dict[str, Any]:
     """Keys as issue 5 names them, then what else there is to know. QNC is null where the best single is not reached."""
     before, after = found.frontier["before"], found.frontier["after"]
     return {
@@ -62,7 +62,7 @@ def as_json(found: LoopFound, terms: LoopTerms, made: dict[str, Any]) -> dict[st
 _OF_ROUND = ("is_better", "promoted", "difference", "low", "cells", "held_out_queries", "holdout")
 
 
-def as_text(found: LoopFound) -> str:
+def as_text(found: LoopResult) -> str:
     """The figures before and after, and what the traffic saw."""
     before, after = found.frontier["before"], found.frontier["after"]
     cells = (found.cells_before, found.rounds[-1]["cells"] if found.is_promoted else found.cells_before)

@@ -27,7 +27,7 @@ TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Labelling:
+class LabelPlan:
     """Which answers are labelled, and when: a share of them, each after a delay of up to `delay_s` seconds."""
 
     share: float = 0.7
@@ -36,7 +36,7 @@ class Labelling:
 
 
 @dataclass(slots=True)
-class Tally:
+class TrafficTally:
     """What came of the traffic: HTTP status -> requests, who served, and the labels that were taken."""
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -59,13 +59,13 @@ class Tally:
 class Traffic:
     """Sends queries to one gateway as one tenant. `seed` decides what is labelled, and when."""
 
-    def __init__(self, url: str, key: str, images: Path, labelling: Labelling, seed: int) -> None:
+    def __init__(self, url: str, key: str, images: Path, labelling: LabelPlan, seed: int) -> None:
         self._url = url
         self._headers = {"authorization": f"Bearer {key}"}
         self._images = images
         self._labelling = labelling
         self._random = np.random.default_rng(seed)
-        self.tally = Tally()
+        self.tally = TrafficTally()
 
     def send(self, rows: Sequence[Row], progress: Callable[[int], None]) -> None:
         """Ask each once; returns when every answer and every label is in."""

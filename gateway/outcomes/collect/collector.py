@@ -13,8 +13,8 @@ from gateway.errors import ProviderError
 from gateway.outcomes.collect.dataset import Row
 from gateway.outcomes.collect.journal import ANSWERED, BROKEN, FAILED, REFUSED, Answer, Cell, Journal
 from gateway.outcomes.collect.request import Manner, body_of, form_of, said_in
-from gateway.outcomes.collect.spending_limit import Purse
-from gateway.pipeline.charge import Bill
+from gateway.outcomes.collect.spending_limit import SpendingLimit
+from gateway.pipeline.charge import Charge
 from gateway.providers.base import Provider
 from gateway.providers.stream_meter import BrokenReply, read_whole
 from gateway.routing.decision import Assessment
@@ -61,7 +61,7 @@ class Terms:
 
 
 @dataclass(slots=True)
-class Tally:
+class CollectTally:
     """How far a run has come. `closed` says why candidates are asked no more, `failures` counts reasons."""
 
     done: int = 0
@@ -83,12 +83,12 @@ class Collector:
         self,
         providers: Mapping[str, Provider],
         journal: Journal,
-        purse: Purse,
+        purse: SpendingLimit,
         terms: Terms,
         manner: Manner,
-        progress: Callable[[Tally], None],
+        progress: Callable[[CollectTally], None],
     ) -> None:
-        self.tally = Tally()
+        self.tally = CollectTally()
         self.stop = asyncio.Event()
         self._providers = providers
         self._journal = journal
@@ -195,7 +195,7 @@ class Collector:
         ceiling, candidate = work.choice.ceiling, work.choice.candidate
         body = body_of(work.row, work.choice, self._manner)
         number = await self._journal.ask(work.cell, form_of(work.row, work.choice, self._manner), ceiling)
-        bill = Bill(work.choice, work.query)
+        bill = Charge(work.choice, work.query)
         bill.granted = ceiling
         bill.sent()
         began = time.perf_counter()

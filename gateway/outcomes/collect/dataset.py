@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.errors import ConfigError, ImageRefused
+from gateway.errors import ConfigError, ImageError
 from gateway.images.header import HeaderIncomplete, ImageHeader, NotAnImage, image_size
 from gateway.images.limits import ImageLimits, Subject, check_bytes, check_pixels
 from gateway.outcomes.graders.base import BadReference, Grader, Reference
@@ -71,7 +71,7 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadingSettings:
     """How to read: where image paths start, what images may be, the grader where a row names none."""
 
     images: Path
@@ -79,20 +79,20 @@ class Reading:
     grader: str = AUTO
 
 
-def read_dataset(path: Path, reading: Reading, progress: Progress) -> Dataset:
+def read_dataset(path: Path, reading: ReadingSettings, progress: Progress) -> Dataset:
     """Read and check a data set. Raises ConfigError where the file as a whole is none; bad rows are listed."""
     content = _content(path)
     lines = list(
         _json_lines(path, content) if path.suffix.lower() in (".jsonl", ".ndjson") else _csv_rows(path, content)
     )
-    checked = _Checked(path.stem, reading)
+    checked = _RowChecker(path.stem, reading)
     rows, bad = [], []
     for number, line in enumerate(lines, start=1):
         try:
             if isinstance(line, str):
                 raise _Unfit(line)
             rows.append(checked.row(number, line))
-        except (_Unfit, BadReference, ImageRefused) as error:
+        except (_Unfit, BadReference, ImageError) as error:
             bad.append(BadRow(number, str(error)))
         progress(number, len(lines))
     if not lines:
@@ -104,10 +104,10 @@ class _Unfit(ValueError):
     """Why a row is bad."""
 
 
-class _Checked:
+class _RowChecker:
     """Checks rows one by one; images of several rows are read once."""
 
-    def __init__(self, stem: str, reading: Reading) -> None:
+    def __init__(self, stem: str, reading: ReadingSettings) -> None:
         self._stem = stem
         self._reading = reading
         self._ids: dict[str, int] = {}

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.config.checked import MEBIBYTE, Plan
+from gateway.config.checked import MEBIBYTE, CheckedConfig
 from gateway.config.settings import Settings, load_settings
 from gateway.errors import ConfigError
 from gateway.images.limits import ImageLimits
 from gateway.outcomes.collect.collector import Terms, Work
-from gateway.outcomes.collect.dataset import Dataset, Reading, Row, read_dataset
-from gateway.outcomes.collect.journal import Cell, Kept
+from gateway.outcomes.collect.dataset import Dataset, ReadingSettings, Row, read_dataset
+from gateway.outcomes.collect.journal import Cell, JournalState
 from gateway.outcomes.collect.request import Manner, assess, form_of, query_of
 from gateway.outcomes.graders.base import BadReference
 from gateway.outcomes.graders.registry import AUTO, grader_named
@@ -27,7 +27,7 @@ SHOWN_BAD_ROWS = 20
 class Job:
     """What a run is about, before anything was sent."""
 
-    plan: Plan
+    plan: CheckedConfig
     dataset: Dataset
     rows: Sequence[Row]
     """Those to ask about, in the order of asking."""
@@ -46,14 +46,14 @@ class Remains:
 
 def job_of(arguments: argparse.Namespace) -> Job:
     settings = _narrowed(load_settings(arguments.config), arguments.candidates)
-    plan = Plan.of(settings)
+    plan = CheckedConfig.of(settings)
     limits = ImageLimits(int(settings.images.max_mb * MEBIBYTE), settings.images.max_pixels)
     try:
         if arguments.grader != AUTO:
             grader_named(arguments.grader)
     except BadReference as error:
         raise ConfigError(f"--grader: {error}") from None
-    reading = Reading(arguments.images or arguments.dataset.parent, limits, arguments.grader)
+    reading = ReadingSettings(arguments.images or arguments.dataset.parent, limits, arguments.grader)
     dataset = read_dataset(arguments.dataset, reading, _say_checked)
     _say_bad(dataset, skip=arguments.skip_bad_rows)
     rows = list(dataset.rows)
@@ -93,7 +93,7 @@ def _say_bad(dataset: Dataset, *, skip: bool) -> None:
         raise ConfigError(f"{dataset.name}: no row is left to ask")
 
 
-def remains_of(job: Job, kept: Kept, arguments: argparse.Namespace) -> Remains:
+def remains_of(job: Job, kept: JournalState, arguments: argparse.Namespace) -> Remains:
     """What is left to ask. Raises ConfigError for a cell that was asked something else before."""
     work, unfit = [], {}
     for row in job.rows:

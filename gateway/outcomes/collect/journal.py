@@ -45,7 +45,7 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Kept:
+class JournalState:
     """What a journal says. Amounts in nanodollars.
 
     Attributes:
@@ -98,7 +98,7 @@ class Journal:
         """Open or begin it, alone: while another process has it, say so and wait for that to end. Raises ConfigError:
         it is broken elsewhere than at its end, or can not be written.
         """
-        self.kept = Kept()
+        self.kept = JournalState()
         self._path = path
         self._lines: list[bytes] = []
         self._waiting: list[asyncio.Future[None]] = []
@@ -188,9 +188,9 @@ class Journal:
             self._file.truncate(whole)
 
 
-def read_journal(path: Path) -> Kept:
+def read_journal(path: Path) -> JournalState:
     """What a journal says, whoever has it. Raises ConfigError."""
-    kept = Kept()
+    kept = JournalState()
     try:
         _take_lines(kept, path.read_bytes(), path)
     except OSError as error:
@@ -198,7 +198,7 @@ def read_journal(path: Path) -> Kept:
     return kept
 
 
-def _take_lines(kept: Kept, data: bytes, path: Path) -> int:
+def _take_lines(kept: JournalState, data: bytes, path: Path) -> int:
     """Take in the whole lines; how many bytes they are."""
     whole = data.rfind(b"\n") + 1
     for number, line in enumerate(data[:whole].splitlines(), start=1):

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from gateway.billing.money import to_usd
-from gateway.outcomes.collect.collector import Tally
+from gateway.outcomes.collect.collector import CollectTally
 from gateway.outcomes.collect.job import Job, Remains
-from gateway.outcomes.collect.journal import Kept
-from gateway.outcomes.collect.spending_limit import Purse
+from gateway.outcomes.collect.journal import JournalState
+from gateway.outcomes.collect.spending_limit import SpendingLimit
 from gateway.routing.catalog import Candidate
 
 
-def manifest_of(job: Job, kept: Kept, remains: Remains, arguments: argparse.Namespace) -> dict[str, Any]:
+def manifest_of(job: Job, kept: JournalState, remains: Remains, arguments: argparse.Namespace) -> dict[str, Any]:
     """How it came about: what was asked of whom, at which prices, and what became of every cell."""
     rows, dataset = len(job.rows), job.dataset
     cells = {(row.id, candidate.name) for row in job.rows for candidate in job.candidates}
@@ -54,7 +54,7 @@ def manifest_of(job: Job, kept: Kept, remains: Remains, arguments: argparse.Name
     }
 
 
-def _described(candidate: Candidate, kept: Kept) -> dict[str, Any]:
+def _described(candidate: Candidate, kept: JournalState) -> dict[str, Any]:
     answers = [answer for (_, name), answer in kept.answers.items() if name == candidate.name]
     refused = [reason for (_, name), reason in kept.refused.items() if name == candidate.name]
     return {
@@ -73,7 +73,7 @@ def _described(candidate: Candidate, kept: Kept) -> dict[str, Any]:
     }
 
 
-def say_plan(job: Job, remains: Remains, purse: Purse) -> None:
+def say_plan(job: Job, remains: Remains, purse: SpendingLimit) -> None:
     expected = sum(each.choice.expected_cost for each in remains.work)
     most = sum(each.choice.ceiling for each in remains.work)
     print(
@@ -84,7 +84,7 @@ def say_plan(job: Job, remains: Remains, purse: Purse) -> None:
     )
 
 
-def say_end(folder: Path, manifest: Mapping[str, Any], tally: Tally) -> None:
+def say_end(folder: Path, manifest: Mapping[str, Any], tally: CollectTally) -> None:
     cells, spend = manifest["cells"], manifest["spend"]
     table = manifest["table"]
     candidates = len(manifest["candidates"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class Purse:
+class SpendingLimit:
     """One run's money. `spent` is what was billed; `uncertain` bounds what may have been, where the bill was lost."""
 
     limit: int

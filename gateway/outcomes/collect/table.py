@@ -13,13 +13,13 @@ import numpy as np
 
 from gateway.billing.money import NANODOLLARS
 from gateway.outcomes.collect.dataset import Row
-from gateway.outcomes.collect.journal import Answer, Kept
+from gateway.outcomes.collect.journal import Answer, JournalState
 from gateway.outcomes.datasets import embed, with_image_facts
 from gateway.outcomes.graders.time_limit import OutOfTime, within
 from models.dual_encoder import DualEncoder
 from routers.table.formats import write_table
 from routers.table.outcome_table import OutcomeTable
-from routers.table.parquet import Embedded
+from routers.table.parquet import TableVectors
 from routers.table.wide_csv import whole_file
 
 CSV, MANIFEST, VECTORS = "table.csv", "manifest.json", "embeddings.npz"
@@ -28,7 +28,7 @@ LONGEST_GRADING_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Collected:
+class CollectedTable:
     """The table, and how many answers no grader came to an end with."""
 
     table: OutcomeTable
@@ -37,7 +37,7 @@ class Collected:
     """Version of a grader -> rows that it judged."""
 
 
-def table_of(rows: Sequence[Row], candidates: Sequence[str], kept: Kept) -> Collected:
+def table_of(rows: Sequence[Row], candidates: Sequence[str], kept: JournalState) -> CollectedTable:
     """Every answer that the journal keeps of these rows and candidates, graded; rows without any are left out."""
     asked = [row for row in rows if any((row.id, name) in kept.answers for name in candidates)]
     shape = (len(asked), len(candidates))
@@ -71,15 +71,15 @@ def table_of(rows: Sequence[Row], candidates: Sequence[str], kept: Kept) -> Coll
         notes={"prices": "; ".join(f"{name}: {' + '.join(sorted(said))}" for name, said in prices.items() if said)},
         **arrays,
     )
-    return Collected(table, ungraded, Counter(row.grader.version for row in asked))
+    return CollectedTable(table, ungraded, Counter(row.grader.version for row in asked))
 
 
-def write_collected(collected: Collected, folder: Path, encoder: DualEncoder | None) -> dict[str, Any]:
+def write_collected(collected: CollectedTable, folder: Path, encoder: DualEncoder | None) -> dict[str, Any]:
     """Write the table, embedded where there is an encoder; what the manifest says of it. TableError, OSError."""
     table, _ = with_image_facts(collected.table, lambda _done, _total: None)
     embedded, vectors = None, None
     if encoder is not None and len(table):
-        embedded = Embedded(encoder.digest, embed(table, encoder, folder / VECTORS))
+        embedded = TableVectors(encoder.digest, embed(table, encoder, folder / VECTORS))
         vectors = {"name": encoder.name, "digest": encoder.digest}
     write_table(table, folder, "parquet", embedded)
     write_table(table, folder / CSV, "mmr")

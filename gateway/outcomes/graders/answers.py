@@ -30,14 +30,14 @@ _SENTENCE = re.compile(r"[.!?;](?=\s)|\s(?=(?:because|since|as|so|where|which)\b
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class AnswerMatch:
     """An answer in plain text. `is_marked` where the writer said that it is the answer."""
 
     text: str
     is_marked: bool
 
 
-def final_answer(reply: str) -> Found:
+def final_answer(reply: str) -> AnswerMatch:
     """The answer that a reply gives, as one line of plain text.
 
     Of the places where it says so (`\\boxed{}`, `the answer is`, `Answer:`, `####`, `<answer>`) the last counts;
@@ -46,9 +46,9 @@ def final_answer(reply: str) -> Found:
     text = reply[-LONGEST_REPLY:]
     marked = max(_marked(text), default=None)
     if marked is not None:
-        return Found(plain(marked[1]).strip(_EDGES), is_marked=True)
+        return AnswerMatch(plain(marked[1]).strip(_EDGES), is_marked=True)
     lines = [line for line in text.splitlines() if line.strip(_EDGES)]
-    return Found(plain(lines[-1]).strip(_EDGES) if lines else "", is_marked=False)
+    return AnswerMatch(plain(lines[-1]).strip(_EDGES) if lines else "", is_marked=False)
 
 
 def first_sentence(text: str) -> str:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from gateway.outcomes.graders.answers import Found, final_answer, first_sentence
+from gateway.outcomes.graders.answers import AnswerMatch, final_answer, first_sentence
 from gateway.outcomes.graders.base import WRONG, BadReference, Grade, Reference, checked_answers
 from gateway.outcomes.graders.numbers import Number, numbers_in
 from gateway.outcomes.graders.plain_text import plain
@@ -84,7 +84,7 @@ def only_number(text: str) -> Number | None:
     return found[0] if is_named and re.fullmatch(r"[^0-9]{0,20}", after) else None
 
 
-def number_of(found: Found) -> Number | None:
+def number_of(found: AnswerMatch) -> Number | None:
     """The one number that an answer comes to; None where it gives none, or several to choose from."""
     pieces = (first_sentence(found.text), found.text) if found.is_marked else (found.text,)
     for piece in pieces:

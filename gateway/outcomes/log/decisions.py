@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.outcomes.label import Label, Labelled
+from gateway.outcomes.label import Label, LabelResult
 from gateway.outcomes.log.labels import UnknownRequest, put_labels
 from gateway.outcomes.log.reader import decision_of
 from gateway.pipeline.observer import LabelObserver, Observer
@@ -34,7 +34,7 @@ class LabelledDecisions:
     async def shown(self, tenant: str, request_id: str) -> Mapping[str, Any] | None:
         return await self._apart(decision_of, self._path, tenant, request_id)
 
-    async def label(self, tenant: str, label: Label) -> Labelled | None:
+    async def label(self, tenant: str, label: Label) -> LabelResult | None:
         try:
             (labelled,) = await self._apart(put_labels, self._path, [label], time.time(), tenant)
         except UnknownRequest:

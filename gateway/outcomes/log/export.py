@@ -17,13 +17,13 @@ from gateway.outcomes.log.rows import views_of
 from gateway.outcomes.log.schema import content_path, decisions_path
 from routers.table.grouping import first_alike
 from routers.table.outcome_table import OutcomeTable
-from routers.table.parquet import Embedded
+from routers.table.parquet import TableVectors
 
 UNLABELLED, NOT_EMBEDDED = "unlabelled", "not_embedded"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExportFilter:
     """What to take: labelled decisions only, or `all`; labels of these sources; rows with an embedding only."""
 
     range: Range
@@ -33,16 +33,16 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class LogExport:
     """A table of decisions. `counts` says how many rows came about how, and how many were left out and why."""
 
     table: OutcomeTable
-    embedded: Embedded | None
+    embedded: TableVectors | None
     counts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _ExportRow:
     """`store` is the one of whose log it is."""
 
     cell: Cell
@@ -50,7 +50,7 @@ class _Row:
     store: Path
 
 
-def read_logs(stores: Sequence[Path], wanted: Wanted, folder: Path) -> Logged:
+def read_logs(stores: Sequence[Path], wanted: ExportFilter, folder: Path) -> LogExport:
     """The table of these gateways' logs (each a `store.path`, or the log itself). Images whose content was kept are
     written below `folder`. Raises StoreError and OSError.
 
@@ -63,10 +63,10 @@ def read_logs(stores: Sequence[Path], wanted: Wanted, folder: Path) -> Logged:
         rows, embedded = _embedded(rows, counts)
     for row in rows:
         counts[row.cell.decided] += 1
-    return Logged(_table(rows, folder, counts), embedded, dict(counts))
+    return LogExport(_table(rows, folder, counts), embedded, dict(counts))
 
 
-def _rows(store: Path, wanted: Wanted, counts: Counter[str]) -> list[_Row]:
+def _rows(store: Path, wanted: ExportFilter, counts: Counter[str]) -> list[_ExportRow]:
     path = decisions_path(store)
     if not path.is_file():  # it may be the log itself
         path, store = store, store.with_name(store.name.replace("-decisions", ""))
@@ -78,10 +78,10 @@ def _rows(store: Path, wanted: Wanted, counts: Counter[str]) -> list[_Row]:
                 continue
         found.append(cell)
     known = {query.key: query for query in queries(path, list(dict.fromkeys(cell.query_key for cell in found)))}
-    return [_Row(cell, known[cell.query_key], store) for cell in found if cell.query_key in known]
+    return [_ExportRow(cell, known[cell.query_key], store) for cell in found if cell.query_key in known]
 
 
-def _embedded(rows: Sequence[_Row], counts: Counter[str]) -> tuple[list[_Row], Embedded | None]:
+def _embedded(rows: Sequence[_ExportRow], counts: Counter[str]) -> tuple[list[_ExportRow], TableVectors | None]:
     """The rows that one encoder has embedded, with their views."""
     by_encoder = Counter(row.query.encoder for row in rows if row.query.encoder is not None)
     if not by_encoder:
@@ -92,10 +92,10 @@ def _embedded(rows: Sequence[_Row], counts: Counter[str]) -> tuple[list[_Row], E
     read = {row.query.key: views_of(row.query.views or "", row.query.embedding or b"") for row in kept}
     names = read[kept[0].query.key]
     views = {name: np.concatenate([read[row.query.key][name] for row in kept]) for name in names}
-    return kept, Embedded(str(encoder), views)
+    return kept, TableVectors(str(encoder), views)
 
 
-def _table(rows: Sequence[_Row], folder: Path, counts: Mapping[str, int]) -> OutcomeTable:
+def _table(rows: Sequence[_ExportRow], folder: Path, counts: Mapping[str, int]) -> OutcomeTable:
     candidates = tuple(dict.fromkeys(name for row in rows for name in (*row.cell.candidates, row.cell.candidate)))
     texts, paths = _contents(rows, folder)
     alike = first_alike([_shared(row.query) for row in rows])
@@ -149,7 +149,7 @@ def _shared(query: LoggedQuery) -> list[str]:
     return [query.key.hex(), *hashes]
 
 
-def _contents(rows: Sequence[_Row], folder: Path) -> tuple[tuple[str, ...], tuple[Path | None, ...]]:
+def _contents(rows: Sequence[_ExportRow], folder: Path) -> tuple[tuple[str, ...], tuple[Path | None, ...]]:
     """Texts and image files, where content was kept; nothing where it was not."""
     texts: dict[tuple[Path, str, bytes], str] = {}
     files: dict[tuple[Path, str, str], Path] = {}

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from gateway.errors import StoreError
-from gateway.outcomes.label import LATEST_S, MOST_SOURCES, Label, Labelled, LabelRefused
+from gateway.outcomes.label import LATEST_S, MOST_SOURCES, Label, LabelError, LabelResult
 from gateway.outcomes.log.schema import DECISIONS, open_decisions, reading
 
 PATIENCE_MS = 5_000
@@ -18,10 +18,10 @@ class UnknownRequest(LookupError):
     """No decision of this tenant has that id (yet)."""
 
 
-def put_labels(path: Path, labels: list[Label], now: float, tenant: str | None = None) -> list[Labelled]:
+def put_labels(path: Path, labels: list[Label], now: float, tenant: str | None = None) -> list[LabelResult]:
     """Keep labels in the file of decisions, all or none, in one transaction; what each of them was given to.
 
-    With `tenant` only on its own requests. Raises UnknownRequest, LabelRefused and StoreError. Blocks.
+    With `tenant` only on its own requests. Raises UnknownRequest, LabelError and StoreError. Blocks.
     """
     if not path.is_file():
         raise UnknownRequest(labels[0].request_id if labels else "")
@@ -47,20 +47,20 @@ def probabilities(path: Path, source: str) -> dict[str, float]:
     return {row["request_id"]: row["probability"] for row in rows}
 
 
-def _put(db: sqlite3.Connection, label: Label, now: float, tenant: str | None) -> Labelled:
+def _put(db: sqlite3.Connection, label: Label, now: float, tenant: str | None) -> LabelResult:
     row = db.execute(_DECISION, (label.request_id,)).fetchone()
     if row is None or tenant not in (None, row[0]):
         raise UnknownRequest(label.request_id)
     owner, candidate, images, outcome, started_at = row
     if candidate is None or outcome not in ("ok", "cut_short", "client_left"):
-        raise LabelRefused(f"{label.request_id} was not answered: there is nothing to label", "request_id", "no_answer")
+        raise LabelError(f"{label.request_id} was not answered: there is nothing to label", "request_id", "no_answer")
     if now - started_at > LATEST_S:
         what = f"{label.request_id} is older than {LATEST_S / 86_400:.0f} days: it can not be labelled any more"
-        raise LabelRefused(what, "request_id", "label_too_late")
+        raise LabelError(what, "request_id", "label_too_late")
     others = [source for (source,) in db.execute("SELECT source FROM labels WHERE request_id = ?", (label.request_id,))]
     is_new = label.source not in others
     if is_new and len(others) >= MOST_SOURCES:
-        raise LabelRefused(f"{label.request_id} has labels of {MOST_SOURCES} sources already", "source")
+        raise LabelError(f"{label.request_id} has labels of {MOST_SOURCES} sources already", "source")
     db.execute(
         "INSERT OR REPLACE INTO labels(request_id, source, tenant, score, version, probability, comment, labelled_at)"
         " VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
@@ -75,7 +75,7 @@ def _put(db: sqlite3.Connection, label: Label, now: float, tenant: str | None) -
             now,
         ),
     )
-    return Labelled(owner, candidate, "image" if images else "text", is_new)
+    return LabelResult(owner, candidate, "image" if images else "text", is_new)
 
 
 _DECISION = "SELECT tenant, candidate, images, outcome, started_at FROM decisions WHERE request_id = ?"

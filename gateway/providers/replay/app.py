@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 
 from gateway.errors import ConfigError
-from gateway.providers.replay.exchange import JSON_HEADERS, Exchange, Wait, seconds_or_gone
+from gateway.providers.replay.exchange import JSON_HEADERS, ReplayExchange, Wait, seconds_or_gone
 from gateway.providers.replay.faults import Faults
-from gateway.providers.replay.reply import Spoken, cut, right_answer, speak, wrong_answer
-from gateway.providers.replay.schema import ChatRequest, decode_request, encode, error_body
-from gateway.providers.replay.table import DEFAULT_COMPLETION_TOKENS, Query, ReplayTable
-from gateway.providers.replay.tally import Counts, Served
+from gateway.providers.replay.reply import SimulatedReply, cut, right_answer, speak, wrong_answer
+from gateway.providers.replay.schema import ReplayRequest, decode_request, encode, error_body
+from gateway.providers.replay.table import DEFAULT_COMPLETION_TOKENS, ReplayQuery, ReplayTable
+from gateway.providers.replay.tally import Counts, ServedRequest
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -99,7 +99,7 @@ class ReplayApp:
             return
         self._serial += 1
         faults = self.faults if self.faults.concern(request.model) else Faults()
-        exchange = Exchange(
+        exchange = ReplayExchange(
             request=request,
             faults=faults,
             draw=faults.draw(self._generator),
@@ -113,7 +113,7 @@ class ReplayApp:
         served = await self._answer(exchange, request)
         self.counts.add(served)
 
-    async def _answer(self, exchange: Exchange, request: ChatRequest) -> Served:
+    async def _answer(self, exchange: ReplayExchange, request: ReplayRequest) -> ServedRequest:
         choices = 1 if request.n is None else request.n
         limit = request.limit()
         if not 1 <= choices <= 128:
@@ -129,25 +129,25 @@ class ReplayApp:
             if self.unknown == "refuse":
                 message = f"the replayed table holds no outcome of {request.model} for this query"
                 return await exchange.refuse(message, "unknown_query", "messages")
-            spoken = cut(Spoken(ANSWER_TO_UNKNOWN, DEFAULT_COMPLETION_TOKENS), limit)
+            spoken = cut(SimulatedReply(ANSWER_TO_UNKNOWN, DEFAULT_COMPLETION_TOKENS), limit)
             return await exchange.serve(spoken, None, _prompt_tokens(request, query, images))
         known = right_answer(query.answer)
         answer = known if cell.is_right else wrong_answer(query.answer, f"{request.model}\n{query.id}")
         text = speak(answer, cell.completion_tokens, limit)
         if request.wants_json():
-            text = cut(Spoken(encode({"answer": answer}).decode(), cell.completion_tokens), limit)
+            text = cut(SimulatedReply(encode({"answer": answer}).decode(), cell.completion_tokens), limit)
         prompt = cell.prompt_tokens or _prompt_tokens(request, query, images)
         return await exchange.serve(text, answer, prompt)
 
 
-def _asked(request: ChatRequest) -> tuple[str, list[str]]:
+def _asked(request: ReplayRequest) -> tuple[str, list[str]]:
     """The last user message's text, and its images or else those of the latest message that has some."""
     users = [message for message in request.messages if message.role == "user"] or request.messages
     images = next((found for message in reversed(users) if (found := message.images())), [])
     return users[-1].text(), images
 
 
-def _prompt_tokens(request: ChatRequest, query: Query | None, images: list[str]) -> int:
+def _prompt_tokens(request: ReplayRequest, query: ReplayQuery | None, images: list[str]) -> int:
     """The stated estimate: a token for four characters and for 750 pixels; at least one."""
     characters = sum(len(message.text()) for message in request.messages)
     if not images:

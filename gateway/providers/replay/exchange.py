@@ -11,23 +11,23 @@ from typing import Any
 import msgspec
 
 from gateway.providers.replay.faults import Draw, Faults
-from gateway.providers.replay.reply import Spoken
+from gateway.providers.replay.reply import SimulatedReply
 from gateway.providers.replay.schema import (
-    ChatRequest,
-    Choice,
     Chunk,
     ChunkChoice,
     Completion,
     Delta,
     Function,
-    Reply,
+    ReplayChoice,
+    ReplayMessageOut,
+    ReplayRequest,
+    ReplayUsage,
     ToolCall,
-    Usage,
     encode,
     error_body,
     event,
 )
-from gateway.providers.replay.tally import Served
+from gateway.providers.replay.tally import ServedRequest
 
 MARK = (b"x-loupe-replay", b"simulated")
 JSON_HEADERS = ((b"content-type", b"application/json"), MARK)
@@ -39,7 +39,7 @@ STREAM_HEADERS = (
 DONE = b"data: [DONE]\n\n"
 
 
-class ClientGone(Exception):
+class ReplayHangUp(Exception):
     """The client closed its connection before the reply's end."""
 
 
@@ -53,10 +53,10 @@ async def seconds_or_gone(gone: asyncio.Task[MutableMapping[str, Any]], seconds:
 
 
 @dataclass(slots=True)
-class Exchange:
+class ReplayExchange:
     """A parsed request and the means to answer it. `serve` or `refuse` it once; both say how it ended."""
 
-    request: ChatRequest
+    request: ReplayRequest
     faults: Faults
     draw: Draw
     chunk_tokens: int
@@ -69,18 +69,18 @@ class Exchange:
     sent_tokens: int = 0
     _gone: asyncio.Task[MutableMapping[str, Any]] | None = field(default=None, init=False)
 
-    async def refuse(self, message: str, code: str | None, param: str) -> Served:
+    async def refuse(self, message: str, code: str | None, param: str) -> ServedRequest:
         """400."""
         await self._send_whole(400, error_body(message, "invalid_request_error", code, param))
         return self._served(400, "failed")
 
-    async def serve(self, spoken: Spoken, answer: str | None, prompt_tokens: int) -> Served:
+    async def serve(self, spoken: SimulatedReply, answer: str | None, prompt_tokens: int) -> ServedRequest:
         """Answer with this text. A forced tool is called with `answer` instead."""
         faults = self.faults
         tool = self.request.forced_tool()
         if tool is not None:
             arguments = encode({"answer": answer or ""}).decode()
-            spoken = Spoken(arguments, spoken.tokens)
+            spoken = SimulatedReply(arguments, spoken.tokens)
         if self.request.stream or faults.first_byte_s or faults.latency_s:
             self._gone = asyncio.ensure_future(self.receive())  # it ends when the client leaves
         try:
@@ -92,7 +92,7 @@ class Exchange:
                 return await self._stream(spoken, tool)
             await self._pause(faults.latency_s)
             return await self._answer_whole(spoken, tool)
-        except ClientGone:
+        except ReplayHangUp:
             # The prompt was taken in, whether or not a byte came back.
             self.prompt_tokens = prompt_tokens
             return self._served(200, "cancelled")
@@ -100,27 +100,27 @@ class Exchange:
             if self._gone is not None:
                 self._gone.cancel()
 
-    async def _fail(self) -> Served:
+    async def _fail(self) -> ServedRequest:
         status = self.faults.fail_status
         retry = ((b"retry-after", b"1"),) if status == 429 else ()
         type_ = "rate_limit_error" if status == 429 else "server_error"
         await self._send_whole(status, error_body("injected fault", type_, "injected_fault"), retry)
         return self._served(status, "failed")
 
-    async def _answer_whole(self, spoken: Spoken, tool: str | None) -> Served:
+    async def _answer_whole(self, spoken: SimulatedReply, tool: str | None) -> ServedRequest:
         count = self.request.n or 1
         self.sent_tokens = spoken.tokens * count
         reason = _finish_reason(spoken, tool)
-        message = Reply(content=spoken.text)
+        message = ReplayMessageOut(content=spoken.text)
         if tool is not None:
             call = ToolCall(Function(tool, spoken.text), id=f"call_{self.serial}", type="function")
-            message = Reply(content=None, tool_calls=[call])
+            message = ReplayMessageOut(content=None, tool_calls=[call])
         body = encode(
             Completion(
                 id=self._id(),
                 created=int(time.time()),
                 model=self.request.model,
-                choices=[Choice(index, message, reason) for index in range(count)],
+                choices=[ReplayChoice(index, message, reason) for index in range(count)],
                 usage=msgspec.UNSET if self.draw.hides_usage else self._usage(),
             )
         )
@@ -131,7 +131,7 @@ class Exchange:
         await self._send_whole(200, body)
         return self._served(200, "completed")
 
-    async def _stream(self, spoken: Spoken, tool: str | None) -> Served:
+    async def _stream(self, spoken: SimulatedReply, tool: str | None) -> ServedRequest:
         count = self.request.n or 1
         chunks = -(-spoken.tokens // self.chunk_tokens)
         gap = self.faults.latency_s / (chunks * count)
@@ -159,13 +159,13 @@ class Exchange:
         return self._served(200, "completed")
 
     async def _pause(self, seconds: float) -> None:
-        """Wait; raises ClientGone as soon as the client is."""
+        """Wait; raises ReplayHangUp as soon as the client is."""
         if self._gone is None:
             return
         if seconds > 0.0:
             await self.wait(self._gone, seconds)
         if self._gone.done():
-            raise ClientGone
+            raise ReplayHangUp
 
     async def _send_whole(self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         await self._start(status, [*JSON_HEADERS, *headers, (b"content-length", b"%d" % len(body))])
@@ -180,7 +180,7 @@ class Exchange:
     async def _send_delta(self, index: int, delta: Delta, finish_reason: str | None = None) -> None:
         await self._send_body(event(self._chunk([ChunkChoice(index, delta, finish_reason)], None)))
 
-    def _chunk(self, choices: list[ChunkChoice], usage: Usage | None) -> Chunk:
+    def _chunk(self, choices: list[ChunkChoice], usage: ReplayUsage | None) -> Chunk:
         shown = usage if self._shows_usage() else msgspec.UNSET
         return Chunk(self._id(), int(time.time()), self.request.model, choices, shown)
 
@@ -193,14 +193,14 @@ class Exchange:
         options = self.request.stream_options
         return options is not None and options.include_usage and not self.draw.hides_usage
 
-    def _usage(self) -> Usage:
-        return Usage(self.prompt_tokens, self.sent_tokens, self.prompt_tokens + self.sent_tokens)
+    def _usage(self) -> ReplayUsage:
+        return ReplayUsage(self.prompt_tokens, self.sent_tokens, self.prompt_tokens + self.sent_tokens)
 
     def _id(self) -> str:
         return f"chatcmpl-replay-{self.serial}"
 
-    def _served(self, status: int, end: str) -> Served:
-        return Served(
+    def _served(self, status: int, end: str) -> ServedRequest:
+        return ServedRequest(
             model=self.request.model,
             status=status,
             end=end,
@@ -212,7 +212,7 @@ class Exchange:
         )
 
 
-def _finish_reason(spoken: Spoken, tool: str | None) -> str:
+def _finish_reason(spoken: SimulatedReply, tool: str | None) -> str:
     if spoken.is_cut:
         return "length"
     return "stop" if tool is None else "tool_calls"

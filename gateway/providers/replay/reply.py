@@ -16,7 +16,7 @@ _FILLER = "let you see now add one row and the sum for all the top bar set now s
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class SimulatedReply:
     """What a candidate says: `text` in `tokens` pieces. `is_cut` where the limit ended it."""
 
     text: str
@@ -30,19 +30,19 @@ class Spoken:
         return self.text[start * TOKEN_CHARACTERS : end * TOKEN_CHARACTERS]
 
 
-def speak(answer: str, tokens: int, limit: int | None) -> Spoken:
+def speak(answer: str, tokens: int, limit: int | None) -> SimulatedReply:
     """Some words of filler, then the answer, `tokens` long; cut to `limit` tokens."""
     ending = ANSWER_MARK + answer
     filler = tokens - -(-len(ending) // TOKEN_CHARACTERS)
-    spoken = Spoken(text=_filler(filler) + ending if filler >= 0 else answer, tokens=tokens)
+    spoken = SimulatedReply(text=_filler(filler) + ending if filler >= 0 else answer, tokens=tokens)
     return cut(spoken, limit)
 
 
-def cut(spoken: Spoken, limit: int | None) -> Spoken:
+def cut(spoken: SimulatedReply, limit: int | None) -> SimulatedReply:
     """The first `limit` tokens of it."""
     if limit is None or limit >= spoken.tokens:
         return spoken
-    return Spoken(text=spoken.text[: limit * TOKEN_CHARACTERS], tokens=limit, is_cut=True)
+    return SimulatedReply(text=spoken.text[: limit * TOKEN_CHARACTERS], tokens=limit, is_cut=True)
 
 
 def final_answer(text: str) -> str | None:

@@ -7,19 +7,19 @@ from typing import Any
 import msgspec
 
 
-class ImageUrl(msgspec.Struct):
+class ReplayImageUrl(msgspec.Struct):
     url: str = ""
 
 
-class Part(msgspec.Struct):
+class ReplayPart(msgspec.Struct):
     type: str = "text"
     text: str | None = None
-    image_url: ImageUrl | str | None = None
+    image_url: ReplayImageUrl | str | None = None
 
 
-class Message(msgspec.Struct):
+class ReplayMessage(msgspec.Struct):
     role: str
-    content: str | list[Part] | None = None
+    content: str | list[ReplayPart] | None = None
 
     def text(self) -> str:
         """Its text parts, one a line."""
@@ -39,9 +39,9 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool = False
 
 
-class ChatRequest(msgspec.Struct):
+class ReplayRequest(msgspec.Struct):
     model: str
-    messages: list[Message]
+    messages: list[ReplayMessage]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: int | None = 1
@@ -71,7 +71,7 @@ class ChatRequest(msgspec.Struct):
         return bool(self.response_format) and (self.response_format or {}).get("type") != "text"
 
 
-class Usage(msgspec.Struct):
+class ReplayUsage(msgspec.Struct):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -89,7 +89,7 @@ class ToolCall(msgspec.Struct, omit_defaults=True):
     type: str | None = None
 
 
-class Reply(msgspec.Struct):
+class ReplayMessageOut(msgspec.Struct):
     """A whole message."""
 
     content: str | None
@@ -98,9 +98,9 @@ class Reply(msgspec.Struct):
     tool_calls: list[ToolCall] | msgspec.UnsetType = msgspec.UNSET
 
 
-class Choice(msgspec.Struct):
+class ReplayChoice(msgspec.Struct):
     index: int
-    message: Reply
+    message: ReplayMessageOut
     finish_reason: str
     logprobs: None = None
 
@@ -109,8 +109,8 @@ class Completion(msgspec.Struct):
     id: str
     created: int
     model: str
-    choices: list[Choice]
-    usage: Usage | msgspec.UnsetType = msgspec.UNSET
+    choices: list[ReplayChoice]
+    usage: ReplayUsage | msgspec.UnsetType = msgspec.UNSET
     object: str = "chat.completion"
 
 
@@ -133,11 +133,11 @@ class Chunk(msgspec.Struct):
     created: int
     model: str
     choices: list[ChunkChoice]
-    usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+    usage: ReplayUsage | msgspec.UnsetType | None = msgspec.UNSET
     object: str = "chat.completion.chunk"
 
 
-decode_request = msgspec.json.Decoder(ChatRequest).decode
+decode_request = msgspec.json.Decoder(ReplayRequest).decode
 encode = msgspec.json.Encoder().encode
 
 

@@ -24,7 +24,7 @@ RIGHT_FROM = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ReplayCell:
     """One candidate's outcome on one query. `prompt_tokens` is None where the table does not say."""
 
     is_right: bool
@@ -33,7 +33,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class ReplayQuery:
     """One row. `image` is the sha256 of its image file, empty where it has none."""
 
     id: str
@@ -42,7 +42,7 @@ class Query:
     image: str
     image_path: str
     image_tokens: int
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, ReplayCell]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ class ReplayTable:
     """Queries by (question, sha256 of the image) and by (question, image path)."""
 
     candidates: tuple[str, ...]
-    queries: tuple[Query, ...]
-    by_content: Mapping[tuple[str, str], Query]
-    by_path: Mapping[tuple[str, str], Query]
+    queries: tuple[ReplayQuery, ...]
+    by_content: Mapping[tuple[str, str], ReplayQuery]
+    by_path: Mapping[tuple[str, str], ReplayQuery]
 
-    def find(self, question: str, images: Sequence[str]) -> Query | None:
+    def find(self, question: str, images: Sequence[str]) -> ReplayQuery | None:
         """The query that asks this of one of these images: data URLs, or addresses that end in its path."""
         question = question.strip()
         if not images:
@@ -68,7 +68,7 @@ class ReplayTable:
                 return found
         return None
 
-    def _find_by_path(self, question: str, url: str) -> Query | None:
+    def _find_by_path(self, question: str, url: str) -> ReplayQuery | None:
         """Nothing is fetched: a remote image is known by the end of its path."""
         parts = unquote(urlsplit(url).path).strip("/").split("/")
         endings = ("/".join(parts[start:]) for start in range(len(parts)))
@@ -91,13 +91,13 @@ def read_table(paths: Sequence[Path], images: Path | None = None) -> ReplayTable
     cell that is no number, an image that is missing or no image.
     """
     candidates: dict[str, None] = {}
-    queries: list[Query] = []
+    queries: list[ReplayQuery] = []
     for path in paths:
         reader = _TableReader(path, images or path.parent)
         queries.extend(reader.queries())
         candidates.update(dict.fromkeys(reader.candidates))
-    by_content: dict[tuple[str, str], Query] = {}
-    by_path: dict[tuple[str, str], Query] = {}
+    by_content: dict[tuple[str, str], ReplayQuery] = {}
+    by_path: dict[tuple[str, str], ReplayQuery] = {}
     for query in queries:
         by_content.setdefault((query.question, query.image), query)
         if query.image_path:
@@ -114,7 +114,7 @@ class _TableReader:
         self.candidates: tuple[str, ...] = ()
         self._seen: dict[str, tuple[str, int]] = {"": ("", 0)}
 
-    def queries(self) -> Iterator[Query]:
+    def queries(self) -> Iterator[ReplayQuery]:
         csv.field_size_limit(CELL_CHARACTERS)
         try:
             with self.path.open(newline="", encoding="utf-8-sig") as file:
@@ -135,11 +135,11 @@ class _TableReader:
             raise ConfigError(f"{self.path} has no candidate: no column ends in `_correct`")
         return names
 
-    def _query(self, number: int, row: Mapping[str, str | None]) -> Query:
+    def _query(self, number: int, row: Mapping[str, str | None]) -> ReplayQuery:
         image_path = row.get("img_path") or ""
         digest, tokens = self._image(number, image_path)
         cells = ((name, self._cell(number, row, name)) for name in self.candidates)
-        return Query(
+        return ReplayQuery(
             id=row.get("dataset_idx") or str(number),
             question=(row["question"] or "").strip(),
             answer=(row.get("answer") or "").strip(),
@@ -149,13 +149,13 @@ class _TableReader:
             cells={name: cell for name, cell in cells if cell is not None},
         )
 
-    def _cell(self, number: int, row: Mapping[str, str | None], name: str) -> Cell | None:
+    def _cell(self, number: int, row: Mapping[str, str | None], name: str) -> ReplayCell | None:
         score = self._number(number, row, f"{name}_correct")
         if score is None:
             return None
         completion = self._number(number, row, f"{name}_token")
         prompt = self._number(number, row, f"{name}_prompt_token")
-        return Cell(
+        return ReplayCell(
             is_right=score >= RIGHT_FROM,
             completion_tokens=DEFAULT_COMPLETION_TOKENS if completion is None else max(1, round(completion)),
             prompt_tokens=None if prompt is None else max(1, round(prompt)),

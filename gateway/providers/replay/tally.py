@@ -12,7 +12,7 @@ SECRET_HEADERS = frozenset({b"authorization", b"api-key", b"x-api-key", b"cookie
 
 
 @dataclass(slots=True)
-class Tally:
+class ReplayTally:
     """Counts of one candidate. `requests` is the sum of the next four; tokens are those that are billed.
 
     Attributes:
@@ -33,8 +33,8 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """One request as it ended: `limit` is its `max_tokens`, `end` the name of the counter in `Tally`."""
+class ServedRequest:
+    """One request as it ended: `limit` is its `max_tokens`, `end` the name of the counter in `ReplayTally`."""
 
     model: str
     status: int
@@ -68,10 +68,10 @@ class Counts:
     """Tallies per candidate and the last requests."""
 
     def __init__(self, candidates: Iterable[str]) -> None:
-        self.tallies = {name: Tally() for name in candidates}
-        self.log: deque[Served] = deque(maxlen=LOG_ENTRIES)
+        self.tallies = {name: ReplayTally() for name in candidates}
+        self.log: deque[ServedRequest] = deque(maxlen=LOG_ENTRIES)
 
-    def add(self, served: Served) -> None:
+    def add(self, served: ServedRequest) -> None:
         """Count one request, once, when it has ended."""
         tally = self.tallies[served.model]
         tally.requests += 1

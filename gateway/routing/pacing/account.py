@@ -19,7 +19,7 @@ from gateway.routing.decision import Decision
 from gateway.routing.exploration import exploration_windows
 from gateway.routing.pacing.cost_curve import options_of
 from gateway.routing.pacing.pacer import Pacer
-from gateway.routing.pacing.settings import Pace, PacingSettings, standing_of
+from gateway.routing.pacing.settings import PacingSettings, PacingStatus, standing_of
 
 RETRY_S = 2.0
 STATE_FORMAT = 1
@@ -28,7 +28,7 @@ UNLIMITED = 10**18
 
 
 @dataclass(frozen=True, slots=True)
-class PurseTerms:
+class AccountSettings:
     """What a purse is of.
 
     Attributes:
@@ -64,14 +64,14 @@ class KnownPace(NamedTuple):
 
     owner: str
     budget: Budget
-    pace: Pace
+    pace: PacingStatus
     least: float
 
 
-class Purse:
+class PacingAccount:
     """One of these for each owner and process."""
 
-    def __init__(self, terms: PurseTerms, prices: Prices) -> None:
+    def __init__(self, terms: AccountSettings, prices: Prices) -> None:
         self.terms = terms
         self.label = ""
         """For `X-Route-Reason`, while pacing binds."""
@@ -94,7 +94,7 @@ class Purse:
         return max(self._pacer.lagrangian, self.terms.settings.least)
 
     @property
-    def paces(self) -> tuple[Pace, ...]:
+    def paces(self) -> tuple[PacingStatus, ...]:
         return self._pacer.paces
 
     def known_paces(self) -> Iterator[KnownPace]:
@@ -150,7 +150,7 @@ class Purse:
             self._prices = prices
             self._pacer.reprice(prices.expected, prices.catalog.reference_cost)
 
-    def take_terms(self, terms: PurseTerms) -> None:
+    def take_terms(self, terms: AccountSettings) -> None:
         """The tenant's terms have changed; what was learned stays."""
         if terms.settings != self.terms.settings:
             state = self._pacer.state()

@@ -20,8 +20,8 @@ from gateway.errors import StoreError
 from gateway.routing.catalog import Catalog
 from gateway.routing.decision import Decision, lagrangian_of
 from gateway.routing.exploration import Exploration, exploration_windows, explore
-from gateway.routing.pacing.account import KnownPace, Prices, Purse, PurseTerms
-from gateway.routing.pacing.settings import Pace, paced_budgets, pacing_settings, request_scale, scaled
+from gateway.routing.pacing.account import AccountSettings, KnownPace, PacingAccount, Prices
+from gateway.routing.pacing.settings import PacingStatus, paced_budgets, pacing_settings, request_scale, scaled
 from gateway.tenants.policy import PACED
 from gateway.tenants.tenant import Tenant, key_owner
 
@@ -35,15 +35,15 @@ _log = logging.getLogger("loupe")
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class PacingView:
     """The requests of one tenant under one of its keys. `purses`: the tenant's, and the key's own if it has one.
 
     `ask` has the ledger read for a purse.
     """
 
     tenant: Tenant
-    purses: tuple[Purse, ...]
-    ask: Callable[[Purse], None]
+    purses: tuple[PacingAccount, ...]
+    ask: Callable[[PacingAccount], None]
     clock: Callable[[], float]
     uniform: Callable[[], float]
 
@@ -93,12 +93,12 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _KnownPacing:
     tenant: Tenant
-    course: Course | None
+    course: PacingView | None
 
 
-class Steering:
+class PacingController:
     """One instance a process. `processes` spend from the same budgets. `report` takes what no request must fail of.
 
     Call `follow` before the first request.
@@ -121,8 +121,8 @@ class Steering:
         self._processes = processes
         self._uniform = uniform
         self._prices = Prices(Catalog(()), {})
-        self._known: dict[tuple[str, str], _Known] = {}
-        self._purses: dict[str, Purse] = {}
+        self._known: dict[tuple[str, str], _KnownPacing] = {}
+        self._purses: dict[str, PacingAccount] = {}
         self._reading: set[asyncio.Task[None]] = set()
 
     def follow(self, catalog: Catalog, factors: Mapping[str, float]) -> None:
@@ -130,14 +130,14 @@ class Steering:
         self._prices = Prices(catalog, factors)
         self._begin(self._reprice_all())
 
-    def course(self, tenant: Tenant) -> Course | None:
+    def course(self, tenant: Tenant) -> PacingView | None:
         """None for a tenant that is neither paced nor explores."""
         known = self._known.get((tenant.name, tenant.key))
         if known is None or known.tenant is not tenant:
             known = self._meet(tenant, known)
         return known.course
 
-    async def paces(self, tenant: Tenant) -> dict[str, tuple[Pace, float]]:
+    async def paces(self, tenant: Tenant) -> dict[str, tuple[PacingStatus, float]]:
         """The pace of each of its paced windows, by name, with the least lambda; read anew where that is due."""
         course = self.course(tenant)
         if course is None:
@@ -189,26 +189,26 @@ class Steering:
             await asyncio.gather(*self._reading, return_exceptions=True)
         await self.keep()
 
-    def _meet(self, tenant: Tenant, before: _Known | None) -> _Known:
+    def _meet(self, tenant: Tenant, before: _KnownPacing | None) -> _KnownPacing:
         """A tenant that is new here, or of a table that was made anew; its terms may have changed."""
         if before is not None and _alike(before.tenant, tenant):
             course = before.course
         else:
             purses = tuple(self._purse(terms) for terms in _terms_of(tenant, self._processes))
-            course = Course(tenant, purses, self._ask, self._clock, self._uniform) if purses else None
-        known = self._known[tenant.name, tenant.key] = _Known(tenant, course)
+            course = PacingView(tenant, purses, self._ask, self._clock, self._uniform) if purses else None
+        known = self._known[tenant.name, tenant.key] = _KnownPacing(tenant, course)
         return known
 
-    def _purse(self, terms: PurseTerms) -> Purse:
+    def _purse(self, terms: AccountSettings) -> PacingAccount:
         purse = self._purses.get(terms.owner)
         if purse is None:
-            purse = self._purses[terms.owner] = Purse(terms, self._prices)
+            purse = self._purses[terms.owner] = PacingAccount(terms, self._prices)
             purse.used_at = self._clock()
         elif purse.terms != terms:
             purse.take_terms(terms)
         return purse
 
-    def _ask(self, purse: Purse) -> None:
+    def _ask(self, purse: PacingAccount) -> None:
         purse.is_asked = True
         self._begin(self._read(purse))
 
@@ -217,7 +217,7 @@ class Steering:
         self._reading.add(task)
         task.add_done_callback(self._reading.discard)
 
-    async def _read(self, purse: Purse) -> None:
+    async def _read(self, purse: PacingAccount) -> None:
         """Read where its windows stand, and solve. Without an answer the pace stays as it is."""
         purse.is_asked = True
         try:
@@ -236,7 +236,7 @@ class Steering:
         finally:
             purse.is_asked = False
 
-    async def _restore(self, purse: Purse) -> None:
+    async def _restore(self, purse: PacingAccount) -> None:
         text = await asyncio.to_thread(self._states.read, purse.terms.owner)
         purse.is_read = True
         if text is None:
@@ -246,7 +246,7 @@ class Steering:
         except ValueError as error:
             _log.warning("pacing: what was kept of %s is broken, it begins afresh: %s", purse.terms.owner, error)
 
-    async def _keep(self, owner: str, purse: Purse) -> None:
+    async def _keep(self, owner: str, purse: PacingAccount) -> None:
         if not purse.is_changed:
             return
         state = purse.written()
@@ -256,7 +256,7 @@ class Steering:
             purse.is_changed = True
             self._report("pacing", error)
 
-    def _forget(self, owner: str, purse: Purse) -> None:
+    def _forget(self, owner: str, purse: PacingAccount) -> None:
         self._purses.pop(owner, None)
         stale = [who for who, known in self._known.items() if known.course and purse in known.course.purses]
         for who in stale:
@@ -268,18 +268,18 @@ class Steering:
             await asyncio.sleep(0)
 
 
-def _terms_of(tenant: Tenant, processes: int) -> Iterator[PurseTerms]:
+def _terms_of(tenant: Tenant, processes: int) -> Iterator[AccountSettings]:
     """The tenant's purse comes first; where it explores there always is one."""
     pacing, exploration = tenant.pacing, tenant.exploration
     settings = pacing_settings(pacing or PACED, tenant.quality_weight, processes)
     paced, own = (paced_budgets(b) if pacing else () for b in (tenant.budgets, tenant.key_budgets))
     if exploration is not None:
         hard = tuple(budget for budget in tenant.budgets if budget.unit == "usd" and not budget.soft)
-        yield PurseTerms(tenant.name, settings, paced, hard, exploration.budget_share)
+        yield AccountSettings(tenant.name, settings, paced, hard, exploration.budget_share)
     elif paced:
-        yield PurseTerms(tenant.name, settings, paced)
+        yield AccountSettings(tenant.name, settings, paced)
     if own:
-        yield PurseTerms(key_owner(tenant.name, tenant.key), settings, own)
+        yield AccountSettings(key_owner(tenant.name, tenant.key), settings, own)
 
 
 def _alike(one: Tenant, other: Tenant) -> bool:

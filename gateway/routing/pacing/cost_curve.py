@@ -55,7 +55,7 @@ def envelope(options: Iterable[Option]) -> list[Option]:
     return hull
 
 
-class SpendCurve:
+class CostCurve:
     """Mean cost of a request (nanodollars) as a falling function of lambda per nanodollar."""
 
     __slots__ = ("_breaks", "_costs", "count")
@@ -112,10 +112,10 @@ class RecentDecisions:
     __slots__ = ("_curve", "_least_gap_s", "_new", "_rows", "_taken_at")
 
     def __init__(self, most: int, least_gap_s: float) -> None:
-        self._rows: deque[_Row] = deque(maxlen=most)
+        self._rows: deque[_CurveRow] = deque(maxlen=most)
         self._least_gap_s = least_gap_s
         self._taken_at = -math.inf
-        self._curve: SpendCurve | None = None
+        self._curve: CostCurve | None = None
         self._new = 0
         """Rows that the curve does not know yet."""
 
@@ -139,13 +139,13 @@ class RecentDecisions:
         self._rows.extend(_row(scale, hull) for scale, hull in hulls if hull)
         self._curve = None
 
-    def curve(self) -> SpendCurve | None:
+    def curve(self) -> CostCurve | None:
         """What these requests would have cost; None when there are none. It lags by a few of many rows, for speed."""
         if not self._rows:
             return None
         if self._curve is None or self._new * MOST_LAG > len(self._rows):
             drops = chain.from_iterable(row.drops for row in self._rows)
-            self._curve = SpendCurve(drops, sum(row.first for row in self._rows), len(self._rows))
+            self._curve = CostCurve(drops, sum(row.first for row in self._rows), len(self._rows))
             self._new = 0
         return self._curve
 
@@ -161,7 +161,7 @@ class RecentDecisions:
         self._curve = None
 
 
-class _Row(NamedTuple):
+class _CurveRow(NamedTuple):
     """A request: its envelope, its cost at lambda 0 and where that falls."""
 
     scale: float
@@ -170,15 +170,15 @@ class _Row(NamedTuple):
     drops: tuple[tuple[float, int], ...]
 
 
-def _row(scale: float, hull: Sequence[Option]) -> _Row:
+def _row(scale: float, hull: Sequence[Option]) -> _CurveRow:
     if math.isinf(scale):  # the cheapest at any lambda
-        return _Row(scale, tuple(hull), hull[-1].cost, ())
+        return _CurveRow(scale, tuple(hull), hull[-1].cost, ())
     drops = tuple(
         (_slope(cheap, dear) / scale, dear.cost - cheap.cost)
         for dear, cheap in pairwise(hull)
         if scale > 0  # at 0 it is the best at any lambda
     )
-    return _Row(scale, tuple(hull), hull[0].cost, drops)
+    return _CurveRow(scale, tuple(hull), hull[0].cost, drops)
 
 
 def _slope(cheap: Option, dear: Option) -> float:
@@ -193,7 +193,7 @@ def _repriced(options: Iterable[Option], price: Reprice) -> Iterator[Option]:
             yield option._replace(cost=cost)
 
 
-def _read_row(scale: Any, options: Sequence[Any]) -> _Row:
+def _read_row(scale: Any, options: Sequence[Any]) -> _CurveRow:
     hull = envelope(_read_option(*values) for values in options)
     factor = math.inf if scale is None else float(scale)
     if not hull or not factor >= 0:

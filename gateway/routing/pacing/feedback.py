@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.routing.pacing.schedule import HOUR_S
-from gateway.routing.pacing.settings import Standing
+from gateway.routing.pacing.settings import WindowPosition
 
 BURN_S = 3600.0
 """The burn rate is of about this long."""
@@ -58,7 +58,7 @@ class SpendFeedback:
         """Nanodollars an hour, of late."""
         return self._burnt / max(self._burn_s, BURN_LEAST_S) * HOUR_S
 
-    def note(self, standing: Standing, interval: Interval, seconds: float) -> None:
+    def note(self, standing: WindowPosition, interval: Interval, seconds: float) -> None:
         """Take what was spent since the last call, `seconds` ago."""
         spent = self._spent_since(standing, interval)
         if spent is None:
@@ -84,7 +84,7 @@ class SpendFeedback:
             raise ValueError(f"no sums of spend: {state!r}")
         self._spent, self._expected, self._requests = spent, expected, requests
 
-    def _spent_since(self, standing: Standing, interval: Interval) -> float | None:
+    def _spent_since(self, standing: WindowPosition, interval: Interval) -> float | None:
         """None where it cannot be told: at first sight, and when a new period began meanwhile."""
         if standing.is_rolling:  # its spend falls as old requests leave it
             return interval.charged * self._first

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.routing.decision import LARGEST_LAMBDA
-from gateway.routing.pacing.cost_curve import Option, RecentDecisions, Reprice, SpendCurve
+from gateway.routing.pacing.cost_curve import CostCurve, Option, RecentDecisions, Reprice
 from gateway.routing.pacing.feedback import Interval, SpendFeedback
-from gateway.routing.pacing.schedule import HOUR_S, SpendPlan, UniformPlan, WeekShape, share
-from gateway.routing.pacing.settings import Pace, PacingSettings, Saturation, Standing
-from gateway.routing.pacing.traffic import Arrivals
+from gateway.routing.pacing.schedule import HOUR_S, SpendSchedule, UniformPlan, WeekShape, share
+from gateway.routing.pacing.settings import PacingSettings, PacingStatus, Saturation, WindowPosition
+from gateway.routing.pacing.traffic import TrafficForecast
 
 STATE_FORMAT = 1
 
@@ -35,21 +35,21 @@ class Pacer:
         self._reference_cost = reference_cost
         self._recent = RecentDecisions(settings.rows, settings.row_gap_s)
         self._shape = WeekShape()
-        self._arrivals = Arrivals()
+        self._arrivals = TrafficForecast()
         self._watches: dict[str, SpendFeedback] = {}
         self._solved_at = -math.inf
         self._interval = Interval()
         self.lagrangian = max(settings.start, settings.least)
-        self.paces: tuple[Pace, ...] = ()
+        self.paces: tuple[PacingStatus, ...] = ()
 
     @property
-    def tightest(self) -> Pace | None:
+    def tightest(self) -> PacingStatus | None:
         """The window that sets lambda; None before the first solve and without windows that can be paced."""
         planned = [pace for pace in self.paces if pace.plan_to_date is not None]
         return max(planned, key=lambda pace: pace.lagrangian, default=None)
 
     @property
-    def plan(self) -> SpendPlan:
+    def plan(self) -> SpendSchedule:
         return self._shape if self._settings.learns_shape else UniformPlan()
 
     def decided(self, now: float, options: Iterable[Option], scale: float = 1.0) -> None:
@@ -77,7 +77,7 @@ class Pacer:
             return True
         return self._interval.arrived >= settings.resolve_requests and since >= settings.resolve_least_s
 
-    def solve(self, now: float, standings: Sequence[Standing]) -> tuple[Pace, ...]:
+    def solve(self, now: float, standings: Sequence[WindowPosition]) -> tuple[PacingStatus, ...]:
         """Solve lambda anew from where the windows stand; `lagrangian` is then that of the tightest."""
         since, interval = now - self._solved_at, self._interval
         self._solved_at, self._interval = now, Interval()
@@ -121,7 +121,7 @@ class Pacer:
         """Go on from a `state()`. Raises KeyError, TypeError or ValueError where it is none: start afresh then."""
         if state["format"] != STATE_FORMAT:
             raise ValueError(f"pacing state of format {state['format']!r}; this version reads {STATE_FORMAT}")
-        shape, arrivals = WeekShape.restore(state["shape"]), Arrivals.restore(state["arrivals"])
+        shape, arrivals = WeekShape.restore(state["shape"]), TrafficForecast.restore(state["arrivals"])
         watches = {str(name): self._watch() for name in state["watches"]}
         for name, sums in state["watches"].items():
             watches[name].restore(sums)
@@ -137,16 +137,16 @@ class Pacer:
         settings = self._settings
         return SpendFeedback(settings.processes, settings.feedback_requests, settings.feedback_range)
 
-    def _pace(self, now: float, standing: Standing, curve: SpendCurve | None, is_frozen: bool) -> Pace:
+    def _pace(self, now: float, standing: WindowPosition, curve: CostCurve | None, is_frozen: bool) -> PacingStatus:
         watch = self._watches[standing.name]
         least = self._settings.least
         if standing.ends_at is None and not standing.is_rolling:
-            return Pace(standing.name, least, standing.limit, standing.spent, None, watch.burn_per_hour, None)
+            return PacingStatus(standing.name, least, standing.limit, standing.spent, None, watch.burn_per_hour, None)
         aim = self._aim(now, standing, watch)
         lagrangian, saturated = self.lagrangian, _saturation(curve, aim.target)
         if curve is not None:
             lagrangian = min(max(curve.solve(aim.target) * self._reference_cost, least), LARGEST_LAMBDA)
-        return Pace(
+        return PacingStatus(
             window=standing.name,
             lagrangian=lagrangian,
             limit=standing.limit,
@@ -161,7 +161,7 @@ class Pacer:
             is_capped=aim.is_capped,
         )
 
-    def _aim(self, now: float, standing: Standing, watch: SpendFeedback) -> _Aim:
+    def _aim(self, now: float, standing: WindowPosition, watch: SpendFeedback) -> _Aim:
         """What a request may be expected to cost, on average, from now on."""
         plan, limit = self.plan, standing.limit
         committed = standing.spent + standing.held
@@ -179,7 +179,7 @@ class Pacer:
         to_date = round(limit * share(plan, start, end, now))
         return _Aim(min(target, capped), requests, to_date, is_capped=capped < target)
 
-    def _exhausted_at(self, now: float, standing: Standing, watch: SpendFeedback) -> float | None:
+    def _exhausted_at(self, now: float, standing: WindowPosition, watch: SpendFeedback) -> float | None:
         """When the money is gone at the recent burn, traffic going as planned; to a thousandth of the time left. Of a
         rolling window whose money the burn would use up within its length: as if nothing that was spent left it first.
         """
@@ -220,7 +220,7 @@ def _per_request(money: float, requests: float, watch: SpendFeedback) -> float:
     return max(money, 0.0) / requests / watch.ratio
 
 
-def _saturation(curve: SpendCurve | None, target: float) -> Saturation:
+def _saturation(curve: CostCurve | None, target: float) -> Saturation:
     if curve is None:
         return ""
     if target >= curve.dearest:

@@ -19,7 +19,7 @@ LEAST_FACTOR, MOST_FACTOR = 0.05, 20.0
 """No hour is planned at nothing: traffic that never came may come."""
 
 
-class SpendPlan(Protocol):
+class SpendSchedule(Protocol):
     """How traffic is spread over time. Times are seconds since the epoch."""
 
     def hours(self, start: float, end: float) -> float:
@@ -34,7 +34,7 @@ class UniformPlan:
         return max(end - start, 0.0) / HOUR_S
 
 
-def share(plan: SpendPlan, start: float, end: float, now: float) -> float:
+def share(plan: SpendSchedule, start: float, end: float, now: float) -> float:
     """The share of a window's money that is meant to be spent by `now`, 0 to 1."""
     whole = plan.hours(start, end)
     if whole <= 0 or now >= end:

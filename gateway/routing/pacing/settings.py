@@ -18,7 +18,7 @@ Saturation = Literal["", "ample", "short"]
 """`ample`: the plan pays for the best quality throughout. `short`: not even the cheapest choices fit it."""
 
 
-class Standing(NamedTuple):
+class WindowPosition(NamedTuple):
     """Where one window stands in the ledger (nanodollars, seconds since the epoch).
 
     Its name stays the same from one period to the next. `ends_at` is None for a budget without end, which cannot be
@@ -70,7 +70,7 @@ class PacingSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class PacingStatus:
     """What pacing makes of one window: for `/v1/usage`, metrics and `X-Route-Reason`. Nanodollars, seconds.
 
     Attributes:
@@ -105,14 +105,14 @@ class Pace:
         return ":".join([f"pace={self.lagrangian:.4g}@{self.window}", *filter(None, marks)])
 
 
-def standing_of(budget: Budget, window: Window, spent: int, held: int, now: float) -> Standing:
+def standing_of(budget: Budget, window: Window, spent: int, held: int, now: float) -> WindowPosition:
     """Where `window` of `budget` stands. Raises ValueError for a budget that is not of money."""
     if budget.unit != "usd":
         raise ValueError(f"{window.key} counts {budget.unit}, not money")
     name = window_name(window)
     if budget.rolling and window.ends_at is not None:
-        return Standing(name, window.limit, spent, held, now - ROLLING_S[budget.period], None, is_rolling=True)
-    return Standing(name, window.limit, spent, held, window.starts_at, window.ends_at)
+        return WindowPosition(name, window.limit, spent, held, now - ROLLING_S[budget.period], None, is_rolling=True)
+    return WindowPosition(name, window.limit, spent, held, window.starts_at, window.ends_at)
 
 
 def window_name(window: Window) -> str:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.routing.pacing.schedule import HOUR_S, SpendPlan
+from gateway.routing.pacing.schedule import HOUR_S, SpendSchedule
 
 FAST_S, SLOW_S = 1_800.0, 86_400.0
 REVERT_S = 12 * HOUR_S
@@ -37,7 +37,7 @@ class _Level:
         return self.count / self.hours if self.hours > 0 else 0.0
 
 
-class Arrivals:
+class TrafficForecast:
     """Forecasts the requests of one tenant at this process."""
 
     __slots__ = ("_fast", "_slow")
@@ -55,7 +55,7 @@ class Arrivals:
         self._fast.note(count, seconds, hours)
         self._slow.note(count, seconds, hours)
 
-    def expected(self, plan: SpendPlan, now: float, end: float) -> float:
+    def expected(self, plan: SpendSchedule, now: float, end: float) -> float:
         """Requests to come until `end`; at least 1, for the next one may be the last."""
         slow = self._slow.value
         like_now = REVERT_S * -math.expm1(-max(end - now, 0.0) / REVERT_S)
@@ -67,7 +67,7 @@ class Arrivals:
         return [[level.count, level.hours] for level in (self._fast, self._slow)]
 
     @classmethod
-    def restore(cls, state: Any) -> Arrivals:
+    def restore(cls, state: Any) -> TrafficForecast:
         """Of a `state()`. Raises TypeError or ValueError where it is none."""
         arrivals = cls()
         for level, (count, hours) in zip((arrivals._fast, arrivals._slow), state, strict=True):

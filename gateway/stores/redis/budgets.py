@@ -19,7 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from gateway.billing.reservation import Balance, Granted, Hold, Refused
+from gateway.billing.reservation import Balance, Grant, OverLimit, Reservation
 from gateway.billing.window import Window
 from gateway.errors import StoreError
 from gateway.routing.circuit_breaker import Breaker
@@ -34,7 +34,7 @@ LARGEST_BACKLOG = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class RedisOptions:
+class RedisSettings:
     """Where Redis is (`redis://` or `rediss://`), and how long it may take: `start_s` for the first answer of all, then
     `limit_s` for each. Times in seconds.
     """
@@ -56,7 +56,7 @@ class RedisStore:
 
     def __init__(
         self,
-        options: RedisOptions,
+        options: RedisSettings,
         clock: Callable[[], float],
         announce: Callable[[str], None] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -69,7 +69,7 @@ class RedisStore:
         self._breaker = Breaker(options.failures, options.rest_s)
         self._script = files("gateway.stores.redis").joinpath("ledger.lua").read_text(encoding="utf-8")
         self._digest = ""
-        self._reserving: dict[str, asyncio.Task[Granted | Refused]] = {}
+        self._reserving: dict[str, asyncio.Task[Grant | OverLimit]] = {}
         self._settling: set[asyncio.Task[bool]] = set()
         self._backlog: dict[str, tuple[int, int]] = {}
         """Settlements that Redis has not confirmed: hold -> (charge, tokens)."""
@@ -113,7 +113,7 @@ class RedisStore:
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
-    async def reserve(self, hold: Hold) -> Granted | Refused:
+    async def reserve(self, hold: Reservation) -> Grant | OverLimit:
         _check_amount(hold.ceiling)
         task = asyncio.ensure_future(self._reserve(hold))
         self._reserving[hold.id] = task  # a caller that is cancelled must not leave it half done
@@ -148,7 +148,7 @@ class RedisStore:
             await self._within_limit(self._redis.ping)
         return found
 
-    async def _reserve(self, hold: Hold) -> Granted | Refused:
+    async def _reserve(self, hold: Reservation) -> Grant | OverLimit:
         tenant = _tenant(hold.windows[0].key if hold.windows else hold.id)
         keys = [self._key(_tenant(hold.id), "h", hold.id), self._key(tenant, "due")]
         now = self._clock()
@@ -165,13 +165,13 @@ class RedisStore:
             self._repeat(hold.id, 0, 0)  # it may have been granted, or may yet be
             raise
         if answer[0] == b"refused":
-            return Refused(hold.windows[int(answer[1])], int(answer[2]), int(answer[3]))
+            return OverLimit(hold.windows[int(answer[1])], int(answer[2]), int(answer[3]))
         if answer[0] == b"made":
-            return Granted(int(answer[1]), None)
+            return Grant(int(answer[1]), None)
         remaining = int(answer[2]) if answer[2] else None
-        return Granted(int(answer[1]), remaining, tuple(hold.windows[int(n)].key for n in answer[3:]))
+        return Grant(int(answer[1]), remaining, tuple(hold.windows[int(n)].key for n in answer[3:]))
 
-    def _reserved(self, hold_id: str, task: asyncio.Task[Granted | Refused]) -> None:
+    def _reserved(self, hold_id: str, task: asyncio.Task[Grant | OverLimit]) -> None:
         self._reserving.pop(hold_id, None)
         if not task.cancelled():
             task.exception()  # whoever asked may be gone

@@ -19,7 +19,7 @@ from redis.retry import Retry
 
 from gateway.errors import StoreError
 from gateway.stores.tenant_rows import KeptSecret, read_key, read_tenant, settle_secret, write_key, write_tenant
-from gateway.tenants.registry import Roster
+from gateway.tenants.registry import TenantRegistry
 from gateway.tenants.store import Marks, Result
 
 ANSWER_S = 2.0
@@ -62,7 +62,7 @@ class RedisTenants:
         with _told():
             self._redis.hdel(self._marks, "secret", "secret_check")
 
-    def load(self) -> tuple[Roster, Marks]:
+    def load(self) -> tuple[TenantRegistry, Marks]:
         with _told(), self._redis.pipeline(transaction=True) as pipe:
             pipe.get(self._roster)
             pipe.hgetall(self._used)
@@ -70,7 +70,7 @@ class RedisTenants:
             text, used, marked = pipe.execute()
         return _read(text, used), _read_marks(marked)
 
-    def change(self, change: Callable[[Roster], tuple[Roster, Result]]) -> Result:
+    def change(self, change: Callable[[TenantRegistry], tuple[TenantRegistry, Result]]) -> Result:
         def changed(pipe: Pipeline) -> Result:
             used: Any = pipe.hgetall(self._used)
             before = _read(pipe.get(self._roster), used)
@@ -116,7 +116,7 @@ def _told() -> Iterator[None]:
         raise StoreError(f"Redis: {error or type(error).__name__}") from error
 
 
-def _written(roster: Roster) -> str:
+def _written(roster: TenantRegistry) -> str:
     return json.dumps(
         {
             "tenants": [write_tenant(terms) for terms in roster.tenants.values()],
@@ -126,15 +126,15 @@ def _written(roster: Roster) -> str:
     )
 
 
-def _read(text: Any, used: dict[str, str]) -> Roster:
+def _read(text: Any, used: dict[str, str]) -> TenantRegistry:
     if not text:
-        return Roster()
+        return TenantRegistry()
     raw = json.loads(text)
     tenants = [read_tenant(each) for each in raw["tenants"]]
     keys = [read_key(each, None) for each in raw["keys"]]
     at = {hashed: float(when) for hashed, when in used.items()}
     seen = [replace(key, last_used_at=at[key.hash]) if key.hash in at else key for key in keys]
-    return Roster({terms.name: terms for terms in tenants}, {key.id: key for key in seen}, raw["read"])
+    return TenantRegistry({terms.name: terms for terms in tenants}, {key.id: key for key in seen}, raw["read"])
 
 
 def _read_marks(found: dict[str, str]) -> Marks:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gateway.billing.reservation import Balance, Granted, Hold, Refused
+from gateway.billing.reservation import Balance, Grant, OverLimit, Reservation
 from gateway.billing.window import Window
 from gateway.errors import StoreError
 from gateway.stores.sqlite.file import is_busy, opened
@@ -75,9 +75,9 @@ class SqliteStore:
             await asyncio.sleep(LOCK_RETRY_S if self._waiting else 0)
         self._db.close()
 
-    async def reserve(self, hold: Hold) -> Granted | Refused:
+    async def reserve(self, hold: Reservation) -> Grant | OverLimit:
         _check_amount(hold.ceiling)
-        result: Granted | Refused = await self._ask(lambda: self._ledger.reserve(hold))
+        result: Grant | OverLimit = await self._ask(lambda: self._ledger.reserve(hold))
         return result
 
     async def settle(self, hold_id: str, charge: int, tokens: int = 0) -> bool:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gateway.billing.reservation import Granted, Hold, Refused, grant, share
+from gateway.billing.reservation import Grant, OverLimit, Reservation, grant, share
 from gateway.billing.window import Window
 
 EXPIRY_SCAN_S = 1.0
@@ -24,7 +24,7 @@ OLD_WINDOWS = "SELECT key FROM windows WHERE forget_at < ? LIMIT ?"
 """Windows that nobody will ask for any more; the same holds."""
 
 
-class _Standing(NamedTuple):
+class _LedgerRow(NamedTuple):
     """A hold as it was written. `parts` are the (unit, key) of its windows."""
 
     amount: int
@@ -43,7 +43,7 @@ class SqliteLedger:
         self._windows: dict[str, tuple[int, int]] = {}
         self._changed: dict[str, float | None] = {}
         """Windows to be written, and when they may be forgotten (None: as it stands)."""
-        self._own: OrderedDict[str, _Standing] = OrderedDict()
+        self._own: OrderedDict[str, _LedgerRow] = OrderedDict()
         """What was written of the latest holds of this process: their rows need not be read to settle them."""
 
     def begin(self) -> None:
@@ -71,9 +71,9 @@ class SqliteLedger:
             spent, held = spent + earlier[0], held + earlier[1]
         return spent, held
 
-    def reserve(self, hold: Hold) -> Granted | Refused:
+    def reserve(self, hold: Reservation) -> Grant | OverLimit:
         answer = grant(hold, [self.standing(window) for window in hold.windows])
-        if isinstance(answer, Refused):
+        if isinstance(answer, OverLimit):
             return self._made_before(hold) or answer
         now = self._clock()
         lines = "\n".join([_line(window) for window in hold.windows])
@@ -85,7 +85,7 @@ class SqliteLedger:
         if made.rowcount == 0 and (standing := self._made_before(hold)):
             return standing
         parts = [(window.unit, window.key) for window in hold.windows]
-        self._own[hold.id] = _Standing(answer.amount, hold.tokens, hold.requests, parts)
+        self._own[hold.id] = _LedgerRow(answer.amount, hold.tokens, hold.requests, parts)
         if len(self._own) > OWN_HOLDS:
             self._own.popitem(last=False)
         for window in hold.windows:
@@ -138,7 +138,7 @@ class SqliteLedger:
             "DELETE FROM windows WHERE key = ? AND held = 0 AND forget_at < ?", [(key, now) for key in keys]
         )
 
-    def _written(self, hold_id: str) -> _Standing | None:
+    def _written(self, hold_id: str) -> _LedgerRow | None:
         """A hold of another process, or of before a restart."""
         row = self._db.execute(
             "SELECT amount, tokens, requests, windows FROM holds WHERE id = ?", (hold_id,)
@@ -146,7 +146,7 @@ class SqliteLedger:
         if row is None:
             return None
         amount, tokens, requests, lines = row
-        return _Standing(amount, tokens, requests, [_parsed(line) for line in lines.split("\n")] if lines else [])
+        return _LedgerRow(amount, tokens, requests, [_parsed(line) for line in lines.split("\n")] if lines else [])
 
     def _part(self, key: str) -> tuple[int, int]:
         known = self._windows.get(key)
@@ -160,10 +160,10 @@ class SqliteLedger:
         self._windows[key] = (before[0] + spent, before[1] + held)
         self._changed.setdefault(key, None)
 
-    def _made_before(self, hold: Hold) -> Granted | None:
+    def _made_before(self, hold: Reservation) -> Grant | None:
         """The hold that was made under this id before."""
         row = self._db.execute("SELECT amount FROM holds WHERE id = ?", (hold.id,)).fetchone()
-        return Granted(row[0], None) if row else None
+        return Grant(row[0], None) if row else None
 
 
 def _line(window: Window) -> str:

@@ -15,7 +15,7 @@ from gateway.errors import StoreError
 from gateway.stores.sqlite.file import opened
 from gateway.stores.sqlite.tables import STORE
 from gateway.stores.tenant_rows import KeptSecret, read_key, read_tenant, settle_secret, write_key, write_tenant
-from gateway.tenants.registry import ApiKey, Roster
+from gateway.tenants.registry import ApiKey, TenantRegistry
 from gateway.tenants.store import Marks, Result
 
 PATIENCE_S = 10.0
@@ -66,11 +66,11 @@ class SqliteTenants:
         with self._writing() as db:
             db.execute("DELETE FROM tenant_marks WHERE name IN ('secret', 'secret_check')")
 
-    def load(self) -> tuple[Roster, Marks]:
+    def load(self) -> tuple[TenantRegistry, Marks]:
         with self._reading() as db:
             return _load(db), _marks(db)
 
-    def change(self, change: Callable[[Roster], tuple[Roster, Result]]) -> Result:
+    def change(self, change: Callable[[TenantRegistry], tuple[TenantRegistry, Result]]) -> Result:
         with self._writing() as db:
             before = _load(db)
             after, result = change(before)
@@ -130,14 +130,14 @@ class SqliteTenants:
             raise StoreError(f"{self._path}: {error}") from error
 
 
-def _load(db: sqlite3.Connection) -> Roster:
+def _load(db: sqlite3.Connection) -> TenantRegistry:
     tenants = {name: read_tenant(text) for name, text in db.execute("SELECT name, terms FROM tenants")}
     rows = db.execute("SELECT terms, last_used_at FROM api_keys ORDER BY rowid")
     keys = {key.id: key for key in (read_key(*row) for row in rows)}
-    return Roster(tenants, keys, dict(db.execute("SELECT name, digest FROM read_sections")))
+    return TenantRegistry(tenants, keys, dict(db.execute("SELECT name, digest FROM read_sections")))
 
 
-def _write(db: sqlite3.Connection, before: Roster, after: Roster) -> None:
+def _write(db: sqlite3.Connection, before: TenantRegistry, after: TenantRegistry) -> None:
     """Write what differs."""
     _replace(db, "tenants", (before.tenants, after.tenants), lambda name, terms: (name, write_tenant(terms)))
     _replace(db, "api_keys", (before.keys, after.keys), _key_row)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from routers.base import Floats
-from routers.evaluation.bench import Judged, Stage
+from routers.evaluation.bench import PolicyResult, Stage
 from routers.evaluation.bootstrap import FIGURES, interval
 from routers.evaluation.metrics import mean_and_spread
 from routers.registry import DEFAULT
@@ -69,9 +69,9 @@ class Row:
         return self.router == DEFAULT and self.view == "both"
 
 
-def rows(blocks: Sequence[Stage], found: Iterable[Judged]) -> list[Row]:
+def rows(blocks: Sequence[Stage], found: Iterable[PolicyResult]) -> list[Row]:
     """One row per block, policy, view and protocol, in the order in which they come."""
-    gathered: dict[tuple[int, str, str, str], list[Judged]] = {}
+    gathered: dict[tuple[int, str, str, str], list[PolicyResult]] = {}
     for judged in found:
         key = (judged.task.block, judged.policy, judged.task.view, judged.protocol)
         gathered.setdefault(key, []).append(judged)
@@ -150,7 +150,7 @@ def finite(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
 
 
-def _row(block: Stage, of_seeds: Sequence[Judged]) -> Row:
+def _row(block: Stage, of_seeds: Sequence[PolicyResult]) -> Row:
     first = of_seeds[0]
     figures = {}
     for place, name in enumerate(FIGURES):

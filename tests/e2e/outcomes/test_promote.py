@@ -16,7 +16,7 @@ import yaml
 
 from gateway.cli import main
 from routers.artifact import NUMBERS
-from routers.artifact_store import CURRENT, Shelf
+from routers.artifact_store import CURRENT, ArtifactStore
 from tests.e2e.harness.scripted_provider import ScriptedProvider, wait_until
 from tests.e2e.harness.scripts import answer, wait_then
 from tests.e2e.harness.site import Answer, Site, serving_gateway, settings_for
@@ -34,7 +34,7 @@ class Promoting:
     """A gateway that watches a shelf."""
 
     site: Site
-    shelf: Shelf
+    shelf: ArtifactStore
     folder: Path
 
     def kept(self, name: str, means: dict[str, float]) -> str:
@@ -54,7 +54,7 @@ class Promoting:
 
 @contextmanager
 def promoting(folder: Path, provider: ScriptedProvider) -> Iterator[Promoting]:
-    shelf = Shelf(folder / "artifacts")
+    shelf = ArtifactStore(folder / "artifacts")
     raw = settings_for(folder, provider.url, router={"timeout_ms": 10_000, "artifacts": str(shelf.folder)})
     with serving_gateway(raw, folder) as site:
         yield Promoting(site, shelf, folder)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pytest
 
 from gateway.providers.replay import Faults, ReplayApp, read_table, serving
-from gateway.providers.replay.tally import Served
+from gateway.providers.replay.tally import ServedRequest
 from tests.e2e.harness.raw_client import RawClient
 from tests.e2e.harness.rows import LIST_PRICES, TABLES, Row, draw, list_cost
 from tests.e2e.harness.scripted_provider import wait_until
@@ -87,7 +87,7 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
             site.assert_no_trace()
 
 
-def true_cost(served: Served) -> int:
+def true_cost(served: ServedRequest) -> int:
     return list_cost(served.model, served.prompt_tokens, served.completion_tokens)
 
 

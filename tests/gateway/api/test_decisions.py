@@ -12,8 +12,8 @@ import pytest
 from starlette.requests import Request
 
 from gateway.api.decisions import WRITTEN_WITHIN_S, DecisionRoutes
-from gateway.errors import NotFound
-from gateway.outcomes.label import Label, Labelled
+from gateway.errors import NotFoundError
+from gateway.outcomes.label import Label, LabelResult
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.tenant import Tenant, Tenants
 
@@ -32,7 +32,7 @@ class LateLog:
         self.asked += 1
         return {"id": request_id} if self.asked >= self.has_at else None
 
-    async def label(self, tenant: str, label: Label) -> Labelled | None:
+    async def label(self, tenant: str, label: Label) -> LabelResult | None:
         raise AssertionError("nothing is labelled here")
 
 
@@ -50,21 +50,21 @@ def id_of_age(seconds: float) -> str:
 @pytest.mark.parametrize("request_id", ["req_1", "nonsense", "\0", "a" * 500])
 def test_an_id_that_is_none_is_asked_for_once(request_id: str) -> None:
     log = LateLog(has_at=2)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         shown(log, request_id)
     assert log.asked == 1
 
 
 def test_an_id_of_an_hour_ago_is_asked_for_once() -> None:
     log = LateLog(has_at=2)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         shown(log, id_of_age(3_600))
     assert log.asked == 1
 
 
 def test_an_id_beyond_ascii_is_not_even_asked_for() -> None:
     log = LateLog(has_at=1)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         shown(log, "req_\U0001f388")
     assert log.asked == 0
 
@@ -78,6 +78,6 @@ def test_an_id_of_just_now_is_asked_for_until_it_is_there() -> None:
 
 def test_an_id_of_just_now_is_given_up_when_it_should_have_been_written() -> None:
     log = LateLog(has_at=4)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         shown(log, id_of_age(1.0), 50.0, 50.5, 50.0 + WRITTEN_WITHIN_S)
     assert log.asked == 2

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gateway.api.server import OnePieceProtocol, Reply
+from gateway.api.server import OnePieceProtocol, ReplyWriter
 from tests.served import served
 
 App = Callable[[dict[str, Any], Any, Any], Any]
@@ -178,7 +178,7 @@ def test_a_reply_that_was_sent_is_no_work_for_the_garbage_collector() -> None:
             for _ in range(20):
                 connection.sendall(GET)
                 assert connection.recv(4096).endswith(b"ok")
-            kept = sum(isinstance(each, Reply) for each in gc.get_objects())
+            kept = sum(isinstance(each, ReplyWriter) for each in gc.get_objects())
         finally:
             gc.enable()
     assert kept <= 2

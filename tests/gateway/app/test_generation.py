@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from gateway.app.generation import Edition, Editions, Lasting
-from gateway.config.checked import Plan
+from gateway.app.generation import ConfigGeneration, ConfigGenerations, SharedServices
+from gateway.config.checked import CheckedConfig
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError, ProviderError
 from gateway.images.fetch import look_up
-from gateway.pipeline.reservations import Holds
+from gateway.pipeline.reservations import Reservations
 from gateway.routing.forecaster import Forecaster, ForecastLimits, RouterInService
-from gateway.routing.pacing.controller import Steering
+from gateway.routing.pacing.controller import PacingController
 from gateway.stores.memory import MemoryStore
 from gateway.telemetry.metrics import Metrics
 from gateway.tenants.key_hash import KeyHash
@@ -31,14 +31,14 @@ KEY_HASH = KeyHash(b"a secret of this server")
 CLOSED = "connections are being closed"
 
 
-def plan_of(**providers: str) -> Plan:
+def plan_of(**providers: str) -> CheckedConfig:
     """A plan whose providers are at these addresses; `pool` serves the candidates."""
     raw: dict[str, Any] = copy.deepcopy(GOOD)
     raw["providers"] = {name: {"base_url": url} for name, url in {"pool": "http://127.0.0.1:9/v1", **providers}.items()}
-    return Plan.of(Settings.model_validate(raw))
+    return CheckedConfig.of(Settings.model_validate(raw))
 
 
-def editions() -> Editions:
+def editions() -> ConfigGenerations:
     def report(where: str, error: BaseException) -> None:
         raise AssertionError(where) from error
 
@@ -50,9 +50,9 @@ def editions() -> Editions:
         report=report,
     )
     store = MemoryStore(lambda: 0.0)
-    holds = Holds(store, 60, report)
-    return Editions(
-        Lasting(
+    holds = Reservations(store, 60, report)
+    return ConfigGenerations(
+        SharedServices(
             forecaster_for=lambda catalog: forecaster,
             holds=holds,
             tenants=Tenants(KEY_HASH, {KEY_HASH.of(b"sk-one"): Tenant("acme", ("small",), 0.8)}),
@@ -62,12 +62,12 @@ def editions() -> Editions:
             report=report,
             look_up=look_up,
             encoder_digest=encoder.digest,
-            steering=Steering(store, NothingKept(), clock=lambda: 0.0, report=report),
+            steering=PacingController(store, NothingKept(), clock=lambda: 0.0, report=report),
         )
     )
 
 
-async def why(edition: Edition, provider: str) -> str:
+async def why(edition: ConfigGeneration, provider: str) -> str:
     """Why nothing can be sent there: no server listens, or it is closed."""
     with pytest.raises(ProviderError) as error:
         await edition.providers[provider].send(b"{}", "req")
@@ -148,7 +148,7 @@ class UnderWay:
         await asyncio.sleep(0)
 
 
-def request(edition: Edition) -> UnderWay:
+def request(edition: ConfigGeneration) -> UnderWay:
     """A request under way in the edition until it is ended: its body does not come sooner."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.app.router_watch import LiveRouter, live_router, watch_router, widened_for
+from gateway.app.router_watch import RouterWatch, live_router, watch_router, widened_for
 from gateway.config.settings import RouterSettings
 from gateway.errors import ConfigError
 from gateway.routing.catalog import Catalog
 from gateway.telemetry.metrics import Metrics
-from routers.algorithms.cold_start import Widened
+from routers.algorithms.cold_start import ColdStartRouter
 from routers.artifact import NUMBERS, ArtifactError, load
-from routers.artifact_store import CURRENT, Shelf, facts_of, usable
+from routers.artifact_store import CURRENT, ArtifactStore, facts_of, usable
 from routers.base import Forecast, Views
 from tests.fakes.artifacts import written_artifact
 from tests.fakes.encoder import FakeEncoder
@@ -61,8 +61,8 @@ class Artifacts:
 class Watched:
     """A router watch on a shelf in a folder; its thread sleeps, and the test looks."""
 
-    shelf: Shelf
-    live: LiveRouter
+    shelf: ArtifactStore
+    live: RouterWatch
     made: Artifacts
 
     @property
@@ -101,8 +101,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
 
 @pytest.fixture
 def watched(tmp_path: Path, made: Artifacts) -> Watched:
-    shelf = Shelf(tmp_path / "shelf")
-    return Watched(shelf, LiveRouter(shelf, fallback(), FACTS, look_s=NEVER_S), made)
+    shelf = ArtifactStore(tmp_path / "shelf")
+    return Watched(shelf, RouterWatch(shelf, fallback(), FACTS, look_s=NEVER_S), made)
 
 
 def test_while_nothing_is_promoted_the_configurations_router_serves(watched: Watched) -> None:
@@ -112,7 +112,7 @@ def test_while_nothing_is_promoted_the_configurations_router_serves(watched: Wat
 
 
 def test_without_a_shelf_nothing_is_looked_for() -> None:
-    live = LiveRouter(None, fallback(), FACTS)
+    live = RouterWatch(None, fallback(), FACTS)
     before = threading.active_count()
     live.open()
     live.look()
@@ -230,7 +230,7 @@ def test_a_router_of_another_encoder_is_not_taken(watched: Watched, caplog: pyte
         assert "was trained on the encoder another enco" in caplog.messages[0]
 
 
-class Surprising(Shelf):
+class Surprising(ArtifactStore):
     """A shelf that fails as no shelf should, and tells when it was asked."""
 
     def __init__(self, folder: Path) -> None:
@@ -247,7 +247,7 @@ class Surprising(Shelf):
 
 def test_whatever_fails_the_watch_goes_on(tmp_path: Path, made: Artifacts, caplog: pytest.LogCaptureFixture) -> None:
     shelf = Surprising(tmp_path / "shelf")
-    watched = Watched(shelf, LiveRouter(shelf, fallback(), FACTS, look_s=NEVER_S), made)
+    watched = Watched(shelf, RouterWatch(shelf, fallback(), FACTS, look_s=NEVER_S), made)
     with opened(watched):
         shelf.is_surprising = True
         watched.live.look()
@@ -261,7 +261,7 @@ def test_whatever_fails_the_watch_goes_on(tmp_path: Path, made: Artifacts, caplo
 
 def test_its_thread_looks_until_it_is_closed(tmp_path: Path, made: Artifacts) -> None:
     shelf = Surprising(tmp_path / "shelf")
-    watched = Watched(shelf, LiveRouter(shelf, fallback(), FACTS, look_s=0.001), made)
+    watched = Watched(shelf, RouterWatch(shelf, fallback(), FACTS, look_s=0.001), made)
     with opened(watched):
         for _ in range(3):
             shelf.asked.clear()
@@ -341,7 +341,7 @@ def test_candidates_that_a_router_does_not_know_are_forecast_as_others_and_said(
     assert widened_for(fallback(), known).candidates == ("small", "large")
     with caplog.at_level(logging.INFO, "loupe"):
         found = widened_for(fallback(), Catalog((candidate("small"), candidate("large"), candidate("new"))))
-    assert isinstance(found, Widened)
+    assert isinstance(found, ColdStartRouter)
     assert found.candidates == ("small", "large", "new")
     [message] = caplog.messages
     assert message.startswith("router fake-router does not know new: forecast as ")

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.app.services import RecordKeeping
+from gateway.app.services import RecordServices
 from gateway.config.settings import Settings
 from gateway.outcomes.label import Label
 from gateway.outcomes.log import writer
 from gateway.outcomes.log.decisions import LabelledDecisions
 from gateway.outcomes.log.schema import decisions_path
-from gateway.pipeline.chat_request import FetchedImage
+from gateway.pipeline.chat_request import FetchedBytes
 from gateway.pipeline.record import RequestRecord
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.multiprocess import Place, SharedMetrics
+from gateway.telemetry.multiprocess import SharedMetrics, WorkerPlace
 from tests.gateway.config.test_settings import GOOD
 from tests.gateway.outcomes.log.made import Encodings, full, keep
 
@@ -87,8 +87,8 @@ class Worker:
     def __init__(self, folder: Path, number: int) -> None:
         settings = Settings.model_validate({**GOOD, "store": {"path": str(folder / "loupe.sqlite")}})
         metrics = Metrics()
-        self.records = RecordKeeping(settings, metrics)
-        self.shared = SharedMetrics(metrics, Place(folder, number), report=lambda *_: None)
+        self.records = RecordServices(settings, metrics)
+        self.shared = SharedMetrics(metrics, WorkerPlace(folder, number), report=lambda *_: None)
 
     async def lose(self, decisions: int, contents: int) -> None:
         """Open, lose so many, and end."""
@@ -112,7 +112,7 @@ class Worker:
         }
 
 
-TOO_LARGE = FetchedImage(bytes(writer.LARGEST_QUEUE_BYTES + 1), b"k" * 32)
+TOO_LARGE = FetchedBytes(bytes(writer.LARGEST_QUEUE_BYTES + 1), b"k" * 32)
 
 
 def test_what_was_lost_is_counted_over_all_workers_and_never_taken_back(tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ModelPrice
 
 from gateway.billing.price import Price, cost, cost_with_cache
-from gateway.billing.price_list import NOT_COUNTED, Asked, price_of
+from gateway.billing.price_list import NOT_COUNTED, PriceRequest, price_of
 from gateway.errors import ConfigError
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 OPENAI = "https://api.openai.com/v1"
 LISTED = f"genai-prices {version('genai-prices')}"
-GPT_4O = Asked("fast", "gpt-4o", "mine", OPENAI)
+GPT_4O = PriceRequest("fast", "gpt-4o", "mine", OPENAI)
 
 
 def test_a_price_that_is_set_is_taken_and_the_list_not_asked() -> None:
@@ -43,7 +43,9 @@ def test_an_address_that_the_list_does_not_know_is_helped_by_the_providers_name(
 
 
 def test_a_price_may_be_looked_up_under_another_name() -> None:
-    asked = Asked("sonnet", "my-alias", "mine", "http://10.0.0.1/v1", price_as="openrouter/anthropic/claude-3.5-sonnet")
+    asked = PriceRequest(
+        "sonnet", "my-alias", "mine", "http://10.0.0.1/v1", price_as="openrouter/anthropic/claude-3.5-sonnet"
+    )
     price, source = price_of(asked, NOW)
     assert (price.input_per_million, price.output_per_million) == (3_000_000_000, 15_000_000_000)
     assert source == f"{LISTED} openrouter/anthropic/claude-3.5-sonnet"
@@ -56,7 +58,7 @@ def test_cached_price_that_is_set_stands_beside_the_lists_others() -> None:
 
 
 def test_tiers_of_the_list_are_kept() -> None:
-    asked = Asked("pro", "gemini-2.5-pro", "google", "https://generativelanguage.googleapis.com/v1beta/openai")
+    asked = PriceRequest("pro", "gemini-2.5-pro", "google", "https://generativelanguage.googleapis.com/v1beta/openai")
     price, _ = price_of(asked, NOW)
     assert price.at(200_000).input_per_million == 1_250_000_000
     assert price.at(200_001).input_per_million == 2_500_000_000
@@ -166,8 +168,10 @@ def _is_hourly(model: Any) -> bool:
 
 def test_the_list_is_read_only_where_a_price_is_left_out() -> None:
     report = (
-        "import json, sys\nfrom datetime import UTC, datetime\nfrom gateway.billing.price_list import Asked, price_of\n"
-        "price_of(Asked('a', 'b', 'c', 'http://x', input_usd=1.0, output_usd=1.0), datetime.now(UTC))\n"
+        "import json, sys\nfrom datetime import UTC, datetime\n"
+        "from gateway.billing.price_list import PriceRequest, price_of\n"
+        "asked = PriceRequest('a', 'b', 'c', 'http://x', input_usd=1.0, output_usd=1.0)\n"
+        "price_of(asked, datetime.now(UTC))\n"
         "print(json.dumps('genai_prices' in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)

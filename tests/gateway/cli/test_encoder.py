@@ -19,7 +19,7 @@ from gateway.cli.encoder import pull
 from gateway.outcomes.downloads import DownloadError
 from models.bundle import BundleError, bundled
 from models.dual_encoder import DualEncoder
-from models.registry import CATALOGUE, Listed, RemoteFile, pulled_names
+from models.registry import CATALOGUE, ListedEncoder, RemoteFile, pulled_names
 from tests.gateway.outcomes.hub_server import Hub, serving
 from tests.gateway.outcomes.test_downloads import left_in
 from tests.models.onnx_bytes import combined_clip
@@ -34,9 +34,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def drawn(graph: bytes = GRAPH) -> Listed:
+def drawn(graph: bytes = GRAPH) -> ListedEncoder:
     file = RemoteFile("https://example.org", "file", hashlib.sha256(graph).hexdigest(), len(graph))
-    return Listed("Drawn", "combined", file, "none", "a drawn graph")
+    return ListedEncoder("Drawn", "combined", file, "none", "a drawn graph")
 
 
 def test_list_names_what_is_here_and_what_can_be_had(capsys: pytest.CaptureFixture[str], home: Path) -> None:

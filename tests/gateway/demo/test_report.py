@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gateway.demo.ledger import Ledger, pool_bill
-from gateway.demo.plan import Outcome, Plan
-from gateway.demo.report import Report, build_report
+from gateway.demo.plan import DemoPlan, Outcome
+from gateway.demo.report import DemoReport, build_report
 from gateway.demo.services import DemoTenant
 from gateway.demo.show import as_json, as_text
 from gateway.providers.replay.candidates import CANDIDATES
@@ -39,8 +39,8 @@ LEDGER = Ledger(
 )
 
 
-def plan(number: int) -> Plan:
-    return Plan(TASKS[number], TENANT, None, None, is_streamed=False)
+def plan(number: int) -> DemoPlan:
+    return DemoPlan(TASKS[number], TENANT, None, None, is_streamed=False)
 
 
 OUTCOMES = (
@@ -51,7 +51,7 @@ OUTCOMES = (
 )
 
 
-def report(outcomes: tuple[Outcome, ...] = OUTCOMES, ledger: Ledger = LEDGER) -> Report:
+def report(outcomes: tuple[Outcome, ...] = OUTCOMES, ledger: Ledger = LEDGER) -> DemoReport:
     return build_report(TABLE, outcomes, ledger, ledger.charges)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config.settings import load_settings
 from gateway.demo.ledger import read_pool_log
-from gateway.demo.services import HOST, ServiceFailed, demo_tenants, free_port, running, write_config
+from gateway.demo.services import HOST, ServiceError, demo_tenants, free_port, running, write_config
 from gateway.providers.replay.candidates import CANDIDATES
 from gateway.providers.replay.drawn_table import simulate, write_table
 from gateway.providers.replay.tasks import draw_tasks
@@ -32,7 +32,7 @@ def test_process_runs_while_the_block_does_and_no_longer(tmp_path: Path) -> None
 def test_process_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
     words = ["replay", "--table", str(tmp_path / "gone.csv"), "--port", "0"]
     with (
-        pytest.raises(ServiceFailed, match=r"pool did not start \(status 1\)[\s\S]*cannot read the outcome table"),
+        pytest.raises(ServiceError, match=r"pool did not start \(status 1\)[\s\S]*cannot read the outcome table"),
         running("pool", words, free_port(), "/v1/models", tmp_path / "log"),
     ):
         pytest.fail("it must not be entered")

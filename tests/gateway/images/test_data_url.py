@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gateway.errors import ImageRefused
+from gateway.errors import ImageError
 from gateway.images.data_url import DataUrl, check_data_url, is_data_url, parse_data_url
 from gateway.images.header import ImageHeader
 from gateway.images.limits import ImageLimits
@@ -93,14 +93,14 @@ def test_the_bytes_decide_what_an_image_is_not_its_declaration() -> None:
     ],
 )
 def test_what_is_no_image_is_refused_with_its_reason(url: str, status: int, code: str, says: str) -> None:
-    with pytest.raises(ImageRefused, match=says) as refusal:
+    with pytest.raises(ImageError, match=says) as refusal:
         check_data_url(url, param=PARAM)
     assert (refusal.value.status, refusal.value.code, refusal.value.param) == (status, code, PARAM)
     assert len(refusal.value.message) < 300
 
 
 def test_more_bytes_than_the_limit_are_refused_before_they_are_decoded() -> None:
-    with pytest.raises(ImageRefused, match="at most 1,000") as refusal:
+    with pytest.raises(ImageError, match="at most 1,000") as refusal:
         check_data_url("data:image/png;base64," + "?" * 2_000, ImageLimits(max_bytes=1_000))
     assert refusal.value.status == 413
 
@@ -114,7 +114,7 @@ def test_an_image_of_just_the_limit_passes_and_one_of_a_byte_more_does_not() -> 
     data = without_padding()
     size = len(data)
     assert check_data_url(data_url(data), ImageLimits(max_bytes=size)).header.format == "png"
-    with pytest.raises(ImageRefused, match=f"has {size} bytes; at most {size - 1} are taken") as refusal:
+    with pytest.raises(ImageError, match=f"has {size} bytes; at most {size - 1} are taken") as refusal:
         check_data_url(data_url(data), ImageLimits(max_bytes=size - 1))
     assert (refusal.value.status, refusal.value.code, refusal.value.param) == (413, "image_too_large", None)
 
@@ -122,19 +122,19 @@ def test_an_image_of_just_the_limit_passes_and_one_of_a_byte_more_does_not() -> 
 def test_an_image_of_just_the_limit_of_pixels_passes_and_one_of_a_pixel_more_does_not() -> None:
     url = data_url(drawn(size=(40, 30)))
     assert check_data_url(url, ImageLimits(max_pixels=1_200)).header == ImageHeader("png", 40, 30)
-    with pytest.raises(ImageRefused, match="40x30 pixels; at most 1,199 pixels"):
+    with pytest.raises(ImageError, match="40x30 pixels; at most 1,199 pixels"):
         check_data_url(url, ImageLimits(max_pixels=1_199))
 
 
 def test_the_comma_may_stand_behind_256_characters_and_no_more() -> None:
     start = "data:image/png;" + "x" * (256 - len("data:image/png;;base64")) + ";base64"
     assert parse_data_url(f"{start},AAAA") == DataUrl("image/png", 257, 261)
-    with pytest.raises(ImageRefused, match="no comma within its first 256 characters"):
+    with pytest.raises(ImageError, match="no comma within its first 256 characters"):
         parse_data_url(f"{start.replace('x', 'xx', 1)},AAAA")
 
 
 def test_what_is_declared_is_shown_without_what_cannot_be_printed() -> None:
-    with pytest.raises(ImageRefused, match=r"\(text/\?x\)") as refusal:
+    with pytest.raises(ImageError, match=r"\(text/\?x\)") as refusal:
         parse_data_url("data:text/\x07x;base64,AAAA")
     assert refusal.value.param is None
 
@@ -143,5 +143,5 @@ def test_what_is_declared_is_shown_without_what_cannot_be_printed() -> None:
 def test_any_text_passes_or_is_refused(url: str) -> None:
     try:
         check_data_url(url)
-    except ImageRefused as refusal:
+    except ImageError as refusal:
         assert refusal.status in (400, 413, 415)

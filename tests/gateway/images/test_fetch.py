@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from PIL import Image
 
-from gateway.errors import ImageRefused
+from gateway.errors import ImageError
 from gateway.images.fetch import FetchedImage, FetchPolicy, ImageFetcher, look_up
 
 PARAM = "messages[0].content[1].image_url"
@@ -112,10 +112,10 @@ async def fetch(url: str, policy: FetchPolicy, resolver: Resolver | None = None)
         await fetcher.close()
 
 
-async def refusal_of(url: str, policy: FetchPolicy, resolver: Resolver | None = None) -> ImageRefused:
+async def refusal_of(url: str, policy: FetchPolicy, resolver: Resolver | None = None) -> ImageError:
     try:
         await fetch(url, policy, resolver)
-    except ImageRefused as refused:
+    except ImageError as refused:
         assert refused.param == PARAM
         return refused
     pytest.fail(f"{url} was fetched")
@@ -254,7 +254,7 @@ def test_a_slow_look_up_is_given_up_at_the_total_limit() -> None:
 
     async def main() -> None:
         fetcher = ImageFetcher(FetchPolicy(total_timeout_s=0.1), look_up=never)
-        with pytest.raises(ImageRefused) as refused:
+        with pytest.raises(ImageError) as refused:
             await fetcher.fetch("https://images.example/a.png")
         assert refused.value.code == "image_timeout"
         await fetcher.close()
@@ -460,7 +460,7 @@ def test_a_name_that_is_not_known_is_told_plainly() -> None:
 
     async def main() -> None:
         fetcher = ImageFetcher(FetchPolicy(), look_up=unknown)
-        with pytest.raises(ImageRefused, match="not known") as refused:
+        with pytest.raises(ImageError, match="not known") as refused:
             await fetcher.fetch("https://images.example/a.png")
         assert refused.value.code == "image_unreachable"
         await fetcher.close()

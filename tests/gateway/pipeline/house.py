@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.billing.price import Price
-from gateway.errors import ImageRefused
+from gateway.errors import ImageError
 from gateway.pipeline.chat_request import ChatRequest
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.record import RequestRecord
 from gateway.pipeline.remote_images import RemoteImages
-from gateway.pipeline.reservations import Holds
-from gateway.pipeline.state import Turn
+from gateway.pipeline.reservations import Reservations
+from gateway.pipeline.state import RequestState
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.forecaster import Forecaster, ForecastLimits, RouterInService
 from gateway.tenants.tenant import Tenant
@@ -41,7 +41,7 @@ class NoFetcher:
     """Implements `gateway.pipeline.remote_images.Fetcher`: no image can be had."""
 
     async def fetch(self, url: str, *, param: str | None = None) -> Any:
-        raise ImageRefused(f"{url} is not to be had", param=param)
+        raise ImageError(f"{url} is not to be had", param=param)
 
 
 @dataclass
@@ -73,7 +73,7 @@ class House:
             policies={"frugal": 0.25},
             forecaster=forecaster,
             providers={"p": self.provider},
-            holds=Holds(self.ledger, 60.0, self.report),
+            holds=Reservations(self.ledger, 60.0, self.report),
             steering=FakeSteering(self.course),  # type: ignore[arg-type]
             images=RemoteImages(NoFetcher()),
             observers=self.observers,
@@ -85,9 +85,9 @@ class House:
     def report(self, where: str, error: BaseException) -> None:
         self.reported.append(f"{where}: {error}")
 
-    def turn(self, request: ChatRequest | None = None, tenant: Tenant = ACME) -> Turn:
+    def turn(self, request: ChatRequest | None = None, tenant: Tenant = ACME) -> RequestState:
         """A request that came at 100 of the clock."""
-        return Turn("req_1", tenant, request or a_request(), self.clock(), MORNING, self.clock)
+        return RequestState("req_1", tenant, request or a_request(), self.clock(), MORNING, self.clock)
 
     def serve(
         self, request: ChatRequest | None = None, *, tenant: Tenant = ACME, sink: FakeSink | None = None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.billing.price import Price, cost
 from gateway.billing.usage import Usage
-from gateway.pipeline.charge import Bill
+from gateway.pipeline.charge import Charge
 from gateway.routing.decision import Assessment
 from gateway.routing.query import Query
 from tests.gateway.billing.makers import candidate
@@ -18,7 +18,7 @@ PRICE = Price(1_000_000_000, 4_000_000_000)
 INPUT_TOKENS = 50
 
 
-def a_bill(granted: int = 10**12, *, choices: int = 1, **changes: Any) -> Bill:
+def a_bill(granted: int = 10**12, *, choices: int = 1, **changes: Any) -> Charge:
     choice = Assessment(
         candidate("a", **{"price": PRICE, **changes}),
         forecast=None,
@@ -30,14 +30,14 @@ def a_bill(granted: int = 10**12, *, choices: int = 1, **changes: Any) -> Bill:
         needed_output_tokens=1,
         score=0.0,
     )
-    bill = Bill(choice, Query("", 0, 1))
+    bill = Charge(choice, Query("", 0, 1))
     bill.granted = granted
     return bill
 
 
 def test_a_new_bill_has_nothing_held_and_nothing_used() -> None:
     choice = Assessment(candidate("a"), None, INPUT_TOKENS, 200, 100, 0, 1, 1, 0.0)
-    bill = Bill(choice, Query("", 0, 1))
+    bill = Charge(choice, Query("", 0, 1))
     assert (bill.granted, bill.usage, bill.metered) == (0, Usage(0, 0), False)
     bill.sent()
     assert bill.charge == 0, "our own count is charged at most what is held"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.pipeline.chat_request import ChatRequest, FetchedImage, RemoteImage, body_for, inline_image
+from gateway.pipeline.chat_request import ChatRequest, FetchedBytes, RemoteImage, body_for, inline_image
 from gateway.routing.query import Query
 
 MESSAGES = b'[ {"role":"user",  "content":"\\u00e4 \xc3\xa4 1.50"} ]'
@@ -117,7 +117,7 @@ def test_an_inline_image_is_known_by_its_content_and_decoded_when_read() -> None
 
 
 def test_a_fetched_image_is_its_bytes() -> None:
-    assert FetchedImage(b"png", b"key").read() == b"png"
+    assert FetchedBytes(b"png", b"key").read() == b"png"
 
 
 def test_a_remote_image_names_its_place() -> None:

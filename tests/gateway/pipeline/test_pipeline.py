@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.billing.reservation import Granted, Refused
+from gateway.billing.reservation import Grant, OverLimit
 from gateway.billing.window import Budget, Window
 from gateway.errors import ProviderError, RequestError, StoreError
 from gateway.pipeline.chat_request import ChatRequest
@@ -26,7 +26,7 @@ from tests.gateway.providers.streams import DONE, ended, said, usage
 from ..api.bodies import data_url, image, png
 from .house import ACME, CHEAP, DEAR, FORECASTS, MORNING, PLAIN, House
 
-SPENT = Refused(Window("acme/day/x", 5_000, 0.0, MORNING + 90.0), 0, 0)
+SPENT = OverLimit(Window("acme/day/x", 5_000, 0.0, MORNING + 90.0), 0, 0)
 
 
 def a_failure(reason: str = "broke_off") -> ProviderError:
@@ -67,7 +67,7 @@ def test_a_hold_that_was_cut_cuts_the_reply_too() -> None:
     _, whole = house.serve()
     assert whole.decision is not None
     best = whole.decision.choices[0]
-    cut = House(answers=[Granted(best.floor, 7)])
+    cut = House(answers=[Grant(best.floor, 7)])
     sink, record = cut.serve()
     assert cut.provider.bodies[0]["max_tokens"] == best.needed_output_tokens == 200
     assert (record.held, record.remaining) == (best.floor, 7)
@@ -160,13 +160,13 @@ def test_a_budget_that_fits_no_choice_is_a_429_that_says_when_to_come_again() ->
 
 
 def test_the_last_window_that_refused_is_the_one_that_is_told() -> None:
-    later = Refused(Window("acme/month/x", 5_000, 0.0, MORNING + 900.0), 0, 0)
+    later = OverLimit(Window("acme/month/x", 5_000, 0.0, MORNING + 900.0), 0, 0)
     sink, _ = House([], answers=[SPENT, SPENT, later]).serve()
     assert ("retry-after", "900") in sink.refusal.headers
 
 
 def test_a_failed_attempt_outweighs_a_refused_reservation() -> None:
-    sink, record = House([refusal()], answers=[SPENT, Granted(10**9, None), SPENT]).serve()
+    sink, record = House([refusal()], answers=[SPENT, Grant(10**9, None), SPENT]).serve()
     assert (sink.status, sink.refusal.code) == (502, "provider_failed")
     assert [attempt.candidate for attempt in record.attempts] == ["fair"]
 

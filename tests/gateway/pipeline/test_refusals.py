@@ -9,7 +9,7 @@ import pytest
 
 from gateway.api.parse.chat import ChatLimits, parse_chat
 from gateway.billing.price import Price
-from gateway.billing.reservation import Refused
+from gateway.billing.reservation import OverLimit
 from gateway.billing.window import Window
 from gateway.errors import ProviderError, RequestError
 from gateway.images.limits import ImageLimits
@@ -75,7 +75,7 @@ def test_candidates_that_rest_are_not_the_requests_fault() -> None:
 
 def test_a_spent_window_says_when_it_ends() -> None:
     window = Window("acme/day/x", 5_000_000, 0.0, 1_100.0)
-    error = over_quota(Refused(window, 1_000_000, 0), 1_000.0)
+    error = over_quota(OverLimit(window, 1_000_000, 0), 1_000.0)
     assert (error.status, error.code, error.type) == (429, "insufficient_quota", "insufficient_quota")
     assert header(error, "retry-after") == "100"
     assert header(error, "x-should-retry") == "false"
@@ -83,19 +83,19 @@ def test_a_spent_window_says_when_it_ends() -> None:
 
 
 def test_a_window_that_is_held_may_be_tried_soon() -> None:
-    error = over_quota(Refused(Window("acme/day", 5_000_000, 0.0, None), 0, 2_000_000), 0.0)
+    error = over_quota(OverLimit(Window("acme/day", 5_000_000, 0.0, None), 0, 2_000_000), 0.0)
     assert header(error, "retry-after") == "1"
     assert "0.002 USD is held" in error.message
 
 
 def test_a_total_that_is_spent_never_comes_back() -> None:
-    error = over_quota(Refused(Window("acme/day", 5_000_000, 0.0, None), 0, 0), 0.0)
+    error = over_quota(OverLimit(Window("acme/day", 5_000_000, 0.0, None), 0, 0), 0.0)
     assert header(error, "retry-after") is None
 
 
 def test_a_rate_limit_says_what_is_left_and_may_be_tried_again() -> None:
     for unit in ("requests", "tokens"):
-        error = over_quota(Refused(Window(f"acme/{unit}/minute/1", 60, 0.0, 60.0, unit), 3, 0), 12.5)
+        error = over_quota(OverLimit(Window(f"acme/{unit}/minute/1", 60, 0.0, 60.0, unit), 3, 0), 12.5)
         assert (error.status, error.code) == (429, "rate_limit_exceeded")
         assert header(error, "retry-after") == "48"
         assert header(error, "x-should-retry") is None

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from gateway.billing.price import cost
-from gateway.billing.reservation import Granted
+from gateway.billing.reservation import Grant
 from gateway.billing.usage import Usage
 from gateway.billing.window import Budget
 from gateway.errors import ProviderError, RequestError
-from gateway.pipeline.charge import Bill
+from gateway.pipeline.charge import Charge
 from gateway.pipeline.relay import relay_stream, relay_whole
-from gateway.pipeline.state import Header, Turn
+from gateway.pipeline.state import Header, RequestState
 from gateway.routing.decision import Preference, decide
 from gateway.tenants.tenant import Tenant
 from tests.fakes.requests import a_request
@@ -109,8 +109,8 @@ class Client:
 @dataclass
 class Relayed:
     client: Client
-    turn: Turn
-    bill: Bill
+    turn: RequestState
+    bill: Charge
     settled: list[int]
     error: BaseException | None
 
@@ -123,13 +123,13 @@ class Relayed:
 def relayed(exchange: Recorded, *, streamed: bool = True, wants_usage: bool = True, is_slow: bool = False) -> Relayed:
     """Relay a reply to a request that was decided, held and sent."""
     request = a_request(streamed=streamed, wants_usage=wants_usage)
-    turn = Turn("req_1", Tenant("acme", ("a",), 0.8, budgets=(Budget(HELD),)), request, 0.0, 0.0)
+    turn = RequestState("req_1", Tenant("acme", ("a",), 0.8, budgets=(Budget(HELD),)), request, 0.0, 0.0)
     decision = decide(
         request.query, [candidate("a")], None, Preference(0.0), reference_cost=1, is_healthy=lambda _: True
     )
-    bill = Bill(decision.choices[0], request.query)
+    bill = Charge(decision.choices[0], request.query)
     bill.granted = HELD
-    turn.chosen(decision.choices[0], Granted(HELD, 0))
+    turn.chosen(decision.choices[0], Grant(HELD, 0))
     bill.sent()
     settled: list[int] = []
 

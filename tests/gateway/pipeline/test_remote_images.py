@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.api.parse.chat import ChatLimits, parse_chat
-from gateway.errors import ImageRefused, RequestError
+from gateway.errors import ImageError, RequestError
 from gateway.images.limits import ImageLimits
 from gateway.pipeline.chat_request import ChatRequest
 from gateway.pipeline.remote_images import RemoteImages
@@ -39,7 +39,7 @@ class Library:
     async def fetch(self, url: str, *, param: str | None = None) -> File:
         self.asked.append(url)
         if url not in self.files:
-            raise ImageRefused("not there", param=param, code="image_unreachable")
+            raise ImageError("not there", param=param, code="image_unreachable")
         return self.files[url]
 
 
@@ -88,7 +88,7 @@ def test_only_the_last_turns_images_are_encoded_and_all_are_priced() -> None:
 
 def test_an_image_that_can_not_be_had_names_its_place() -> None:
     messages = [{"role": "user", "content": [image(URL)]}, {"role": "user", "content": [image("https://x/y")]}]
-    with pytest.raises(ImageRefused) as refusal:
+    with pytest.raises(ImageError) as refusal:
         completed(request_of(messages), Library({URL: File(b"one")}))
     assert refusal.value.param == "messages[1].content[0].image_url.url"
 

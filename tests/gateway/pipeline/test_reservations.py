@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gateway.billing.reservation import Granted, Hold, Refused
+from gateway.billing.reservation import Grant, OverLimit, Reservation
 from gateway.billing.window import Window
 from gateway.errors import RequestError, StoreError
-from gateway.pipeline.reservations import Holds
+from gateway.pipeline.reservations import Reservations
 from gateway.stores.memory import MemoryStore
 from tests.fakes.clock import HandClock
 from tests.fakes.ledger import Answer, ScriptedLedger
@@ -21,8 +21,8 @@ DAY = Window("acme/day/x", 1_000, 0.0, None)
 LEASE_S = 30.0
 
 
-def a_hold(name: str = "acme/req_1.0") -> Hold:
-    return Hold(name, (DAY,), 100, 100, LEASE_S)
+def a_hold(name: str = "acme/req_1.0") -> Reservation:
+    return Reservation(name, (DAY,), 100, 100, LEASE_S)
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Reserving:
         self.naps = 0
         self.reported: list[tuple[str, str]] = []
         self.ledger = ScriptedLedger(self.clock, self.answers)
-        self.holds = Holds(
+        self.holds = Reservations(
             self.ledger,
             LEASE_S,
             lambda where, error: self.reported.append((where, str(error))),
@@ -64,7 +64,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 def test_a_reservation_is_renewed_three_times_a_lease_until_it_is_settled() -> None:
     async def story() -> None:
         at = Reserving()
-        assert await at.holds.reserve(a_hold()) == Granted(100, None)
+        assert await at.holds.reserve(a_hold()) == Grant(100, None)
         assert await at.renewed(3) == [(each, ["acme/req_1.0"], LEASE_S) for each in (10.0, 20.0, 30.0)]
         await at.holds.settle("acme/req_1.0", 70, 7)
         assert at.ledger.settled == [("acme/req_1.0", 70, 7)]
@@ -95,7 +95,7 @@ def test_all_reservations_under_way_are_renewed_in_one_call() -> None:
 
 def test_what_was_refused_is_handed_on_and_not_renewed() -> None:
     async def story() -> None:
-        refused = Refused(DAY, 5, 0)
+        refused = OverLimit(DAY, 5, 0)
         at = Reserving([refused])
         assert await at.holds.reserve(a_hold()) == refused
         assert await at.renewed(2) == []
@@ -111,7 +111,7 @@ def test_a_ledger_that_does_not_answer_is_a_503_and_nothing_is_renewed() -> None
         assert (refused.value.status, refused.value.code) == (503, "store_unavailable")
         assert isinstance(refused.value.__cause__, StoreError)
         assert await at.renewed(2) == []
-        assert await at.holds.reserve(a_hold()) == Granted(100, None), "it works again"
+        assert await at.holds.reserve(a_hold()) == Grant(100, None), "it works again"
 
     run(story())
 
@@ -246,7 +246,7 @@ def test_money_stays_held_over_many_leases_while_its_request_lives(is_renewed: b
     async def story() -> None:
         clock = HandClock()
         store = MemoryStore(clock)
-        holds = Holds(store, LEASE_S, lambda where, error: None, clock.sleep)
+        holds = Reservations(store, LEASE_S, lambda where, error: None, clock.sleep)
         await holds.reserve(a_hold())
         task = asyncio.ensure_future(holds.renew_for_ever()) if is_renewed else None
         while clock.now < 10 * LEASE_S:

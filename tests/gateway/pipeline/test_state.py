@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from gateway.billing.reservation import Granted, Refused
+from gateway.billing.reservation import Grant, OverLimit
 from gateway.billing.usage import Usage
 from gateway.billing.window import Budget, Window
-from gateway.errors import ProviderFailed, QuotaExceeded
+from gateway.errors import ProvidersExhausted, QuotaError
 from gateway.pipeline.record import Attempt
-from gateway.pipeline.state import Turn
+from gateway.pipeline.state import RequestState
 from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
 from gateway.routing.exploration import Exploration, draw
 from gateway.tenants.tenant import Tenant
@@ -23,15 +23,15 @@ from tests.gateway.billing.makers import candidate
 STARTED_AT = 1_767_268_800.0
 
 
-def a_turn(budget: Budget | None = None, clock: HandClock | None = None) -> Turn:
+def a_turn(budget: Budget | None = None, clock: HandClock | None = None) -> RequestState:
     """A request that came at 0 of its clock."""
     tenant = Tenant("acme", ("a",), 0.8, budgets=(budget,) if budget else ())
-    return Turn("req_1", tenant, a_request(budget=b"1"), 0.0, STARTED_AT, clock or HandClock())
+    return RequestState("req_1", tenant, a_request(budget=b"1"), 0.0, STARTED_AT, clock or HandClock())
 
 
 def decided(
-    turn: Turn, remaining: int | None = 700, *, is_healthy: Callable[[str], bool] = lambda name: name == "a"
-) -> Turn:
+    turn: RequestState, remaining: int | None = 700, *, is_healthy: Callable[[str], bool] = lambda name: name == "a"
+) -> RequestState:
     turn.reason = "routed"
     turn.preference = Preference(0.25, turn.request.cap)
     forecasts = {"a": CandidateForecast(0.625, 0.1, 100, 200), "b": CandidateForecast(0.5, 0.1, 100, 200)}
@@ -43,11 +43,11 @@ def decided(
         reference_cost=1,
         is_healthy=is_healthy,
     )
-    turn.chosen(turn.decision.choices[0], Granted(300, remaining))
+    turn.chosen(turn.decision.choices[0], Grant(300, remaining))
     return turn
 
 
-def headers(turn: Turn, exact_cost: int | None = None) -> dict[str, str]:
+def headers(turn: RequestState, exact_cost: int | None = None) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in turn.headers(exact_cost)}
 
 
@@ -100,7 +100,7 @@ def test_failed_attempts_stand_in_the_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome"), [(QuotaExceeded("no money"), "refused"), (ProviderFailed("no answer"), "failed")]
+    ("error", "outcome"), [(QuotaError("no money"), "refused"), (ProvidersExhausted("no answer"), "failed")]
 )
 def test_a_refusal_is_recorded_with_its_code(error: Any, outcome: str) -> None:
     turn = a_turn()
@@ -140,7 +140,7 @@ def test_a_request_takes_from_when_it_came_to_its_record_and_waiting_is_not_our_
 
 
 def test_total_time_counts_from_when_the_request_came_and_not_from_the_clocks_origin() -> None:
-    turn = Turn("req_1", Tenant("acme", ("a",), 0.8), a_request(), 100.0, STARTED_AT, HandClock(101.5))
+    turn = RequestState("req_1", Tenant("acme", ("a",), 0.8), a_request(), 100.0, STARTED_AT, HandClock(101.5))
     turn.first_byte()
     record = turn.record("digest")
     assert (record.first_byte_s, record.total_s, record.overhead_s) == (1.5, 1.5, 1.5)
@@ -180,7 +180,7 @@ class Drawn:
 APART = Window("acme/exploration/total", 9, 0.0, None, apart=True)
 
 
-def steered(reason: str = "routed") -> Turn:
+def steered(reason: str = "routed") -> RequestState:
     turn = decided(a_turn(Budget(10**9)), is_healthy=lambda _: True)
     turn.choice = None
     turn.reason = reason
@@ -205,7 +205,7 @@ def test_a_request_counts_once_however_often_a_hold_is_refused() -> None:
     assert turn.decision is not None
     first, best = turn.decision.choices
     assert [turn.hold(first, (5, 5), 60.0).requests, turn.hold(best, (5, 5), 60.0).requests] == [1, 1]
-    turn.chosen(best, Granted(5, None))
+    turn.chosen(best, Grant(5, None))
     assert turn.hold(first, (5, 5), 60.0).requests == 0
 
 
@@ -213,13 +213,13 @@ def test_the_propensity_is_that_of_who_was_decided_on() -> None:
     turn = steered()
     assert turn.decision is not None
     first, best = turn.decision.choices
-    turn.chosen(first, Granted(5, None))
+    turn.chosen(first, Grant(5, None))
     record = turn.record("digest")
     assert (record.candidate, record.propensity) == ("b", 0.25)
     assert record.exploration is not None
     names, weights = zip(*record.exploration.propensities, strict=True)
     assert names[draw(weights, record.exploration.uniform)] == record.exploration.candidate == record.candidate
-    turn.chosen(best, Granted(5, None))
+    turn.chosen(best, Grant(5, None))
     assert turn.record("digest").propensity == 0.0, "nobody decided on that one"
 
 
@@ -227,11 +227,11 @@ def test_who_was_drawn_instead_of_the_best_is_told() -> None:
     turn = steered()
     assert turn.decision is not None
     first, best = turn.decision.choices
-    turn.chosen(first, Granted(5, None))
+    turn.chosen(first, Grant(5, None))
     assert turn.route_reason() == "routed;explored"
     turn.pace = "pace=0.5@acme/day"
     assert turn.route_reason() == "routed;pace=0.5@acme/day;explored"
-    turn.chosen(best, Granted(5, None))
+    turn.chosen(best, Grant(5, None))
     assert turn.route_reason() == "routed;pace=0.5@acme/day"
 
 
@@ -263,6 +263,6 @@ def test_the_pace_stands_in_the_reason_of_what_was_routed() -> None:
 )
 def test_only_the_budgets_own_refusal_is_a_want_of_money(window: Window, is_out: bool) -> None:
     turn = a_turn()
-    turn.refused_hold(Refused(window, 0, 0))
-    turn.refused_hold(Refused(APART, 0, 0))
+    turn.refused_hold(OverLimit(window, 0, 0))
+    turn.refused_hold(OverLimit(APART, 0, 0))
     assert turn.is_out_of_money is is_out

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gateway.routing.forecaster import Declined, Forecaster, ForecastLimits, Forecasts, RouterInService
+from gateway.routing.forecaster import Forecaster, ForecastLimits, Forecasts, NoForecast, RouterInService
 from models.base import ImageSource, Views
 from routers.algorithms.cold_start import DOUBT, widened
 from routers.base import Forecast
@@ -64,14 +64,14 @@ class Asked:
             widen=lambda router: widened(router, {"a": 1.0, "newcomer": 2.0}),
         )
 
-    def forecast(self, text: str = "what?") -> Forecasts | Declined:
+    def forecast(self, text: str = "what?") -> Forecasts | NoForecast:
         return asyncio.run(self.forecaster.current.forecast(text, ()))
 
 
 def test_a_forecast_stands_under_each_candidates_name() -> None:
     asked = Asked(SlowEncoder(), FakeRouter(("a", "b"), {"a": Fixed(0.9, 0.1, 10, 20), "b": Fixed(0.4)}))
     found = asked.forecast()
-    assert not isinstance(found, Declined)
+    assert not isinstance(found, NoForecast)
     assert list(found) == ["a", "b", "newcomer"]
     assert (found["a"].quality, found["a"].output_tokens, found["a"].output_tokens_high) == (0.9, 10.0, 20.0)
 
@@ -88,7 +88,7 @@ def test_a_forecast_is_known_the_next_time() -> None:
 
 def test_views_that_are_cached_are_not_encoded_again() -> None:
     encoder = SlowEncoder(fail=RuntimeError("not to be called"))
-    assert not isinstance(Asked(encoder, FakeRouter(("a",))).forecast("known"), Declined)
+    assert not isinstance(Asked(encoder, FakeRouter(("a",))).forecast("known"), NoForecast)
     assert encoder.calls == 0
 
 
@@ -108,14 +108,14 @@ def test_views_that_are_cached_are_not_encoded_again() -> None:
 )
 def test_what_breaks_declines(encoder: SlowEncoder, router: FakeRouter, reason: str, reports: list[str]) -> None:
     asked = Asked(encoder, router)
-    assert asked.forecast() == Declined(reason)
+    assert asked.forecast() == NoForecast(reason)
     assert asked.reports == reports
     assert asked.forecaster.current.known("what?", ()) is None
 
 
 def test_an_encoder_that_never_answers_is_waited_for_no_longer_than_its_limit() -> None:
     asked = Asked(SlowEncoder(answers=False), FakeRouter(("a",)), limit_s=0.05)
-    assert asked.forecast() == Declined("encoder_timeout")
+    assert asked.forecast() == NoForecast("encoder_timeout")
     assert asked.reports == []
     assert asked.forecaster.current.known("what?", ()) is None
 
@@ -124,12 +124,12 @@ def test_a_router_that_has_not_answered_is_waited_for_no_longer_than_its_limit()
     router = HeldRouter()
     asked = Asked(SlowEncoder(), router, limit_s=0.05)
 
-    async def declined() -> Forecasts | Declined:
+    async def declined() -> Forecasts | NoForecast:
         found = await asked.forecaster.current.forecast("known", ())
         router.let_go.set()  # only now: what was declined had not been forecast
         return found
 
-    assert asyncio.run(declined()) == Declined("router_timeout")
+    assert asyncio.run(declined()) == NoForecast("router_timeout")
     assert asked.reports == []
     assert asked.forecaster.current.known("known", ()) is None
 
@@ -146,7 +146,7 @@ def test_stages_are_timed_where_they_were_gone_through() -> None:
 
 def test_a_candidate_that_the_router_does_not_know_is_forecast_as_its_neighbour_in_price_and_unsurely() -> None:
     found = Asked(SlowEncoder(), FakeRouter(("a", "b"), {"a": Fixed(0.9, 0.1, 10, 20)})).forecast()
-    assert not isinstance(found, Declined)
+    assert not isinstance(found, NoForecast)
     assert (found["newcomer"].quality, found["newcomer"].output_tokens_high) == (pytest.approx(0.9), 20.0)
     assert found["newcomer"].quality_std == pytest.approx((0.1**2 + DOUBT**2) ** 0.5)
 
@@ -160,7 +160,7 @@ def test_another_router_forecasts_anew_and_who_began_with_the_old_one_keeps_it()
     asked.in_service.router = new
     assert asked.forecaster.current.known("what?", ()) is None
     found = asked.forecast()
-    assert not isinstance(found, Declined)
+    assert not isinstance(found, NoForecast)
     assert (found["a"].quality, asked.forecaster.current.digest) == (0.7, "another")
     kept = begun.known("what?", ())
     assert kept is not None

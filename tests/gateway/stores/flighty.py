@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.errors import StoreError
-from gateway.stores.local_fallback import LeasedStore, LeaseOptions
+from gateway.stores.local_fallback import LocalAllowance, LocalFallbackStore
 from gateway.stores.memory import Memory, MemoryStore
 from tests.checks.store_checks import Clock, hold
 
@@ -33,12 +33,12 @@ class Place:
         self.said: list[str] = []
         self.opened = 0
 
-    async def open(self) -> LeasedStore:
+    async def open(self) -> LocalFallbackStore:
         self.opened += 1
-        options = LeaseOptions(LEASE, f"process{self.opened}")
+        options = LocalAllowance(LEASE, f"process{self.opened}")
         return Whole(Closing(self.clock, self.memory, self.inner), self.clock, options, self.said.append)
 
-    async def ready(self) -> LeasedStore:
+    async def ready(self) -> LocalFallbackStore:
         """A store with a lease on the day's budget."""
         store = await self.open()
         await store.reserve(hold("first", 300))
@@ -47,7 +47,7 @@ class Place:
         return store
 
 
-class Whole(LeasedStore):
+class Whole(LocalFallbackStore):
     """Closes the ledger with itself."""
 
     async def close(self) -> None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.billing.reservation import Granted, Hold, Refused
+from gateway.billing.reservation import Grant, OverLimit, Reservation
 from gateway.billing.window import Window
 from gateway.errors import StoreError
-from gateway.stores.local_fallback import LEASE_S, UNUSED_S, LeasedStore, LeaseOptions
+from gateway.stores.local_fallback import LEASE_S, UNUSED_S, LocalAllowance, LocalFallbackStore
 from gateway.stores.memory import Memory
 from tests.checks.store_checks import DAY, MONTH, NEXT_DAY, STORE_CHECKS, Check, Clock, hold, stands
 
@@ -27,7 +27,7 @@ def test_what_is_set_aside_is_a_hold_like_any_other() -> None:
         store = await place.ready()
         assert store.set_aside == LEASE == lease_of(place)
         assert await stands(place.inner) == [(100, LEASE)]
-        assert await store.reserve(hold("rest", 1_000)) == Refused(DAY, 700, LEASE)
+        assert await store.reserve(hold("rest", 1_000)) == OverLimit(DAY, 700, LEASE)
         await store.close()
         assert await stands(place.inner) == [(100, 0)]
 
@@ -39,12 +39,12 @@ def test_requests_are_granted_out_of_the_lease_and_no_further() -> None:
         place = Place()
         store = await place.ready()
         place.inner.away = True
-        assert await store.reserve(hold("a", 150)) == Granted(150, 50, local=True)
-        assert await store.reserve(hold("b", 150, 10)) == Granted(50, 0, local=True)
+        assert await store.reserve(hold("a", 150)) == Grant(150, 50, local=True)
+        assert await store.reserve(hold("b", 150, 10)) == Grant(50, 0, local=True)
         with pytest.raises(StoreError):
             await store.reserve(hold("c", 1))
         assert await store.settle("a", 60) is True
-        assert await store.reserve(hold("d", 90)) == Granted(90, 0, local=True)
+        assert await store.reserve(hold("d", 90)) == Grant(90, 0, local=True)
         for name, charge in (("b", 50), ("d", 80)):
             await store.settle(name, charge)
         place.inner.away = False
@@ -78,13 +78,13 @@ def test_nothing_is_set_aside_for_windows_apart_and_they_are_refused_meanwhile()
         place = Place()
         store = await place.ready()
         apart = replace(DAY, key="acme/apart/1", limit=500, apart=True)
-        assert isinstance(await store.reserve(hold("asked", 100, None, DAY, apart)), Granted)
+        assert isinstance(await store.reserve(hold("asked", 100, None, DAY, apart)), Grant)
         await store.settle("asked", 0)
         await store.tend()
         assert await stands(place.inner, DAY, apart) == [(100, LEASE), (0, 0)]
         place.inner.away = True
-        assert await store.reserve(hold("drawn", 100, None, DAY, apart)) == Refused(apart, 0, 0)
-        assert await store.reserve(hold("best", 100)) == Granted(100, 100, local=True)
+        assert await store.reserve(hold("drawn", 100, None, DAY, apart)) == OverLimit(apart, 0, 0)
+        assert await store.reserve(hold("best", 100)) == Grant(100, 100, local=True)
         place.inner.away = False
         await store.close()
 
@@ -98,8 +98,8 @@ def test_what_counts_no_money_goes_on() -> None:
         place.inner.away = True
         rate = Window("acme/r", 0, 0.0, 60.0, "requests")
         soft = replace(DAY, key="acme/soft", limit=0, soft=True)
-        assert await store.reserve(hold("h", 5, None, rate, soft)) == Granted(5, None, local=True)
-        assert await store.reserve(hold("free", 0, 0, DAY, rate)) == Granted(0, LEASE, local=True)
+        assert await store.reserve(hold("h", 5, None, rate, soft)) == Grant(5, None, local=True)
+        assert await store.reserve(hold("free", 0, 0, DAY, rate)) == Grant(0, LEASE, local=True)
 
     asyncio.run(case())
 
@@ -160,7 +160,7 @@ class Stubborn(Flighty):
         super().__init__(clock, memory)
         self.taken = asyncio.Event()
 
-    async def reserve(self, asked: Hold) -> Granted | Refused:
+    async def reserve(self, asked: Reservation) -> Grant | OverLimit:
         answer = await super().reserve(asked)
         if "/lease." in asked.id:
             self.taken.set()
@@ -189,7 +189,7 @@ def test_a_lease_that_can_not_be_had_is_taken_another_time() -> None:
 def test_a_process_that_ends_while_it_takes_a_lease_leaves_nothing_held() -> None:
     async def case() -> None:
         inner = Stubborn(Clock(), Memory())
-        store = LeasedStore(inner, Clock(), LeaseOptions(LEASE, "p", tend_s=0.001), [].append)
+        store = LocalFallbackStore(inner, Clock(), LocalAllowance(LEASE, "p", tend_s=0.001), [].append)
         await store.open()
         await store.reserve(hold("first", 300))
         await store.settle("first", 100)
@@ -216,7 +216,7 @@ def test_two_processes_never_spend_more_than_the_budget() -> None:
                 answer = await store.reserve(hold(f"h{number}", 60, 1))
             except StoreError:
                 continue
-            assert isinstance(answer, Granted)
+            assert isinstance(answer, Grant)
             granted += answer.amount
             await store.settle(f"h{number}", answer.amount)
         assert granted == 2 * LEASE

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.billing.reservation import Granted, Hold
+from gateway.billing.reservation import Grant, Reservation
 from gateway.billing.window import Window
 from gateway.errors import StoreError
-from gateway.stores.local_fallback import LEASE_S, LeasedStore
+from gateway.stores.local_fallback import LEASE_S, LocalFallbackStore
 from tests.checks.ledger_checks import HISTORIES, play
 
 from .flighty import Place
@@ -33,7 +33,7 @@ class LeasedMachine(RuleBasedStateMachine):
         super().__init__()
         self.place = Place()
         self.processes = [self.run(self.place.open()) for _ in range(2)]
-        self.granted: dict[str, tuple[LeasedStore, int]] = {}
+        self.granted: dict[str, tuple[LocalFallbackStore, int]] = {}
         self.charged: dict[str, int] = {}
         """What settlements were acknowledged for; an unknown one is charged its hold in the end."""
         self.names = itertools.count()
@@ -106,14 +106,14 @@ class LeasedMachine(RuleBasedStateMachine):
         assert held >= 0
         assert 0 <= spent + held <= LIMIT
 
-    def ask(self, process: LeasedStore, ceiling: int, floor: int) -> None:
-        hold = Hold(f"acme/h{next(self.names)}", (WINDOW,), ceiling, floor, HOLD_LEASE_S)
+    def ask(self, process: LocalFallbackStore, ceiling: int, floor: int) -> None:
+        hold = Reservation(f"acme/h{next(self.names)}", (WINDOW,), ceiling, floor, HOLD_LEASE_S)
         try:
             answer = self.run(process.reserve(hold))
         except StoreError:
             assert self.place.inner.away
             return
-        if isinstance(answer, Granted):
+        if isinstance(answer, Grant):
             assert floor <= answer.amount <= ceiling
             self.granted[hold.id] = (process, answer.amount)
 

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gateway.billing.reservation import Balance, Hold
+from gateway.billing.reservation import Balance, Reservation
 from gateway.billing.window import Budget, Window, window_at
 from gateway.stores.memory import MemoryStore
 from gateway.telemetry.gauges import AT_ONCE, LARGEST_KEYS, BudgetGauges, window_labels, window_name
 from gateway.telemetry.metrics import LARGEST_GAUGES, LARGEST_TENANTS, Metrics
-from gateway.tenants.registry import ApiKey, Roster, TenantTerms
+from gateway.tenants.registry import ApiKey, TenantRegistry, TenantTerms
 from gateway.tenants.tenant import key_owner
 
 from .test_metrics import read, value
@@ -33,7 +33,7 @@ class Asked:
 
 
 def gauges(metrics: Metrics, store: MemoryStore | Asked, tenants: Sequence[TenantTerms], *keys: ApiKey) -> BudgetGauges:
-    roster = Roster({terms.name: terms for terms in tenants}, {key.id: key for key in keys})
+    roster = TenantRegistry({terms.name: terms for terms in tenants}, {key.id: key for key in keys})
     return BudgetGauges(metrics, lambda: roster, store.balances, report=lambda *_: None, clock=lambda: NOW)
 
 
@@ -48,9 +48,9 @@ def test_windows_are_shown_in_their_unit() -> None:
         metrics, store = Metrics(), MemoryStore(lambda: NOW)
         found = gauges(metrics, store, [TenantTerms("acme", BUDGETS)])
         windows = _windows(BUDGETS)
-        await store.reserve(Hold("acme/1", windows, 2_000_000_000, 0, 60))
+        await store.reserve(Reservation("acme/1", windows, 2_000_000_000, 0, 60))
         await store.settle("acme/1", 1_500_000_000)
-        await store.reserve(Hold("acme/2", windows, 1_000_000_000, 0, 60))
+        await store.reserve(Reservation("acme/2", windows, 1_000_000_000, 0, 60))
         await found.refresh()
         day = {"tenant": "acme", "window": "day", "unit": "usd", "enforced": "hard"}
         kinds = ("limit", "spent", "held", "remaining")
@@ -80,7 +80,7 @@ def test_a_keys_own_windows_are_shown_beside_its_tenants() -> None:
         metrics, store = Metrics(), MemoryStore(lambda: NOW)
         (budget,) = LAPTOP.budgets
         own = window_at(key_owner("acme", "laptop"), budget, NOW)
-        await store.reserve(Hold("acme/1", (*_windows(BUDGETS), own), 2_000_000_000, 0, 60))
+        await store.reserve(Reservation("acme/1", (*_windows(BUDGETS), own), 2_000_000_000, 0, 60))
         await store.settle("acme/1", 1_500_000_000)
         await gauges(metrics, store, [TenantTerms("acme", BUDGETS)], LAPTOP).refresh()
         laptop = {"tenant": "acme", "window": "key/laptop/rolling_day", "unit": "usd", "enforced": "hard"}
@@ -145,7 +145,7 @@ def test_a_ledger_that_is_out_of_order_is_reported_and_asked_again() -> None:
 
         found = BudgetGauges(
             Metrics(),
-            lambda: Roster({"acme": TenantTerms("acme", BUDGETS)}),
+            lambda: TenantRegistry({"acme": TenantTerms("acme", BUDGETS)}),
             balances,
             report=lambda where, _: faults.append(where),
         )

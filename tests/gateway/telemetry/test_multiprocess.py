@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.telemetry.metrics import LARGEST_TENANTS, Metrics
-from gateway.telemetry.multiprocess import STALE_S, Place, SharedMetrics
+from gateway.telemetry.multiprocess import STALE_S, SharedMetrics, WorkerPlace
 from tests.fakes.records import record
 
 
@@ -35,7 +35,7 @@ class Worker:
         self.metrics.watch("loupe_newest", "Newest", lambda: self.depth, merge="last")
         self.metrics.watch("loupe_hits", "Hits", lambda: self.depth, total=True)
         self.shared = SharedMetrics(
-            self.metrics, Place(folder, number), report=lambda where, _: self.faults.append(where), clock=clock
+            self.metrics, WorkerPlace(folder, number), report=lambda where, _: self.faults.append(where), clock=clock
         )
 
     def serve(self, requests: int, tenant: str = "acme") -> None:

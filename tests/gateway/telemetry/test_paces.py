@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from gateway.billing.window import Budget
 from gateway.routing.pacing.account import KnownPace
-from gateway.routing.pacing.settings import Pace
+from gateway.routing.pacing.settings import PacingStatus
 from gateway.telemetry.gauges import watch_paces
 from gateway.telemetry.metrics import Metrics
 
-DAY = Pace("acme/day", 0.5, 10**9, 400_000_000, 300_000_000, 2e8, 1_060.0, feedback=0.9)
-LASTING = Pace("acme/key/laptop/rolling/hour", 0.25, 10**9, 0, 10**9, 0.0, None)
+DAY = PacingStatus("acme/day", 0.5, 10**9, 400_000_000, 300_000_000, 2e8, 1_060.0, feedback=0.9)
+LASTING = PacingStatus("acme/key/laptop/rolling/hour", 0.25, 10**9, 0, 10**9, 0.0, None)
 
 
 class Known:

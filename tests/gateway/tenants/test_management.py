@@ -14,10 +14,10 @@ from gateway.billing.window import Budget
 from gateway.errors import RequestError
 from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.tenants.key_hash import KeyHash
-from gateway.tenants.management import KEY_PREFIX, NewKey, Tenancy
+from gateway.tenants.management import KEY_PREFIX, NewKey, TenantManagement
 from gateway.tenants.policy import PACED
-from gateway.tenants.provisioning import Declared, Readings
-from gateway.tenants.registry import ApiKey, Roster, TenantTerms
+from gateway.tenants.provisioning import ConfiguredTenants, SyncResult
+from gateway.tenants.registry import ApiKey, TenantRegistry, TenantTerms
 from gateway.tenants.schema import KeyTerms, TenantBody
 from tests.fakes.clock import HandClock
 
@@ -32,10 +32,10 @@ class Office:
     def __init__(self, store: SqliteTenants) -> None:
         self.clock = HandClock(NOW)
         self.store = store
-        self.tenancy = Tenancy(store, KEY_HASH, self.clock, ("small", "large"))
+        self.tenancy = TenantManagement(store, KEY_HASH, self.clock, ("small", "large"))
 
     @property
-    def roster(self) -> Roster:
+    def roster(self) -> TenantRegistry:
         return self.tenancy.roster()
 
     def acme(self, **terms: Any) -> TenantTerms:
@@ -71,7 +71,7 @@ def test_a_tenant_is_made_with_its_terms_and_the_time(office: Office) -> None:
         pacing=PACED,
     )
     assert made == expected
-    assert office.roster == Roster({"acme": expected})
+    assert office.roster == TenantRegistry({"acme": expected})
 
 
 def test_a_tenant_is_made_once_and_only_of_candidates_there_are(office: Office) -> None:
@@ -132,7 +132,7 @@ def test_who_deletes_a_tenant_revokes_its_keys(office: Office) -> None:
     key = office.key().record
     office.clock.turn(50.0)
     office.tenancy.delete_tenant("acme")
-    assert office.roster == Roster({}, {key.id: replace(key, revoked_at=NOW + 50)})
+    assert office.roster == TenantRegistry({}, {key.id: replace(key, revoked_at=NOW + 50)})
     assert office.refused(lambda: office.tenancy.delete_tenant("acme")) == (404, "tenant_not_found", "tenant")
 
 
@@ -257,7 +257,7 @@ def test_a_rotated_key_has_a_successor_with_its_terms_and_ends_after_the_grace(o
 
 
 def test_what_the_file_provisions_is_changed_by_no_command(office: Office) -> None:
-    declared = Declared([TenantTerms("acme")], [], "/etc/loupe/gateway.yaml")
+    declared = ConfiguredTenants([TenantTerms("acme")], [], "/etc/loupe/gateway.yaml")
     office.tenancy.read_in(declared)
     before = office.roster
     for command in (
@@ -270,20 +270,20 @@ def test_what_the_file_provisions_is_changed_by_no_command(office: Office) -> No
 
 def test_a_configuration_is_read_in_at_the_time_of_the_command(office: Office) -> None:
     acme = TenantTerms("acme")
-    declared = Declared([acme], [], "gateway.yaml")
-    assert office.tenancy.read_in(declared) == Readings(added=("acme",))
+    declared = ConfiguredTenants([acme], [], "gateway.yaml")
+    assert office.tenancy.read_in(declared) == SyncResult(added=("acme",))
     assert office.roster.tenant("acme") == replace(acme, created_at=NOW)
     office.clock.turn(5.0)
-    assert office.tenancy.read_in(declared) == Readings()
-    cheaper = Declared([replace(acme, quality_weight=0.1)], [], "gateway.yaml")
-    assert office.tenancy.read_in(cheaper) == Readings(changed=("acme",))
+    assert office.tenancy.read_in(declared) == SyncResult()
+    cheaper = ConfiguredTenants([replace(acme, quality_weight=0.1)], [], "gateway.yaml")
+    assert office.tenancy.read_in(cheaper) == SyncResult(changed=("acme",))
     assert office.roster.tenant("acme") == replace(acme, quality_weight=0.1, created_at=NOW)
 
 
 def test_tenants_that_the_store_never_had_are_added_and_nothing_else_changes(office: Office) -> None:
     kept = office.acme(quality_weight=0.1)
-    declared = Declared([TenantTerms("acme"), TenantTerms("new")], [], "gateway.yaml")
+    declared = ConfiguredTenants([TenantTerms("acme"), TenantTerms("new")], [], "gateway.yaml")
     office.clock.turn(5.0)
     office.tenancy.read_in_new_tenants(declared)
     new = TenantTerms("new", created_at=NOW + 5)
-    assert office.roster == Roster({"acme": kept, "new": new}, {}, {"new": "gateway.yaml"})
+    assert office.roster == TenantRegistry({"acme": kept, "new": new}, {}, {"new": "gateway.yaml"})

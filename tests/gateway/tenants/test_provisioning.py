@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import InvalidRequest
-from gateway.tenants.provisioning import Declared, Readings, read_in, read_in_new_tenants
+from gateway.tenants.provisioning import ConfiguredTenants, SyncResult, read_in, read_in_new_tenants
 from gateway.tenants.registry import (
     ApiKey,
-    Roster,
+    TenantRegistry,
     TenantTerms,
     mark_of,
     put_key,
@@ -28,21 +28,23 @@ KEY = ApiKey("k1", "acme", "laptop", "aa", created_at=0.0, origin="yaml")
 MADE = ApiKey("m1", "acme", "phone", "bb", created_at=50.0)
 
 
-def declared(*sections: TenantTerms | ApiKey, file: str = FILE) -> Declared:
+def declared(*sections: TenantTerms | ApiKey, file: str = FILE) -> ConfiguredTenants:
     """A configuration of these."""
     tenants = [each for each in sections if isinstance(each, TenantTerms)]
-    return Declared(tenants, [each for each in sections if isinstance(each, ApiKey)], file)
+    return ConfiguredTenants(tenants, [each for each in sections if isinstance(each, ApiKey)], file)
 
 
-def read(roster: Roster, *sections: TenantTerms | ApiKey, now: float = 100.0, file: str = FILE) -> Roster:
+def read(
+    roster: TenantRegistry, *sections: TenantTerms | ApiKey, now: float = 100.0, file: str = FILE
+) -> TenantRegistry:
     return read_in(roster, declared(*sections, file=file), now)[0]
 
 
-def told(roster: Roster, *sections: TenantTerms | ApiKey) -> Readings:
+def told(roster: TenantRegistry, *sections: TenantTerms | ApiKey) -> SyncResult:
     return read_in(roster, declared(*sections), 100.0)[1]
 
 
-def refusal(roster: Roster, *sections: TenantTerms | ApiKey) -> str:
+def refusal(roster: TenantRegistry, *sections: TenantTerms | ApiKey) -> str:
     with pytest.raises(InvalidRequest) as refused:
         read(roster, *sections)
     assert (refused.value.status, refused.value.code) == (409, "already_exists")
@@ -50,11 +52,11 @@ def refusal(roster: Roster, *sections: TenantTerms | ApiKey) -> str:
     return refused.value.message
 
 
-def of_older_version(roster: Roster) -> Roster:
+def of_older_version(roster: TenantRegistry) -> TenantRegistry:
     return replace(roster, provisioned=dict.fromkeys(roster.provisioned, DIGEST))
 
 
-STARTED = read(Roster(), ACME, KEY)
+STARTED = read(TenantRegistry(), ACME, KEY)
 
 
 def test_what_the_file_names_is_added_and_is_the_files() -> None:
@@ -63,12 +65,12 @@ def test_what_the_file_names_is_added_and_is_the_files() -> None:
     assert STARTED.key("k1").created_at == 100.0
     assert STARTED.key("k1").is_provisioned
     assert STARTED.provisioned == {"acme": FILE, "acme/key/laptop": FILE}
-    assert told(Roster(), ACME, KEY) == Readings(added=("acme", "acme/key/laptop"))
+    assert told(TenantRegistry(), ACME, KEY) == SyncResult(added=("acme", "acme/key/laptop"))
 
 
 def test_reading_the_same_again_changes_nothing() -> None:
     assert read(STARTED, ACME, KEY, now=200.0) == STARTED
-    assert told(STARTED, ACME, KEY) == Readings()
+    assert told(STARTED, ACME, KEY) == SyncResult()
 
 
 def test_what_the_file_changes_is_changed() -> None:
@@ -76,8 +78,8 @@ def test_what_the_file_changes_is_changed() -> None:
     after = read(STARTED, edited, longer, now=300.0)
     assert after.tenant("acme") == replace(edited, created_at=100.0)
     assert after.key("k1") == replace(longer, created_at=100.0)
-    assert told(STARTED, edited, KEY) == Readings(changed=("acme",))
-    assert told(STARTED, ACME, longer) == Readings(changed=("acme/key/laptop",))
+    assert told(STARTED, edited, KEY) == SyncResult(changed=("acme",))
+    assert told(STARTED, ACME, longer) == SyncResult(changed=("acme/key/laptop",))
 
 
 def test_what_is_struck_from_the_file_stops() -> None:
@@ -85,7 +87,7 @@ def test_what_is_struck_from_the_file_stops() -> None:
     assert without_key.key("k1").revoked_at == 300.0
     assert not without_key.key("k1").is_provisioned
     assert without_key.provisioned == {"acme": FILE}
-    assert told(STARTED, ACME) == Readings(removed=("acme/key/laptop",))
+    assert told(STARTED, ACME) == SyncResult(removed=("acme/key/laptop",))
     assert read(STARTED).tenants == {}
     assert read(STARTED, now=300.0).key("k1").revoked_at == 300.0
 
@@ -125,7 +127,7 @@ def test_another_key_under_the_same_name_takes_the_place_of_the_first_and_back()
 
 def test_two_keys_of_the_file_may_swap_their_names() -> None:
     desk = replace(KEY, id="k2", name="desk", hash="bb")
-    both = read(Roster(), ACME, KEY, desk)
+    both = read(TenantRegistry(), ACME, KEY, desk)
     after = read(both, ACME, replace(KEY, name="desk"), replace(desk, name="laptop"), now=300.0)
     assert {key.id: (key.name, key.stands(300.0)) for key in after.keys.values()} == {
         "k1": ("desk", True),
@@ -196,12 +198,12 @@ def test_the_file_that_was_read_in_last_counts() -> None:
 
 def test_the_same_file_in_another_place_changes_nothing_but_the_place() -> None:
     roster, readings = read_in(STARTED, declared(ACME, KEY, file=ANOTHER_FILE), 200.0)
-    assert readings == Readings()
+    assert readings == SyncResult()
     assert replace(roster, provisioned=STARTED.provisioned) == STARTED
 
 
 def test_before_a_gateway_ran_the_files_tenants_are_known_without_their_keys() -> None:
-    fresh = read_in_new_tenants(Roster(), declared(ACME), 100.0)
+    fresh = read_in_new_tenants(TenantRegistry(), declared(ACME), 100.0)
     assert fresh.provisioned == {"acme": FILE}
     assert read(fresh, ACME, KEY, now=200.0).tenant("acme").created_at == 100.0
     made = put_tenant(STARTED, OTHER)
@@ -215,26 +217,26 @@ class TestAfterAnOlderVersion:
     def test_what_commands_changed_is_as_the_file_says_again(self) -> None:
         edited = of_older_version(put_tenant(STARTED, replace(ACME, quality_weight=0.1, created_at=100.0)))
         assert read(edited, ACME, KEY) == STARTED
-        assert told(edited, ACME, KEY) == Readings(changed=("acme",))
+        assert told(edited, ACME, KEY) == SyncResult(changed=("acme",))
 
     def test_a_tenant_that_a_command_took_off_comes_back_without_its_revoked_keys(self) -> None:
         gone = of_older_version(remove_tenant(STARTED, "acme", 150.0))
         back = read(gone, ACME, KEY, now=200.0)
         assert back.tenant("acme").created_at == 200.0
         assert back.key("k1").revoked_at == 150.0
-        assert told(gone, ACME, KEY) == Readings(changed=("acme",), left=("acme/key/laptop",))
+        assert told(gone, ACME, KEY) == SyncResult(changed=("acme",), left=("acme/key/laptop",))
 
     def test_a_key_that_a_command_revoked_stays_revoked_until_it_is_struck_and_named_again(self) -> None:
         roster = of_older_version(revoke_key(STARTED, "k1", 150.0))
         for now in (200.0, 300.0):
-            assert told(roster, ACME, KEY) == Readings(left=("acme/key/laptop",))
+            assert told(roster, ACME, KEY) == SyncResult(left=("acme/key/laptop",))
             roster = read(roster, ACME, KEY, now=now)
             assert roster.key("k1").revoked_at == 150.0
         assert read(read(roster, ACME, now=400.0), ACME, KEY, now=500.0).key("k1").stands(500.0)
 
     def test_another_key_in_the_place_of_a_revoked_one_stands(self) -> None:
         desk = replace(KEY, id="k2", name="desk", hash="bb")
-        both = read(read(Roster(), ACME, KEY, desk), ACME, KEY, now=120.0)
+        both = read(read(TenantRegistry(), ACME, KEY, desk), ACME, KEY, now=120.0)
         roster = of_older_version(revoke_key(both, "k1", 150.0))
         after = read(roster, ACME, replace(desk, name="laptop"), now=200.0)
         assert after.key("k2").stands(200.0), "the file had struck it, no command"
@@ -244,7 +246,7 @@ class TestAfterAnOlderVersion:
         successor = replace(KEY, id="m2", hash="cc", created_at=120.0, origin="made")
         roster = of_older_version(rotate_key(STARTED, "k1", successor, 400.0))
         for now in (200.0, 500.0):
-            assert told(roster, ACME, KEY) == Readings(left=("acme/key/laptop",))
+            assert told(roster, ACME, KEY) == SyncResult(left=("acme/key/laptop",))
             roster = read(roster, ACME, KEY, now=now)
             assert roster.key("k1").expires_at == 400.0
             assert roster.key("m2").stands(now)
@@ -252,7 +254,9 @@ class TestAfterAnOlderVersion:
         assert struck.key("m2").stands(600.0)
 
     def test_what_it_left_to_the_store_becomes_the_files(self) -> None:
-        made = put_key(put_tenant(Roster(), replace(ACME, quality_weight=0.1)), replace(KEY, id="m1", origin="made"))
+        made = put_key(
+            put_tenant(TenantRegistry(), replace(ACME, quality_weight=0.1)), replace(KEY, id="m1", origin="made")
+        )
         left = replace(made, provisioned={"acme": DIGEST, mark_of(KEY): DIGEST})
         after = read(left, ACME, KEY)
         assert after.tenant("acme").quality_weight == ACME.quality_weight

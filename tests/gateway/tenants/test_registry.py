@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.errors import InvalidRequest, NotFound
+from gateway.errors import InvalidRequest, NotFoundError
 from gateway.tenants.registry import (
     ApiKey,
-    Roster,
+    TenantRegistry,
     TenantTerms,
     add_key,
     add_tenant,
@@ -24,7 +24,7 @@ from gateway.tenants.registry import (
 NOW = 1_000.0
 ACME = TenantTerms("acme", candidates=("small", "large"))
 KEY = ApiKey("k1", "acme", "laptop", "aa", created_at=NOW)
-ROSTER = add_key(add_tenant(Roster(), ACME), KEY, NOW)
+ROSTER = add_key(add_tenant(TenantRegistry(), ACME), KEY, NOW)
 
 
 def successor(created_at: float, key_id: str = "k2") -> ApiKey:
@@ -61,8 +61,8 @@ def test_a_tenant_that_is_taken_off_takes_its_keys_along() -> None:
         lambda: rotate_key(ROSTER, "k0", successor(NOW), NOW),
     ],
 )
-def test_what_is_not_there_is_said(change: Callable[[], Roster]) -> None:
-    with pytest.raises(NotFound, match="there is no"):
+def test_what_is_not_there_is_said(change: Callable[[], TenantRegistry]) -> None:
+    with pytest.raises(NotFoundError, match="there is no"):
         change()
 
 
@@ -126,7 +126,7 @@ def test_a_key_in_its_grace_is_not_rotated_again() -> None:
 
 
 FILE = "/etc/loupe/gateway.yaml"
-OF_THE_FILE = Roster(
+OF_THE_FILE = TenantRegistry(
     {"acme": ACME, "made": TenantTerms("made")},
     {"k1": replace(KEY, origin="yaml"), "k2": replace(KEY, id="k2", name="phone", hash="bb")},
     {"acme": FILE, "acme/key/laptop": FILE},
@@ -162,7 +162,7 @@ def test_a_name_of_the_file_is_not_given_to_a_key_even_when_the_files_has_expire
 
 def test_what_is_not_there_is_said_before_whose_it_is() -> None:
     for ask in (lambda: OF_THE_FILE.own_tenant("nobody"), lambda: OF_THE_FILE.own_key("k0")):
-        with pytest.raises(NotFound, match="there is no"):
+        with pytest.raises(NotFoundError, match="there is no"):
             ask()
 
 

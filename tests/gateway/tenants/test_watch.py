@@ -14,17 +14,17 @@ from gateway.billing.window import Budget
 from gateway.errors import StoreError
 from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.tenants.key_hash import KeyHash
-from gateway.tenants.registry import ApiKey, Roster, TenantTerms
+from gateway.tenants.registry import ApiKey, TenantRegistry, TenantTerms
 from gateway.tenants.store import Marks
 from gateway.tenants.tenant import Tenants
-from gateway.tenants.watch import LOOK_S, LiveTenants, tenant_of
+from gateway.tenants.watch import LOOK_S, TenantWatch, tenant_of
 from tests.e2e.harness.scripted_provider import wait_until
 
 KEY_HASH = KeyHash(b"a secret of this server")
 ACME = TenantTerms("acme", budgets=(Budget(5),), candidates=None)
 KEY = ApiKey("k1", "acme", "laptop", KEY_HASH.of(b"sk-one").hex(), created_at=0.0, budgets=(Budget(3),))
 ALL = ("small", "middle", "large")
-ROSTER = Roster({"acme": ACME}, {"k1": KEY})
+ROSTER = TenantRegistry({"acme": ACME}, {"k1": KEY})
 
 
 class Faulty(SqliteTenants):
@@ -69,14 +69,14 @@ def notices() -> list[str]:
 @pytest.fixture
 def tenants(store: Faulty, reported: list[str], notices: list[str]) -> Iterator[Tenants]:
     tenants = Tenants(KEY_HASH, {})
-    live = LiveTenants(store, tenants, report=lambda where, error: reported.append(f"{where}: {error}"))
+    live = TenantWatch(store, tenants, report=lambda where, error: reported.append(f"{where}: {error}"))
     live.offer(ALL)
     live.open(notices.append)
     yield tenants
     live.close()
 
 
-def change(store: SqliteTenants, how: Callable[[Roster], Roster]) -> None:
+def change(store: SqliteTenants, how: Callable[[TenantRegistry], TenantRegistry]) -> None:
     store.change(lambda roster: (how(roster), None))
 
 
@@ -108,7 +108,7 @@ def test_a_notice_is_heard_once(tenants: Tenants, other: SqliteTenants, notices:
 
 def test_a_notice_from_before_the_start_is_not_heard(store: Faulty, reported: list[str], notices: list[str]) -> None:
     store.notify("old")
-    live = LiveTenants(store, Tenants(KEY_HASH, {}), report=lambda *_: None)
+    live = TenantWatch(store, Tenants(KEY_HASH, {}), report=lambda *_: None)
     live.open(notices.append)
     asked = store.asked
     wait_until(lambda: store.asked > asked + 2, "further looks")
@@ -142,7 +142,7 @@ def test_a_store_that_lost_what_it_had_takes_nobodys_keys(
 
 def test_uses_are_noted_at_the_end(store: Faulty, other: SqliteTenants) -> None:
     tenants = Tenants(KEY_HASH, {})
-    live = LiveTenants(store, tenants, report=lambda *_: None, clock=lambda: 77.0)
+    live = TenantWatch(store, tenants, report=lambda *_: None, clock=lambda: 77.0)
     live.open(lambda _: None)
     tenants.find(b"sk-one")
     live.close()

@@ -7,7 +7,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from routers.algorithms.cold_start import DOUBT, Widened, widened
+from routers.algorithms.cold_start import DOUBT, ColdStartRouter, widened
 from routers.base import Forecast, Views
 from tests.fakes.router import FakeRouter, Fixed
 
@@ -44,7 +44,7 @@ def test_beyond_the_ends_it_is_like_the_last(price: float, like: float) -> None:
 
 def test_the_columns_of_the_router_stay_as_they_were() -> None:
     router = widened(ROUTER, {"cheap": 1.0, "dear": 100.0, "new": 10.0})
-    assert isinstance(router, Widened)
+    assert isinstance(router, ColdStartRouter)
     assert router.candidates == ("cheap", "dear", "unpriced", "new")
     assert (router.digest, router.encoder_digest) == (ROUTER.digest, ROUTER.encoder_digest)
     np.testing.assert_array_equal(router.forecast(VIEWS).quality[:, :3], ROUTER.forecast(VIEWS).quality)

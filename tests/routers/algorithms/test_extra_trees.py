@@ -9,7 +9,7 @@ import pytest
 from sklearn.ensemble import ExtraTreesRegressor
 
 from routers.algorithms.extra_trees import Trees
-from routers.numeric.forest import LEVELS, Forest, Grove
+from routers.numeric.forest import LEVELS, Forest, MergedForest
 from tests.fakes.synthetic import drawn_table
 
 
@@ -28,14 +28,14 @@ def flat(forest: ExtraTreesRegressor, columns: tuple[int, ...] = (0, 1, 2)) -> F
 def test_arrays_forecast_what_the_trees_do() -> None:
     forest, _, _ = grown()
     asked = np.random.default_rng(1).standard_normal((700, 8)).astype(np.float32)
-    gap = np.abs(Grove.of([flat(forest)]).mean(asked) - forest.predict(asked))
+    gap = np.abs(MergedForest.of([flat(forest)]).mean(asked) - forest.predict(asked))
     # A threshold of half precision sends few rows another way; bytes round each leaf by 1 / 510 at most.
     assert np.quantile(gap, 0.95) < 0.01
     assert gap.max() < 0.1
 
 
 def test_rows_forecast_alone_or_together_are_the_same() -> None:
-    grove = Grove.of([flat(grown()[0])])
+    grove = MergedForest.of([flat(grown()[0])])
     asked = np.random.default_rng(2).standard_normal((300, 8)).astype(np.float32)
     whole = grove.mean(asked)
     np.testing.assert_array_equal(np.concatenate([grove.mean(asked[row : row + 1]) for row in range(300)]), whole)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from routers.algorithms.knn import Knn
-from routers.algorithms.shrunken_knn import ShrunkenKnn, Smoothing
+from routers.algorithms.shrunken_knn import KernelSettings, ShrunkenKnn
 from routers.base import Views
 from routers.numeric.neighbours import Memory
 from tests.fakes.synthetic import drawn_table
@@ -52,7 +52,7 @@ def test_imagined_outcomes_draw_a_forecast_to_the_mean() -> None:
     score, views = two_places()
     memory = Memory.fit(score, views)
     pulls = (0.01, 5.0, 500.0)
-    own = [ShrunkenKnn(memory, Smoothing(0.2, 1.0, pull)).quality(asked(views, 0))[0, 0] for pull in pulls]
+    own = [ShrunkenKnn(memory, KernelSettings(0.2, 1.0, pull)).quality(asked(views, 0))[0, 0] for pull in pulls]
     assert own[0] > 0.9
     assert own[0] > own[1] > own[2] > 0.5
     assert own[2] == pytest.approx(0.5, abs=0.1)
@@ -61,7 +61,7 @@ def test_imagined_outcomes_draw_a_forecast_to_the_mean() -> None:
 def test_query_far_from_all_that_was_seen_gets_the_means() -> None:
     score, views = two_places()
     far = {name: 1000 * rows[:1] for name, rows in views.items()}
-    quality = ShrunkenKnn(Memory.fit(score, views), Smoothing(0.1, 1.0, 1.0)).quality(far)
+    quality = ShrunkenKnn(Memory.fit(score, views), KernelSettings(0.1, 1.0, 1.0)).quality(far)
     np.testing.assert_allclose(quality, 0.5, atol=0.01)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from routers.algorithms.linear import Linear
 from routers.evaluation.metrics import log_loss
-from routers.features.pca import Reduced
+from routers.features.pca import PcaMap
 from routers.table.split import grouped_splits
 from tests.fakes.synthetic import drawn_table
 
@@ -28,7 +28,7 @@ def test_held_out_forecast_is_better_than_the_means() -> None:
 def test_fit_solves_each_candidates_normal_equations(missing: float) -> None:
     table, views = drawn_table(missing=missing)
     head = Linear.fit(table, views)
-    features = Reduced.fit(views, wide=512).rows(views)
+    features = PcaMap.fit(views, wide=512).rows(views)
     for column in range(len(table.candidates)):
         seen = ~np.isnan(table.score[:, column])
         centred = features[seen] - features[seen].mean(axis=0)

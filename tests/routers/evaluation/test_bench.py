@@ -11,8 +11,8 @@ from routers.base import Forecast
 from routers.evaluation.bench import (
     BASELINE_TASK,
     CURVE_POINTS,
-    Block,
-    Judging,
+    BenchBlock,
+    JudgeSettings,
     Task,
     across,
     cost_grid,
@@ -24,13 +24,13 @@ from routers.evaluation.bench import (
 from routers.evaluation.judge import BASELINES
 from routers.evaluation.metrics import Frontier
 from routers.evaluation.paper_protocol import Paper
-from routers.evaluation.protocol import Shared
+from routers.evaluation.protocol import SharedSweep
 from routers.registry import ALGORITHMS
 from routers.table.outcome_table import Dataset, OutcomeTable, TableError
 from routers.train import Plan, evaluate
 from tests.fakes.synthetic import Drawn, drawn_table
 
-JUDGING = Judging((Shared(),), replicates=5)
+JUDGING = JudgeSettings((SharedSweep(),), replicates=5)
 IMAGES = frozenset({"image", "image_features"})
 
 
@@ -187,8 +187,8 @@ def test_the_grid_spans_the_singles() -> None:
 
 
 def test_missing_cells_are_judged_by_the_shared_protocol_and_whole_rows_by_the_papers() -> None:
-    block: Block = within(Part("a", missing=0.1, groups=40).drawn(), 0.5, (0,))
-    judging = replace(JUDGING, measures=(Shared(), Paper()))
+    block: BenchBlock = within(Part("a", missing=0.1, groups=40).drawn(), 0.5, (0,))
+    judging = replace(JUDGING, measures=(SharedSweep(), Paper()))
     for router, policies in ((BASELINE_TASK, 3), ("linear_mf", 1)):
         found = run_task(block, Task(0, router, "both", 0), judging)
         assert [judged.protocol for judged in found] == ["shared"] * policies + ["paper"] * policies

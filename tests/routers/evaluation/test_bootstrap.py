@@ -11,7 +11,7 @@ from routers.base import Forecast
 from routers.evaluation.bootstrap import FIGURES, Resamples, interval, rejudge
 from routers.evaluation.judge import Policy, judge
 from routers.evaluation.paper_protocol import Paper
-from routers.evaluation.protocol import Measure, Shared
+from routers.evaluation.protocol import Measure, SharedSweep
 from routers.table.outcome_table import OutcomeTable
 from tests.fakes.synthetic import drawn_table
 
@@ -43,7 +43,7 @@ def test_the_same_seed_draws_the_same() -> None:
     assert (first != other).any()
 
 
-@pytest.mark.parametrize("measure", [Shared(), Paper()], ids=lambda measure: measure.name)
+@pytest.mark.parametrize("measure", [SharedSweep(), Paper()], ids=lambda measure: measure.name)
 def test_weights_of_one_give_the_figures_themselves(measure: Measure) -> None:
     table, _ = drawn_table(groups=30)
     policy = policy_of(table, measure)
@@ -56,9 +56,9 @@ def test_weights_of_one_give_the_figures_themselves(measure: Measure) -> None:
 def test_a_row_that_is_drawn_twice_counts_twice() -> None:
     table, _ = drawn_table(groups=20, missing=0.2)
     weights = np.random.default_rng(5).integers(0, 3, (1, len(table))).astype(float)
-    weighed = rejudge(policy_of(table, Shared()), table, Shared(), weights)[0]
+    weighed = rejudge(policy_of(table, SharedSweep()), table, SharedSweep(), weights)[0]
     again = np.repeat(np.arange(len(table)), weights[0].astype(int))
-    whole = policy_of(table, Shared()).forecast
+    whole = policy_of(table, SharedSweep()).forecast
     assert whole is not None
     repeated = OutcomeTable(
         query_ids=tuple(map(str, range(len(again)))),
@@ -74,21 +74,21 @@ def test_a_row_that_is_drawn_twice_counts_twice() -> None:
         whole.quality[again], whole.quality_std[again], whole.output_tokens[again], whole.output_tokens_high[again]
     )
     expected = np.tile(np.nanmean(table.cost_usd, axis=0), (len(again), 1))
-    policy = Policy("repeated", Shared().decide(forecast.quality, expected, repeated), forecast)
-    found = judge(policy, repeated, Shared())
+    policy = Policy("repeated", SharedSweep().decide(forecast.quality, expected, repeated), forecast)
+    found = judge(policy, repeated, SharedSweep())
     np.testing.assert_allclose(weighed, [getattr(found, name) for name in FIGURES], atol=1e-9)
 
 
 def test_a_draw_without_a_test_row_has_no_figures() -> None:
     table, _ = drawn_table(groups=5)
-    found = rejudge(policy_of(table, Shared()), table, Shared(), np.zeros((1, len(table))))
+    found = rejudge(policy_of(table, SharedSweep()), table, SharedSweep(), np.zeros((1, len(table))))
     assert np.isnan(found).all()
 
 
 def test_what_forecasts_nothing_has_no_truthfulness() -> None:
     table, _ = drawn_table(groups=5)
-    oracle = Policy("oracle", Shared().oracle(table, table.cost_usd))
-    found = rejudge(oracle, table, Shared(), np.ones((2, len(table))))
+    oracle = Policy("oracle", SharedSweep().oracle(table, table.cost_usd))
+    found = rejudge(oracle, table, SharedSweep(), np.ones((2, len(table))))
     assert np.isfinite(found[:, :2]).all()
     assert np.isnan(found[:, 4:]).all()
 
@@ -111,8 +111,8 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         together = np.repeat(random.random(60) < 0.5, 4).astype(float)[:, None]
         table = replace(table, score=together)
         quality = np.full(together.shape, 0.5)
-        policy = Policy("only", Shared().decide(quality, np.ones_like(quality), table))
+        policy = Policy("only", SharedSweep().decide(quality, np.ones_like(quality), table))
         weights = Resamples.draw(table.groups, 100, trial).weights(table.groups)
-        low, high = interval(rejudge(policy, table, Shared(), weights)[:, FIGURES.index("accuracy")])
+        low, high = interval(rejudge(policy, table, SharedSweep(), weights)[:, FIGURES.index("accuracy")])
         hits += low <= 0.5 <= high
     assert 85 <= hits <= 99

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from routers.base import Floats
-from routers.evaluation.logged import Filled, Logged, measure_for, on_offer
-from routers.evaluation.protocol import Shared
+from routers.evaluation.logged import FilledOutcomes, LoggedSweep, measure_for, on_offer
+from routers.evaluation.protocol import SharedSweep
 from routers.table.outcome_table import OutcomeTable, merge
 from tests.fakes.logged_table import logged
 from tests.fakes.synthetic import drawn_table
@@ -27,7 +27,7 @@ def test_where_all_is_known_it_is_what_the_shared_protocol_finds() -> None:
     quality, cost = forecasts(table)
     weights = np.random.default_rng(2).integers(0, 3, len(table)).astype(np.float64)
     for rows in (None, weights):
-        measures = (Shared(), Logged(filled=Filled.of(table, quality)))
+        measures = (SharedSweep(), LoggedSweep(filled=FilledOutcomes.of(table, quality)))
         worths = [measure.worth(measure.decide(quality, cost, table), table, rows) for measure in measures]
         assert astuple(worths[1]) == pytest.approx(astuple(worths[0]))
 
@@ -35,7 +35,7 @@ def test_where_all_is_known_it_is_what_the_shared_protocol_finds() -> None:
 def test_logged_outcomes_tell_the_worth_that_all_outcomes_would() -> None:
     table, _ = drawn_table(groups=500)
     quality, cost = forecasts(table)
-    truth = Shared().worth(Shared().decide(quality, cost, table), table)
+    truth = SharedSweep().worth(SharedSweep().decide(quality, cost, table), table)
     propensities = np.random.default_rng(3).dirichlet([4.0] * 4, len(table))
     found = []
     for seed in range(20):
@@ -52,7 +52,7 @@ def test_logged_outcomes_tell_the_worth_that_all_outcomes_would() -> None:
 def test_a_logging_policy_that_favours_some_does_not_favour_their_singles() -> None:
     table, _ = drawn_table(groups=2000)
     propensities = np.tile([0.85, 0.05, 0.05, 0.05], (len(table), 1))
-    found = Filled.of(logged(table, propensities, 4), np.full(table.score.shape, 0.9)).singles
+    found = FilledOutcomes.of(logged(table, propensities, 4), np.full(table.score.shape, 0.9)).singles
     np.testing.assert_allclose(found.scores, table.score.mean(axis=0), atol=0.06)
     np.testing.assert_allclose(found.costs, table.cost_usd.mean(axis=0), rtol=0.1)
 
@@ -71,7 +71,7 @@ def test_logged_queries_could_have_gone_to_whoever_any_of_them_went_to() -> None
 def test_an_outcome_that_only_happens_to_be_the_only_one_is_no_logged_query() -> None:
     table, _ = drawn_table(missing=0.6)
     np.testing.assert_array_equal(on_offer(table), table.mask)
-    assert not isinstance(measure_for(table, table.score), Logged)
+    assert not isinstance(measure_for(table, table.score), LoggedSweep)
 
 
 def test_labels_that_come_by_a_chance_nobody_told_change_nothing() -> None:
@@ -80,12 +80,12 @@ def test_labels_that_come_by_a_chance_nobody_told_change_nothing() -> None:
     told = logged(table, np.full(table.score.shape, 0.25), 6, labelled=0.1)
     assert told.weight is not None
     untold = replace(told, weight=0.1 * told.weight)
-    one, other = (Filled.of(each, predicted).singles.scores for each in (told, untold))
+    one, other = (FilledOutcomes.of(each, predicted).singles.scores for each in (told, untold))
     np.testing.assert_allclose(one, other)
 
 
 def test_what_is_filled_in_is_of_one_table_alone() -> None:
     table, _ = drawn_table(groups=10)
-    measure = Logged(filled=Filled.of(table, table.score))
+    measure = LoggedSweep(filled=FilledOutcomes.of(table, table.score))
     with pytest.raises(ValueError, match="another table"):
         measure.decide(table.score[:4], table.cost_usd[:4], table.take(range(4)))

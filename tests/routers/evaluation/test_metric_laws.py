@@ -14,10 +14,10 @@ from routers.base import Forecast
 from routers.evaluation.judge import Judgement, Policy, judge
 from routers.evaluation.metrics import log_loss, nauc, peak_score, quality_neutral_cost, single_points, sweep
 from routers.evaluation.paper_protocol import Paper
-from routers.evaluation.protocol import Measure, Shared, Worth
+from routers.evaluation.protocol import Measure, SharedSweep, Worth
 from routers.table.outcome_table import OutcomeTable
 
-MEASURES = st.sampled_from([Shared(), Paper()])
+MEASURES = st.sampled_from([SharedSweep(), Paper()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def test_order_of_candidates_changes_nothing_that_is_no_tie(world: World, data: 
     order = data.draw(st.permutations(range(width)))
     names = [world.table.candidates[place] for place in order]
     other = World(world.table.select(names), world.quality[:, order], world.expected[:, order])
-    for measure in (Shared(), Paper()):
+    for measure in (SharedSweep(), Paper()):
         np.testing.assert_allclose(astuple(other.judged(measure)), astuple(world.judged(measure)), atol=1e-9)
 
 
@@ -84,7 +84,7 @@ def test_a_row_without_any_cell_never_counts(world: World) -> None:
     numbers = (np.vstack([values, bare]) for _, values in world.table.numbers())
     filler = np.ones_like(bare)
     other = World(tabled(*numbers), np.vstack([world.quality, filler]), np.vstack([world.expected, filler]))
-    for measure in (Shared(), Paper()):
+    for measure in (SharedSweep(), Paper()):
         np.testing.assert_allclose(astuple(other.judged(measure)), astuple(world.judged(measure)), atol=1e-12)
 
 
@@ -114,7 +114,7 @@ def test_a_candidate_that_nobody_picks_and_that_sets_no_bound_changes_nothing(
     assume(score / 8 <= singles.scores.max() - 1e-6)
     assume(cost > low + 1e-6)  # the cheapest single anchors the curve
     other = widened(world, score / 8, cost)
-    for measure in (Shared(), Paper()):
+    for measure in (SharedSweep(), Paper()):
         mine, theirs = worth(other, measure), worth(world, measure)
         if measure.name == "paper":
             names = sorted(other.table.candidates)
@@ -128,7 +128,7 @@ def test_a_dearer_candidate_that_nobody_picks_widens_the_range_and_nothing_else(
     singles = single_points(world.table.score, world.table.cost_usd)
     low, high = singles.cost_range
     other = widened(world, 0.0, high + more)
-    before, after = worth(world, Shared()), worth(other, Shared())
+    before, after = worth(world, SharedSweep()), worth(other, SharedSweep())
     assert after.peak_score == before.peak_score
     assert after.accuracy == before.accuracy
     assert after.qnc == pytest.approx(before.qnc)
@@ -146,13 +146,13 @@ def test_a_dearer_candidate_that_nobody_picks_widens_the_range_and_nothing_else(
 def test_the_currency_does_not_matter(world: World, rate: float) -> None:
     dearer = replace(world.table, cost_usd=world.table.cost_usd * rate)
     other = World(dearer, world.quality, world.expected * rate)
-    for measure in (Shared(), Paper()):
+    for measure in (SharedSweep(), Paper()):
         np.testing.assert_allclose(astuple(other.judged(measure)), astuple(world.judged(measure)), rtol=1e-7, atol=1e-9)
 
 
 @given(worlds(missing=True))
 def test_the_oracle_peaks_above_every_router(world: World) -> None:
-    for measure in (Shared(), Paper()):
+    for measure in (SharedSweep(), Paper()):
         best = measure.worth(measure.oracle(world.table, world.expected), world.table)
         found = world.judged(measure)
         assert best.peak_score >= found.peak_score - 1e-9
@@ -162,14 +162,14 @@ def test_the_oracle_peaks_above_every_router(world: World) -> None:
 @given(worlds())
 def test_the_oracle_always_reaches_the_best_single(world: World) -> None:
     """With every cell observed; else a single seen on easy rows only is out of anyone's reach."""
-    for measure in (Shared(), Paper()):
+    for measure in (SharedSweep(), Paper()):
         oracle = measure.worth(measure.oracle(world.table, world.expected), world.table)
         assert np.isfinite(oracle.qnc)
 
 
 @given(worlds(missing=True))
 def test_every_figure_stays_within_its_bounds(world: World) -> None:
-    for measure in (Shared(), Paper()):
+    for measure in (SharedSweep(), Paper()):
         found = world.judged(measure)
         assert np.isnan(found.nauc) or -1e-9 <= found.nauc <= 1 + 1e-9
         assert 0 <= found.accuracy <= found.peak_score + 1e-9 <= 1 + 2e-9

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from routers.base import Floats, Router, Views
-from routers.forecasting.head import Headed, HeadedRouter, held_out_quality
+from routers.forecasting.head import HeadAlgorithm, HeadRouter, held_out_quality
 from routers.registry import Algorithm
 from routers.table.outcome_table import OutcomeTable, TableError
 from tests.checks.router_checks import ROUTER_CHECKS
@@ -57,9 +57,9 @@ class Sloped:
         return cls(arrays["means"], arrays["slope"])
 
 
-def fitted() -> HeadedRouter:
+def fitted() -> HeadRouter:
     table, views = drawn_table(missing=0.2)
-    return Headed(Sloped).fit(table, views, encoder_digest="e" * 64)
+    return HeadAlgorithm(Sloped).fit(table, views, encoder_digest="e" * 64)
 
 
 @pytest.mark.parametrize("check", ROUTER_CHECKS)
@@ -68,7 +68,7 @@ def test_any_head_obeys_once_it_is_wrapped(check: Callable[[Router], None]) -> N
 
 
 def test_headed_is_an_algorithm_of_the_head_s_name() -> None:
-    algorithm: Algorithm = Headed(Sloped)
+    algorithm: Algorithm = HeadAlgorithm(Sloped)
     assert algorithm.algorithm == fitted().algorithm == "sloped"
     assert fitted().settings == {"loud": 3}
 
@@ -82,14 +82,14 @@ def test_restored_router_forecasts_what_the_fitted_one_did() -> None:
         "hyper_parameters": dict(router.settings),
         "encoder": {"digest": "e" * 64},
     }
-    restored = Headed(Sloped).restore(header, router.arrays(), "d" * 64)
+    restored = HeadAlgorithm(Sloped).restore(header, router.arrays(), "d" * 64)
     np.testing.assert_array_equal(restored.forecast(views).quality, router.forecast(views).quality)
     np.testing.assert_array_equal(restored.forecast(views).quality_std, router.forecast(views).quality_std)
     assert (restored.digest, restored.encoder_digest) == ("d" * 64, "e" * 64)
     with pytest.raises(ValueError, match="quality_low"):
-        Headed(Sloped).restore(header, {**router.arrays(), "quality_low": np.zeros(9)}, "")
+        HeadAlgorithm(Sloped).restore(header, {**router.arrays(), "quality_low": np.zeros(9)}, "")
     with pytest.raises(KeyError):
-        Headed(Sloped).restore(header, {}, "")
+        HeadAlgorithm(Sloped).restore(header, {}, "")
 
 
 def test_held_out_forecast_of_a_row_owes_nothing_to_its_group() -> None:
@@ -109,16 +109,16 @@ def test_head_that_holds_out_by_itself_is_asked_for_it() -> None:
             return Sloped.fit(table, views, seed=seed), np.full(table.score.shape, 0.4)
 
     table, views = drawn_table()
-    quality = Headed(Thrifty).fit(table, views).forecast(views).quality
+    quality = HeadAlgorithm(Thrifty).fit(table, views).forecast(views).quality
     np.testing.assert_allclose(quality, 0.4)
 
 
 def test_table_that_cannot_teach_is_refused(tmp_path: Path) -> None:
     table, views = drawn_table()
     with pytest.raises(TableError, match=r"candidate-0.*output token count"):
-        Headed(Sloped).fit(replace(table, output_tokens=np.full_like(table.score, np.nan)), views)
+        HeadAlgorithm(Sloped).fit(replace(table, output_tokens=np.full_like(table.score, np.nan)), views)
     with pytest.raises(TableError, match="one group"):
-        Headed(Sloped).fit(replace(table, groups=("g",) * len(table)), views)
+        HeadAlgorithm(Sloped).fit(replace(table, groups=("g",) * len(table)), views)
 
 
 def test_head_of_other_candidates_is_refused() -> None:
@@ -130,4 +130,4 @@ def test_head_of_other_candidates_is_refused() -> None:
         "encoder": {"digest": ""},
     }
     with pytest.raises(ValueError, match="knows 4 candidates, not 2"):
-        Headed(Sloped).restore(header, router.arrays(), "")
+        HeadAlgorithm(Sloped).restore(header, router.arrays(), "")

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from routers.evaluation.metrics import log_loss
-from routers.numeric.cross_fitting import Committee, Schooled, Schooling, school
+from routers.numeric.cross_fitting import CrossFitResult, CrossFitSettings, CrossFittedNetworks, school
 from routers.numeric.feed_forward import FeedForward, Layer
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
 from tests.fakes.synthetic import Drawn, drawn_table
 
-BRIEF = Schooling(decays=(0.3, 3.0), folds=3, epochs=8)
+BRIEF = CrossFitSettings(decays=(0.3, 3.0), folds=3, epochs=8)
 
 
-def schooled(table: OutcomeTable, views: Drawn, schooling: Schooling = BRIEF, seed: int = 0) -> Schooled:
+def schooled(table: OutcomeTable, views: Drawn, schooling: CrossFitSettings = BRIEF, seed: int = 0) -> CrossFitResult:
     return school(_network(table, views), (8 * views["text"],), table, schooling, seed=seed)
 
 
@@ -36,7 +36,7 @@ def test_held_out_forecast_is_better_than_the_means() -> None:
 
 def test_held_out_forecast_of_a_group_is_not_taught_by_its_outcomes() -> None:
     table, views = drawn_table()
-    one = Schooling(decays=(1.0,), folds=3, epochs=3, patience=9)
+    one = CrossFitSettings(decays=(1.0,), folds=3, epochs=3, patience=9)
     (first, *_) = grouped_folds(table.groups, 3, 0)
     score = table.score.copy()
     score[first.test[:1]] = 1 - score[first.test[:1]]  # so little that the same epoch stays the best
@@ -59,7 +59,7 @@ def test_noise_is_forgotten_under_the_strongest_decay() -> None:
     noise = {
         name: np.random.default_rng(9).standard_normal(rows.shape).astype(np.float32) for name, rows in views.items()
     }
-    found = schooled(table, noise, Schooling(decays=(1.0, 30.0), folds=3, epochs=8))
+    found = schooled(table, noise, CrossFitSettings(decays=(1.0, 30.0), folds=3, epochs=8))
     assert found.chosen["decay"] == 30.0
     np.testing.assert_allclose(
         found.committee.quality([8 * noise["text"]]), np.tile(table.score.mean(axis=0), (len(table), 1)), atol=0.1
@@ -77,4 +77,4 @@ def test_parameters_of_another_shape_are_refused() -> None:
     table, views = drawn_table()
     parameters = schooled(table, views).committee.parameters
     with pytest.raises(ValueError, match="hidden_bias"):
-        Committee.restore(_network(table, views), {**parameters, "hidden_bias": np.zeros((3, 2))})
+        CrossFittedNetworks.restore(_network(table, views), {**parameters, "hidden_bias": np.zeros((3, 2))})

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from routers.numeric.factors import candidate_factors, solve
-from routers.numeric.masked_least_squares import Linear
+from routers.numeric.masked_least_squares import LinearSystem
 
 Array = NDArray[np.float64]
 
@@ -19,7 +19,7 @@ def drawn(rows: int, seed: int = 0) -> tuple[Array, Array]:
     return features, outcomes
 
 
-def exact(features: Array, outcomes: Array, factors: Array, ridge: float) -> Linear:
+def exact(features: Array, outcomes: Array, factors: Array, ridge: float) -> LinearSystem:
     """The penalised fit by one dense solve over vec(W) and the biases."""
     rows, width = outcomes.shape
     rank, dimension = factors.shape[1], features.shape[1]
@@ -37,7 +37,7 @@ def exact(features: Array, outcomes: Array, factors: Array, ridge: float) -> Lin
     truth = np.array([outcomes[cell] for cell in cells])
     solved = np.linalg.solve(design.T @ design + penalty, design.T @ truth)
     weights = solved[: dimension * rank].reshape(dimension, rank) @ factors.T
-    return Linear(weights, solved[dimension * rank :])
+    return LinearSystem(weights, solved[dimension * rank :])
 
 
 @pytest.mark.parametrize("pattern", ["complete", "structured", "scattered"])

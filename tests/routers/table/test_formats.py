@@ -8,7 +8,7 @@ import pytest
 
 from routers.table.formats import FORMATS, WRITTEN, format_for, format_of, read_table, write_table
 from routers.table.outcome_table import TableError
-from routers.table.parquet import Embedded, read_embedded
+from routers.table.parquet import TableVectors, read_embedded
 from tests.fakes.same_table import assert_same_table
 from tests.fakes.synthetic import drawn_table, full_table, textual_table, written_csv
 from tests.routers.table.test_routerbench import PLAIN, written_parquet
@@ -62,7 +62,7 @@ def test_images_start_where_the_caller_says(tmp_path: Path) -> None:
 
 def test_views_go_along_into_parquet(tmp_path: Path) -> None:
     table, views = drawn_table(groups=1)
-    write_table(table, tmp_path / "t", embedded=Embedded("d", views))
+    write_table(table, tmp_path / "t", embedded=TableVectors("d", views))
     found = read_embedded(tmp_path / "t")
     assert found is not None
     assert set(found.views) == set(views)

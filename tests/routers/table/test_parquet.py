@@ -19,7 +19,15 @@ from hypothesis import given
 
 from routers.table.mmr_csv import read_mmr_csv, write_mmr_csv
 from routers.table.outcome_table import OutcomeTable, TableError
-from routers.table.parquet import CELLS, QUERIES, Embedded, is_table_folder, read_embedded, read_parquet, write_parquet
+from routers.table.parquet import (
+    CELLS,
+    QUERIES,
+    TableVectors,
+    is_table_folder,
+    read_embedded,
+    read_parquet,
+    write_parquet,
+)
 from tests.fakes.same_table import assert_same_table
 from tests.fakes.synthetic import drawn_table, full_table
 from tests.shared import SHARED_DATA, needs_shared_data
@@ -117,7 +125,7 @@ def test_any_text_and_any_number_come_back_to_the_bit(
 
 def test_views_come_back_in_half_precision_with_their_encoder(tmp_path: Path) -> None:
     table, views = drawn_table(groups=3)
-    write_parquet(table, tmp_path, Embedded("d1", views))
+    write_parquet(table, tmp_path, TableVectors("d1", views))
     found = read_embedded(tmp_path)
     assert found is not None
     assert found.encoder_digest == "d1"
@@ -127,7 +135,7 @@ def test_views_come_back_in_half_precision_with_their_encoder(tmp_path: Path) ->
         np.testing.assert_array_equal(found.views[name], values.astype(np.float16).astype(np.float32))
     assert_same_table(read_parquet(tmp_path), table)
     with pytest.raises(TableError, match="view 'text' has 12 rows for 4 queries"):
-        write_parquet(table.take(range(4)), tmp_path, Embedded("d1", views))
+        write_parquet(table.take(range(4)), tmp_path, TableVectors("d1", views))
     write_parquet(table, tmp_path)
     assert read_embedded(tmp_path) is None
 

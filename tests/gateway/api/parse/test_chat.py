@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.api.parse.chat import ChatLimits, parse_chat
-from gateway.errors import ImageRefused, RequestError
+from gateway.errors import ImageError, RequestError
 from gateway.pipeline.chat_request import ChatRequest, body_for
 from tests.gateway.api.bodies import LIMITS, data_url, image, png, text, user
 
@@ -175,7 +175,7 @@ def test_more_images_than_allowed_are_refused() -> None:
     error = refusal_of(
         {"model": "a", "messages": [user([image(url)] * 2 + [image("https://x/y.png")]), user([image(url)])]}
     )
-    assert isinstance(error, ImageRefused)
+    assert isinstance(error, ImageError)
     assert (error.code, error.param) == ("too_many_images", "messages[1].content[0].image_url")
 
 

@@ -13,8 +13,8 @@ from gateway.cli import main
 from models.base import Encoder
 from routers.algorithms.linear import Linear
 from routers.artifact import NUMBERS, Provenance, save
-from routers.artifact_store import Shelf
-from routers.forecasting.head import Headed
+from routers.artifact_store import ArtifactStore
+from routers.forecasting.head import HeadAlgorithm
 from tests.fakes.artifacts import written_artifact
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.synthetic import drawn_table
@@ -55,7 +55,7 @@ def test_what_is_promoted_serves_is_listed_and_is_rolled_back(
     assert found["in_service"] == two
     assert [each["header"]["candidates"] for each in found["artifacts"]] == [["small", "large"]] * 2
     assert call("rollback", *where) == 0
-    assert Shelf(tmp_path / "kept").pointer().digest == one
+    assert ArtifactStore(tmp_path / "kept").pointer().digest == one
     assert call("rollback", *where) == 0
     assert call("rollback", *where) == 1
     assert "nothing was promoted" in capsys.readouterr().err
@@ -67,7 +67,7 @@ def test_a_router_of_another_encoder_is_refused(
     written_artifact(tmp_path / "1", ONE, FakeEncoder())
     assert call("promote", tmp_path / "1", "--artifacts", tmp_path / "kept") == 1
     assert f"trained on the encoder {FakeEncoder.digest[:12]}, and fused-lite is" in capsys.readouterr().err
-    assert Shelf(tmp_path / "kept").versions() == []
+    assert ArtifactStore(tmp_path / "kept").versions() == []
 
 
 @pytest.mark.slow
@@ -75,7 +75,7 @@ def test_a_router_of_other_views_is_refused(
     tmp_path: Path, encoder: Encoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table, drawn = drawn_table(groups=10)
-    router = Headed(Linear).fit(table, {"text": drawn["text"]}, encoder_digest=encoder.digest)
+    router = HeadAlgorithm(Linear).fit(table, {"text": drawn["text"]}, encoder_digest=encoder.digest)
     save(router, tmp_path / "1", Provenance(encoder.name, table.digest))
     assert call("promote", tmp_path / "1", "--artifacts", tmp_path / "kept") == 1
     assert "needs the view 'text' of 12 numbers; fused-lite gives 384" in capsys.readouterr().err

@@ -12,10 +12,10 @@ import pytest
 from gateway.cli import main
 from gateway.cli.routers.retrain import NOT_BETTER
 from routers.artifact import load
-from routers.artifact_store import Shelf
+from routers.artifact_store import ArtifactStore
 from routers.table.formats import read_table, write_table
 from routers.table.outcome_table import OutcomeTable
-from routers.table.parquet import Embedded
+from routers.table.parquet import TableVectors
 from tests.fakes.artifacts import written_artifact
 from tests.models.loaded import fused_lite
 
@@ -56,16 +56,16 @@ def retrain(*words: str | Path) -> int:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
+def shelf(tmp_path: Path) -> ArtifactStore:
     """A shelf with a router in service that takes every query to be alike."""
-    found = Shelf(tmp_path / "artifacts")
+    found = ArtifactStore(tmp_path / "artifacts")
     written_artifact(tmp_path / "alike", {"small": 0.5, "large": 0.86}, fused_lite())
     found.promote(found.add(tmp_path / "alike"), "monday")
     return found
 
 
 def test_what_is_better_is_promoted_and_reported(
-    tmp_path: Path, shelf: Shelf, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, shelf: ArtifactStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = shelf.pointer().digest
     table = asked(tmp_path, "asked", 320)
@@ -93,7 +93,7 @@ def test_what_is_better_is_promoted_and_reported(
 
 
 def test_a_bad_artifact_that_is_offered_is_refused(
-    tmp_path: Path, shelf: Shelf, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, shelf: ArtifactStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     upside_down = asked(tmp_path, "bad", 120, upside_down=True)
     assert (
@@ -121,7 +121,7 @@ def test_a_bad_artifact_that_is_offered_is_refused(
 
 
 def test_views_that_a_table_holds_are_not_encoded_again(
-    tmp_path: Path, shelf: Shelf, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, shelf: ArtifactStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     encoder = fused_lite()
     path = asked(tmp_path, "asked", 200)
@@ -132,7 +132,7 @@ def test_views_that_a_table_holds_are_not_encoded_again(
         name: np.zeros((len(table), width), dtype=np.float32) for name, width in encoder.image_dims.items()
     }
     bare = replace(table, questions=("",) * len(table))
-    write_table(bare, tmp_path / "bare", embedded=Embedded(encoder.digest, views))
+    write_table(bare, tmp_path / "bare", embedded=TableVectors(encoder.digest, views))
     assert retrain("--table", tmp_path / "bare", "--artifacts", shelf.folder, "--json", tmp_path / "two.json") == 0
     assert "encoding" not in capsys.readouterr().err
     one, two = (json.loads((tmp_path / name).read_text())["after"]["nauc"] for name in ("one.json", "two.json"))

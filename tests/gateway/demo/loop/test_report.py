@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gateway.demo.loop.loop import LoopFound, LoopTerms
+from gateway.demo.loop.loop import LoopResult, LoopTerms
 from gateway.demo.loop.report import as_json, as_text, problems
 from gateway.demo.loop.table import LoopTable
-from gateway.demo.loop.traffic import Tally
+from gateway.demo.loop.traffic import TrafficTally
 
 ROUND = {
     "is_better": True,
@@ -25,12 +25,12 @@ ROUND = {
 }
 
 
-def found(**changes: Any) -> LoopFound:
-    tally = Tally(labelled=600)
+def found(**changes: Any) -> LoopResult:
+    tally = TrafficTally(labelled=600)
     tally.statuses[200] = 1000
     before = {"nauc": 0.7, "qnc": None, "peak_score": 0.7, "log_loss": 0.6}
     after = {"nauc": 0.78, "qnc": 0.4, "peak_score": 0.8, "log_loss": 0.5}
-    one = LoopFound(
+    one = LoopResult(
         table=LoopTable("t", Path(), ("a", "b"), (), (), ()),
         rounds=[ROUND],
         frontier={"before": before, "after": after, "held_out_queries": 200},

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.errors import ProviderError
-from gateway.outcomes.collect.collector import Collector, Tally, Terms, Work
+from gateway.outcomes.collect.collector import Collector, CollectTally, Terms, Work
 from gateway.outcomes.collect.dataset import Row
-from gateway.outcomes.collect.journal import Journal, Kept
+from gateway.outcomes.collect.journal import Journal, JournalState
 from gateway.outcomes.collect.request import Manner, assess, body_of, query_of
-from gateway.outcomes.collect.spending_limit import Purse
+from gateway.outcomes.collect.spending_limit import SpendingLimit
 from gateway.outcomes.graders.base import Reference
 from gateway.outcomes.graders.exact import Exact
 from tests.gateway.billing.makers import candidate
@@ -82,11 +82,11 @@ def work(rows: int) -> list[Work]:
 
 def collect(
     path: Path, provider: Steered, todo: Sequence[Work], *, budget: int = 10**12, terms: Terms = QUICK
-) -> tuple[Tally, Kept, Purse]:
-    async def collecting() -> tuple[Tally, Kept, Purse]:
+) -> tuple[CollectTally, JournalState, SpendingLimit]:
+    async def collecting() -> tuple[CollectTally, JournalState, SpendingLimit]:
         journal = Journal(path, lambda: None)
         await journal.begin()
-        purse = Purse(budget, spent=journal.kept.spent, uncertain=journal.kept.uncertain)
+        purse = SpendingLimit(budget, spent=journal.kept.spent, uncertain=journal.kept.uncertain)
         providers = {one.provider: provider for one in CANDIDATES}
         collector = Collector(providers, journal, purse, terms, MANNER, lambda _tally: None)
         await collector.run(todo)

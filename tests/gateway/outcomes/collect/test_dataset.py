@@ -10,11 +10,11 @@ from PIL import Image
 
 from gateway.errors import ConfigError
 from gateway.images.limits import ImageLimits
-from gateway.outcomes.collect.dataset import Dataset, Reading, read_dataset
+from gateway.outcomes.collect.dataset import Dataset, ReadingSettings, read_dataset
 
 
 def read(path: Path, grader: str = "auto", limits: ImageLimits | None = None) -> Dataset:
-    return read_dataset(path, Reading(path.parent, limits or ImageLimits(), grader), lambda _done, _total: None)
+    return read_dataset(path, ReadingSettings(path.parent, limits or ImageLimits(), grader), lambda _done, _total: None)
 
 
 def write(folder: Path, text: str, name: str = "data.csv") -> Path:

@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.outcomes.collect.journal import ANSWERED, BROKEN, FAILED, REFUSED, Answer, Journal, Kept, read_journal
-from gateway.outcomes.collect.spending_limit import Purse
+from gateway.outcomes.collect.journal import (
+    ANSWERED,
+    BROKEN,
+    FAILED,
+    REFUSED,
+    Answer,
+    Journal,
+    JournalState,
+    read_journal,
+)
+from gateway.outcomes.collect.spending_limit import SpendingLimit
 
 ANSWER = {"text": "Answer: 7 \u2028 \ud800", "finish_reason": "stop", "input_tokens": 9, "output_tokens": 3}
 ANSWER |= {"cost": 70, "metered": False, "latency_s": 0.5, "prices": "set 1/2"}
@@ -19,7 +28,7 @@ def alone() -> None:
     raise AssertionError("somebody else has it")
 
 
-async def filled(path: Path) -> Kept:
+async def filled(path: Path) -> JournalState:
     journal = Journal(path, alone)
     await journal.begin()
     numbers = await asyncio.gather(*[journal.ask((f"q{n}", "m"), f"form{n}", 100 + n) for n in range(6)])
@@ -32,7 +41,7 @@ async def filled(path: Path) -> Kept:
     return journal.kept
 
 
-async def reopened(path: Path) -> Kept:
+async def reopened(path: Path) -> JournalState:
     journal = Journal(path, alone)
     await journal.begin()
     await journal.close()
@@ -106,7 +115,7 @@ def test_one_process_has_it_at_a_time_and_others_say_that_they_wait(tmp_path: Pa
 
 
 def test_a_cell_that_was_refused_may_be_asked_again(tmp_path: Path) -> None:
-    async def asking() -> Kept:
+    async def asking() -> JournalState:
         journal = Journal(tmp_path / "journal.jsonl", alone)
         await journal.begin()
         await journal.end(await journal.ask(("q", "m"), "f", 1), REFUSED, reason="http_400")
@@ -118,7 +127,7 @@ def test_a_cell_that_was_refused_may_be_asked_again(tmp_path: Path) -> None:
 
 
 def test_a_purse_holds_no_more_than_is_left() -> None:
-    purse = Purse(100, spent=10, uncertain=20)
+    purse = SpendingLimit(100, spent=10, uncertain=20)
     assert purse.hold(70) and purse.left == 0
     assert not purse.hold(1) and purse.hold(0)
     purse.settle(70, 30)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gateway.outcomes.collect.dataset import Row
-from gateway.outcomes.collect.journal import Answer, Kept
+from gateway.outcomes.collect.journal import Answer, JournalState
 from gateway.outcomes.collect.table import table_of, write_collected
 from gateway.outcomes.datasets import load_encoder
 from gateway.outcomes.graders.base import Grader, Reference
@@ -35,7 +35,9 @@ def answer(text: str, cost: int = 1_234_567) -> Answer:
 
 
 def test_a_cell_is_an_answer_graded_and_what_was_not_answered_is_missing(tmp_path: Path) -> None:
-    kept = Kept(answers={("q1", "a"): answer("7"), ("q1", "b"): answer("8"), ("q3", "b"): answer("Answer: 7.0", 1)})
+    kept = JournalState(
+        answers={("q1", "a"): answer("7"), ("q1", "b"): answer("8"), ("q3", "b"): answer("Answer: 7.0", 1)}
+    )
     collected = table_of([row(1), row(2), row(3)], ["a", "b"], kept)
     written = write_collected(collected, tmp_path, None)
     table = read_table(tmp_path)
@@ -52,7 +54,7 @@ def test_a_cell_is_an_answer_graded_and_what_was_not_answered_is_missing(tmp_pat
 
 @pytest.mark.slow
 def test_an_answer_that_takes_its_grader_too_long_is_missing_and_counted(tmp_path: Path) -> None:
-    kept = Kept(answers={("q1", "a"): answer("a" * 5_000), ("q2", "a"): answer("b")})
+    kept = JournalState(answers={("q1", "a"): answer("a" * 5_000), ("q2", "a"): answer("b")})
     collected = table_of([row(1, "(a+)+b", Pattern()), row(2, "b", Pattern())], ["a"], kept)
     assert collected.ungraded == 1
     assert collected.table.mask.tolist() == [[False], [True]]
@@ -60,6 +62,6 @@ def test_an_answer_that_takes_its_grader_too_long_is_missing_and_counted(tmp_pat
 
 @pytest.mark.slow
 def test_nothing_answered_is_a_table_without_rows(tmp_path: Path) -> None:
-    written = write_collected(table_of([row(1)], ["a"], Kept()), tmp_path, load_encoder("fused-lite"))
+    written = write_collected(table_of([row(1)], ["a"], JournalState()), tmp_path, load_encoder("fused-lite"))
     assert (written["queries"], written["cells"], written["encoder"]) == (0, 0, None)
     assert len(read_table(tmp_path)) == 0

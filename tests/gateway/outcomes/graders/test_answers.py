@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.outcomes.graders.answers import Found, final_answer, first_sentence
+from gateway.outcomes.graders.answers import AnswerMatch, final_answer, first_sentence
 from gateway.outcomes.graders.plain_text import LONGEST_REPLY, plain
 from gateway.outcomes.graders.time_limit import within
 from tests.checks.work import calls_of
@@ -40,7 +40,7 @@ from tests.checks.work import calls_of
     ],
 )
 def test_what_is_said_to_be_the_answer_counts(reply: str, answer: str) -> None:
-    assert final_answer(reply) == Found(answer, is_marked=True)
+    assert final_answer(reply) == AnswerMatch(answer, is_marked=True)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_what_is_said_to_be_the_answer_counts(reply: str, answer: str) -> None:
     ],
 )
 def test_without_a_mark_the_last_line_is_the_answer(reply: str, answer: str) -> None:
-    assert final_answer(reply) == Found(answer, is_marked=False)
+    assert final_answer(reply) == AnswerMatch(answer, is_marked=False)
 
 
 @pytest.mark.parametrize(

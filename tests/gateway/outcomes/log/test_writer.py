@@ -17,7 +17,7 @@ from gateway.outcomes.log.reader import decision_of, logged_answers
 from gateway.outcomes.log.rows import views_of
 from gateway.outcomes.log.schema import content_path, decisions_path
 from gateway.outcomes.log.writer import DecisionLog
-from gateway.pipeline.chat_request import FetchedImage
+from gateway.pipeline.chat_request import FetchedBytes
 from gateway.stores.sqlite.schema import SchemaError
 from tests.e2e.harness.scripted_provider import wait_until
 from tests.fakes.records import record
@@ -78,7 +78,7 @@ def test_records_past_a_full_queue_are_only_counted(store: Path) -> None:
 
 def test_images_are_let_go_of_before_the_queue_takes_too_much_memory(store: Path) -> None:
     log = DecisionLog(decisions_path(store), Encodings())
-    large = FetchedImage(bytes(writer.LARGEST_QUEUE_BYTES // 2), b"k" * 32)
+    large = FetchedBytes(bytes(writer.LARGEST_QUEUE_BYTES // 2), b"k" * 32)
     for number in range(4):
         log.observe(full(number)._replace(sources=(large,)))
     assert (log.queued, log.lost, log.content_lost) == (4, 0, 2 + 1)  # texts take a few bytes, too

@@ -8,7 +8,7 @@ from random import Random
 
 from gateway.routing.pacing.cost_curve import Option
 from gateway.routing.pacing.pacer import Pacer
-from gateway.routing.pacing.settings import Pace, PacingSettings, Standing
+from gateway.routing.pacing.settings import PacingSettings, PacingStatus, WindowPosition
 
 HOUR, DAY = 3_600.0, 86_400.0
 START = 20_000 * DAY
@@ -38,9 +38,9 @@ class Tenant:
         self.random = Random(7)
         self.now = START
 
-    def standing(self) -> Standing:
+    def standing(self) -> WindowPosition:
         start = START + (self.now - START) // self.length * self.length
-        return Standing("acme/run", self.limit, self.spent, 0, start, start + self.length)
+        return WindowPosition("acme/run", self.limit, self.spent, 0, start, start + self.length)
 
     def options(self) -> list[Option]:
         hard = self.random.random()
@@ -51,7 +51,7 @@ class Tenant:
             for name, price in self.prices.items()
         ]
 
-    def serve(self, until: float) -> Iterator[Pace]:
+    def serve(self, until: float) -> Iterator[PacingStatus]:
         """Requests until so long after the start, Poisson; the pace of each solve with a window to pace."""
         while True:
             self.now += self.random.expovariate(max(self.rate(self.now - START), 1e-9)) * HOUR
@@ -77,5 +77,5 @@ class Tenant:
         self.quality += best.quality
         self.pacer.finished(best.cost, charge)
 
-    def run(self, until: float) -> list[Pace]:
+    def run(self, until: float) -> list[PacingStatus]:
         return list(self.serve(until))

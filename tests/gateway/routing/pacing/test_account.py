@@ -14,14 +14,14 @@ from gateway.billing.reservation import Balance
 from gateway.billing.window import Budget
 from gateway.routing.catalog import Catalog
 from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
-from gateway.routing.pacing.account import UNLIMITED, Prices, Purse, PurseTerms
+from gateway.routing.pacing.account import UNLIMITED, AccountSettings, PacingAccount, Prices
 from gateway.routing.pacing.settings import PacingSettings
 from tests.fakes.requests import a_request
 from tests.gateway.billing.makers import candidate
 
 MIDNIGHT = 1_767_571_200.0
 DAY = Budget(10**9, "day")
-TERMS = PurseTerms("acme", PacingSettings(least=0.25, start=0.25), (DAY,))
+TERMS = AccountSettings("acme", PacingSettings(least=0.25, start=0.25), (DAY,))
 EXPLORING = replace(TERMS, explored=(DAY, Budget(10**10)), budget_share=0.01)
 CHEAP, DEAR = candidate("cheap", Price(10**8, 4 * 10**8)), candidate("dear", Price(10**10, 4 * 10**10))
 PRICES = Prices(Catalog((CHEAP, DEAR)), {})
@@ -43,7 +43,7 @@ def decision(prices: Prices = PRICES) -> Decision:
 HOUR_COST = 60 * decision().choices[0].expected_cost
 
 
-def learned(purse: Purse, now: float = MIDNIGHT) -> float:
+def learned(purse: PacingAccount, now: float = MIDNIGHT) -> float:
     """An hour of requests, one a minute, charged as expected; the time after it."""
     made = decision()
     cost = made.choices[0].expected_cost
@@ -55,12 +55,12 @@ def learned(purse: Purse, now: float = MIDNIGHT) -> float:
     return now
 
 
-def solve(purse: Purse, now: float, spent: int = HOUR_COST, held: int = 0) -> None:
+def solve(purse: PacingAccount, now: float, spent: int = HOUR_COST, held: int = 0) -> None:
     purse.solve(now, [Balance(window, spent, held) for window in purse.windows(now)])
 
 
 def test_short_money_raises_lambda_and_is_labelled() -> None:
-    purse = Purse(TERMS, PRICES)
+    purse = PacingAccount(TERMS, PRICES)
     assert (purse.lagrangian, purse.label) == (0.25, "")
     learned(purse)
     assert purse.lagrangian > 0.25
@@ -69,7 +69,7 @@ def test_short_money_raises_lambda_and_is_labelled() -> None:
 
 
 def test_ample_money_leaves_the_tenants_own_lambda_without_a_label() -> None:
-    purse = Purse(replace(TERMS, paced=(Budget(10**15, "day"),)), PRICES)
+    purse = PacingAccount(replace(TERMS, paced=(Budget(10**15, "day"),)), PRICES)
     learned(purse)
     assert (purse.lagrangian, purse.label) == (0.25, "")
     assert purse.paces[0].saturated == "ample"
@@ -77,7 +77,7 @@ def test_ample_money_leaves_the_tenants_own_lambda_without_a_label() -> None:
 
 def test_a_pace_is_known_by_the_budget_that_it_was_solved_for() -> None:
     budgets = Budget(10**9, "hour", rolling=True), Budget(10**9, "day")
-    purse = Purse(replace(TERMS, paced=budgets), PRICES)
+    purse = PacingAccount(replace(TERMS, paced=budgets), PRICES)
     assert list(purse.known_paces()) == []
     solve(purse, MIDNIGHT)
     purse.take_terms(TERMS)  # it is known as it was until the next solve
@@ -89,25 +89,25 @@ def test_a_pace_is_known_by_the_budget_that_it_was_solved_for() -> None:
 
 
 def test_its_windows_are_the_paced_ones_and_explorations() -> None:
-    keys = [window.key for window in Purse(EXPLORING, PRICES).windows(MIDNIGHT)]
+    keys = [window.key for window in PacingAccount(EXPLORING, PRICES).windows(MIDNIGHT)]
     day = "day/2026-01-05T00:00"
     assert keys == [f"acme/{day}", f"acme/exploration/{day}", "acme/exploration/total"]
 
 
 def test_nothing_may_be_explored_before_the_ledger_was_read() -> None:
-    purse = Purse(EXPLORING, PRICES)
+    purse = PacingAccount(EXPLORING, PRICES)
     assert purse.allowance == 0
     solve(purse, MIDNIGHT, spent=10**6, held=10**5)
     assert purse.allowance == 10**7 - 10**6 - 10**5, "the tightest share of all"
-    assert Purse(TERMS, PRICES).allowance == UNLIMITED, "there is no budget to take a share of"
+    assert PacingAccount(TERMS, PRICES).allowance == UNLIMITED, "there is no budget to take a share of"
 
 
 def test_a_restart_goes_on_where_it_was() -> None:
-    purse = Purse(TERMS, PRICES)
+    purse = PacingAccount(TERMS, PRICES)
     now = learned(purse)
     kept = json.dumps(purse.written())
     assert not purse.is_changed
-    other = Purse(TERMS, PRICES)
+    other = PacingAccount(TERMS, PRICES)
     other.restore(kept)
     assert other.lagrangian == pytest.approx(purse.lagrangian)
     solve(other, now)
@@ -117,11 +117,11 @@ def test_a_restart_goes_on_where_it_was() -> None:
 
 
 def test_prices_that_changed_meanwhile_are_reckoned_with() -> None:
-    purse = Purse(TERMS, PRICES)
+    purse = PacingAccount(TERMS, PRICES)
     now = learned(purse)
     dearer = (replace(CHEAP, price=Price(3 * 10**8, 12 * 10**8)), replace(DEAR, price=Price(3 * 10**10, 12 * 10**10)))
     prices = Prices(Catalog(dearer), {})
-    restarted = Purse(TERMS, prices)
+    restarted = PacingAccount(TERMS, prices)
     restarted.restore(json.dumps(purse.written()))
     purse.reprice(prices)
     for each in (purse, restarted):
@@ -131,9 +131,9 @@ def test_prices_that_changed_meanwhile_are_reckoned_with() -> None:
 
 
 def test_another_number_of_processes_learns_its_share_of_the_traffic_anew() -> None:
-    purse = Purse(TERMS, PRICES)
+    purse = PacingAccount(TERMS, PRICES)
     now = learned(purse)
-    four = Purse(replace(TERMS, settings=replace(TERMS.settings, processes=4)), PRICES)
+    four = PacingAccount(replace(TERMS, settings=replace(TERMS.settings, processes=4)), PRICES)
     four.restore(json.dumps(purse.written()))
     solve(four, now)
     assert four.paces[0].expected_requests == 1.0, "nothing is known of it"
@@ -153,7 +153,7 @@ def test_another_number_of_processes_learns_its_share_of_the_traffic_anew() -> N
     ],
 )
 def test_what_is_no_state_is_a_value_error_and_changes_nothing(change: dict[str, Any]) -> None:
-    purse = Purse(TERMS, PRICES)
+    purse = PacingAccount(TERMS, PRICES)
     learned(purse)
     before = purse.lagrangian
     with pytest.raises(ValueError, match=r"."):
@@ -164,17 +164,17 @@ def test_what_is_no_state_is_a_value_error_and_changes_nothing(change: dict[str,
 @pytest.mark.parametrize("text", ["", "null", "[]", "7", "{", '"pacer"', "[" * 100_000])
 def test_what_is_no_json_of_a_state_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        Purse(TERMS, PRICES).restore(text)
+        PacingAccount(TERMS, PRICES).restore(text)
 
 
 @pytest.mark.parametrize("name", ["rows", "shape", "arrivals", "watches", "lagrangian"])
 @pytest.mark.parametrize("broken", [None, [], [[None]], {"acme/day": 5}, [[1, ["a", 0.5, math.inf, 0, 0]]], math.nan])
 def test_a_state_broken_anywhere_is_a_value_error_or_harmless(name: str, broken: Any) -> None:
-    purse = Purse(TERMS, PRICES)
+    purse = PacingAccount(TERMS, PRICES)
     now = learned(purse)
     state = purse.written()
     state["pacer"] = {**state["pacer"], name: broken}
-    other = Purse(TERMS, PRICES)
+    other = PacingAccount(TERMS, PRICES)
     try:
         other.restore(json.dumps(state))
     except ValueError:
@@ -184,7 +184,7 @@ def test_a_state_broken_anywhere_is_a_value_error_or_harmless(name: str, broken:
 
 
 def test_other_terms_keep_what_was_learned() -> None:
-    purse = Purse(TERMS, PRICES)
+    purse = PacingAccount(TERMS, PRICES)
     now = learned(purse)
     expected = purse.paces[0].expected_requests
     settings = replace(TERMS.settings, burst=0.5, least=0.5)

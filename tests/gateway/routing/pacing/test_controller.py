@@ -15,7 +15,7 @@ from gateway.billing.window import Budget, Window
 from gateway.errors import StoreError
 from gateway.routing.decision import LARGEST_LAMBDA, Decision
 from gateway.routing.exploration import Exploration, draw
-from gateway.routing.pacing.controller import FORGET_S, SOLVE_IDLE_S, Course, Steering
+from gateway.routing.pacing.controller import FORGET_S, SOLVE_IDLE_S, PacingController, PacingView
 from gateway.stores.memory import MemoryStore
 from gateway.tenants.policy import ExplorationSettings, PacingTerms
 from gateway.tenants.tenant import Tenant
@@ -56,7 +56,7 @@ class Site:
         self.ledger = Ledger(self.clock)
         self.kept = kept or KeptPaces()
         self.reported: list[str] = []
-        self.steering = Steering(
+        self.steering = PacingController(
             self.ledger,
             self.kept,
             clock=self.clock,
@@ -65,7 +65,7 @@ class Site:
         )
         self.steering.follow(PRICES.catalog, PRICES.factors)
 
-    def course(self, tenant: Tenant = ACME) -> Course:
+    def course(self, tenant: Tenant = ACME) -> PacingView:
         course = self.steering.course(tenant)
         assert course is not None
         return course
@@ -86,7 +86,7 @@ class Site:
             await asyncio.gather(*self.steering._reading)
 
 
-def explored(course: Course, times: int) -> list[tuple[Decision, Exploration]]:
+def explored(course: PacingView, times: int) -> list[tuple[Decision, Exploration]]:
     found = [course.decided(decision(), 1.0, may_explore=True) for _ in range(times)]
     return [(made, drawn) for made, drawn, _ in found if drawn is not None]
 

@@ -8,14 +8,14 @@ import math
 import pytest
 
 from gateway.routing.pacing.feedback import Interval, SpendFeedback
-from gateway.routing.pacing.settings import Standing
+from gateway.routing.pacing.settings import WindowPosition
 
 START = 1_000_000.0
 
 
-def standing(spent: int, starts_at: float = START, *, is_rolling: bool = False) -> Standing:
+def standing(spent: int, starts_at: float = START, *, is_rolling: bool = False) -> WindowPosition:
     ends_at = None if is_rolling else starts_at + 86_400
-    return Standing("acme/day", 10**9, spent, 0, starts_at, ends_at, is_rolling)
+    return WindowPosition("acme/day", 10**9, spent, 0, starts_at, ends_at, is_rolling)
 
 
 def interval(requests: int, expected: int, charged: int = 0, *, has_refusals: bool = False) -> Interval:

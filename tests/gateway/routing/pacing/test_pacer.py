@@ -8,7 +8,7 @@ import pytest
 
 from gateway.routing.pacing.cost_curve import Option
 from gateway.routing.pacing.pacer import Pacer
-from gateway.routing.pacing.settings import PacingSettings, Standing
+from gateway.routing.pacing.settings import PacingSettings, WindowPosition
 from tests.gateway.routing.pacing.paced_tenant import COSTS, DAY, HOUR, REFERENCE, START, Tenant
 
 REQUESTS = 120 * 24
@@ -259,7 +259,7 @@ def test_pinned_and_one_sided_requests_are_counted_in() -> None:
         scale = 0.0 if number % 2 else 1.0
         for pacer in (paced, pinned):
             pacer.decided(START + number, options, 1.0 if pacer is paced else scale)
-    window = Standing("acme/day", 60_000_000_000, 0, 0, START, START + DAY)
+    window = WindowPosition("acme/day", 60_000_000_000, 0, 0, START, START + DAY)
     for pacer in (paced, pinned):
         pacer.solve(START, [window])
         pacer.decided(START + 100, [])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from gateway.routing.pacing.pacer import Pacer
-from gateway.routing.pacing.settings import PacingSettings, Standing
+from gateway.routing.pacing.settings import PacingSettings, WindowPosition
 from tests.gateway.routing.pacing.paced_tenant import DAY, HOUR, REFERENCE, START, Tenant
 
 HALF = 120 * 24 * 450_000
@@ -54,7 +54,7 @@ def test_tightest_window_wins() -> None:
     tenant = Tenant(HALF)
     tenant.run(DAY / 2)
     wide = tenant.standing()
-    narrow = Standing("acme/month", HALF, 0, 0, START, START + 30 * DAY)
+    narrow = WindowPosition("acme/month", HALF, 0, 0, START, START + 30 * DAY)
     paces = tenant.pacer.solve(tenant.now + 5, [wide, narrow])
 
     assert [pace.window for pace in paces] == ["acme/run", "acme/month"]
@@ -66,7 +66,7 @@ def test_tightest_window_wins() -> None:
 def test_budget_without_end_is_not_paced() -> None:
     tenant = Tenant(HALF, settings=PacingSettings(least=0.3))
     tenant.run(DAY / 10)
-    (pace,) = tenant.pacer.solve(tenant.now + 5, [Standing("acme/total", HALF, 0, 0, 0.0, None)])
+    (pace,) = tenant.pacer.solve(tenant.now + 5, [WindowPosition("acme/total", HALF, 0, 0, 0.0, None)])
 
     assert pace.plan_to_date is None
     assert tenant.pacer.tightest is None
@@ -77,8 +77,8 @@ def test_budget_without_end_is_not_paced() -> None:
 class _Rolling(Tenant):
     """With a window that rolls, at its beginning: nothing has left it yet."""
 
-    def standing(self) -> Standing:
-        return Standing("acme/rolling", self.limit, self.spent, 0, self.now - DAY, None, is_rolling=True)
+    def standing(self) -> WindowPosition:
+        return WindowPosition("acme/rolling", self.limit, self.spent, 0, self.now - DAY, None, is_rolling=True)
 
 
 GREEDY = PacingSettings(start=0.0, least_rows=10**6)
@@ -106,8 +106,10 @@ def test_rolling_window_is_paced_at_its_limit_over_its_length() -> None:
     tenant = Tenant(HALF)
     tenant.run(DAY)
     now = tenant.now + 5
-    (even,) = tenant.pacer.solve(now, [Standing("acme/rolling", HALF, HALF, 0, now - DAY, None, True)])
-    (over,) = tenant.pacer.solve(now + 5, [Standing("acme/rolling", HALF, HALF * 6 // 5, 0, now - DAY, None, True)])
+    (even,) = tenant.pacer.solve(now, [WindowPosition("acme/rolling", HALF, HALF, 0, now - DAY, None, True)])
+    (over,) = tenant.pacer.solve(
+        now + 5, [WindowPosition("acme/rolling", HALF, HALF * 6 // 5, 0, now - DAY, None, True)]
+    )
 
     assert even.lagrangian > 0
     assert over.lagrangian > even.lagrangian

@@ -9,8 +9,8 @@ import pytest
 from gateway.billing.window import Budget, window_at
 from gateway.routing.decision import LARGEST_LAMBDA, lagrangian_of
 from gateway.routing.pacing.settings import (
-    Pace,
-    Standing,
+    PacingStatus,
+    WindowPosition,
     own_lagrangian,
     paced_budgets,
     pacing_settings,
@@ -33,22 +33,22 @@ def test_quality_weight_scales_lambda() -> None:
 
 
 def test_label_names_the_window_and_the_lambda() -> None:
-    pace = Pace("acme/day", 0.12345, 100, 50, 40, 1.0, None)
+    pace = PacingStatus("acme/day", 0.12345, 100, 50, 40, 1.0, None)
 
     assert pace.label == "pace=0.1235@acme/day"
     assert replace(pace, saturated="short", is_capped=True).label == "pace=0.1235@acme/day:short:burst"
 
 
-def standing(budget: Budget) -> Standing:
+def standing(budget: Budget) -> WindowPosition:
     return standing_of(budget, window_at("acme", budget, NOW), 7, 3, NOW)
 
 
 def test_calendar_window_stands_from_its_start_to_its_end() -> None:
-    assert standing(Budget(100, "day")) == Standing("acme/day", 100, 7, 3, NOW - 6 * 3_600, NOW + 18 * 3_600)
+    assert standing(Budget(100, "day")) == WindowPosition("acme/day", 100, 7, 3, NOW - 6 * 3_600, NOW + 18 * 3_600)
 
 
 def test_rolling_window_stands_over_its_length_up_to_now() -> None:
-    assert standing(Budget(100, "day", rolling=True)) == Standing(
+    assert standing(Budget(100, "day", rolling=True)) == WindowPosition(
         "acme/rolling/day", 100, 7, 3, NOW - 86_400, None, is_rolling=True
     )
 

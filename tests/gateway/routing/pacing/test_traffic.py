@@ -8,21 +8,21 @@ import math
 import pytest
 
 from gateway.routing.pacing.schedule import UniformPlan
-from gateway.routing.pacing.traffic import Arrivals
+from gateway.routing.pacing.traffic import TrafficForecast
 
 HOUR = 3_600.0
 PLAN = UniformPlan()
 
 
-def watched(hours: int, per_hour: int, arrivals: Arrivals | None = None) -> Arrivals:
-    arrivals = arrivals or Arrivals()
+def watched(hours: int, per_hour: int, arrivals: TrafficForecast | None = None) -> TrafficForecast:
+    arrivals = arrivals or TrafficForecast()
     for _ in range(hours * 6):
         arrivals.note(per_hour // 6, 600.0, PLAN.hours(0, 600.0))
     return arrivals
 
 
 def test_nothing_is_known_before_time_was_watched() -> None:
-    arrivals = Arrivals()
+    arrivals = TrafficForecast()
     arrivals.note(5, 0.0, 0.0)
 
     assert not arrivals.is_known
@@ -57,7 +57,7 @@ def test_burst_of_ten_minutes_is_not_taken_for_the_rest_of_the_month() -> None:
 
 
 def test_how_time_is_cut_does_not_matter() -> None:
-    fine, coarse = Arrivals(), Arrivals()
+    fine, coarse = TrafficForecast(), TrafficForecast()
     for _ in range(120):
         fine.note(10, 60.0, 60 / HOUR)
     coarse.note(1_200, 7_200.0, 2.0)
@@ -67,7 +67,7 @@ def test_how_time_is_cut_does_not_matter() -> None:
 
 def test_state_outlives_a_restart() -> None:
     arrivals = watched(30, 60)
-    again = Arrivals.restore(json.loads(json.dumps(arrivals.state())))
+    again = TrafficForecast.restore(json.loads(json.dumps(arrivals.state())))
 
     assert again.expected(PLAN, 0, 9 * HOUR) == arrivals.expected(PLAN, 0, 9 * HOUR)
 
@@ -75,4 +75,4 @@ def test_state_outlives_a_restart() -> None:
 @pytest.mark.parametrize("state", [[[1.0, 1.0]], [[1.0, 1.0], [-1.0, 1.0]], [[1.0, math.nan], [1.0, 1.0]], None])
 def test_state_that_is_none_is_refused(state: object) -> None:
     with pytest.raises((TypeError, ValueError)):
-        Arrivals.restore(state)
+        TrafficForecast.restore(state)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gateway.stores.redis.budgets import RedisOptions, RedisStore
+from gateway.stores.redis.budgets import RedisSettings, RedisStore
 from tests.checks.ledger_checks import HISTORIES, LedgerMachine, play
 from tests.checks.store_checks import STORE_CHECKS, Check, Clock
 from tests.gateway.stores.redis.redis_server import RedisServer
@@ -20,7 +20,7 @@ class RedisPlace:
     """Keys of its own in one Redis."""
 
     def __init__(self, server: RedisServer) -> None:
-        self.options = RedisOptions(server.url, limit_s=30.0, prefix=f"place{next(_places)}")
+        self.options = RedisSettings(server.url, limit_s=30.0, prefix=f"place{next(_places)}")
         self.clock = Clock()
         self.opened: list[RedisStore] = []
 

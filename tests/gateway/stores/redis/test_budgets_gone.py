@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from gateway.billing.reservation import Granted
+from gateway.billing.reservation import Grant
 from gateway.billing.window import Window
 from gateway.errors import StoreError
-from gateway.stores.redis.budgets import RedisOptions, RedisStore
+from gateway.stores.redis.budgets import RedisSettings, RedisStore
 from tests.checks.store_checks import hold
 from tests.gateway.stores.redis.redis_server import RedisServer
 
@@ -51,7 +51,7 @@ async def opened(
     limit_s: float = CERTAIN_S,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> RedisStore:
-    options = RedisOptions(server.url, limit_s=limit_s, rest_s=0.1, start_s=PATIENCE_S)
+    options = RedisSettings(server.url, limit_s=limit_s, rest_s=0.1, start_s=PATIENCE_S)
     store = RedisStore(options, time.time, (said if said is not None else []).append, monotonic)
     await store.open()
     return store
@@ -96,7 +96,7 @@ def test_a_stopped_redis_is_an_error_while_it_is_stopped_and_is_not_asked_after_
         clock.at = None
         await settled_at(store)
         await stands_at(patient, (0, 0))  # reservations that it carried out late are undone
-        assert isinstance(await patient.reserve(hold("acme/after", 10_000, None, WINDOW)), Granted)
+        assert isinstance(await patient.reserve(hold("acme/after", 10_000, None, WINDOW)), Grant)
         await store.close()
         await patient.close()
 
@@ -179,7 +179,7 @@ def test_a_script_that_redis_forgot_is_sent_again(server: RedisServer) -> None:
         store = await opened(server)
         async with Redis.from_url(server.url) as other:
             await other.script_flush()
-        assert await store.reserve(hold("acme/h", 100, None, WINDOW)) == Granted(100, 9_900)
+        assert await store.reserve(hold("acme/h", 100, None, WINDOW)) == Grant(100, 9_900)
         await store.close()
 
     asyncio.run(case())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.billing.reservation import Granted, Hold
+from gateway.billing.reservation import Grant, Reservation
 from gateway.billing.window import Window
 from gateway.errors import StoreError
 from gateway.stores.sqlite import ledger as sqlite_ledger
@@ -26,16 +26,16 @@ LEASE_S = 60.0
 HOLDER = """
 import asyncio, sys
 from gateway.billing.window import Window
-from gateway.billing.reservation import Hold
+from gateway.billing.reservation import Reservation
 from gateway.stores.sqlite.budgets import SqliteStore
 
 async def main():
     store = SqliteStore(sys.argv[1], lambda: 1_000.0)
     await store.open()
     window = Window("acme/total", 1_000, 0.0, None)
-    await store.reserve(Hold("settled", (window,), 200, 200, 60.0))
+    await store.reserve(Reservation("settled", (window,), 200, 200, 60.0))
     await store.settle("settled", 150)
-    await store.reserve(Hold("orphan", (window,), 300, 300, 60.0))
+    await store.reserve(Reservation("orphan", (window,), 300, 300, 60.0))
     print("held", flush=True)
     await asyncio.sleep(600)
 
@@ -45,7 +45,7 @@ asyncio.run(main())
 RESERVER = """
 import asyncio, sys
 from gateway.billing.window import Window
-from gateway.billing.reservation import Granted, Hold
+from gateway.billing.reservation import Grant, Reservation
 from gateway.stores.sqlite.budgets import SqliteStore
 
 async def main():
@@ -57,8 +57,8 @@ async def main():
     granted = 0
     for lap in range(20):
         ids = [f"{name}.{lap}.{i}" for i in range(8)]
-        answers = await asyncio.gather(*(store.reserve(Hold(i, (window,), 7, 7, 60.0)) for i in ids))
-        won = [i for i, answer in zip(ids, answers) if isinstance(answer, Granted)]
+        answers = await asyncio.gather(*(store.reserve(Reservation(i, (window,), 7, 7, 60.0)) for i in ids))
+        won = [i for i, answer in zip(ids, answers) if isinstance(answer, Grant)]
         await asyncio.gather(*(store.settle(i, 0 if n % 2 else 7) for n, i in enumerate(won)))
         granted += sum(7 for n, _ in enumerate(won) if n % 2 == 0)
     await store.close()
@@ -70,7 +70,7 @@ asyncio.run(main())
 FULL_DISK = """
 import asyncio, json, resource, sys
 from gateway.billing.window import Window
-from gateway.billing.reservation import Hold
+from gateway.billing.reservation import Reservation
 from gateway.billing.store import StoreError
 from gateway.stores.sqlite.budgets import SqliteStore
 
@@ -78,17 +78,17 @@ async def main():
     store = SqliteStore(sys.argv[1], lambda: 1_000.0)
     await store.open()
     window = Window("acme/total", 1_000, 0.0, None)
-    await store.reserve(Hold("before", (window,), 10, 10, 60.0))
+    await store.reserve(Reservation("before", (window,), 10, 10, 60.0))
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     faults = []
     for i in range(3):
         try:
-            await store.reserve(Hold(f"full{i}", (window,), 10, 10, 60.0))
+            await store.reserve(Reservation(f"full{i}", (window,), 10, 10, 60.0))
         except StoreError as error:
             faults.append(str(error))
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    await store.reserve(Hold("after", (window,), 10, 10, 60.0))
+    await store.reserve(Reservation("after", (window,), 10, 10, 60.0))
     [balance] = await store.balances([window])
     await store.close()
     print(json.dumps({"faults": faults, "held": balance.held}))
@@ -154,14 +154,14 @@ def test_a_lock_held_elsewhere_is_waited_for_without_stopping_the_loop(tmp_path:
         store = await opened(tmp_path / "loupe.sqlite")
         other = sqlite3.connect(tmp_path / "loupe.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        reserved = asyncio.ensure_future(store.reserve(Hold("h", (WINDOW,), 10, 10, LEASE_S)))
+        reserved = asyncio.ensure_future(store.reserve(Reservation("h", (WINDOW,), 10, 10, LEASE_S)))
         for _ in range(50):  # nobody but this loop lets go of the lock: who waited on the loop would wait in vain
             await asyncio.sleep(0.002)
         assert not reserved.done()
         other.execute("ROLLBACK")
         other.close()
         async with asyncio.timeout(60):
-            assert await reserved == Granted(10, 990)
+            assert await reserved == Grant(10, 990)
         await store.close()
 
     asyncio.run(run())
@@ -208,7 +208,7 @@ def test_settled_holds_are_forgotten_after_a_day(tmp_path: Path) -> None:
         clock = Clock()
         store = await opened(path, clock)
         for name in ("a", "b"):
-            await store.reserve(Hold(name, (WINDOW,), 10, 10, 10 * 86_400.0))
+            await store.reserve(Reservation(name, (WINDOW,), 10, 10, 10 * 86_400.0))
         await store.settle("a", 5)
         clock.now += sqlite_ledger.KEEP_SETTLED_S + 2
         await store.forget()

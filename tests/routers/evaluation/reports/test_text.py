@@ -9,10 +9,19 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from routers.evaluation.bench import CURVE_POINTS, Block, Judged, Judging, Task, run_task, tasks, within
+from routers.evaluation.bench import (
+    CURVE_POINTS,
+    BenchBlock,
+    JudgeSettings,
+    PolicyResult,
+    Task,
+    run_task,
+    tasks,
+    within,
+)
 from routers.evaluation.bootstrap import FIGURES
 from routers.evaluation.judge import Judgement
-from routers.evaluation.protocol import Shared
+from routers.evaluation.protocol import SharedSweep
 from routers.evaluation.reports.html import as_page
 from routers.evaluation.reports.plots import PALETTE, drawn, frontier_png, frontier_svg
 from routers.evaluation.reports.text import Row, as_json, as_markdown, as_text, notes, ranked, rows
@@ -23,19 +32,19 @@ SEEDS = 4
 
 
 @pytest.fixture(scope="module")
-def block() -> Block:
+def block() -> BenchBlock:
     return within(Part("drawn").drawn(), 0.5, range(SEEDS))
 
 
 @pytest.fixture(scope="module")
-def found(block: Block) -> list[Row]:
-    judging = Judging((Shared(),), replicates=20)
+def found(block: BenchBlock) -> list[Row]:
+    judging = JudgeSettings((SharedSweep(),), replicates=20)
     wanted = tasks([block], ["linear_mf"], ["both", "text"])
     return rows([block], [judged for task in wanted for judged in run_task(block, task, judging)])
 
 
-def judged(policy: str, seed: int, nauc: float, **more: float) -> Judged:
-    return Judged(
+def judged(policy: str, seed: int, nauc: float, **more: float) -> PolicyResult:
+    return PolicyResult(
         task=Task(0, policy, "both", seed),
         protocol="shared",
         policy=policy,
@@ -47,7 +56,7 @@ def judged(policy: str, seed: int, nauc: float, **more: float) -> Judged:
     )
 
 
-def test_rows_are_means_over_seeds(block: Block) -> None:
+def test_rows_are_means_over_seeds(block: BenchBlock) -> None:
     (row,) = rows([block], [judged("a", seed, 0.4 + seed / 10) for seed in range(3)])
     figure = row.figures["nauc"]
     assert (figure.mean, figure.spread) == (pytest.approx(0.5), pytest.approx(0.1))
@@ -72,7 +81,7 @@ def test_the_shipped_router_is_marked_where_it_sees_everything(found: list[Row])
     }
 
 
-def test_json_says_null_where_nothing_finite_is_and_why(block: Block) -> None:
+def test_json_says_null_where_nothing_finite_is_and_why(block: BenchBlock) -> None:
     of_seeds = [judged("a", 0, 0.4, qnc=float("inf")), judged("a", 1, 0.4), judged("oracle", 0, 0.9)]
     one, oracle = as_json(rows([block], of_seeds))
     json.dumps([one, oracle], allow_nan=False)
@@ -96,9 +105,9 @@ def test_json_says_null_where_nothing_finite_is_and_why(block: Block) -> None:
         assert name in one
 
 
-def test_a_problem_is_told(block: Block) -> None:
+def test_a_problem_is_told(block: BenchBlock) -> None:
     nothing = float("nan")
-    failed = Judged(
+    failed = PolicyResult(
         Task(0, "a", "both", 0),
         "shared",
         "a",
@@ -130,7 +139,7 @@ def test_markdown_has_a_cell_for_every_heading(found: list[Row]) -> None:
     assert len(lines) == 2 + len(found)
 
 
-def test_the_best_and_the_shipped_get_a_colour_each(block: Block) -> None:
+def test_the_best_and_the_shipped_get_a_colour_each(block: BenchBlock) -> None:
     many = [judged(f"router{place}", 0, 0.9 - place / 100) for place in range(12)]
     coloured, rest = drawn(rows([block], [*many, judged(DEFAULT, 0, 0.1), judged("oracle", 0, 0.99)]), "drawn")
     assert len(coloured) == len(PALETTE)
@@ -141,7 +150,7 @@ def test_the_best_and_the_shipped_get_a_colour_each(block: Block) -> None:
 
 
 @pytest.mark.slow
-def test_drawings_are_whole_and_the_same_every_time(block: Block, found: list[Row]) -> None:
+def test_drawings_are_whole_and_the_same_every_time(block: BenchBlock, found: list[Row]) -> None:
     picture = frontier_png(found, block)
     assert picture.startswith(b"\x89PNG") and picture.rstrip().endswith(b"IEND\xaeB`\x82")
     assert frontier_png(found, block) == picture
@@ -152,7 +161,7 @@ def test_drawings_are_whole_and_the_same_every_time(block: Block, found: list[Ro
 
 
 @pytest.mark.slow
-def test_the_page_stands_alone(block: Block, found: list[Row]) -> None:
+def test_the_page_stands_alone(block: BenchBlock, found: list[Row]) -> None:
     page = as_page(found, [block], {"command": "loupe bench <odd & words>"})
     reader = References()
     reader.feed(page)
