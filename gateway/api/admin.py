@@ -53,9 +53,9 @@ class ReloadReport(Protocol):
 class AdminState:
     """What the routes work on, once the service runs. `refresh` lets this process see what was changed; blocking."""
 
-    tenancy: TenantManagement
+    management: TenantManagement
     refresh: Callable[[], None]
-    books: UsageReports
+    reports: UsageReports
     reload: Callable[[], Awaitable[ReloadReport]]
     delete_content: Callable[[str], int]
     """Of a tenant; how many rows. Blocking; raises StoreError."""
@@ -93,53 +93,53 @@ class AdminRoutes:
         app.include_router(routes)
 
     async def tenants(self) -> dict[str, Any]:
-        roster = await self._roster()
-        return _list([_tenant(terms, roster) for terms in roster.tenants.values()])
+        registry = await self._registry()
+        return _list([_tenant(terms, registry) for terms in registry.tenants.values()])
 
     async def tenant(self, name: str) -> dict[str, Any]:
-        roster = await self._roster()
-        return _tenant(roster.tenant(name), roster)
+        registry = await self._registry()
+        return _tenant(registry.tenant(name), registry)
 
     async def create_tenant(self, request: Request) -> dict[str, Any]:
         body = await _read(request, TenantBody)
-        return _tenant(await self._change(lambda tenancy: tenancy.create_tenant(body)))
+        return _tenant(await self._change(lambda management: management.create_tenant(body)))
 
     async def update_tenant(self, request: Request, name: str) -> dict[str, Any]:
         """What the body names is changed; the rest stays."""
         changes = await _read_members(request)
-        return _tenant(await self._change(lambda tenancy: tenancy.update_tenant(name, changes)))
+        return _tenant(await self._change(lambda management: management.update_tenant(name, changes)))
 
     async def delete_tenant(self, name: str) -> dict[str, Any]:
-        await self._change(lambda tenancy: tenancy.delete_tenant(name))
+        await self._change(lambda management: management.delete_tenant(name))
         return {"object": "tenant.deleted", "name": name, "deleted": True}
 
     async def keys(self, tenant: str | None = None) -> dict[str, Any]:
-        roster, now = await self._roster(), time.time()
+        registry, now = await self._registry(), time.time()
         if tenant is not None:
-            roster.tenant(tenant)
-        return _list([_key(key, now) for key in roster.keys.values() if tenant in (None, key.tenant)])
+            registry.tenant(tenant)
+        return _list([_key(key, now) for key in registry.keys.values() if tenant in (None, key.tenant)])
 
     async def key(self, key_id: str) -> dict[str, Any]:
-        return _key((await self._roster()).key(key_id), time.time())
+        return _key((await self._registry()).key(key_id), time.time())
 
     async def create_key(self, request: Request, response: Response) -> dict[str, Any]:
         """The answer alone holds the key itself."""
         response.headers["cache-control"] = "no-store"
         body = await _read(request, KeyBody)
-        return _new_key(await self._change(lambda tenancy: tenancy.create_key(body.tenant, body)))
+        return _new_key(await self._change(lambda management: management.create_key(body.tenant, body)))
 
     async def update_key(self, request: Request, key_id: str) -> dict[str, Any]:
         body = await _read(request, KeyTerms)
-        return _key(await self._change(lambda tenancy: tenancy.update_key(key_id, body)), time.time())
+        return _key(await self._change(lambda management: management.update_key(key_id, body)), time.time())
 
     async def revoke_key(self, key_id: str) -> dict[str, Any]:
-        return _key(await self._change(lambda tenancy: tenancy.revoke_key(key_id)), time.time())
+        return _key(await self._change(lambda management: management.revoke_key(key_id)), time.time())
 
     async def rotate_key(self, request: Request, response: Response, key_id: str) -> dict[str, Any]:
         """The answer alone holds the new key itself."""
         response.headers["cache-control"] = "no-store"
         body = await _read(request, RotateBody)
-        return _new_key(await self._change(lambda tenancy: tenancy.rotate_key(key_id, body.grace_s)))
+        return _new_key(await self._change(lambda management: management.rotate_key(key_id, body.grace_s)))
 
     async def delete_content(self, tenant: str) -> dict[str, Any]:
         """Remove what was kept of a tenant's questions, images, replies and comments. It need not exist any more."""
@@ -148,12 +148,12 @@ class AdminRoutes:
 
     async def usage(self, tenant: str | None = None, since: str | None = None) -> dict[str, Any]:
         """Where every budget stands, of tenants and of their keys, and what was spent on whom. Amounts in USD."""
-        books = self._ready().books
-        roster, now = await self._roster(), books.clock()
-        chosen = [roster.tenant(tenant)] if tenant is not None else list(roster.tenants.values())
+        reports = self._ready().reports
+        registry, now = await self._registry(), reports.clock()
+        chosen = [registry.tenant(tenant)] if tenant is not None else list(registry.tenants.values())
         rows: list[dict[str, Any]] = []
         places: list[PacePlace] = []
-        spend = await books.by_candidate(since_of(since), tenant)
+        spend = await reports.by_candidate(since_of(since), tenant)
         for terms in chosen:
             row: dict[str, Any] = {"tenant": terms.name, "windows": [], "keys": []}
             row["candidates"] = spend.get(terms.name, [])
@@ -163,13 +163,13 @@ class AdminRoutes:
             if terms.exploration is not None:
                 row["exploration"], beside = exploration_row(terms.exploration, own)
                 places += beside
-            standing = (key for key in roster.keys_of(terms.name) if key.stands(now))
+            standing = (key for key in registry.keys_of(terms.name) if key.stands(now))
             for key in {key.name: key for key in standing}.values():  # a rotated key shares its windows
                 shown: dict[str, Any] = {"id": key.id, "name": key.name, "windows": []}
                 row["keys"].append(shown)
                 owner = key_owner(terms.name, key.name)
                 places += [PacePlace(shown["windows"], budget, window_at(owner, budget, now)) for budget in key.budgets]
-        await books.fill(places, books.known_paces())
+        await reports.fill(places, reports.known_paces())
         return _list(rows)
 
     async def reload(self) -> dict[str, Any]:
@@ -195,15 +195,15 @@ class AdminRoutes:
             raise starting()
         return self.state
 
-    async def _roster(self) -> TenantRegistry:
-        return await asyncio.to_thread(self._ready().tenancy.roster)
+    async def _registry(self) -> TenantRegistry:
+        return await asyncio.to_thread(self._ready().management.registry)
 
     async def _change(self, change: Callable[[TenantManagement], Result]) -> Result:
         """Change the store, and let this process see it before anybody is told."""
         state = self._ready()
 
         def changed() -> Result:
-            result = change(state.tenancy)
+            result = change(state.management)
             with suppress(StoreError):  # it is done, and a new key must be shown: the watch takes it over
                 state.refresh()
             return result
@@ -234,12 +234,12 @@ def _list(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"object": "list", "data": rows}
 
 
-def _tenant(terms: TenantTerms, roster: TenantRegistry | None = None) -> dict[str, Any]:
+def _tenant(terms: TenantTerms, registry: TenantRegistry | None = None) -> dict[str, Any]:
     """Without a roster: one that a command has just made or changed."""
     shown = {"object": "tenant", **tenant_as_written(terms)}
-    shown["provisioned"] = roster is not None and terms.name in roster.provisioned
-    if roster is not None:
-        shown["keys"] = [key.id for key in roster.keys_of(terms.name) if key.revoked_at is None]
+    shown["provisioned"] = registry is not None and terms.name in registry.provisioned
+    if registry is not None:
+        shown["keys"] = [key.id for key in registry.keys_of(terms.name) if key.revoked_at is None]
     return shown
 
 

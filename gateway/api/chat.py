@@ -43,25 +43,25 @@ class ChatRoutes:
 
     async def completions(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         sink = AsgiSink(scope, receive, send)
-        turn = await self._turn(scope, sink)
-        if turn is not None:
-            await sink.run(self._pipeline.serve(turn, sink))
+        state = await self._state(scope, sink)
+        if state is not None:
+            await sink.run(self._pipeline.serve(state, sink))
 
     async def route(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         sink = AsgiSink(scope, receive, send)
-        turn = await self._turn(scope, sink)
-        if turn is None:
+        state = await self._state(scope, sink)
+        if state is None:
             return
         try:
-            decision = await self._pipeline.preview(turn)
+            decision = await self._pipeline.preview(state)
         except RequestError as error:
-            await sink.refuse(error, turn.headers())
+            await sink.refuse(error, state.headers())
             return
-        body = json.dumps(decision_table(turn, decision)).encode()
-        await sink.start(200, b"application/json", turn.headers(), len(body))
+        body = json.dumps(decision_table(state, decision)).encode()
+        await sink.start(200, b"application/json", state.headers(), len(body))
         await sink.write(body, last=True)
 
-    async def _turn(self, scope: dict[str, Any], sink: AsgiSink) -> RequestState | None:
+    async def _state(self, scope: dict[str, Any], sink: AsgiSink) -> RequestState | None:
         """The request, parsed; None when it was refused or its client left, which is answered here."""
         began = self._timer()
         request_id = _new_request_id()
@@ -72,9 +72,9 @@ class ChatRoutes:
             read = self._timer()
             request = parse_chat(body, headers, self._limits)
             parse_s = self._timer() - read
-            turn = RequestState(request_id, tenant, request, began, self._clock(), self._timer)
-            turn.parse_s = parse_s
-            return turn
+            state = RequestState(request_id, tenant, request, began, self._clock(), self._timer)
+            state.parse_s = parse_s
+            return state
         except RequestError as error:
             self._refusals.refused_early(error)
             await sink.refuse(error, [(b"x-request-id", request_id.encode())])

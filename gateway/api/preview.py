@@ -9,18 +9,18 @@ from gateway.pipeline.state import RequestState
 from gateway.routing.decision import OVER_CAP, Assessment, Decision
 
 
-def decision_table(turn: RequestState, decision: Decision) -> dict[str, Any]:
+def decision_table(state: RequestState, decision: Decision) -> dict[str, Any]:
     """What would be done with the request and why. Costs in USD."""
     best = decision.choices[0] if decision.choices else None
     cheapest = decision.cheapest_feasible
-    preference = turn.preference
+    preference = state.preference
     return {
         "object": "route.decision",
-        "request_id": turn.request_id,
-        "reason": turn.reason,
+        "request_id": state.request_id,
+        "reason": state.reason,
         "chosen": best.candidate.name if best else None,
-        "cap_usd": _usd(turn.request.cap),
-        "lambda": preference.lagrangian if preference else None,
+        "cap_usd": _usd(state.request.cap),
+        "lambda": preference.price_weight if preference else None,
         "cheapest_feasible_usd": _usd(cheapest.floor) if cheapest else None,
         "next_better": _next_better(decision),
         "candidates": [_row(row, rank) for rank, row in enumerate(decision.choices, 1)]

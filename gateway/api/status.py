@@ -28,7 +28,7 @@ class RestRoutes:
         self.policies = policies
         """Of the configuration in service."""
         self._scrape = scrape
-        self.books: UsageReports | None = None
+        self.reports: UsageReports | None = None
 
     def mount(self) -> FastAPI:
         app = FastAPI(title="Loupe")
@@ -58,9 +58,9 @@ class RestRoutes:
     async def usage(self, request: Request) -> dict[str, Any]:
         """Where the tenant's budget stands, how it is paced, and what was spent on whom (`?since=`). Amounts in USD."""
         tenant = caller(request, self.tenants)
-        if self.books is None:
+        if self.reports is None:
             raise starting()
-        found = await self.books.of_tenant(tenant, since_of(request.query_params.get("since")))
+        found = await self.reports.of_tenant(tenant, since_of(request.query_params.get("since")))
         return {"object": "usage", "tenant": tenant.name, "key": tenant.key, **found}
 
     async def healthz(self) -> dict[str, str]:
@@ -68,10 +68,10 @@ class RestRoutes:
 
     async def readyz(self) -> Response:
         """Whether requests can be served: the store answers."""
-        if self.books is None:
+        if self.reports is None:
             return JSONResponse({"status": "starting"}, 503)
         try:
-            await self.books.store.balances([])
+            await self.reports.store.balances([])
         except Exception as error:  # whatever is wrong with the store, the answer is the same
             return JSONResponse({"status": "store unavailable", "reason": type(error).__name__}, 503)
         return JSONResponse({"status": "ready"})

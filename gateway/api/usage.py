@@ -39,14 +39,14 @@ class UsageReports:
 
     store: BudgetStore
     spend: SpendReport
-    steering: PacingController
+    controller: PacingController
     clock: Callable[[], float]
 
     async def of_tenant(self, tenant: Tenant, since: float | None = None) -> dict[str, Any]:
         """Windows, candidates and, where it explores, exploration. Amounts in USD. Raises StoreError."""
         now = self.clock()
         since = _checked(since, now)
-        paces = await self.steering.paces(tenant)
+        paces = await self.controller.paces(tenant)
         windows: Rows = []
         found: dict[str, Any] = {"windows": windows}
         budgets, own = (*tenant.budgets, *tenant.key_budgets), tenant.windows(now)
@@ -70,7 +70,7 @@ class UsageReports:
 
     def known_paces(self) -> dict[str, tuple[PacingStatus, float]]:
         """As they were found last, by the name of the window; of those that sent requests through this process."""
-        return {each.pace.window: (each.pace, each.least) for each in self.steering.known_paces()}
+        return {each.pace.window: (each.pace, each.least) for each in self.controller.known_paces()}
 
     async def by_candidate(self, since: float | None, tenant: str | None = None) -> dict[str, Rows]:
         """By tenant: what each candidate was paid since then (None: a day ago), the dearest first.
@@ -141,8 +141,8 @@ def pace_row(pace: PacingStatus, least: float, now: float) -> dict[str, Any]:
     """What this process makes of a window: the lambda it asks for, and whether it is over the tenant's own."""
     left = pace.exhausted_at
     return {
-        "lambda": pace.lagrangian,
-        "binds": pace.lagrangian > least,
+        "lambda": pace.price_weight,
+        "binds": pace.price_weight > least,
         "plan_usd": None if pace.plan_to_date is None else pace.plan_to_date / NANODOLLARS,
         "burn_usd_per_hour": pace.burn_per_hour / NANODOLLARS,
         "exhausted_at": left,

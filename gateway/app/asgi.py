@@ -107,7 +107,7 @@ class Gateway:
         variable = settings.server.admin_key_env
         self._admin = AdminRoutes(os.environ.get(variable), variable)
         self._admin.mount(self._rest_app)
-        self._edition: ConfigGeneration | None = None
+        self._generation: ConfigGeneration | None = None
         self._store_errors_said: dict[str, float] = {}
 
     @property
@@ -115,11 +115,11 @@ class Gateway:
         return self._settings.server.shutdown_s
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and self._edition is not None:
+        if scope["type"] == "http" and scope["method"] == "POST" and self._generation is not None:
             if scope["path"] == "/v1/chat/completions":
-                return await self._edition.completions(scope, receive, send)
+                return await self._generation.completions(scope, receive, send)
             if scope["path"] == "/v1/route":
-                return await self._edition.route(scope, receive, send)
+                return await self._generation.route(scope, receive, send)
         if scope["type"] == "lifespan":
             return await self._live(receive, send)
         await self._rest_app(scope, receive, send)
@@ -155,52 +155,56 @@ class Gateway:
             stack.callback(log.close)
             decisions = self._records.open(encode, stack)
             store = await self._open_ledger(stack)
-            holds = Reservations(store, settings.store.lease_s, self._report)
-            stack.push_async_callback(holds.drain)
-            stack.callback(asyncio.ensure_future(holds.renew_for_ever()).cancel)
+            reservations = Reservations(store, settings.store.lease_s, self._report)
+            stack.push_async_callback(reservations.drain)
+            stack.callback(asyncio.ensure_future(reservations.renew_for_ever()).cancel)
             around = PacingContext(settings, self._metrics, self._clock, self._report, self._processes)
             steered = begin_steering(store, around, stack)
             calibration = watched_calibration(self._plan.candidates, self._metrics)
             tenant_store = open_tenant_store(settings)
             stack.callback(tenant_store.close)
-            tenure = begin_tenure(tenant_store, settings, self._report)
+            tenant_services = begin_tenure(tenant_store, settings, self._report)
             observers: tuple[Observer, ...] = (self._metrics, log, calibration, steered.spend, *decisions)
-            self._records.serve(tenure.tenants, observers, stack)
-            lasting = SharedServices(
+            self._records.serve(tenant_services.tenants, observers, stack)
+            shared = SharedServices(
                 forecaster_for=lambda catalog: self._forecaster(encode, router, catalog),
-                holds=holds,
-                tenants=tenure.tenants,
+                reservations=reservations,
+                tenants=tenant_services.tenants,
                 metrics=self._metrics,
                 observers=observers,
                 factors=calibration.factors,
                 report=self._report,
                 look_up=self._look_up,
                 encoder_digest=encode.digest,
-                steering=steered.steering,
+                controller=steered.controller,
                 clock=self._clock,
             )
             watch_parts(self._metrics, encode, log)
-            self._rest.books, self._rest.tenants = steered.books, tenure.tenants
-            editions = ConfigGenerations(lasting)
-            stack.push_async_callback(editions.close)
-            watch_requests(self._metrics, editions)
+            self._rest.reports, self._rest.tenants = steered.reports, tenant_services.tenants
+            generations = ConfigGenerations(shared)
+            stack.push_async_callback(generations.close)
+            watch_requests(self._metrics, generations)
             watch_router(router, self._metrics)
 
-            def taken(edition: ConfigGeneration) -> None:
-                calibration.follow(edition.plan.candidates)
-                steered.steering.follow(edition.plan.catalog, calibration.factors)
-                self._rest.policies = edition.plan.settings.policies
-                self._edition = edition
+            def taken(generation: ConfigGeneration) -> None:
+                calibration.follow(generation.plan.candidates)
+                steered.controller.follow(generation.plan.catalog, calibration.factors)
+                self._rest.policies = generation.plan.settings.policies
+                self._generation = generation
 
-            reloads = Reloader(self._config, editions, tenure, taken=taken)
+            reloads = Reloader(self._config, generations, tenant_services, taken=taken)
             await reloads.begin(self._plan)
-            tenure.live.open(reloads.hear)
-            stack.callback(tenure.live.close)
+            tenant_services.live.open(reloads.hear)
+            stack.callback(tenant_services.live.close)
             stack.push_async_callback(reloads.close)
             _on_hang_up(reloads.ask, stack)
-            tenancy, delete = tenure.tenancy, self._records.delete_content
-            self._admin.state = AdminState(tenancy, tenure.live.refresh, steered.books, reloads.reload, delete)
-            measures = MetricWatches(self._metrics, self._shared, store, tenure.live, self._labelled_rows, self._report)
+            management, delete = tenant_services.management, self._records.delete_content
+            self._admin.state = AdminState(
+                management, tenant_services.live.refresh, steered.reports, reloads.reload, delete
+            )
+            measures = MetricWatches(
+                self._metrics, self._shared, store, tenant_services.live, self._labelled_rows, self._report
+            )
             await measures.open(stack, first=self._place is None or self._place.number == 0)
             yield
 

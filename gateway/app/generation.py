@@ -38,7 +38,7 @@ class SharedServices:
     """What stays the same from edition to edition."""
 
     forecaster_for: Callable[[Catalog], Forecaster]
-    holds: Reservations
+    reservations: Reservations
     tenants: Tenants
     metrics: Metrics
     observers: Sequence[Observer]
@@ -46,7 +46,7 @@ class SharedServices:
     report: Callable[[str, BaseException], None]
     look_up: LookUp
     encoder_digest: str
-    steering: PacingController
+    controller: PacingController
     clock: Callable[[], float] = time.time
 
 
@@ -87,8 +87,8 @@ class ConfigGeneration:
 class ConfigGenerations:
     """The edition in service and those before it that still have requests. Make it inside a running loop."""
 
-    def __init__(self, lasting: SharedServices) -> None:
-        self._lasting = lasting
+    def __init__(self, shared: SharedServices) -> None:
+        self._shared = shared
         self._live: list[ConfigGeneration] = []
         """Oldest first; the last one is in service."""
         self._closing: set[asyncio.Task[None]] = set()
@@ -101,7 +101,7 @@ class ConfigGenerations:
     @property
     def users(self) -> int:
         """Requests under way."""
-        return sum(edition.users for edition in self._live)
+        return sum(generation.users for generation in self._live)
 
     def prepare(self, plan: CheckedConfig) -> ConfigGeneration:
         """The next edition, not yet in service: `swap` puts it there, else `discard` it. What has not changed is
@@ -115,21 +115,21 @@ class ConfigGenerations:
         if before is not None and before.plan.fetch_policy == plan.fetch_policy:
             fetcher = before.fetcher
         else:
-            fetcher = ImageFetcher(plan.fetch_policy, look_up=self._lasting.look_up)
+            fetcher = ImageFetcher(plan.fetch_policy, look_up=self._shared.look_up)
         return ConfigGeneration(plan, providers, fetcher, self._chat(plan, providers, fetcher))
 
-    def swap(self, edition: ConfigGeneration) -> None:
+    def swap(self, generation: ConfigGeneration) -> None:
         """Requests that come from here on are served by this one."""
         before = self._live[-1] if self._live else None
-        self._live.append(edition)
+        self._live.append(generation)
         if before is not None:
             before.ended = self._retire
             if not before.users:
                 self._retire(before)
 
-    def discard(self, edition: ConfigGeneration) -> None:
+    def discard(self, generation: ConfigGeneration) -> None:
         """Close what was opened for an edition that will not serve."""
-        self._close_unused(edition)
+        self._close_unused(generation)
 
     async def close(self) -> None:
         """Close everything; exchanges under way may come to their end."""
@@ -137,46 +137,46 @@ class ConfigGenerations:
             self._retire(self._live[-1])
         await asyncio.gather(*self._closing)
 
-    def _retire(self, edition: ConfigGeneration) -> None:
-        self._live.remove(edition)
-        self._close_unused(edition)
+    def _retire(self, generation: ConfigGeneration) -> None:
+        self._live.remove(generation)
+        self._close_unused(generation)
 
-    def _close_unused(self, edition: ConfigGeneration) -> None:
+    def _close_unused(self, generation: ConfigGeneration) -> None:
         used = {id(provider) for live in self._live for provider in live.providers.values()}
-        unused: list[Provider | ImageFetcher] = [p for p in edition.providers.values() if id(p) not in used]
-        if all(live.fetcher is not edition.fetcher for live in self._live):
-            unused.append(edition.fetcher)
+        unused: list[Provider | ImageFetcher] = [p for p in generation.providers.values() if id(p) not in used]
+        if all(live.fetcher is not generation.fetcher for live in self._live):
+            unused.append(generation.fetcher)
         for each in unused:
             task = asyncio.ensure_future(each.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
     def _chat(self, plan: CheckedConfig, providers: Mapping[str, Provider], fetcher: ImageFetcher) -> ChatRoutes:
-        lasting, settings = self._lasting, plan.settings
+        shared, settings = self._shared, plan.settings
         pipeline = Pipeline(
             catalog=plan.catalog,
             policies=settings.policies,
-            forecaster=lasting.forecaster_for(plan.catalog),
+            forecaster=shared.forecaster_for(plan.catalog),
             providers=providers,
-            holds=lasting.holds,
-            steering=lasting.steering,
+            reservations=shared.reservations,
+            controller=shared.controller,
             images=RemoteImages(fetcher),
-            observers=lasting.observers,
-            factors=lasting.factors,
+            observers=shared.observers,
+            factors=shared.factors,
             max_attempts=settings.max_attempts,
-            report=lasting.report,
-            versions=_versions(plan, lasting.encoder_digest),
+            report=shared.report,
+            versions=_versions(plan, shared.encoder_digest),
             keeps_replies=settings.content.keep,
-            clock=lasting.clock,
+            clock=shared.clock,
         )
         limits = ImageLimits(int(settings.images.max_mb * MEBIBYTE), settings.images.max_pixels)
         return ChatRoutes(
             pipeline,
-            lasting.tenants,
+            shared.tenants,
             ChatLimits(limits, settings.images.max_per_request),
             int(settings.server.max_body_mb * MEBIBYTE),
-            lasting.metrics,
-            lasting.clock,
+            shared.metrics,
+            shared.clock,
         )
 
 

@@ -44,14 +44,14 @@ class Reloader:
     def __init__(
         self,
         config: Path | None,
-        editions: ConfigGenerations,
-        tenure: TenantServices,
+        generations: ConfigGenerations,
+        tenant_services: TenantServices,
         *,
         taken: Callable[[ConfigGeneration], None],
     ) -> None:
         self._config = config
-        self._editions = editions
-        self._tenure = tenure
+        self._generations = generations
+        self._tenant_services = tenant_services
         self._taken = taken
         self._lock = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
@@ -112,28 +112,28 @@ class Reloader:
 
     async def _take(self, plan: CheckedConfig) -> SyncResult:
         """The store is the last that can refuse; from there on nothing waits and nothing fails."""
-        tenure, settings = self._tenure, plan.settings
-        declared = declared_in(settings, tenure.key_hash, self._config)
+        tenant_services, settings = self._tenant_services, plan.settings
+        declared = declared_in(settings, tenant_services.key_hash, self._config)
         if settings.tenants_from is not None:
             _log.warning("tenants_from has no effect any more: what the file names is the file's; take the key out")
-        edition = self._editions.prepare(plan)
+        generation = self._generations.prepare(plan)
         try:
-            readings = await asyncio.to_thread(tenure.tenancy.read_in, declared)
+            readings = await asyncio.to_thread(tenant_services.management.read_in, declared)
         except RequestError as error:
-            self._editions.discard(edition)
+            self._generations.discard(generation)
             raise ConfigError(f"tenants: {error}") from None
         except BaseException:
-            self._editions.discard(edition)
+            self._generations.discard(generation)
             raise
         with suppress(StoreError):  # it is in the store: the watch takes it over as soon as it can be read
-            await asyncio.to_thread(tenure.live.refresh)
-        self._editions.swap(edition)
-        tenure.live.offer(plan.candidates)
-        tenure.tenancy.candidates = plan.candidates
-        self._taken(edition)
+            await asyncio.to_thread(tenant_services.live.refresh)
+        self._generations.swap(generation)
+        tenant_services.live.offer(plan.candidates)
+        tenant_services.management.candidates = plan.candidates
+        self._taken(generation)
         self._settings = settings
         _say(readings, declared.file)
-        _say_who_is_left_without(tenure.live.roster, plan.candidates)
+        _say_who_is_left_without(tenant_services.live.registry, plan.candidates)
         return readings
 
     async def _follow(self) -> None:
@@ -160,7 +160,7 @@ class Reloader:
 
     def _tell(self, digest: str) -> None:
         try:
-            self._tenure.store.notify(f"{digest}:{os.urandom(4).hex()}")
+            self._tenant_services.store.notify(f"{digest}:{os.urandom(4).hex()}")
         except StoreError as error:
             _log.error("the other processes could not be told of the reload: %s", error)
 
@@ -170,7 +170,7 @@ class Reloader:
 
     def _digest_of(self, config: Path) -> str:
         try:
-            return self._tenure.key_hash.of(config.read_bytes()).hex()[:32]
+            return self._tenant_services.key_hash.of(config.read_bytes()).hex()[:32]
         except OSError as error:
             raise ConfigError(f"{config}: {error.strerror}") from None
 
@@ -196,8 +196,8 @@ def _say(readings: SyncResult, file: str) -> None:
         _log.info("tenants: read in from %s: %s%s", file, ", ".join(read[:NAMES_SAID]), more)
 
 
-def _say_who_is_left_without(roster: TenantRegistry, candidates: Collection[str]) -> None:
+def _say_who_is_left_without(registry: TenantRegistry, candidates: Collection[str]) -> None:
     """An allow-list in the store may name candidates that are gone; of one that names no other, nothing is left."""
-    for terms in roster.tenants.values():
+    for terms in registry.tenants.values():
         if terms.candidates is not None and not set(terms.candidates) & set(candidates):
             _log.warning("tenants: %s may use none of the candidates that there are", terms.name)

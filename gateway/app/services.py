@@ -89,11 +89,11 @@ class RecordServices:
 
 @dataclass(frozen=True, slots=True)
 class PacingServices:
-    """`spend` is an observer; `books` is what usage is read from."""
+    """`spend` is an observer; `reports` is what usage is read from."""
 
-    steering: PacingController
+    controller: PacingController
     spend: SqliteSpend
-    books: UsageReports
+    reports: UsageReports
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +114,16 @@ def begin_steering(store: BudgetStore, around: PacingContext, stack: AsyncExitSt
     """
     path, clock = beside(around.settings.store.path), around.clock
     refuse_other_tables(path)
-    steering = PacingController(
+    controller = PacingController(
         store, SqlitePacing(path), clock=clock, report=around.report, processes=around.processes
     )
     spend = SqliteSpend(path, around.report)
-    stack.push_async_callback(steering.close)
+    stack.push_async_callback(controller.close)
     stack.push_async_callback(spend.flush)
-    for task in (steering.keep_for_ever(), spend.flush_for_ever()):
+    for task in (controller.keep_for_ever(), spend.flush_for_ever()):
         stack.callback(asyncio.ensure_future(task).cancel)
-    watch_paces(steering, around.metrics, clock)
-    return PacingServices(steering, spend, UsageReports(store, spend, steering, clock))
+    watch_paces(controller, around.metrics, clock)
+    return PacingServices(controller, spend, UsageReports(store, spend, controller, clock))
 
 
 _log = logging.getLogger("loupe")
@@ -135,7 +135,7 @@ class TenantServices:
 
     store: TenantStore
     key_hash: KeyHash
-    tenancy: TenantManagement
+    management: TenantManagement
     tenants: Tenants
     live: TenantWatch
 
@@ -160,9 +160,9 @@ def begin_tenure(
     if is_kept:
         _log.warning("%s is not set: keys are hashed with a secret that is kept in the store, beside them", variable)
     key_hash = KeyHash(secret)
-    tenancy = TenantManagement(store, key_hash, time.time, [candidate.name for candidate in settings.candidates])
+    management = TenantManagement(store, key_hash, time.time, [candidate.name for candidate in settings.candidates])
     tenants = Tenants(key_hash, {})
-    return TenantServices(store, key_hash, tenancy, tenants, TenantWatch(store, tenants, report=report))
+    return TenantServices(store, key_hash, management, tenants, TenantWatch(store, tenants, report=report))
 
 
 BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -182,10 +182,10 @@ def watch_parts(metrics: Metrics, encode: QueryEncoder, log: RequestLog) -> None
     watch("loupe_workers", "Processes that serve", lambda: 1)
 
 
-def watch_requests(metrics: Metrics, editions: ConfigGenerations) -> None:
+def watch_requests(metrics: Metrics, generations: ConfigGenerations) -> None:
     """What is in service, and what is under way in it."""
-    metrics.watch("loupe_editions", "Configurations that still have requests", lambda: editions.count, merge="max")
-    metrics.watch("loupe_requests_in_flight", "Requests under way", lambda: editions.users)
+    metrics.watch("loupe_editions", "Configurations that still have requests", lambda: generations.count, merge="max")
+    metrics.watch("loupe_requests_in_flight", "Requests under way", lambda: generations.users)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ class MetricWatches:
         tasks = [watch_lag(self.metrics.lagged)]
         if first:
             live = self.live
-            budgets = BudgetGauges(self.metrics, lambda: live.roster, self.store.balances, report=self.report)
+            budgets = BudgetGauges(self.metrics, lambda: live.registry, self.store.balances, report=self.report)
             comparison = ComparisonGauges(self.metrics, self.labelled_rows, report=self.report)
             tasks += [budgets.refresh_for_ever(), comparison.refresh_for_ever()]
         await self.shared.open()

@@ -133,9 +133,9 @@ def _standing(model: Any, now: datetime) -> list[Any]:
 def _price(listed: Any) -> Price:
     """One of the list's prices as ours. Raises ValueError for one that tokens do not settle."""
     amounts = {name: value for name, value in vars(listed).items() if value is not None}
-    apart = [name for name in NOT_COUNTED if name in amounts]
-    if apart:
-        raise ValueError(f"{LIST} charges it for {', '.join(apart)} too, which Loupe does not count")
+    separate = [name for name in NOT_COUNTED if name in amounts]
+    if separate:
+        raise ValueError(f"{LIST} charges it for {', '.join(separate)} too, which Loupe does not count")
     if INPUT not in amounts or OUTPUT not in amounts:
         raise ValueError(f"{LIST} has no price of its input and output tokens")
     starts = sorted({tier.start for value in amounts.values() for tier in getattr(value, "tiers", ())})

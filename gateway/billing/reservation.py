@@ -63,36 +63,37 @@ class Balance:
     held: int
 
 
-def grant(hold: Reservation, standings: Sequence[tuple[int, int]]) -> Grant | OverLimit:
+def grant(reservation: Reservation, standings: Sequence[tuple[int, int]]) -> Grant | OverLimit:
     """What windows that stand at (spent, held) answer to a hold, in the hold's order of windows.
 
     A hold of nothing is refused by no window of money: what is free is never blocked.
     """
-    ceiling, floor = hold.ceiling, hold.floor
+    ceiling, floor = reservation.ceiling, reservation.floor
     amount, remaining, any_soft = ceiling, None, False
-    for window, (spent, held) in zip(hold.windows, standings, strict=True):
+    for window, (spent, held) in zip(reservation.windows, standings, strict=True):
         left = window.limit - spent - held
         if window.soft:
             any_soft = True
         elif window.unit != "usd":
-            if left < share(window.unit, 0, hold.tokens, hold.requests):
+            if left < share(window.unit, 0, reservation.tokens, reservation.requests):
                 return OverLimit(window, max(left, 0), held)
         elif left < floor and ceiling > 0:
             return OverLimit(window, max(left, 0), held)
         else:
             if left < amount:
                 amount = left if left > 0 else 0
-            if not window.apart and (remaining is None or left < remaining):
+            if not window.separate and (remaining is None or left < remaining):
                 remaining = left
-    exceeded = _exceeded(hold, amount, standings) if any_soft else ()
+    exceeded = _exceeded(reservation, amount, standings) if any_soft else ()
     return Grant(amount, None if remaining is None else remaining - amount, exceeded)
 
 
-def _exceeded(hold: Reservation, amount: int, standings: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+def _exceeded(reservation: Reservation, amount: int, standings: Sequence[tuple[int, int]]) -> tuple[str, ...]:
     return tuple(
         window.key
-        for window, (spent, held) in zip(hold.windows, standings, strict=True)
-        if window.soft and window.limit - spent - held < share(window.unit, amount, hold.tokens, hold.requests)
+        for window, (spent, held) in zip(reservation.windows, standings, strict=True)
+        if window.soft
+        and window.limit - spent - held < share(window.unit, amount, reservation.tokens, reservation.requests)
     )
 
 

@@ -12,7 +12,7 @@ from gateway.billing.window import Window
 class BudgetStore(Protocol):
     """The ledger. Every method is atomic over all the windows it touches."""
 
-    async def reserve(self, hold: Reservation) -> Grant | OverLimit:
+    async def reserve(self, reservation: Reservation) -> Grant | OverLimit:
         """Set aside in all windows, or in none. The same id again gives the standing hold, and claims nothing more."""
         ...
 

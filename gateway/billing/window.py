@@ -59,7 +59,7 @@ class Window:
     soft: bool = False
     earlier: tuple[str, ...] = ()
     forget_at: float | None = None
-    apart: bool = False
+    separate: bool = False
 
 
 def window_at(owner: str, budget: Budget, now: float) -> Window:

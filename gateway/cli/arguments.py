@@ -48,12 +48,12 @@ def opened(config: Path, *, any_secret: bool = False) -> Iterator[TenantManageme
         try:
             given = key_secret(settings.server.key_secret_env)
             key_hash = KeyHash(b"no secret" if any_secret else store.secret(given)[0])
-            tenancy = TenantManagement(
+            management = TenantManagement(
                 store, key_hash, time.time, [candidate.name for candidate in settings.candidates]
             )
             if not any_secret:
-                tenancy.read_in_new_tenants(declared_tenants(settings, config))
-            yield tenancy
+                management.read_in_new_tenants(declared_tenants(settings, config))
+            yield management
         finally:
             store.close()
     except StoreError as error:

@@ -65,12 +65,12 @@ def _create(arguments: argparse.Namespace, found: TenantManagement) -> None:
 
 
 def _list(arguments: argparse.Namespace, found: TenantManagement) -> None:
-    roster, now = found.roster(), time.time()
+    registry, now = found.registry(), time.time()
     if arguments.tenant is not None:
-        roster.tenant(arguments.tenant)
+        registry.tenant(arguments.tenant)
     rows = [
         key_as_written(key, now)
-        for key in roster.keys.values()
+        for key in registry.keys.values()
         if arguments.tenant in (None, key.tenant) and (arguments.all or key.stands(now))
     ]
     show(rows, COLUMNS, arguments.json)

@@ -46,8 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace, found: TenantManagement) -> None:
-    roster = found.roster()
-    _show(roster.tenants.values(), arguments.json, roster.provisioned)
+    registry = found.registry()
+    _show(registry.tenants.values(), arguments.json, registry.provisioned)
 
 
 def _create(arguments: argparse.Namespace, found: TenantManagement) -> None:

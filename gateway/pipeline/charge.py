@@ -24,7 +24,7 @@ class Charge:
         self.metered = False
 
     @property
-    def charge(self) -> int:
+    def amount(self) -> int:
         """Nanodollars."""
         if not self._sent:
             return 0

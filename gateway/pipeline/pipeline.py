@@ -44,8 +44,8 @@ class Pipeline:
         policies: Mapping[str, float],
         forecaster: Forecaster,
         providers: Mapping[str, Provider],
-        holds: Reservations,
-        steering: PacingController,
+        reservations: Reservations,
+        controller: PacingController,
         images: RemoteImages,
         observers: Sequence[Observer],
         max_attempts: int,
@@ -59,8 +59,8 @@ class Pipeline:
         self._policies = policies
         self._forecaster = forecaster
         self._providers = providers
-        self._holds = holds
-        self._steering = steering
+        self._reservations = reservations
+        self._controller = controller
         self._images = images
         self._observers = observers
         self._max_attempts = max_attempts
@@ -73,95 +73,95 @@ class Pipeline:
         self._orders: dict[tuple[str, ...], Sequence[Candidate]] = {}
         """Each tenant's candidates; as many as there are tenants."""
 
-    async def serve(self, turn: RequestState, sink: Sink) -> None:
+    async def serve(self, state: RequestState, sink: Sink) -> None:
         """Answer a request through the sink: a reply or a refusal, then settle and record, whatever happens."""
         try:
-            await self._serve(turn, sink)
+            await self._serve(state, sink)
         except RequestError as error:
-            turn.refused(error)
-            await sink.refuse(error, turn.headers(turn.cost))
+            state.refused(error)
+            await sink.refuse(error, state.headers(state.cost))
         except Exception as error:  # a fault of ours: the client is told no more than that
             self._report("pipeline", error)
             fault = RequestError("an error inside the gateway", status=500, code="internal_error")
-            turn.refused(fault)
+            state.refused(fault)
             if not sink.started:
-                await sink.refuse(fault, turn.headers(turn.cost))
+                await sink.refuse(fault, state.headers(state.cost))
         except asyncio.CancelledError:
-            turn.outcome, turn.status = "client_left", 499
+            state.outcome, state.status = "client_left", 499
             if not sink.client_left:  # the server is going down
                 raise
             task = asyncio.current_task()
             assert task is not None
             task.uncancel()
         finally:
-            self._record(turn)
+            self._record(state)
 
-    async def preview(self, turn: RequestState) -> Decision:
+    async def preview(self, state: RequestState) -> Decision:
         """Decide without sending: the dry run. Raises RequestError only for a request that can not be read."""
-        return await self._decide(turn)
+        return await self._decide(state)
 
-    async def _serve(self, turn: RequestState, sink: Sink) -> None:
-        decision = await self._decide(turn)
+    async def _serve(self, state: RequestState, sink: Sink) -> None:
+        decision = await self._decide(state)
         if not decision.choices:
-            raise infeasible(decision, turn.request)
-        if turn.course is not None:
-            decision = turn.steer(turn.course)
+            raise infeasible(decision, state.request)
+        if state.pacing_view is not None:
+            decision = state.steer(state.pacing_view)
         refused: OverLimit | None = None
         for choice in decision.choices:
-            if len(turn.attempts) >= self._max_attempts:
+            if len(state.attempts) >= self._max_attempts:
                 break
             try:
-                refused = await self._attempt(turn, choice, sink) or refused
+                refused = await self._attempt(state, choice, sink) or refused
             except ProviderError as error:
                 if error.permanent:
                     raise provider_failed([error]) from None
-                turn.failures.append(error)
+                state.failures.append(error)
                 continue
-            if turn.outcome:
+            if state.outcome:
                 return
-        if turn.failures:
-            raise provider_failed(turn.failures)
+        if state.failures:
+            raise provider_failed(state.failures)
         if refused is not None:
             raise over_quota(refused, self._clock())
-        raise infeasible(decision, turn.request)
+        raise infeasible(decision, state.request)
 
-    async def _decide(self, turn: RequestState) -> Decision:
-        candidates, named, routed = self._resolve(turn)
-        turn.request = await self._images.fetch(turn.request)
+    async def _decide(self, state: RequestState) -> Decision:
+        candidates, named, routed = self._resolve(state)
+        state.request = await self._images.fetch(state.request)
         forecasts: Forecasts | None = None
         if routed:
-            forecasts = await self._forecast(turn)
+            forecasts = await self._forecast(state)
         else:
-            turn.reason = "pinned"
-        turn.preference = Preference(
-            self._lagrangian(turn, named),
-            turn.request.cap,
-            turn.tenant.on_infeasible if routed else "refuse",
+            state.reason = "pinned"
+        state.preference = Preference(
+            self._price_weight(state, named),
+            state.request.cap,
+            state.tenant.on_infeasible if routed else "refuse",
             self._factors or None,
         )
-        began = turn.timer()
-        turn.decision = decide(
-            turn.request.query,
+        began = state.timer()
+        state.decision = decide(
+            state.request.query,
             candidates,
             forecasts,
-            turn.preference,
+            state.preference,
             reference_cost=self._catalog.reference_cost,
-            is_healthy=self._health.at(turn.timer()) if routed else always_well,
+            is_healthy=self._health.at(state.timer()) if routed else always_well,
         )
-        turn.decide_s = turn.timer() - began
-        return turn.decision
+        state.decide_s = state.timer() - began
+        return state.decision
 
-    def _lagrangian(self, turn: RequestState, named: float | None) -> float:
+    def _price_weight(self, state: RequestState, named: float | None) -> float:
         """Of the quality weight that the request names, or its tenant's; raised while pacing finds money short."""
-        turn.course = course = self._steering.course(turn.tenant)
-        if course is None:
-            return lagrangian_of(turn.tenant.quality_weight if named is None else named)
-        lagrangian, turn.scale, turn.pace = course.lagrangian(named)
-        return lagrangian
+        state.pacing_view = pacing_view = self._controller.pacing_view(state.tenant)
+        if pacing_view is None:
+            return lagrangian_of(state.tenant.quality_weight if named is None else named)
+        price_weight, state.scale, state.pace = pacing_view.price_weight(named)
+        return price_weight
 
-    def _resolve(self, turn: RequestState) -> tuple[Sequence[Candidate], float | None, bool]:
+    def _resolve(self, state: RequestState) -> tuple[Sequence[Candidate], float | None, bool]:
         """The candidates in the tenant's order, the quality weight that was asked for, and whether to route at all."""
-        request, tenant = turn.request, turn.tenant
+        request, tenant = state.request, state.tenant
         order = self._order(tenant.candidates)
         if request.model != AUTO and request.model not in self._policies:
             pinned = [c for c in order if c.name == request.model]
@@ -185,99 +185,99 @@ class Pipeline:
             self._orders[names] = order
         return order
 
-    async def _forecast(self, turn: RequestState) -> Forecasts | None:
-        request = turn.request
+    async def _forecast(self, state: RequestState) -> Forecasts | None:
+        request = state.request
         forecaster = self._forecaster.current
-        turn.router_digest = forecaster.digest
+        state.router_digest = forecaster.digest
         known = forecaster.known(request.query.text, request.images)
         if known is not None:
-            turn.reason = "routed"
+            state.reason = "routed"
             return known
-        began = turn.timer()
+        began = state.timer()
         found = await forecaster.forecast(request.query.text, request.images)
-        turn.encode_s = turn.timer() - began
+        state.encode_s = state.timer() - began
         if isinstance(found, NoForecast):
-            turn.reason = f"declined:{found.reason}"
+            state.reason = f"declined:{found.reason}"
             return None
-        turn.reason = "routed"
+        state.reason = "routed"
         return found
 
-    async def _attempt(self, turn: RequestState, choice: Assessment, sink: Sink) -> OverLimit | None:
+    async def _attempt(self, state: RequestState, choice: Assessment, sink: Sink) -> OverLimit | None:
         """Reserve, send, relay and settle one choice.
 
         Returns the refusal when its hold did not fit. Raises ProviderError when it failed with nothing relayed.
         """
-        request, name = turn.request, choice.candidate.name
-        ceiling = choice.ceiling if request.cap is None else min(choice.ceiling, request.cap - turn.cost)
+        request, name = state.request, choice.candidate.name
+        ceiling = choice.ceiling if request.cap is None else min(choice.ceiling, request.cap - state.cost)
         floor = min(choice.floor, choice.ceiling)
         if ceiling < floor:
             return None
-        hold = turn.hold(choice, (ceiling, floor), self._holds.lease_s)
-        bill = Charge(choice, request.query)
+        reservation = state.reservation(choice, (ceiling, floor), self._reservations.lease_s)
+        charge = Charge(choice, request.query)
         settled = False
 
         async def settle() -> None:
             nonlocal settled
             if not settled:
                 settled = True
-                charge = bill.charge
-                turn.cost += charge
-                await self._holds.settle(hold.id, charge, bill.tokens)
+                amount = charge.amount
+                state.cost += amount
+                await self._reservations.settle(reservation.id, amount, charge.tokens)
 
         try:
-            began = turn.timer()
-            granted = await self._holds.reserve(hold)
-            turn.reserve_s += turn.timer() - began
+            began = state.timer()
+            granted = await self._reservations.reserve(reservation)
+            state.reserve_s += state.timer() - began
             if isinstance(granted, OverLimit):
                 settled = True
-                turn.refused_hold(granted)
+                state.refused_hold(granted)
                 return granted
-            bill.granted = granted.amount
-            turn.chosen(choice, granted)
+            charge.granted = granted.amount
+            state.chosen(choice, granted)
             try:
-                await self._exchange(turn, choice, bill, settle, sink)
+                await self._exchange(state, choice, charge, settle, sink)
             except ProviderError as error:
-                self._health.note(name, turn.timer(), well=error.permanent)
-                turn.attempts.append(Attempt(name, error.reason, bill.charge))
+                self._health.note(name, state.timer(), well=error.permanent)
+                state.attempts.append(Attempt(name, error.reason, charge.amount))
                 raise
-            self._health.note(name, turn.timer(), well=turn.error_code is None)  # not well: it broke off midway
-            turn.attempts.append(Attempt(name, None, bill.charge))
+            self._health.note(name, state.timer(), well=state.error_code is None)  # not well: it broke off midway
+            state.attempts.append(Attempt(name, None, charge.amount))
             return None
         finally:
             await settle()
 
     async def _exchange(
         self,
-        turn: RequestState,
+        state: RequestState,
         choice: Assessment,
-        bill: Charge,
+        charge: Charge,
         settle: Callable[[], Coroutine[Any, Any, None]],
         sink: Sink,
     ) -> None:
         candidate = choice.candidate
-        limit = fit_to_hold(choice, turn.request.query, bill.granted)
-        body = body_for(turn.request, candidate.provider_model, candidate.limit_parameter, limit)
-        self._health.begin(candidate.name, turn.timer())
-        bill.sent()
-        since = turn.timer()
+        limit = fit_to_hold(choice, state.request.query, charge.granted)
+        body = body_for(state.request, candidate.provider_model, candidate.limit_parameter, limit)
+        self._health.begin(candidate.name, state.timer())
+        charge.sent()
+        since = state.timer()
         try:
-            exchange = await self._providers[candidate.provider].send(body, turn.request_id)
+            exchange = await self._providers[candidate.provider].send(body, state.request_id)
         except ProviderError:
-            bill.unsent()
+            charge.unsent()
             raise
         finally:
-            turn.waited_s += turn.timer() - since
-        turn.first_byte()
-        relay = relay_stream if turn.request.streamed else relay_whole
+            state.waited_s += state.timer() - since
+        state.first_byte()
+        relay = relay_stream if state.request.streamed else relay_whole
         try:
-            await relay(turn, exchange, bill, settle, sink)
+            await relay(state, exchange, charge, settle, sink)
         finally:
             exchange.close()
 
-    def _record(self, turn: RequestState) -> None:
-        digest = turn.router_digest or self._forecaster.current.digest
-        record: RequestRecord = turn.record(digest, self._versions, with_reply=self._keeps_replies)
-        if turn.course is not None and turn.planned_cost is not None:
-            turn.course.finished(turn.planned_cost, turn.cost, is_refused=turn.is_out_of_money)
+    def _record(self, state: RequestState) -> None:
+        digest = state.router_digest or self._forecaster.current.digest
+        record: RequestRecord = state.record(digest, self._versions, with_reply=self._keeps_replies)
+        if state.pacing_view is not None and state.planned_cost is not None:
+            state.pacing_view.finished(state.planned_cost, state.cost, is_refused=state.is_out_of_money)
         for observer in self._observers:
             observer.observe(record)

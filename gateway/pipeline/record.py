@@ -85,7 +85,7 @@ class RequestRecord(NamedTuple):
     cost: int
     forecast_quality: float | None
     propensity: float
-    lagrangian: float | None
+    price_weight: float | None
     cap: int | None
     attempts: tuple[Attempt, ...]
     dropped: tuple[tuple[str, str], ...]

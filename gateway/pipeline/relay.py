@@ -44,125 +44,125 @@ class Sink(Protocol):
     async def refuse(self, error: RequestError, headers: list[Header]) -> None: ...
 
 
-async def relay_whole(turn: RequestState, exchange: Exchange, bill: Charge, settle: Settle, sink: Sink) -> None:
+async def relay_whole(state: RequestState, exchange: Exchange, charge: Charge, settle: Settle, sink: Sink) -> None:
     """Collect the reply, settle, send it. Raises ProviderError when it breaks off: nothing was sent then."""
-    candidate = bill_candidate(turn)
+    candidate = candidate_name(state)
     parts: list[bytes] = []
     size = 0
     try:
-        while data := await _read(turn, exchange):
+        while data := await _read(state, exchange):
             parts.append(data)
             size += len(data)
             if size > LARGEST_WHOLE_REPLY:
                 raise ProviderError(f"{candidate}: a reply over {LARGEST_WHOLE_REPLY} bytes", reason="reply_too_large")
         reply = read_whole(b"".join(parts), candidate)
     except BaseException as error:
-        bill.seen(partial_output_tokens(b"".join(parts)))
+        charge.seen(partial_output_tokens(b"".join(parts)))
         if isinstance(error, BrokenReply):
             raise ProviderError(f"{candidate}: {error}", reason="broken_reply") from None
         raise
     if reply.usage is not None:
-        bill.billed(reply.usage)
+        charge.billed(reply.usage)
     else:
-        bill.seen(reply.output_tokens)
-    _note(turn, bill, "ok")
-    turn.reply, turn.finish_reason = reply, reply.finish_reason
+        charge.seen(reply.output_tokens)
+    _note(state, charge, "ok")
+    state.reply, state.finish_reason = reply, reply.finish_reason
     await settle()
-    await sink.start(200, b"application/json", turn.headers(turn.cost), len(reply.body))
+    await sink.start(200, b"application/json", state.headers(state.cost), len(reply.body))
     await sink.write(reply.body, last=True)
 
 
-async def relay_stream(turn: RequestState, exchange: Exchange, bill: Charge, settle: Settle, sink: Sink) -> None:
+async def relay_stream(state: RequestState, exchange: Exchange, charge: Charge, settle: Settle, sink: Sink) -> None:
     """Send the stream on as it comes. Raises ProviderError when it fails before anything was sent on."""
-    meter = StreamMeter(bill_candidate(turn), wants_usage=turn.request.wants_usage)
-    turn.reply = meter
+    meter = StreamMeter(candidate_name(state), wants_usage=state.request.wants_usage)
+    state.reply = meter
     started = False
     held = b""  # the last events, when they come with [DONE]: they leave together with the end, once it is settled
     broken: ProviderError | None = None
     try:
         while not exchange.ended:
-            since = turn.timer()
+            since = state.timer()
             data = await exchange.read()
-            turn.waited_s += turn.timer() - since
+            state.waited_s += state.timer() - since
             if not data:
                 break
             ready = meter.feed(data)
             if meter.failed and not started:
-                raise ProviderError(f"{bill_candidate(turn)} began with an error", reason="error_event")
+                raise ProviderError(f"{candidate_name(state)} began with an error", reason="error_event")
             if not ready:
                 continue
             if exchange.ended and meter.done:
                 held = ready
                 break
             if not started:
-                await sink.start(200, b"text/event-stream", turn.headers(), None)
+                await sink.start(200, b"text/event-stream", state.headers(), None)
                 started = True
                 if sink.outlet is not None:
-                    exchange.offer(DirectWriter(turn, meter, sink.outlet))
+                    exchange.offer(DirectWriter(state, meter, sink.outlet))
             await sink.write(ready)
     except ProviderError as error:
         broken = None if meter.done else error
     except BrokenReply as error:
-        broken = ProviderError(f"{bill_candidate(turn)}: {error}", reason="broken_reply")
+        broken = ProviderError(f"{candidate_name(state)}: {error}", reason="broken_reply")
     except BaseException:
-        _count(bill, meter)
-        _note(turn, bill, "cut_short")
+        _count(charge, meter)
+        _note(state, charge, "cut_short")
         raise
     if meter.failed:
-        broken = broken or ProviderError(f"{bill_candidate(turn)} sent an error", reason="error_event")
+        broken = broken or ProviderError(f"{candidate_name(state)} sent an error", reason="error_event")
     if broken is None and not (meter.done or meter.finished):
-        broken = ProviderError(f"{bill_candidate(turn)}: the stream ended early", reason="broke_off")
-    _count(bill, meter)
-    turn.finish_reason = meter.finish_reason
+        broken = ProviderError(f"{candidate_name(state)}: the stream ended early", reason="broke_off")
+    _count(charge, meter)
+    state.finish_reason = meter.finish_reason
     if broken is not None and not started:
         raise broken
-    _note(turn, bill, "ok" if broken is None else "cut_short")
+    _note(state, charge, "ok" if broken is None else "cut_short")
     await settle()
     if not started:
-        await sink.start(200, b"text/event-stream", turn.headers(), None)
-    await sink.write(held + _end(turn, meter, broken), last=True)
+        await sink.start(200, b"text/event-stream", state.headers(), None)
+    await sink.write(held + _end(state, meter, broken), last=True)
 
 
-def bill_candidate(turn: RequestState) -> str:
+def candidate_name(state: RequestState) -> str:
     """The name that the reply carries as its `model`."""
-    assert turn.choice is not None
-    return turn.choice.candidate.name
+    assert state.choice is not None
+    return state.choice.candidate.name
 
 
-async def _read(turn: RequestState, exchange: Exchange) -> bytes:
+async def _read(state: RequestState, exchange: Exchange) -> bytes:
     """The exchange's next bytes; the time until they come counts as waiting."""
-    since = turn.timer()
+    since = state.timer()
     try:
         return await exchange.read()
     finally:
-        turn.waited_s += turn.timer() - since
+        state.waited_s += state.timer() - since
 
 
-def _end(turn: RequestState, meter: StreamMeter, broken: ProviderError | None) -> bytes:
+def _end(state: RequestState, meter: StreamMeter, broken: ProviderError | None) -> bytes:
     """The last bytes of a stream that was begun."""
     if broken is None:
-        return meter.finish({"x_route": _summary(turn)})
-    turn.error_code = broken.reason
+        return meter.finish({"x_route": _summary(state)})
+    state.error_code = broken.reason
     return meter.break_off(str(broken), broken.reason)
 
 
-def _count(bill: Charge, meter: StreamMeter) -> None:
+def _count(charge: Charge, meter: StreamMeter) -> None:
     if meter.usage is not None:
-        bill.billed(meter.usage)
+        charge.billed(meter.usage)
     else:
-        bill.seen(meter.output_tokens_seen())
+        charge.seen(meter.output_tokens_seen())
 
 
-def _note(turn: RequestState, bill: Charge, outcome: str) -> None:
-    turn.usage, turn.metered = bill.usage, bill.metered
-    turn.outcome, turn.status = outcome, 200
+def _note(state: RequestState, charge: Charge, outcome: str) -> None:
+    state.usage, state.metered = charge.usage, charge.metered
+    state.outcome, state.status = outcome, 200
 
 
-def _summary(turn: RequestState) -> dict[str, object]:
+def _summary(state: RequestState) -> dict[str, object]:
     return {
-        "candidate": bill_candidate(turn),
-        "cost_usd": turn.cost / NANODOLLARS,
-        "request_id": turn.request_id,
+        "candidate": candidate_name(state),
+        "cost_usd": state.cost / NANODOLLARS,
+        "request_id": state.request_id,
     }
 
 
@@ -182,10 +182,10 @@ class Outlet(Protocol):
 class DirectWriter:
     """Offered what comes of a stream; what it takes is sent and counted."""
 
-    __slots__ = ("_meter", "_outlet", "_turn")
+    __slots__ = ("_meter", "_outlet", "_state")
 
-    def __init__(self, turn: RequestState, meter: StreamMeter, outlet: Outlet) -> None:
-        self._turn = turn
+    def __init__(self, state: RequestState, meter: StreamMeter, outlet: Outlet) -> None:
+        self._state = state
         self._meter = meter
         self._outlet = outlet
 
@@ -194,11 +194,11 @@ class DirectWriter:
         outlet = self._outlet
         if outlet.is_paused:
             return False
-        timer = self._turn.timer
+        timer = self._state.timer
         since = timer()
         plain = self._meter.feed_plain(data)
         if plain is None:
             return False
         outlet.pass_on(plain)
-        self._turn.waited_s -= timer() - since  # the relay takes all of its wait for the provider's
+        self._state.waited_s -= timer() - since  # the relay takes all of its wait for the provider's
         return True

@@ -31,16 +31,16 @@ class Reservations:
         self._live: set[str] = set()
         self._settling: set[asyncio.Task[Any]] = set()
 
-    async def reserve(self, hold: Reservation) -> Grant | OverLimit:
+    async def reserve(self, reservation: Reservation) -> Grant | OverLimit:
         """Raises RequestError (503) when the store can not say."""
-        self._live.add(hold.id)
+        self._live.add(reservation.id)
         try:
-            answer = await self._store.reserve(hold)
+            answer = await self._store.reserve(reservation)
         except StoreError as error:
-            self._live.discard(hold.id)
+            self._live.discard(reservation.id)
             raise store_unavailable() from error
         if isinstance(answer, OverLimit):
-            self._live.discard(hold.id)
+            self._live.discard(reservation.id)
         return answer
 
     async def settle(self, hold_id: str, charge: int, tokens: int) -> None:

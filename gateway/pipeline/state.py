@@ -31,7 +31,7 @@ class RequestState:
         "choice",
         "cost",
         "cost_before",
-        "course",
+        "pacing_view",
         "decide_s",
         "decision",
         "encode_s",
@@ -44,7 +44,7 @@ class RequestState:
         "finish_reason",
         "first_byte_s",
         "held",
-        "holds",
+        "reservations",
         "is_out_of_money",
         "metered",
         "outcome",
@@ -100,7 +100,7 @@ class RequestState:
         self.exceeded: tuple[str, ...] = ()
         self.enforced_locally = False
         self.cost_before = 0
-        self.holds = 0
+        self.reservations = 0
         self.attempts: list[Attempt] = []
         self.failures: list[ProviderError] = []
         self.cost = 0
@@ -117,7 +117,7 @@ class RequestState:
         self.first_byte_s: float | None = None
         self.finish_reason: str | None = None
         self.reply: ReplyContent | None = None
-        self.course: PacingView | None = None
+        self.pacing_view: PacingView | None = None
         """How its tenant is steered; None for one that is neither paced nor explores."""
         self.scale = 1.0
         self.pace = ""
@@ -128,19 +128,19 @@ class RequestState:
         self.is_out_of_money = False
         """Whether a hold of it was refused for want of money."""
 
-    def steer(self, course: PacingView) -> Decision:
+    def steer(self, pacing_view: PacingView) -> Decision:
         """Count towards the tenant's pace, and explore where it does. Gives the decision, with who serves first."""
         decision = self.decision
         assert decision is not None
         self.planned_cost = decision.choices[0].expected_cost
-        self.decision, self.exploration, self.exploration_windows = course.decided(
+        self.decision, self.exploration, self.exploration_windows = pacing_view.decided(
             decision, self.scale, may_explore=self.reason == "routed"
         )
         return self.decision
 
     def refused_hold(self, refused: OverLimit) -> None:
         window = refused.window
-        self.is_out_of_money = self.is_out_of_money or (window.unit == "usd" and not window.apart)
+        self.is_out_of_money = self.is_out_of_money or (window.unit == "usd" and not window.separate)
 
     def chosen(self, choice: Assessment, granted: Grant) -> None:
         self.choice, self.held, self.remaining = choice, granted.amount, granted.remaining
@@ -148,16 +148,16 @@ class RequestState:
         self.enforced_locally = granted.local
         self.cost_before = self.cost
 
-    def hold(self, choice: Assessment, bounds: tuple[int, int], lease_s: float) -> Reservation:
+    def reservation(self, choice: Assessment, bounds: tuple[int, int], lease_s: float) -> Reservation:
         """What the next attempt sets aside, between `bounds` (ceiling, floor). A request counts as one, however often
         it is tried. One that explores is held in full or not at all: exploration's window must not cut a reply short.
         """
-        self.holds += 1
+        self.reservations += 1
         windows, (ceiling, floor) = self.windows, bounds
         if self.exploration_windows and self.is_first(choice):
             windows, floor = windows + self.exploration_windows, ceiling
         return Reservation(
-            id=f"{self.tenant.name}/{self.request_id}.{self.holds - 1}",
+            id=f"{self.tenant.name}/{self.request_id}.{self.reservations - 1}",
             windows=windows,
             ceiling=ceiling,
             floor=floor,
@@ -234,7 +234,7 @@ class RequestState:
             cost=self.cost,
             forecast_quality=forecast.quality if forecast else None,
             propensity=0.0 if has_strayed else decision.propensity if decision else 1.0,
-            lagrangian=self.preference.lagrangian if self.preference else None,
+            price_weight=self.preference.price_weight if self.preference else None,
             cap=self.request.cap,
             attempts=tuple(self.attempts),
             exceeded=self.exceeded,

@@ -97,7 +97,7 @@ class Preference(NamedTuple):
     never are.
     """
 
-    lagrangian: float
+    price_weight: float
     cap: int | None = None
     on_infeasible: OnInfeasible = "refuse"
     factors: Mapping[str, float] | None = None
@@ -197,7 +197,7 @@ class _QueryTerms:
         self._uses_tools = query.uses_tools
         self._writes_cache = query.writes_cache
         self._factors = preference.factors
-        self._per_cost = preference.lagrangian / reference_cost if reference_cost else 0.0
+        self._per_cost = preference.price_weight / reference_cost if reference_cost else 0.0
         self._query = query
         self._text: dict[str, tuple[int, int]] = {}
 

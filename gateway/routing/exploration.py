@@ -59,7 +59,7 @@ def exploration_windows(windows: Iterable[Window], budget_share: float) -> tuple
             key=_beside(window.key),
             limit=int(window.limit * budget_share),
             earlier=tuple(map(_beside, window.earlier)),
-            apart=True,
+            separate=True,
         )
         for window in windows
         if window.unit == "usd" and not window.soft

@@ -34,7 +34,7 @@ class LocalAllowance:
 
 @dataclass(slots=True)
 class _Lease:
-    hold: Reservation
+    reservation: Reservation
     amount: int
     used_at: float
     spent: int = 0
@@ -82,20 +82,20 @@ class LocalFallbackStore:
         for windows in list(self._leases):
             await self._give_back(windows)
 
-    async def reserve(self, hold: Reservation) -> Grant | OverLimit:
+    async def reserve(self, reservation: Reservation) -> Grant | OverLimit:
         try:
-            answer = await self._inner.reserve(hold)
+            answer = await self._inner.reserve(reservation)
         except StoreError as error:
-            apart = next((window for window in hold.windows if window.apart), None)
-            return self._reserve_locally(hold, error) if apart is None else OverLimit(apart, 0, 0)
+            separate = next((window for window in reservation.windows if window.separate), None)
+            return self._reserve_locally(reservation, error) if separate is None else OverLimit(separate, 0, 0)
         self._returned()
-        windows = () if any(window.apart for window in hold.windows) else _money(hold.windows)
+        windows = () if any(window.separate for window in reservation.windows) else _money(reservation.windows)
         if windows and isinstance(answer, Grant):
             key = _names(windows)
             if key in self._leases:
                 self._leases[key].used_at = self._clock()
             else:
-                self._wanted[key] = hold._replace(windows=windows)
+                self._wanted[key] = reservation._replace(windows=windows)
         return answer
 
     async def settle(self, hold_id: str, charge: int, tokens: int = 0) -> bool:
@@ -129,8 +129,8 @@ class LocalFallbackStore:
         self._returned()
         for key, lease in list(self._leases.items()):
             await self._tend_one(key, lease)
-        for key, hold in list(self._wanted.items()):  # what can not be had now is wanted still
-            await self._take(key, hold.windows)
+        for key, reservation in list(self._wanted.items()):  # what can not be had now is wanted still
+            await self._take(key, reservation.windows)
             self._wanted.pop(key, None)
 
     async def _tend_for_ever(self) -> None:
@@ -143,49 +143,49 @@ class LocalFallbackStore:
 
     async def _tend_one(self, key: tuple[str, ...], lease: _Lease) -> None:
         now = self._clock()
-        over = any(window.ends_at is not None and window.ends_at <= now for window in lease.hold.windows)
+        over = any(window.ends_at is not None and window.ends_at <= now for window in lease.reservation.windows)
         unused = now - lease.used_at > UNUSED_S
         if lease.local:  # requests that were granted out of it are under way
-            await self._inner.renew([lease.hold.id], LEASE_S)
+            await self._inner.renew([lease.reservation.id], LEASE_S)
         elif lease.spent or over or unused:
             if not (over or unused):
-                self._wanted[key] = lease.hold
+                self._wanted[key] = lease.reservation
             await self._give_back(key)
         else:
-            await self._inner.renew([lease.hold.id], LEASE_S)
+            await self._inner.renew([lease.reservation.id], LEASE_S)
 
     async def _take(self, key: tuple[str, ...], windows: tuple[Window, ...]) -> None:
         self._made += 1
         tenant = windows[0].key.partition("/")[0]
         name = f"{tenant}/lease.{self._options.name}.{self._made}"
-        hold = Reservation(name, windows, self._options.amount, 1, LEASE_S, requests=0)
+        reservation = Reservation(name, windows, self._options.amount, 1, LEASE_S, requests=0)
         try:
-            answer = await self._inner.reserve(hold)
+            answer = await self._inner.reserve(reservation)
         except asyncio.CancelledError:  # the process ends, and nobody else knows of it
-            await self._inner.settle(hold.id, 0)
+            await self._inner.settle(reservation.id, 0)
             raise
         if isinstance(answer, Grant):
-            self._leases[key] = _Lease(hold, answer.amount, self._clock())
+            self._leases[key] = _Lease(reservation, answer.amount, self._clock())
 
     async def _give_back(self, key: tuple[str, ...]) -> None:
         lease = self._leases.pop(key)
         spent = lease.spent + sum(lease.local.values())  # at the end of the process: what is under way, in full
-        if not await self._inner.settle(lease.hold.id, spent):
+        if not await self._inner.settle(lease.reservation.id, spent):
             self._announce(
                 f"a local lease of {lease.amount} nanodollars ended while the ledger was away, charged whole"
             )
 
-    def _reserve_locally(self, hold: Reservation, error: StoreError) -> Grant:
-        windows = _money(hold.windows)
+    def _reserve_locally(self, reservation: Reservation, error: StoreError) -> Grant:
+        windows = _money(reservation.windows)
         if not windows:
             self._left(error)
-            return Grant(hold.ceiling, None, local=True)
+            return Grant(reservation.ceiling, None, local=True)
         lease = self._leases.get(_names(windows))
-        if lease is None or (lease.left < hold.floor and hold.ceiling > 0):
+        if lease is None or (lease.left < reservation.floor and reservation.ceiling > 0):
             raise error
         self._left(error)
-        amount = min(hold.ceiling, lease.left)
-        lease.local[hold.id] = amount
+        amount = min(reservation.ceiling, lease.left)
+        lease.local[reservation.id] = amount
         lease.used_at = self._clock()
         return Grant(amount, lease.left, local=True)
 

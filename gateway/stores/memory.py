@@ -14,7 +14,7 @@ LARGEST_AMOUNT = 10**18
 
 @dataclass(slots=True)
 class _MemoryReservation:
-    hold: Reservation
+    reservation: Reservation
     amount: int
     expires_at: float
     settled: bool = False
@@ -42,16 +42,18 @@ class MemoryStore:
     async def close(self) -> None:
         self._closed = True
 
-    async def reserve(self, hold: Reservation) -> Grant | OverLimit:
-        self._ready(hold.ceiling)
-        standing = self._memory.holds.get(hold.id)
+    async def reserve(self, reservation: Reservation) -> Grant | OverLimit:
+        self._ready(reservation.ceiling)
+        standing = self._memory.holds.get(reservation.id)
         if standing is not None:
             return Grant(standing.amount, None)
-        answer = grant(hold, [self._stands(window) for window in hold.windows])
+        answer = grant(reservation, [self._stands(window) for window in reservation.windows])
         if isinstance(answer, Grant):
-            self._memory.holds[hold.id] = _MemoryReservation(hold, answer.amount, self._clock() + hold.lease_s)
-            for window in hold.windows:
-                self._part(window.key)[1] += share(window.unit, answer.amount, hold.tokens, hold.requests)
+            self._memory.holds[reservation.id] = _MemoryReservation(
+                reservation, answer.amount, self._clock() + reservation.lease_s
+            )
+            for window in reservation.windows:
+                self._part(window.key)[1] += share(window.unit, answer.amount, reservation.tokens, reservation.requests)
         return answer
 
     async def settle(self, hold_id: str, charge: int, tokens: int = 0) -> bool:
@@ -78,18 +80,18 @@ class MemoryStore:
         due = [name for name, s in self._memory.holds.items() if not s.settled and s.expires_at <= now]
         for name in due:
             standing = self._memory.holds[name]
-            self._settle(name, standing.amount, standing.hold.tokens)
+            self._settle(name, standing.amount, standing.reservation.tokens)
 
     def _settle(self, hold_id: str, charge: int, tokens: int) -> bool:
         standing = self._memory.holds.get(hold_id)
         if standing is None or standing.settled:
             return False
         standing.settled = True
-        hold = standing.hold
-        for window in hold.windows:
+        reservation = standing.reservation
+        for window in reservation.windows:
             part = self._part(window.key)
-            part[0] += share(window.unit, charge, tokens, hold.requests)
-            part[1] -= share(window.unit, standing.amount, hold.tokens, hold.requests)
+            part[0] += share(window.unit, charge, tokens, reservation.requests)
+            part[1] -= share(window.unit, standing.amount, reservation.tokens, reservation.requests)
         return True
 
     def _stands(self, window: Window) -> tuple[int, int]:

@@ -38,13 +38,13 @@ class BudgetGauges:
     def __init__(
         self,
         metrics: Metrics,
-        roster: Callable[[], TenantRegistry],
+        registry: Callable[[], TenantRegistry],
         balances: Callable[[Sequence[Window]], Awaitable[list[Balance]]],
         *,
         report: Callable[[str, BaseException], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._roster = roster
+        self._registry = registry
         self._balances = balances
         self._report = report
         self._clock = clock
@@ -74,7 +74,7 @@ class BudgetGauges:
         now = self._clock()
         windows = (
             (_labels(owner, budget), window_at(owner, budget, now))
-            for owner, budgets in _owners(self._roster(), now)
+            for owner, budgets in _owners(self._registry(), now)
             for budget in budgets
         )
         asked = list(islice(windows, LARGEST_GAUGES))
@@ -91,11 +91,11 @@ class BudgetGauges:
         return lambda: {labels: of(*standing) for labels, standing in self._standings.items()}
 
 
-def _owners(roster: TenantRegistry, now: float) -> Iterator[tuple[str, Sequence[Budget]]]:
+def _owners(registry: TenantRegistry, now: float) -> Iterator[tuple[str, Sequence[Budget]]]:
     """Whose budgets are shown, as `window_at` takes it: those that came first, tenants before keys."""
-    tenants = dict(islice(roster.tenants.items(), LARGEST_TENANTS))
+    tenants = dict(islice(registry.tenants.items(), LARGEST_TENANTS))
     yield from ((name, terms.budgets) for name, terms in tenants.items())
-    keys = (key for key in roster.keys.values() if key.budgets and key.tenant in tenants and key.stands(now))
+    keys = (key for key in registry.keys.values() if key.budgets and key.tenant in tenants and key.stands(now))
     shown = {key_owner(key.tenant, key.name): key.budgets for key in islice(keys, LARGEST_KEYS)}
     yield from shown.items()  # a key and the one that took its place share their windows
 
@@ -192,7 +192,7 @@ def watch_paces(paces: Paces, metrics: Metrics, clock: Callable[[], float]) -> N
 
         metrics.watch_labelled(name, text, PACE_LABELS, read)
 
-    watch("loupe_pacing_lambda", "The lambda that a window asks for", lambda pace: pace.lagrangian)
+    watch("loupe_pacing_lambda", "The lambda that a window asks for", lambda pace: pace.price_weight)
     watch(
         "loupe_pacing_plan_usd", "What was meant to be spent of a window by now", lambda pace: _usd(pace.plan_to_date)
     )

@@ -246,8 +246,8 @@ class Metrics:
                 for place, amount in enumerate(_SUMS(record)):
                     sums[place] += amount
             routed = record.reason.startswith("routed")  # what it was paced or fell back by may stand behind it
-            if routed and (lagrangian := record.lagrangian) is not None:
-                self._lambdas[(record.tenant,)] = lagrangian
+            if routed and (price_weight := record.price_weight) is not None:
+                self._lambdas[(record.tenant,)] = price_weight
             is_plain = routed and record.error_code is None and not record.metered and not record.exceeded
             if not is_plain or len(record.attempts) > 1 or cost > record.held:
                 self._unusual(record)

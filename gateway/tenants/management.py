@@ -52,19 +52,19 @@ class TenantManagement:
         self._clock = clock
         self.candidates = candidates
 
-    def roster(self) -> TenantRegistry:
+    def registry(self) -> TenantRegistry:
         return self._store.load()[0]
 
     def create_tenant(self, body: TenantBody) -> TenantTerms:
         terms = body.terms(self._clock())
         self._check(terms.candidates)
-        return self._store.change(lambda roster: (add_tenant(roster, terms), terms))
+        return self._store.change(lambda registry: (add_tenant(registry, terms), terms))
 
     def update_tenant(self, name: str, changes: Mapping[str, Any]) -> TenantTerms:
         """Change what is named; the rest stays. `name` stays too: it names windows."""
 
-        def change(roster: TenantRegistry) -> tuple[TenantRegistry, TenantTerms]:
-            old = roster.own_tenant(name)
+        def change(registry: TenantRegistry) -> tuple[TenantRegistry, TenantTerms]:
+            old = registry.own_tenant(name)
             written = {key: value for key, value in tenant_as_written(old).items() if key != "created_at"}
             if "budget" in changes:
                 written["budgets"] = []
@@ -74,14 +74,14 @@ class TenantManagement:
                 raise invalid(error) from None
             terms = body.terms(old.created_at)
             self._check(terms.candidates)
-            return put_tenant(roster, terms), terms
+            return put_tenant(registry, terms), terms
 
         return self._store.change(change)
 
     def delete_tenant(self, name: str) -> None:
         """Its keys are revoked with it. What it spent is kept under its name."""
         now = self._clock()
-        self._store.change(lambda roster: (remove_tenant(roster, roster.own_tenant(name).name, now), None))
+        self._store.change(lambda registry: (remove_tenant(registry, registry.own_tenant(name).name, now), None))
 
     def create_key(self, tenant: str, terms: KeyTerms) -> NewKey:
         now, made = self._clock(), self._made()
@@ -96,15 +96,15 @@ class TenantManagement:
             budgets=tuple(budget.budget() for budget in terms.budgets),
             candidates=terms.candidates,
         )
-        self._store.change(lambda roster: (add_key(roster, record, now), None))
+        self._store.change(lambda registry: (add_key(registry, record, now), None))
         return NewKey(record, made.secret)
 
     def update_key(self, key_id: str, terms: KeyTerms) -> ApiKey:
         """Set what `terms` has set: expiry, budgets, candidates. The name names windows, and stays."""
         self._check(terms.candidates)
 
-        def change(roster: TenantRegistry) -> tuple[TenantRegistry, ApiKey]:
-            old = roster.own_key(key_id)
+        def change(registry: TenantRegistry) -> tuple[TenantRegistry, ApiKey]:
+            old = registry.own_key(key_id)
             if old.revoked_at is not None:
                 raise InvalidRequest(f"the key {key_id} was revoked", param="id", status=409, code="key_ended")
             if terms.name not in (None, old.name):
@@ -117,15 +117,15 @@ class TenantManagement:
                 else old.budgets,
                 candidates=terms.candidates if "candidates" in terms.model_fields_set else old.candidates,
             )
-            return put_key(roster, key), key
+            return put_key(registry, key), key
 
         return self._store.change(change)
 
     def revoke_key(self, key_id: str) -> ApiKey:
         now = self._clock()
 
-        def change(roster: TenantRegistry) -> tuple[TenantRegistry, ApiKey]:
-            after = revoke_key(roster, roster.own_key(key_id).id, now)
+        def change(registry: TenantRegistry) -> tuple[TenantRegistry, ApiKey]:
+            after = revoke_key(registry, registry.own_key(key_id).id, now)
             return after, after.key(key_id)
 
         return self._store.change(change)
@@ -136,11 +136,11 @@ class TenantManagement:
         """
         now = self._clock()
 
-        def change(roster: TenantRegistry) -> tuple[TenantRegistry, list[ApiKey]]:
-            ids = [key.id for key in roster.keys.values() if key.revoked_at is None]
+        def change(registry: TenantRegistry) -> tuple[TenantRegistry, list[ApiKey]]:
+            ids = [key.id for key in registry.keys.values() if key.revoked_at is None]
             for each in ids:
-                roster = revoke_key(roster, each, now)
-            return roster, [roster.key(each) for each in ids]
+                registry = revoke_key(registry, each, now)
+            return registry, [registry.key(each) for each in ids]
 
         revoked = self._store.change(change)
         self._store.forget_secret()
@@ -150,24 +150,24 @@ class TenantManagement:
         """A new key of the same name, budgets, candidates and expiry; the old one ends after `grace_s` seconds."""
         now, made = self._clock(), self._made()
 
-        def change(roster: TenantRegistry) -> tuple[TenantRegistry, ApiKey]:
-            old = roster.own_key(key_id)
+        def change(registry: TenantRegistry) -> tuple[TenantRegistry, ApiKey]:
+            old = registry.own_key(key_id)
             record = replace(
                 old, id=made.id, hash=made.hash, created_at=now, revoked_at=None, last_used_at=None, origin="made"
             )
-            return rotate_key(roster, key_id, record, now + grace_s), record
+            return rotate_key(registry, key_id, record, now + grace_s), record
 
         return NewKey(self._store.change(change), made.secret)
 
     def read_in(self, declared: ConfiguredTenants) -> SyncResult:
         """Take over what the configuration names; see `gateway.tenants.provisioning`."""
         now = self._clock()
-        return self._store.change(lambda roster: read_in(roster, declared, now))
+        return self._store.change(lambda registry: read_in(registry, declared, now))
 
     def read_in_new_tenants(self, declared: ConfiguredTenants) -> None:
         """Take over the configuration's tenants that the store does not have."""
         now = self._clock()
-        self._store.change(lambda roster: (read_in_new_tenants(roster, declared, now), None))
+        self._store.change(lambda registry: (read_in_new_tenants(registry, declared, now), None))
 
     def _made(self) -> _NewSecret:
         secret = KEY_PREFIX + secrets.token_urlsafe(32)

@@ -35,44 +35,46 @@ class SyncResult:
     left: tuple[str, ...] = ()
 
 
-def read_in(roster: TenantRegistry, declared: ConfiguredTenants, now: float) -> tuple[TenantRegistry, SyncResult]:
+def read_in(registry: TenantRegistry, declared: ConfiguredTenants, now: float) -> tuple[TenantRegistry, SyncResult]:
     """Take over what the file names, and take off what the file names no longer.
 
     Raises InvalidRequest (409) when a command made a tenant or a key that the file names.
     """
-    _refuse_claimed_twice(roster, declared, now)
+    _refuse_claimed_twice(registry, declared, now)
     named = {*(terms.name for terms in declared.tenants), *map(mark_of, declared.keys)}
-    removed = roster.provisioned.keys() - named
-    after = roster
-    for name in removed & roster.tenants.keys():
+    removed = registry.provisioned.keys() - named
+    after = registry
+    for name in removed & registry.tenants.keys():
         after = remove_tenant(after, name, now)
-    left = _ended_by_commands(roster, declared)
-    tenants = {**after.tenants, **{terms.name: _since(terms, roster, now) for terms in declared.tenants}}
+    left = _ended_by_commands(registry, declared)
+    tenants = {**after.tenants, **{terms.name: _since(terms, registry, now) for terms in declared.tenants}}
     keys = _with_keys(after, {key.hash: key for key in declared.keys if mark_of(key) not in left}, left, now)
-    changed = {name for name, terms in tenants.items() if roster.tenants.get(name) != terms}
-    changed |= {mark_of(key) for key in keys.values() if roster.keys.get(key.id) != key}
-    known = named & roster.provisioned.keys()
+    changed = {name for name, terms in tenants.items() if registry.tenants.get(name) != terms}
+    changed |= {mark_of(key) for key in keys.values() if registry.keys.get(key.id) != key}
+    known = named & registry.provisioned.keys()
     sorts = (named - known, changed & known, removed, left)
     return TenantRegistry(tenants, keys, dict.fromkeys(named, declared.file)), SyncResult(
         *(tuple(sorted(each)) for each in sorts)
     )
 
 
-def read_in_new_tenants(roster: TenantRegistry, declared: ConfiguredTenants, now: float) -> TenantRegistry:
+def read_in_new_tenants(registry: TenantRegistry, declared: ConfiguredTenants, now: float) -> TenantRegistry:
     """Take over the tenants that the roster does not have, and nothing else."""
-    new = {terms.name: replace(terms, created_at=now) for terms in declared.tenants if terms.name not in roster.tenants}
-    provisioned = {**roster.provisioned, **dict.fromkeys(new, declared.file)}
-    return replace(roster, tenants={**roster.tenants, **new}, provisioned=provisioned)
+    new = {
+        terms.name: replace(terms, created_at=now) for terms in declared.tenants if terms.name not in registry.tenants
+    }
+    provisioned = {**registry.provisioned, **dict.fromkeys(new, declared.file)}
+    return replace(registry, tenants={**registry.tenants, **new}, provisioned=provisioned)
 
 
-def _refuse_claimed_twice(roster: TenantRegistry, declared: ConfiguredTenants, now: float) -> None:
-    made_tenants = roster.tenants.keys() - roster.provisioned.keys()
+def _refuse_claimed_twice(registry: TenantRegistry, declared: ConfiguredTenants, now: float) -> None:
+    made_tenants = registry.tenants.keys() - registry.provisioned.keys()
     for name in (terms.name for terms in declared.tenants if terms.name in made_tenants):
         what = f"{declared.file} names the tenant {name!r}, and a command made one of that name in the store"
         raise taken(f"{what}: take it out of the file, or run `loupe tenants delete {name}`", "name")
     of_file = {key.hash: key for key in declared.keys}
-    new = {mark_of(key): key for key in declared.keys if mark_of(key) not in roster.provisioned}
-    for made in (key for key in roster.keys.values() if key.origin == "made"):
+    new = {mark_of(key): key for key in declared.keys if mark_of(key) not in registry.provisioned}
+    for made in (key for key in registry.keys.values() if key.origin == "made"):
         key, same = of_file.get(made.hash), "key"
         if key is None and made.stands(now):
             key, same = new.get(mark_of(made)), "name"
@@ -81,15 +83,15 @@ def _refuse_claimed_twice(roster: TenantRegistry, declared: ConfiguredTenants, n
             raise taken(f"{what}, {made.tenant}/{made.name} ({made.id}): give the file's another {same}", same)
 
 
-def _ended_by_commands(roster: TenantRegistry, declared: ConfiguredTenants) -> set[str]:
+def _ended_by_commands(registry: TenantRegistry, declared: ConfiguredTenants) -> set[str]:
     """Keys that a command revoked or put another in the place of, as older versions let it. They do not come back by
     themselves: whoever did it had a reason.
     """
-    of_file = {mark_of(key): key.hash for key in declared.keys if mark_of(key) in roster.provisioned}
-    same = {mark_of(key): key for key in roster.keys.values() if of_file.get(mark_of(key)) == key.hash}
+    of_file = {mark_of(key): key.hash for key in declared.keys if mark_of(key) in registry.provisioned}
+    same = {mark_of(key): key for key in registry.keys.values() if of_file.get(mark_of(key)) == key.hash}
     ended = {mark for mark, key in same.items() if key.revoked_at is not None}
     replaced_by_file: set[str] = set()
-    for other in roster.keys.values():
+    for other in registry.keys.values():
         mark = mark_of(other)
         if mark in same and other.origin == "made" and other.created_at > same[mark].created_at:
             ended.add(mark)
@@ -98,15 +100,15 @@ def _ended_by_commands(roster: TenantRegistry, declared: ConfiguredTenants) -> s
     return ended - replaced_by_file
 
 
-def _since(terms: TenantTerms, roster: TenantRegistry, now: float) -> TenantTerms:
-    known = roster.tenants.get(terms.name)
+def _since(terms: TenantTerms, registry: TenantRegistry, now: float) -> TenantTerms:
+    known = registry.tenants.get(terms.name)
     return replace(terms, created_at=known.created_at if known else now)
 
 
-def _with_keys(roster: TenantRegistry, of_file: dict[str, ApiKey], left: set[str], now: float) -> dict[str, ApiKey]:
+def _with_keys(registry: TenantRegistry, of_file: dict[str, ApiKey], left: set[str], now: float) -> dict[str, ApiKey]:
     """Every key there is, by id: the file's, by hash, as they are there, and those that it had before revoked."""
     keys: dict[str, ApiKey] = {}
-    for known in roster.keys.values():
+    for known in registry.keys.values():
         key = of_file.pop(known.hash, None)
         if key is not None:
             known = replace(key, id=known.id, created_at=known.created_at, last_used_at=known.last_used_at)

@@ -124,70 +124,70 @@ def mark_of(key: ApiKey) -> str:
     return f"{key.tenant}/key/{key.name}"
 
 
-def add_tenant(roster: TenantRegistry, terms: TenantTerms) -> TenantRegistry:
+def add_tenant(registry: TenantRegistry, terms: TenantTerms) -> TenantRegistry:
     """Raises InvalidRequest (409) when the name is taken."""
-    if terms.name in roster.tenants:
+    if terms.name in registry.tenants:
         raise taken(f"there is a tenant {terms.name!r} already", "name")
-    return put_tenant(roster, terms)
+    return put_tenant(registry, terms)
 
 
-def put_tenant(roster: TenantRegistry, terms: TenantTerms) -> TenantRegistry:
+def put_tenant(registry: TenantRegistry, terms: TenantTerms) -> TenantRegistry:
     """The tenant has these terms, whether or not it was there. What it spent goes on counting."""
-    return replace(roster, tenants={**roster.tenants, terms.name: terms})
+    return replace(registry, tenants={**registry.tenants, terms.name: terms})
 
 
-def remove_tenant(roster: TenantRegistry, name: str, now: float) -> TenantRegistry:
+def remove_tenant(registry: TenantRegistry, name: str, now: float) -> TenantRegistry:
     """Take a tenant off and revoke its keys. Raises NotFoundError."""
-    roster.tenant(name)
-    kept = {other: terms for other, terms in roster.tenants.items() if other != name}
-    keys = {k.id: _revoked(k, now) if k.tenant == name else k for k in roster.keys.values()}
-    return replace(roster, tenants=kept, keys=keys)
+    registry.tenant(name)
+    kept = {other: terms for other, terms in registry.tenants.items() if other != name}
+    keys = {k.id: _revoked(k, now) if k.tenant == name else k for k in registry.keys.values()}
+    return replace(registry, tenants=kept, keys=keys)
 
 
-def add_key(roster: TenantRegistry, key: ApiKey, now: float) -> TenantRegistry:
+def add_key(registry: TenantRegistry, key: ApiKey, now: float) -> TenantRegistry:
     """Raises NotFoundError for its tenant, InvalidRequest for candidates that the tenant may not use, and (409) when
     the tenant has a standing key of that name, the file names one, or the key itself is known.
     """
-    if mark_of(key) in roster.provisioned or any(
-        other.name == key.name and other.stands(now) for other in roster.keys_of(key.tenant)
+    if mark_of(key) in registry.provisioned or any(
+        other.name == key.name and other.stands(now) for other in registry.keys_of(key.tenant)
     ):
         raise taken(f"tenant {key.tenant} has a key {key.name!r} already", "name")
-    return put_key(roster, key)
+    return put_key(registry, key)
 
 
-def put_key(roster: TenantRegistry, key: ApiKey) -> TenantRegistry:
+def put_key(registry: TenantRegistry, key: ApiKey) -> TenantRegistry:
     """Add a key or change the one of its id. Raises as `add_key` does, names apart."""
-    terms = roster.tenant(key.tenant)
+    terms = registry.tenant(key.tenant)
     for name in key.candidates or ():
         if terms.candidates is not None and name not in terms.candidates:
             what = f"a key may use {name!r}, which its tenant {terms.name} may not"
             raise InvalidRequest(what, param="candidates", code="candidate_not_allowed")
-    for other in roster.keys.values():
+    for other in registry.keys.values():
         if other.hash == key.hash and other.id != key.id:
             raise taken(f"one key for two: {key.tenant}/{key.name} and {other.tenant}/{other.name}", "key")
-    return replace(roster, keys={**roster.keys, key.id: key})
+    return replace(registry, keys={**registry.keys, key.id: key})
 
 
-def revoke_key(roster: TenantRegistry, key_id: str, now: float) -> TenantRegistry:
+def revoke_key(registry: TenantRegistry, key_id: str, now: float) -> TenantRegistry:
     """Twice is as good as once. Raises NotFoundError."""
-    key = roster.key(key_id)
-    return replace(roster, keys={**roster.keys, key_id: _revoked(key, now)})
+    key = registry.key(key_id)
+    return replace(registry, keys={**registry.keys, key_id: _revoked(key, now)})
 
 
-def rotate_key(roster: TenantRegistry, key_id: str, successor: ApiKey, old_ends_at: float) -> TenantRegistry:
+def rotate_key(registry: TenantRegistry, key_id: str, successor: ApiKey, old_ends_at: float) -> TenantRegistry:
     """Let `successor` take the place of a key, which ends at `old_ends_at` (or earlier, when it would have anyway).
 
     Raises NotFoundError, or InvalidRequest (409) for a key that has ended or has a successor.
     """
-    old, now = roster.key(key_id), successor.created_at
+    old, now = registry.key(key_id), successor.created_at
     if not old.stands(now):
         raise InvalidRequest(f"the key {key_id} has ended: make another", param="id", status=409, code="key_ended")
-    for other in roster.keys_of(old.tenant):
+    for other in registry.keys_of(old.tenant):
         if other.name == old.name and other.created_at > old.created_at and other.stands(now):
             what = f"the key {key_id} was rotated already: rotate {other.id}"
             raise InvalidRequest(what, param="id", status=409, code="key_rotated")
     ends = old_ends_at if old.expires_at is None else min(old_ends_at, old.expires_at)
-    kept = replace(roster, keys={**roster.keys, key_id: replace(old, expires_at=ends)})
+    kept = replace(registry, keys={**registry.keys, key_id: replace(old, expires_at=ends)})
     return put_key(kept, successor)
 
 

@@ -38,16 +38,16 @@ class TenantWatch:
         self._report = report
         self._clock = clock
         self._candidates: Collection[str] = ()
-        self._roster = TenantRegistry()
+        self._registry = TenantRegistry()
         self._marks = Marks()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
-    def roster(self) -> TenantRegistry:
+    def registry(self) -> TenantRegistry:
         """As this process knows it."""
-        return self._roster
+        return self._registry
 
     def open(self, noticed: Callable[[str], None]) -> None:
         """Read the roster and begin to look; `noticed` is called, in the thread, with each new notice of the store.
@@ -68,11 +68,11 @@ class TenantWatch:
 
     def refresh(self) -> None:
         """Take over what the store has now. Raises StoreError."""
-        roster, marks = self._store.load()  # not under the lock: the event loop may wait for that
+        registry, marks = self._store.load()  # not under the lock: the event loop may wait for that
         with self._lock:
             if marks.version >= self._marks.version:
                 self._marks = Marks(marks.version, self._marks.notice)
-                self._roster = roster
+                self._registry = registry
                 self._fill()
 
     def offer(self, candidates: Collection[str]) -> None:
@@ -82,12 +82,12 @@ class TenantWatch:
             self._fill()
 
     def _fill(self) -> None:
-        keys = (key for key in self._roster.keys.values() if key.revoked_at is None)
+        keys = (key for key in self._registry.keys.values() if key.revoked_at is None)
         self._tenants.replace(
             {
-                bytes.fromhex(key.hash): tenant_of(self._roster.tenants[key.tenant], key, self._candidates)
+                bytes.fromhex(key.hash): tenant_of(self._registry.tenants[key.tenant], key, self._candidates)
                 for key in keys
-                if key.tenant in self._roster.tenants
+                if key.tenant in self._registry.tenants
             }
         )
 

@@ -111,12 +111,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(asked=HOLDS, thousandths=st.integers(0, 1_000))
     def reserve_and_settle(self, asked: tuple[int, ...], thousandths: int) -> None:
-        hold = self.new_hold(*asked)
-        self.ask_for(hold)
-        if hold.id in self.reference.made:
-            self.settle_once(hold.id, thousandths)
+        reservation = self.new_hold(*asked)
+        self.ask_for(reservation)
+        if reservation.id in self.reference.made:
+            self.settle_once(reservation.id, thousandths)
         else:
-            assert self.run(self.store.settle(hold.id, 5)) is False
+            assert self.run(self.store.settle(reservation.id, 5)) is False
 
     @precondition(lambda self: self.reference.made)
     @rule(pick=st.integers(0, 99), thousandths=st.integers(0, 1_000), times=st.integers(1, 2))
@@ -167,13 +167,13 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(ceiling=st.integers(1, 700), pick=st.integers(0, 99), turns=st.integers(0, 4))
     def process_dies_while_it_is_asked(self, ceiling: int, pick: int, turns: int) -> None:
         """Whatever of it was done: the settlement is asked for again, the hold is one that nobody knows of."""
-        hold, (other, amount) = self.new_hold(ceiling, 0, 60, 1, 0), self.picked(pick)
-        self.run(self.die_asked(self.store, hold, other.id, amount, turns))
+        reservation, (other, amount) = self.new_hold(ceiling, 0, 60, 1, 0), self.picked(pick)
+        self.run(self.die_asked(self.store, reservation, other.id, amount, turns))
         self.stores[-1] = self.run(self.place.open())
         self.run(self.store.settle(other.id, amount, 0))
         self.reference.settle(other.id, amount, 0)
         for store in self.stores:
-            self.run(store.settle(hold.id, 0))
+            self.run(store.settle(reservation.id, 0))
 
     @invariant()
     def windows_stand_as_the_reference(self) -> None:
@@ -189,8 +189,8 @@ class LedgerMachine(RuleBasedStateMachine):
             if not (window.soft or (window.earlier and self.was_set_back)):
                 assert 0 <= spent + held <= self.largest[kind]
 
-    async def die_asked(self, store: OpenStore, hold: Reservation, name: str, charge: int, turns: int) -> None:
-        asked = [asyncio.ensure_future(each) for each in (store.settle(name, charge, 0), store.reserve(hold))]
+    async def die_asked(self, store: OpenStore, reservation: Reservation, name: str, charge: int, turns: int) -> None:
+        asked = [asyncio.ensure_future(each) for each in (store.settle(name, charge, 0), store.reserve(reservation))]
         for _ in range(turns):
             await asyncio.sleep(0)
         await self.place.kill(store)
@@ -205,14 +205,14 @@ class LedgerMachine(RuleBasedStateMachine):
         assert [(b.spent, b.held) for b in balances] == [self.reference.stands(window) for window in windows]
 
     def settle_once(self, name: str, thousandths: int) -> None:
-        hold, amount = self.reference.made[name]
-        charge, tokens = (whole * thousandths // 1_000 for whole in (amount, hold.tokens))
+        reservation, amount = self.reference.made[name]
+        charge, tokens = (whole * thousandths // 1_000 for whole in (amount, reservation.tokens))
         assert self.run(self.store.settle(name, charge, tokens)) is self.reference.settle(name, charge, tokens)
 
-    def ask_for(self, hold: Reservation) -> None:
-        again = hold.id in self.reference.made
-        expected = self.reference.reserve(hold, self.clock.now)
-        found = self.run(self.store.reserve(hold))
+    def ask_for(self, reservation: Reservation) -> None:
+        again = reservation.id in self.reference.made
+        expected = self.reference.reserve(reservation, self.clock.now)
+        found = self.run(self.store.reserve(reservation))
         if again:  # whether what remains is said twice is the store's affair
             assert isinstance(found, Grant)
             assert found.amount == expected.amount

@@ -22,32 +22,36 @@ class Reference:
         keys = {window.key, *window.earlier}
         standing = [self.made[name] for name in self.ends_at]
         held = sum(
-            takes(part, amount, hold.tokens, hold.requests)
-            for hold, amount in standing
-            for part in hold.windows
+            takes(part, amount, reservation.tokens, reservation.requests)
+            for reservation, amount in standing
+            for part in reservation.windows
             if part.key in keys
         )
         return sum(self.spent[key] for key in keys), held
 
-    def reserve(self, hold: Reservation, now: float) -> Grant | OverLimit:
-        if hold.id in self.made:
-            return Grant(self.made[hold.id][1], None)
-        left = {window: window.limit - sum(self.stands(window)) for window in hold.windows}
-        for window in [window for window in hold.windows if not window.soft]:
-            needed = takes(window, hold.floor, hold.tokens, hold.requests)
-            if left[window] < needed and (window.unit != "usd" or hold.ceiling):
+    def reserve(self, reservation: Reservation, now: float) -> Grant | OverLimit:
+        if reservation.id in self.made:
+            return Grant(self.made[reservation.id][1], None)
+        left = {window: window.limit - sum(self.stands(window)) for window in reservation.windows}
+        for window in [window for window in reservation.windows if not window.soft]:
+            needed = takes(window, reservation.floor, reservation.tokens, reservation.requests)
+            if left[window] < needed and (window.unit != "usd" or reservation.ceiling):
                 return OverLimit(window, max(left[window], 0), self.stands(window)[1])
-        money = [left[window] for window in hold.windows if window.unit == "usd" and not window.soft]
-        amount = max(0, min([hold.ceiling, *money]))
-        self.made[hold.id], self.ends_at[hold.id] = (hold, amount), now + hold.lease_s
-        over = tuple(w.key for w in hold.windows if w.soft and left[w] < takes(w, amount, hold.tokens, hold.requests))
+        money = [left[window] for window in reservation.windows if window.unit == "usd" and not window.soft]
+        amount = max(0, min([reservation.ceiling, *money]))
+        self.made[reservation.id], self.ends_at[reservation.id] = (reservation, amount), now + reservation.lease_s
+        over = tuple(
+            w.key
+            for w in reservation.windows
+            if w.soft and left[w] < takes(w, amount, reservation.tokens, reservation.requests)
+        )
         return Grant(amount, min(money) - amount if money else None, over)
 
     def settle(self, name: str, charge: int, tokens: int) -> bool:
         stood = self.ends_at.pop(name, None) is not None
-        hold, _ = self.made[name]
-        for window in hold.windows if stood else ():
-            self.spent[window.key] += takes(window, charge, tokens, hold.requests)
+        reservation, _ = self.made[name]
+        for window in reservation.windows if stood else ():
+            self.spent[window.key] += takes(window, charge, tokens, reservation.requests)
         return stood
 
     def renew(self, name: str, until: float) -> None:
@@ -56,8 +60,8 @@ class Reference:
 
     def expire(self, now: float) -> None:
         for name in [name for name, end in self.ends_at.items() if end <= now]:
-            hold, amount = self.made[name]
-            self.settle(name, amount, hold.tokens)
+            reservation, amount = self.made[name]
+            self.settle(name, amount, reservation.tokens)
 
 
 def takes(window: Window, money: int, tokens: int, requests: int) -> int:

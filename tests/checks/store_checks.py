@@ -42,7 +42,7 @@ class Place(Protocol):
     async def open(self) -> OpenStore: ...
 
 
-def hold(name: str, ceiling: int, floor: int | None = None, *windows: Window) -> Reservation:
+def reservation(name: str, ceiling: int, floor: int | None = None, *windows: Window) -> Reservation:
     return Reservation(name, windows or (DAY,), ceiling, ceiling if floor is None else floor, LEASE_S)
 
 
@@ -60,7 +60,7 @@ async def check_an_untouched_window_is_empty(place: Place) -> None:
 
 async def check_a_hold_is_set_aside_and_then_spent(place: Place) -> None:
     store = await place.open()
-    assert await store.reserve(hold("h", 300)) == Grant(300, 700)
+    assert await store.reserve(reservation("h", 300)) == Grant(300, 700)
     assert await stands(store) == [(0, 300)]
     assert await store.settle("h", 120) is True
     assert await stands(store) == [(120, 0)]
@@ -69,30 +69,30 @@ async def check_a_hold_is_set_aside_and_then_spent(place: Place) -> None:
 
 async def check_less_than_the_ceiling_is_granted_where_the_floor_fits(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("h", 900))
-    assert await store.reserve(hold("part", 300, 50)) == Grant(100, 0)
+    await store.reserve(reservation("h", 900))
+    assert await store.reserve(reservation("part", 300, 50)) == Grant(100, 0)
     assert await stands(store) == [(0, 1_000)]
     await store.close()
 
 
 async def check_a_hold_that_does_not_fit_is_refused_and_sets_nothing_aside(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("spent", 500))
+    await store.reserve(reservation("spent", 500))
     await store.settle("spent", 450)
-    await store.reserve(hold("held", 400))
-    assert await store.reserve(hold("much", 300, 151)) == OverLimit(DAY, 150, 400)
+    await store.reserve(reservation("held", 400))
+    assert await store.reserve(reservation("much", 300, 151)) == OverLimit(DAY, 150, 400)
     assert await stands(store) == [(450, 400)]
     assert await store.settle("much", 10) is False
-    assert await store.reserve(hold("exact", 150)) == Grant(150, 0)
+    assert await store.reserve(reservation("exact", 150)) == Grant(150, 0)
     await store.close()
 
 
 async def check_money_is_set_aside_in_all_windows_or_in_none(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("month", 4_900, None, MONTH))
-    assert await store.reserve(hold("both", 200, 150, DAY, MONTH)) == OverLimit(MONTH, 100, 4_900)
+    await store.reserve(reservation("month", 4_900, None, MONTH))
+    assert await store.reserve(reservation("both", 200, 150, DAY, MONTH)) == OverLimit(MONTH, 100, 4_900)
     assert await stands(store, DAY, MONTH) == [(0, 0), (0, 4_900)]
-    assert await store.reserve(hold("fits", 200, 50, DAY, MONTH)) == Grant(100, 0)
+    assert await store.reserve(reservation("fits", 200, 50, DAY, MONTH)) == Grant(100, 0)
     assert await stands(store, DAY, MONTH) == [(0, 100), (0, 5_000)]
     await store.settle("fits", 70)
     assert await stands(store, DAY, MONTH) == [(70, 0), (70, 4_900)]
@@ -109,25 +109,25 @@ async def check_no_windows_means_no_limit(place: Place) -> None:
 
 async def check_what_is_free_is_granted_even_when_all_is_spent(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("h", 1_000))
+    await store.reserve(reservation("h", 1_000))
     await store.settle("h", 1_200)
-    assert await store.reserve(hold("free", 0)) == Grant(0, -200)
-    assert isinstance(await store.reserve(hold("cheap", 1)), OverLimit)
+    assert await store.reserve(reservation("free", 0)) == Grant(0, -200)
+    assert isinstance(await store.reserve(reservation("cheap", 1)), OverLimit)
     await store.close()
 
 
 async def check_a_bill_over_its_hold_is_spent_in_full(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("h", 900))
+    await store.reserve(reservation("h", 900))
     await store.settle("h", 1_300)
     assert await stands(store) == [(1_300, 0)]
-    assert await store.reserve(hold("more", 1)) == OverLimit(DAY, 0, 0)
+    assert await store.reserve(reservation("more", 1)) == OverLimit(DAY, 0, 0)
     await store.close()
 
 
 async def check_a_hold_is_settled_once(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("h", 300))
+    await store.reserve(reservation("h", 300))
     assert [await store.settle("h", charge) for charge in (100, 100, 300)] == [True, False, False]
     assert await store.settle("never", 100) is False
     assert await stands(store) == [(100, 0)]
@@ -136,7 +136,7 @@ async def check_a_hold_is_settled_once(place: Place) -> None:
 
 async def check_settlements_at_once_count_once(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("h", 300))
+    await store.reserve(reservation("h", 300))
     assert sorted(await asyncio.gather(*(store.settle("h", 100) for _ in range(20)))) == [False] * 19 + [True]
     assert await stands(store) == [(100, 0)]
     await store.close()
@@ -144,20 +144,20 @@ async def check_settlements_at_once_count_once(place: Place) -> None:
 
 async def check_the_same_id_again_holds_once(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("h", 300))
-    again = await store.reserve(hold("h", 300))
+    await store.reserve(reservation("h", 300))
+    again = await store.reserve(reservation("h", 300))
     assert isinstance(again, Grant)
     assert again.amount == 300
     assert await stands(store) == [(0, 300)]
     await store.settle("h", 100)
-    await store.reserve(hold("h", 300))
+    await store.reserve(reservation("h", 300))
     assert await stands(store) == [(100, 0)]
     await store.close()
 
 
 async def check_reservers_at_once_never_pass_the_limit(place: Place) -> None:
     store = await place.open()
-    answers = await asyncio.gather(*(store.reserve(hold(f"h{i}", 70)) for i in range(64)))
+    answers = await asyncio.gather(*(store.reserve(reservation(f"h{i}", 70)) for i in range(64)))
     assert sum(isinstance(answer, Grant) for answer in answers) == 1_000 // 70
     assert await stands(store) == [(0, 1_000 // 70 * 70)]
     await store.close()
@@ -165,7 +165,7 @@ async def check_reservers_at_once_never_pass_the_limit(place: Place) -> None:
 
 async def check_two_stores_at_once_never_pass_the_limit(place: Place) -> None:
     stores = [await place.open(), await place.open()]
-    answers = await asyncio.gather(*(stores[i % 2].reserve(hold(f"h{i}", 70)) for i in range(64)))
+    answers = await asyncio.gather(*(stores[i % 2].reserve(reservation(f"h{i}", 70)) for i in range(64)))
     assert sum(isinstance(answer, Grant) for answer in answers) == 1_000 // 70
     assert await stands(stores[0]) == await stands(stores[1]) == [(0, 1_000 // 70 * 70)]
     await asyncio.gather(*(store.close() for store in stores))
@@ -174,7 +174,7 @@ async def check_two_stores_at_once_never_pass_the_limit(place: Place) -> None:
 async def check_a_reservation_given_up_and_settled_leaves_nothing(place: Place) -> None:
     store = await place.open()
     for steps in range(4):
-        task = asyncio.ensure_future(store.reserve(hold(f"h{steps}", 300)))
+        task = asyncio.ensure_future(store.reserve(reservation(f"h{steps}", 300)))
         for _ in range(steps):
             await asyncio.sleep(0)
         task.cancel()
@@ -186,7 +186,7 @@ async def check_a_reservation_given_up_and_settled_leaves_nothing(place: Place) 
 
 async def check_a_settlement_given_up_is_carried_out(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("h", 300))
+    await store.reserve(reservation("h", 300))
     task = asyncio.ensure_future(store.settle("h", 100))
     await asyncio.sleep(0)
     task.cancel()
@@ -197,7 +197,7 @@ async def check_a_settlement_given_up_is_carried_out(place: Place) -> None:
 
 async def check_balances_see_what_was_asked_for_before(place: Place) -> None:
     store = await place.open()
-    reserved = asyncio.ensure_future(store.reserve(hold("h", 300)))
+    reserved = asyncio.ensure_future(store.reserve(reservation("h", 300)))
     await asyncio.sleep(0)
     assert await stands(store) == [(0, 300)]
     await reserved
@@ -212,7 +212,7 @@ async def check_balances_are_told_though_others_never_stop_asking(place: Place) 
     async def spend(name: int) -> None:
         turn = 0
         while not told.is_set():
-            await store.reserve(hold(f"h{name}.{turn}", 1))
+            await store.reserve(reservation(f"h{name}.{turn}", 1))
             await store.settle(f"h{name}.{turn}", 0)
             started.add(name)
             if len(started) == 16:
@@ -232,7 +232,7 @@ async def check_balances_are_told_though_others_never_stop_asking(place: Place) 
 
 async def check_a_lease_that_ends_is_charged_in_full(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("gone", 300, None, DAY, MONTH))
+    await store.reserve(reservation("gone", 300, None, DAY, MONTH))
     place.clock.now += LEASE_S - 1
     assert await stands(store, DAY, MONTH) == [(0, 300), (0, 300)]
     place.clock.now += 2
@@ -245,9 +245,9 @@ async def check_a_lease_that_ends_is_charged_in_full(place: Place) -> None:
 async def check_a_lease_ends_though_the_clock_was_set_back(place: Place) -> None:
     store = await place.open()
     place.clock.now += 1_000_000
-    await store.reserve(hold("early", 100))
+    await store.reserve(reservation("early", 100))
     place.clock.now -= 900_000
-    await store.reserve(hold("gone", 300))
+    await store.reserve(reservation("gone", 300))
     assert await stands(store) == [(0, 400)]
     place.clock.now += LEASE_S + 1
     assert await stands(store) == [(300, 100)]
@@ -256,7 +256,7 @@ async def check_a_lease_ends_though_the_clock_was_set_back(place: Place) -> None
 
 async def check_many_leases_end_together(place: Place) -> None:
     store = await place.open()
-    await asyncio.gather(*(store.reserve(hold(f"h{i}", 1)) for i in range(800)))
+    await asyncio.gather(*(store.reserve(reservation(f"h{i}", 1)) for i in range(800)))
     place.clock.now += LEASE_S + 1
     await stands(store)
     place.clock.now += 2
@@ -266,8 +266,8 @@ async def check_many_leases_end_together(place: Place) -> None:
 
 async def check_a_hold_is_spent_in_the_window_it_was_set_aside_in(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("h", 300))
-    assert await store.reserve(hold("next", 1_000, None, NEXT_DAY)) == Grant(1_000, 0)
+    await store.reserve(reservation("h", 300))
+    assert await store.reserve(reservation("next", 1_000, None, NEXT_DAY)) == Grant(1_000, 0)
     await store.settle("h", 200)
     assert await stands(store, DAY, NEXT_DAY) == [(200, 0), (0, 1_000)]
     await store.close()
@@ -275,21 +275,21 @@ async def check_a_hold_is_spent_in_the_window_it_was_set_aside_in(place: Place) 
 
 async def check_a_limit_may_change_at_any_time(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("h", 600))
+    await store.reserve(reservation("h", 600))
     lower, higher = replace(DAY, limit=500), replace(DAY, limit=2_000)
-    assert await store.reserve(hold("a", 1, None, lower)) == OverLimit(lower, 0, 600)
-    assert await store.reserve(hold("b", 1_400, None, higher)) == Grant(1_400, 0)
+    assert await store.reserve(reservation("a", 1, None, lower)) == OverLimit(lower, 0, 600)
+    assert await store.reserve(reservation("b", 1_400, None, higher)) == Grant(1_400, 0)
     await store.close()
 
 
 async def check_an_amount_beyond_all_sense_hurts_only_its_own_request(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("h", 300))
-    await store.reserve(hold("other", 300))
+    await store.reserve(reservation("h", 300))
+    await store.reserve(reservation("other", 300))
     answers = await asyncio.gather(
         store.settle("h", 10**30),
         store.settle("other", 200),
-        store.reserve(hold("huge", 10**30, 1)),
+        store.reserve(reservation("huge", 10**30, 1)),
         return_exceptions=True,
     )
     assert isinstance(answers[0], StoreError)
@@ -301,8 +301,8 @@ async def check_an_amount_beyond_all_sense_hurts_only_its_own_request(place: Pla
 
 async def check_state_outlives_the_store(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("h", 300))
-    await store.reserve(hold("spent", 200))
+    await store.reserve(reservation("h", 300))
+    await store.reserve(reservation("spent", 200))
     await store.settle("spent", 150)
     await store.close()
     again = await place.open()
@@ -315,7 +315,7 @@ async def check_state_outlives_the_store(place: Place) -> None:
 
 async def check_what_was_asked_for_is_done_before_closing(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("h", 300))
+    await store.reserve(reservation("h", 300))
     settled = asyncio.ensure_future(store.settle("h", 100))
     await asyncio.sleep(0)
     await store.close()
@@ -362,8 +362,8 @@ async def check_a_lease_that_ends_is_charged_its_tokens_and_requests_too(place: 
 async def check_a_soft_window_counts_and_refuses_nothing(place: Place) -> None:
     store = await place.open()
     soft = replace(DAY, key="acme/soft", limit=400, soft=True)
-    assert await store.reserve(hold("fits", 300, None, soft, MONTH)) == Grant(300, 4_700)
-    assert await store.reserve(hold("over", 300, None, soft, MONTH)) == Grant(300, 4_400, ("acme/soft",))
+    assert await store.reserve(reservation("fits", 300, None, soft, MONTH)) == Grant(300, 4_700)
+    assert await store.reserve(reservation("over", 300, None, soft, MONTH)) == Grant(300, 4_400, ("acme/soft",))
     assert await stands(store, soft) == [(0, 600)]
     await store.settle("over", 300)
     assert await stands(store, soft) == [(300, 300)]
@@ -372,13 +372,13 @@ async def check_a_soft_window_counts_and_refuses_nothing(place: Place) -> None:
 
 async def check_a_window_apart_refuses_and_is_not_what_is_left(place: Place) -> None:
     store = await place.open()
-    apart = replace(DAY, key="acme/apart", limit=500, apart=True)
-    assert await store.reserve(hold("fits", 300, None, MONTH, apart)) == Grant(300, 4_700)
-    refused = await store.reserve(hold("over", 300, None, MONTH, apart))
-    assert refused == OverLimit(apart, 200, 300)
-    assert await stands(store, MONTH, apart) == [(0, 300), (0, 300)]
+    separate = replace(DAY, key="acme/apart", limit=500, separate=True)
+    assert await store.reserve(reservation("fits", 300, None, MONTH, separate)) == Grant(300, 4_700)
+    refused = await store.reserve(reservation("over", 300, None, MONTH, separate))
+    assert refused == OverLimit(separate, 200, 300)
+    assert await stands(store, MONTH, separate) == [(0, 300), (0, 300)]
     await store.settle("fits", 100)
-    assert await stands(store, MONTH, apart) == [(100, 0), (100, 0)]
+    assert await stands(store, MONTH, separate) == [(100, 0), (100, 0)]
     await store.close()
 
 
@@ -386,11 +386,11 @@ async def check_a_rolling_window_counts_its_earlier_parts(place: Place) -> None:
     store = await place.open()
     part = Window("acme/rolling/7", 1_000, 0.0, 60.0, earlier=("acme/rolling/6", "acme/rolling/5"))
     earlier = Window("acme/rolling/6", 1_000, 0.0, 60.0, earlier=("acme/rolling/5", "acme/rolling/4"))
-    await store.reserve(hold("held", 300, None, earlier))
-    await store.reserve(hold("spent", 300, None, earlier))
+    await store.reserve(reservation("held", 300, None, earlier))
+    await store.reserve(reservation("spent", 300, None, earlier))
     await store.settle("spent", 100)
-    assert await store.reserve(hold("over", 700, None, part)) == OverLimit(part, 600, 300)
-    assert await store.reserve(hold("fits", 600, None, part)) == Grant(600, 0)
+    assert await store.reserve(reservation("over", 700, None, part)) == OverLimit(part, 600, 300)
+    assert await store.reserve(reservation("fits", 600, None, part)) == Grant(600, 0)
     assert await stands(store, part, earlier) == [(100, 900), (100, 300)]
     later = Window("acme/rolling/9", 1_000, 0.0, 60.0, earlier=("acme/rolling/8", "acme/rolling/7"))
     assert await stands(store, later) == [(0, 600)]
@@ -399,8 +399,8 @@ async def check_a_rolling_window_counts_its_earlier_parts(place: Place) -> None:
 
 async def check_a_renewed_lease_lives_on(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("long", 300))
-    await store.reserve(hold("gone", 100))
+    await store.reserve(reservation("long", 300))
+    await store.reserve(reservation("gone", 100))
     place.clock.now += LEASE_S - 1
     await store.renew(["long", "never was"], LEASE_S)
     place.clock.now += LEASE_S - 1
@@ -413,7 +413,7 @@ async def check_a_renewed_lease_lives_on(place: Place) -> None:
 
 async def check_renewing_never_shortens_a_lease(place: Place) -> None:
     store = await place.open()
-    await store.reserve(hold("h", 300))
+    await store.reserve(reservation("h", 300))
     await store.renew(["h"], 1.0)
     place.clock.now += LEASE_S - 1
     assert await stands(store) == [(0, 300)]

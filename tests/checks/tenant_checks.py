@@ -45,8 +45,8 @@ class TenantChecks:
     """Derive from it with a fixture `store`, and `same`: another store on the same place."""
 
     def test_a_new_store_is_empty(self, store: TenantStore) -> None:
-        roster, marks = store.load()
-        assert roster == TenantRegistry()
+        registry, marks = store.load()
+        assert registry == TenantRegistry()
         assert marks == store.marks()
 
     def test_every_field_comes_back_as_it_was(self, store: TenantStore, same: TenantStore) -> None:
@@ -58,46 +58,46 @@ class TenantChecks:
         ids = [f"key_{number}" for number in (5, 1, 9, 3)]
         for place, each in enumerate(ids):
             key = replace(KEY, id=each, hash=f"{place:064x}")
-            store.change(lambda roster, key=key: (replace(roster, keys={**roster.keys, key.id: key}), None))
+            store.change(lambda registry, key=key: (replace(registry, keys={**registry.keys, key.id: key}), None))
         first = replace(store.load()[0].keys["key_5"], revoked_at=5.0)
-        store.change(lambda roster: (replace(roster, keys={**roster.keys, "key_5": first}), None))
+        store.change(lambda registry: (replace(registry, keys={**registry.keys, "key_5": first}), None))
         assert list(store.load()[0].keys) == ids
 
     def test_what_is_taken_off_is_gone(self, store: TenantStore) -> None:
         store.change(lambda _: (FULL, None))
-        store.change(lambda roster: (replace(roster, tenants={"acme": ACME}, keys={}, provisioned={}), None))
+        store.change(lambda registry: (replace(registry, tenants={"acme": ACME}, keys={}, provisioned={}), None))
         assert store.load()[0] == TenantRegistry({"acme": ACME})
 
     def test_a_change_gives_its_result_and_raises_the_version(self, store: TenantStore, same: TenantStore) -> None:
         before = store.marks()
-        assert store.change(lambda roster: (FULL, "done")) == "done"
+        assert store.change(lambda registry: (FULL, "done")) == "done"
         assert same.marks().version > before.version
         assert store.load()[1] == same.marks()
 
     def test_a_change_of_nothing_raises_no_version(self, store: TenantStore) -> None:
         store.change(lambda _: (FULL, None))
         before = store.marks()
-        store.change(lambda roster: (roster, None))
+        store.change(lambda registry: (registry, None))
         assert store.marks() == before
 
     def test_what_a_change_raises_is_passed_on_and_nothing_is_kept(self, store: TenantStore) -> None:
         store.change(lambda _: (FULL, None))
 
-        def fails(roster: TenantRegistry) -> tuple[TenantRegistry, None]:
+        def fails(registry: TenantRegistry) -> tuple[TenantRegistry, None]:
             raise NotFoundError("no such thing")
 
         with pytest.raises(NotFoundError, match="no such thing"):
             store.change(fails)
         assert store.load()[0] == FULL
-        store.change(lambda roster: (TenantRegistry(), None))  # and it goes on
+        store.change(lambda registry: (TenantRegistry(), None))  # and it goes on
 
     def test_changes_side_by_side_are_all_kept(self, store: TenantStore, same: TenantStore) -> None:
-        store.change(lambda roster: (add_tenant(roster, replace(ACME, candidates=None)), None))
+        store.change(lambda registry: (add_tenant(registry, replace(ACME, candidates=None)), None))
 
         def make(where: TenantStore, start: int) -> None:
             for number in range(start, start + 10):
                 key = replace(KEY, id=f"key_{number}", name=f"n{number}", hash=f"{number:064x}")
-                where.change(lambda roster, key=key: (add_key(roster, key, 0.0), None))
+                where.change(lambda registry, key=key: (add_key(registry, key, 0.0), None))
 
         threads = [threading.Thread(target=make, args=(s, i * 10)) for i, s in enumerate((store, same, store, same))]
         for thread in threads:

@@ -35,10 +35,10 @@ class ScriptedLedger:
         self.settled: list[tuple[str, int, int]] = []
         self.renewed: list[tuple[float, list[str], float]] = []
 
-    async def reserve(self, hold: Reservation) -> Grant | OverLimit:
-        self.reserved.append(hold)
+    async def reserve(self, reservation: Reservation) -> Grant | OverLimit:
+        self.reserved.append(reservation)
         self._clock.turn(self.reserve_s)
-        answer = self.answers.pop(0) if self.answers else Grant(hold.ceiling, None)
+        answer = self.answers.pop(0) if self.answers else Grant(reservation.ceiling, None)
         if isinstance(answer, BaseException):
             raise answer
         return answer

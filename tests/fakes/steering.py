@@ -22,7 +22,7 @@ class FakeCourse:
         self.scales: list[float] = []
         self.finishes: list[tuple[int, int, bool]] = []
 
-    def lagrangian(self, named: float | None) -> tuple[float, float, str]:
+    def price_weight(self, named: float | None) -> tuple[float, float, str]:
         self.named.append(named)
         return self._paced, self._scale, "pace=0.5@acme/day"
 
@@ -39,8 +39,8 @@ class FakeCourse:
 class FakeSteering:
     """Stands in for `gateway.routing.pacing.controller.PacingController`: every tenant has the same course, or none."""
 
-    def __init__(self, course: FakeCourse | None = None) -> None:
-        self._course = course
+    def __init__(self, pacing_view: FakeCourse | None = None) -> None:
+        self._pacing_view = pacing_view
 
-    def course(self, tenant: Tenant) -> FakeCourse | None:
-        return self._course
+    def pacing_view(self, tenant: Tenant) -> FakeCourse | None:
+        return self._pacing_view

@@ -195,9 +195,9 @@ class Collector:
         ceiling, candidate = work.choice.ceiling, work.choice.candidate
         body = body_of(work.row, work.choice, self._manner)
         number = await self._journal.ask(work.cell, form_of(work.row, work.choice, self._manner), ceiling)
-        bill = Charge(work.choice, work.query)
-        bill.granted = ceiling
-        bill.sent()
+        charge = Charge(work.choice, work.query)
+        charge.granted = ceiling
+        charge.sent()
         began = time.perf_counter()
         try:
             reply = await self._exchange(candidate.provider, body, f"collect-{number}")
@@ -209,16 +209,16 @@ class Collector:
         except ProviderError as error:
             return await self._failed(number, error)
         if whole.usage is not None:
-            bill.billed(whole.usage)
+            charge.billed(whole.usage)
         else:
-            bill.seen(whole.output_tokens)
+            charge.seen(whole.output_tokens)
         answer = Answer(
             text=text,
             finish_reason=finish_reason,
-            input_tokens=bill.usage.input_tokens,
-            output_tokens=bill.usage.output_tokens,
-            cost=bill.charge,
-            metered=bill.metered,
+            input_tokens=charge.usage.input_tokens,
+            output_tokens=charge.usage.output_tokens,
+            cost=charge.amount,
+            metered=charge.metered,
             latency_s=round(time.perf_counter() - began, 6),
             prices=candidate.prices,
         )

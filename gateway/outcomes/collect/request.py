@@ -17,7 +17,7 @@ from gateway.routing.circuit_breaker import always_well
 from gateway.routing.decision import Assessment, Preference, decide
 from gateway.routing.query import Query, QueryImage
 
-_ANY_COST = Preference(lagrangian=0.0)
+_ANY_COST = Preference(price_weight=0.0)
 
 
 @dataclass(frozen=True, slots=True)

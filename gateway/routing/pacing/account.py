@@ -89,9 +89,9 @@ class PacingAccount:
         self._pacer = Pacer(terms.settings, prices.catalog.reference_cost)
 
     @property
-    def lagrangian(self) -> float:
+    def price_weight(self) -> float:
         """The paced lambda, never under the tenant's own."""
-        return max(self._pacer.lagrangian, self.terms.settings.least)
+        return max(self._pacer.price_weight, self.terms.settings.least)
 
     @property
     def paces(self) -> tuple[PacingStatus, ...]:
@@ -139,7 +139,7 @@ class PacingAccount:
             left = min(balance.window.limit - balance.spent - balance.held for balance in beside)
             self.allowance = max(left, 0)
         tightest = self._pacer.tightest
-        binds = tightest is not None and self._pacer.lagrangian > self.terms.settings.least
+        binds = tightest is not None and self._pacer.price_weight > self.terms.settings.least
         self.label = tightest.label if tightest is not None and binds else ""
         self.solved_at, self._solved = now, paced
         self.is_changed = True

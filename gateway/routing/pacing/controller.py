@@ -47,21 +47,21 @@ class PacingView:
     clock: Callable[[], float]
     uniform: Callable[[], float]
 
-    def lagrangian(self, named: float | None) -> tuple[float, float, str]:
+    def price_weight(self, named: float | None) -> tuple[float, float, str]:
         """A request's lambda, by what it multiplies the paced one, and how that is told while pacing binds. `named` is
         the quality weight that it asks for.
         """
         own = self.tenant.quality_weight
-        purse = self.purses[0]
+        account = self.purses[0]
         for other in self.purses[1:]:
-            if other.lagrangian > purse.lagrangian:
-                purse = other
+            if other.price_weight > account.price_weight:
+                account = other
         if named is None and own > 0:
-            return max(purse.lagrangian, lagrangian_of(own)), 1.0, purse.label
+            return max(account.price_weight, lagrangian_of(own)), 1.0, account.label
         scale = request_scale(named, own)
         asked = lagrangian_of(own if named is None else named)
-        paced = scaled(purse.lagrangian, scale)
-        return (paced, scale, purse.label) if paced > asked else (asked, scale, "")
+        paced = scaled(account.price_weight, scale)
+        return (paced, scale, account.label) if paced > asked else (asked, scale, "")
 
     def decided(
         self, decision: Decision, scale: float, *, may_explore: bool
@@ -70,32 +70,32 @@ class PacingView:
         windows that it counts towards beside its tenant's.
         """
         now = self.clock()
-        for purse in self.purses:
-            purse.decided(now, decision, scale)
-            if purse.is_due(now):
-                self.ask(purse)
+        for account in self.purses:
+            account.decided(now, decision, scale)
+            if account.is_due(now):
+                self.ask(account)
         settings = self.tenant.exploration
         if settings is None or not may_explore:
             return decision, None, ()
-        purse = self.purses[0]
-        explored, drawn = explore(decision, settings, purse.allowance, self.uniform())
+        account = self.purses[0]
+        explored, drawn = explore(decision, settings, account.allowance, self.uniform())
         if drawn is None or not drawn.explores:
             return explored, drawn, ()
-        if purse.terms.explored:  # until the ledger is read again; the hold is what counts
-            purse.allowance -= explored.choices[0].ceiling
+        if account.terms.explored:  # until the ledger is read again; the hold is what counts
+            account.allowance -= explored.choices[0].ceiling
         own = self.tenant.windows(now)[: len(self.tenant.budgets)]
         return explored, drawn, exploration_windows(own, settings.budget_share)
 
     def finished(self, expected_cost: int, charge: int, *, is_refused: bool) -> None:
         """A request that was counted came to its end; see `Pacer.finished`."""
-        for purse in self.purses:
-            purse.finished(expected_cost, charge, is_refused=is_refused)
+        for account in self.purses:
+            account.finished(expected_cost, charge, is_refused=is_refused)
 
 
 @dataclass(frozen=True, slots=True)
 class _KnownPacing:
     tenant: Tenant
-    course: PacingView | None
+    pacing_view: PacingView | None
 
 
 class PacingController:
@@ -130,29 +130,33 @@ class PacingController:
         self._prices = Prices(catalog, factors)
         self._begin(self._reprice_all())
 
-    def course(self, tenant: Tenant) -> PacingView | None:
+    def pacing_view(self, tenant: Tenant) -> PacingView | None:
         """None for a tenant that is neither paced nor explores."""
         known = self._known.get((tenant.name, tenant.key))
         if known is None or known.tenant is not tenant:
             known = self._meet(tenant, known)
-        return known.course
+        return known.pacing_view
 
     async def paces(self, tenant: Tenant) -> dict[str, tuple[PacingStatus, float]]:
         """The pace of each of its paced windows, by name, with the least lambda; read anew where that is due."""
-        course = self.course(tenant)
-        if course is None:
+        pacing_view = self.pacing_view(tenant)
+        if pacing_view is None:
             return {}
-        for purse in course.purses:
-            if purse.is_asked:
+        for account in pacing_view.purses:
+            if account.is_asked:
                 await asyncio.gather(*self._reading)
-            elif purse.is_due(self._clock()):
-                await self._read(purse)
-        return {each.pace.window: (each.pace, each.least) for purse in course.purses for each in purse.known_paces()}
+            elif account.is_due(self._clock()):
+                await self._read(account)
+        return {
+            each.pace.window: (each.pace, each.least)
+            for account in pacing_view.purses
+            for each in account.known_paces()
+        }
 
     def known_paces(self) -> Iterator[KnownPace]:
         """All that this process knows, as they were found last."""
-        for purse in self._purses.values():
-            yield from purse.known_paces()
+        for account in self._purses.values():
+            yield from account.known_paces()
 
     async def keep_for_ever(self) -> None:
         """Look after who sends nothing, and keep what was learned."""
@@ -170,18 +174,18 @@ class PacingController:
     async def look(self) -> None:
         """Solve for those that nobody has for a while; let go of those long idle, once they are kept."""
         now = self._clock()
-        for owner, purse in list(self._purses.items()):
-            if now - purse.used_at > FORGET_S and not purse.is_asked:
-                await self._keep(owner, purse)
-                if now - purse.used_at > FORGET_S:
-                    self._forget(owner, purse)
-            elif now - purse.solved_at > SOLVE_IDLE_S and purse.is_due(now):
-                await self._read(purse)
+        for owner, account in list(self._purses.items()):
+            if now - account.used_at > FORGET_S and not account.is_asked:
+                await self._keep(owner, account)
+                if now - account.used_at > FORGET_S:
+                    self._forget(owner, account)
+            elif now - account.solved_at > SOLVE_IDLE_S and account.is_due(now):
+                await self._read(account)
 
     async def keep(self) -> None:
         """Write down what has changed, one at a time."""
-        for owner, purse in list(self._purses.items()):
-            await self._keep(owner, purse)
+        for owner, account in list(self._purses.items()):
+            await self._keep(owner, account)
 
     async def close(self) -> None:
         """Finish what is under way and keep what was learned."""
@@ -192,79 +196,79 @@ class PacingController:
     def _meet(self, tenant: Tenant, before: _KnownPacing | None) -> _KnownPacing:
         """A tenant that is new here, or of a table that was made anew; its terms may have changed."""
         if before is not None and _alike(before.tenant, tenant):
-            course = before.course
+            pacing_view = before.pacing_view
         else:
-            purses = tuple(self._purse(terms) for terms in _terms_of(tenant, self._processes))
-            course = PacingView(tenant, purses, self._ask, self._clock, self._uniform) if purses else None
-        known = self._known[tenant.name, tenant.key] = _KnownPacing(tenant, course)
+            purses = tuple(self._account(terms) for terms in _terms_of(tenant, self._processes))
+            pacing_view = PacingView(tenant, purses, self._ask, self._clock, self._uniform) if purses else None
+        known = self._known[tenant.name, tenant.key] = _KnownPacing(tenant, pacing_view)
         return known
 
-    def _purse(self, terms: AccountSettings) -> PacingAccount:
-        purse = self._purses.get(terms.owner)
-        if purse is None:
-            purse = self._purses[terms.owner] = PacingAccount(terms, self._prices)
-            purse.used_at = self._clock()
-        elif purse.terms != terms:
-            purse.take_terms(terms)
-        return purse
+    def _account(self, terms: AccountSettings) -> PacingAccount:
+        account = self._purses.get(terms.owner)
+        if account is None:
+            account = self._purses[terms.owner] = PacingAccount(terms, self._prices)
+            account.used_at = self._clock()
+        elif account.terms != terms:
+            account.take_terms(terms)
+        return account
 
-    def _ask(self, purse: PacingAccount) -> None:
-        purse.is_asked = True
-        self._begin(self._read(purse))
+    def _ask(self, account: PacingAccount) -> None:
+        account.is_asked = True
+        self._begin(self._read(account))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
         self._reading.add(task)
         task.add_done_callback(self._reading.discard)
 
-    async def _read(self, purse: PacingAccount) -> None:
+    async def _read(self, account: PacingAccount) -> None:
         """Read where its windows stand, and solve. Without an answer the pace stays as it is."""
-        purse.is_asked = True
+        account.is_asked = True
         try:
-            if not purse.is_read:
-                await self._restore(purse)
+            if not account.is_read:
+                await self._restore(account)
             now = self._clock()
-            balances = await self._store.balances(purse.windows(now))
-            purse.reprice(self._prices)
-            purse.solve(now, balances)
+            balances = await self._store.balances(account.windows(now))
+            account.reprice(self._prices)
+            account.solve(now, balances)
         except StoreError as error:
-            purse.failed_at = self._clock()
+            account.failed_at = self._clock()
             self._report("pacing", error)
         except Exception as error:  # a fault of ours: budgets hold without pacing, too
-            purse.failed_at = self._clock()
+            account.failed_at = self._clock()
             self._report("pacing", error)
         finally:
-            purse.is_asked = False
+            account.is_asked = False
 
-    async def _restore(self, purse: PacingAccount) -> None:
-        text = await asyncio.to_thread(self._states.read, purse.terms.owner)
-        purse.is_read = True
+    async def _restore(self, account: PacingAccount) -> None:
+        text = await asyncio.to_thread(self._states.read, account.terms.owner)
+        account.is_read = True
         if text is None:
             return
         try:
-            purse.restore(text)
+            account.restore(text)
         except ValueError as error:
-            _log.warning("pacing: what was kept of %s is broken, it begins afresh: %s", purse.terms.owner, error)
+            _log.warning("pacing: what was kept of %s is broken, it begins afresh: %s", account.terms.owner, error)
 
-    async def _keep(self, owner: str, purse: PacingAccount) -> None:
-        if not purse.is_changed:
+    async def _keep(self, owner: str, account: PacingAccount) -> None:
+        if not account.is_changed:
             return
-        state = purse.written()
+        state = account.written()
         try:
             await asyncio.to_thread(lambda: self._states.write({owner: json.dumps(state)}))
         except StoreError as error:
-            purse.is_changed = True
+            account.is_changed = True
             self._report("pacing", error)
 
-    def _forget(self, owner: str, purse: PacingAccount) -> None:
+    def _forget(self, owner: str, account: PacingAccount) -> None:
         self._purses.pop(owner, None)
-        stale = [who for who, known in self._known.items() if known.course and purse in known.course.purses]
+        stale = [who for who, known in self._known.items() if known.pacing_view and account in known.pacing_view.purses]
         for who in stale:
             del self._known[who]
 
     async def _reprice_all(self) -> None:
-        for purse in list(self._purses.values()):
-            purse.reprice(self._prices)
+        for account in list(self._purses.values()):
+            account.reprice(self._prices)
             await asyncio.sleep(0)
 
 

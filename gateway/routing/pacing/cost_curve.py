@@ -82,14 +82,14 @@ class CostCurve:
         """From here on nothing changes."""
         return self._breaks[-1] if self._breaks else 0.0
 
-    def cost_at(self, lagrangian: float) -> float:
+    def cost_at(self, price_weight: float) -> float:
         """Between two steps the cost runs straight: other requests change their choice there."""
         breaks, costs = self._breaks, self._costs
-        place = bisect_right(breaks, lagrangian)
+        place = bisect_right(breaks, price_weight)
         if place in (0, len(breaks)):
             return costs[place]
         low, high = breaks[place - 1], breaks[place]
-        return costs[place] + (costs[place + 1] - costs[place]) * (lagrangian - low) / (high - low)
+        return costs[place] + (costs[place + 1] - costs[place]) * (price_weight - low) / (high - low)
 
     def solve(self, cost: float) -> float:
         """The least lambda at which a request costs no more than `cost` on average; past the last step if none."""

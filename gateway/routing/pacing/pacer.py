@@ -39,14 +39,14 @@ class Pacer:
         self._watches: dict[str, SpendFeedback] = {}
         self._solved_at = -math.inf
         self._interval = Interval()
-        self.lagrangian = max(settings.start, settings.least)
+        self.price_weight = max(settings.start, settings.least)
         self.paces: tuple[PacingStatus, ...] = ()
 
     @property
     def tightest(self) -> PacingStatus | None:
         """The window that sets lambda; None before the first solve and without windows that can be paced."""
         planned = [pace for pace in self.paces if pace.plan_to_date is not None]
-        return max(planned, key=lambda pace: pace.lagrangian, default=None)
+        return max(planned, key=lambda pace: pace.price_weight, default=None)
 
     @property
     def plan(self) -> SpendSchedule:
@@ -78,7 +78,7 @@ class Pacer:
         return self._interval.arrived >= settings.resolve_requests and since >= settings.resolve_least_s
 
     def solve(self, now: float, standings: Sequence[WindowPosition]) -> tuple[PacingStatus, ...]:
-        """Solve lambda anew from where the windows stand; `lagrangian` is then that of the tightest."""
+        """Solve lambda anew from where the windows stand; `price_weight` is then that of the tightest."""
         since, interval = now - self._solved_at, self._interval
         self._solved_at, self._interval = now, Interval()
         if since >= 0 and not math.isinf(since):
@@ -94,23 +94,23 @@ class Pacer:
         self.paces = tuple(self._pace(now, standing, curve, interval.has_refusals) for standing in standings)
         tightest = self.tightest
         if tightest is not None and curve is not None:
-            self.lagrangian = tightest.lagrangian
+            self.price_weight = tightest.price_weight
         elif tightest is None:
-            self.lagrangian = self._settings.least
+            self.price_weight = self._settings.least
         return self.paces
 
     def reprice(self, price: Reprice, reference_cost: int) -> None:
         """Prices or estimates changed: the next solve counts recent requests at the new ones."""
         self._recent.reprice(price)
         if self._reference_cost > 0:  # the same trade of quality for money until then
-            self.lagrangian = min(self.lagrangian * reference_cost / self._reference_cost, LARGEST_LAMBDA)
+            self.price_weight = min(self.price_weight * reference_cost / self._reference_cost, LARGEST_LAMBDA)
         self._reference_cost = reference_cost
 
     def state(self) -> dict[str, Any]:
         """What a restart should go on with, fit for JSON (some tens of kilobytes)."""
         return {
             "format": STATE_FORMAT,
-            "lagrangian": self.lagrangian,
+            "lagrangian": self.price_weight,
             "rows": self._recent.state(self._settings.kept_rows),
             "shape": self._shape.state(),
             "arrivals": self._arrivals.state(),
@@ -125,13 +125,13 @@ class Pacer:
         watches = {str(name): self._watch() for name in state["watches"]}
         for name, sums in state["watches"].items():
             watches[name].restore(sums)
-        lagrangian = float(state["lagrangian"])
-        if not 0 <= lagrangian <= LARGEST_LAMBDA:
-            raise ValueError(f"lambda is {lagrangian}")
+        price_weight = float(state["lagrangian"])
+        if not 0 <= price_weight <= LARGEST_LAMBDA:
+            raise ValueError(f"lambda is {price_weight}")
         recent = RecentDecisions(self._settings.rows, self._settings.row_gap_s)
         recent.restore(state["rows"])
         self._shape, self._arrivals, self._watches = shape, arrivals, watches
-        self._recent, self.lagrangian = recent, lagrangian
+        self._recent, self.price_weight = recent, price_weight
 
     def _watch(self) -> SpendFeedback:
         settings = self._settings
@@ -143,12 +143,12 @@ class Pacer:
         if standing.ends_at is None and not standing.is_rolling:
             return PacingStatus(standing.name, least, standing.limit, standing.spent, None, watch.burn_per_hour, None)
         aim = self._aim(now, standing, watch)
-        lagrangian, saturated = self.lagrangian, _saturation(curve, aim.target)
+        price_weight, saturated = self.price_weight, _saturation(curve, aim.target)
         if curve is not None:
-            lagrangian = min(max(curve.solve(aim.target) * self._reference_cost, least), LARGEST_LAMBDA)
+            price_weight = min(max(curve.solve(aim.target) * self._reference_cost, least), LARGEST_LAMBDA)
         return PacingStatus(
             window=standing.name,
-            lagrangian=lagrangian,
+            price_weight=price_weight,
             limit=standing.limit,
             spent=standing.spent,
             plan_to_date=aim.plan_to_date,

@@ -86,7 +86,7 @@ class PacingStatus:
     """
 
     window: str
-    lagrangian: float
+    price_weight: float
     limit: int
     spent: int
     plan_to_date: int | None
@@ -102,7 +102,7 @@ class PacingStatus:
     def label(self) -> str:
         """For `X-Route-Reason`: `pace=0.42@tenant/day`, with what stands out of the ordinary."""
         marks = (self.saturated, "burst" if self.is_capped else "", "frozen" if self.is_frozen else "")
-        return ":".join([f"pace={self.lagrangian:.4g}@{self.window}", *filter(None, marks)])
+        return ":".join([f"pace={self.price_weight:.4g}@{self.window}", *filter(None, marks)])
 
 
 def standing_of(budget: Budget, window: Window, spent: int, held: int, now: float) -> WindowPosition:
@@ -169,8 +169,8 @@ def scale_of(quality_weight: float) -> float:
     return (1 - quality_weight) / quality_weight
 
 
-def scaled(lagrangian: float, scale: float) -> float:
+def scaled(price_weight: float, scale: float) -> float:
     """The lambda of a request; a scale of infinity is the largest lambda even where the paced one is 0."""
     if math.isinf(scale):
         return LARGEST_LAMBDA
-    return min(lagrangian * scale, LARGEST_LAMBDA)
+    return min(price_weight * scale, LARGEST_LAMBDA)

@@ -113,11 +113,11 @@ class RedisStore:
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
-    async def reserve(self, hold: Reservation) -> Grant | OverLimit:
-        _check_amount(hold.ceiling)
-        task = asyncio.ensure_future(self._reserve(hold))
-        self._reserving[hold.id] = task  # a caller that is cancelled must not leave it half done
-        task.add_done_callback(lambda done: self._reserved(hold.id, done))
+    async def reserve(self, reservation: Reservation) -> Grant | OverLimit:
+        _check_amount(reservation.ceiling)
+        task = asyncio.ensure_future(self._reserve(reservation))
+        self._reserving[reservation.id] = task  # a caller that is cancelled must not leave it half done
+        task.add_done_callback(lambda done: self._reserved(reservation.id, done))
         return await asyncio.shield(task)
 
     async def settle(self, hold_id: str, charge: int, tokens: int = 0) -> bool:
@@ -148,28 +148,28 @@ class RedisStore:
             await self._within_limit(self._redis.ping)
         return found
 
-    async def _reserve(self, hold: Reservation) -> Grant | OverLimit:
-        tenant = _tenant(hold.windows[0].key if hold.windows else hold.id)
-        keys = [self._key(_tenant(hold.id), "h", hold.id), self._key(tenant, "due")]
+    async def _reserve(self, reservation: Reservation) -> Grant | OverLimit:
+        tenant = _tenant(reservation.windows[0].key if reservation.windows else reservation.id)
+        keys = [self._key(_tenant(reservation.id), "h", reservation.id), self._key(tenant, "due")]
         now = self._clock()
-        values: list[Any] = ["reserve", now, hold.lease_s, KEPT_MS]
-        values += [hold.ceiling, hold.floor, hold.tokens, hold.requests]
-        for window in hold.windows:
+        values: list[Any] = ["reserve", now, reservation.lease_s, KEPT_MS]
+        values += [reservation.ceiling, reservation.floor, reservation.tokens, reservation.requests]
+        for window in reservation.windows:
             parts = self._parts(window)
             keys += parts
             kept_ms = "" if window.forget_at is None else max(int((window.forget_at - now) * 1000), 1)
-            values += [window.unit, window.limit, 2 if window.apart else int(window.soft), len(parts), kept_ms]
+            values += [window.unit, window.limit, 2 if window.separate else int(window.soft), len(parts), kept_ms]
         try:
             answer = await self._run(keys, values)
         except _NoAnswer:
-            self._repeat(hold.id, 0, 0)  # it may have been granted, or may yet be
+            self._repeat(reservation.id, 0, 0)  # it may have been granted, or may yet be
             raise
         if answer[0] == b"refused":
-            return OverLimit(hold.windows[int(answer[1])], int(answer[2]), int(answer[3]))
+            return OverLimit(reservation.windows[int(answer[1])], int(answer[2]), int(answer[3]))
         if answer[0] == b"made":
             return Grant(int(answer[1]), None)
         remaining = int(answer[2]) if answer[2] else None
-        return Grant(int(answer[1]), remaining, tuple(hold.windows[int(n)].key for n in answer[3:]))
+        return Grant(int(answer[1]), remaining, tuple(reservation.windows[int(n)].key for n in answer[3:]))
 
     def _reserved(self, hold_id: str, task: asyncio.Task[Grant | OverLimit]) -> None:
         self._reserving.pop(hold_id, None)

@@ -30,7 +30,9 @@ class RedisTenants:
 
     def __init__(self, url: str, prefix: str = "loupe") -> None:
         self._url = url
-        self._roster, self._marks, self._used = (f"{prefix}:{{tenants}}:{name}" for name in ("roster", "marks", "used"))
+        self._registry, self._marks, self._used = (
+            f"{prefix}:{{tenants}}:{name}" for name in ("roster", "marks", "used")
+        )
 
     def open(self) -> None:
         """Raises StoreError when Redis does not answer."""
@@ -64,7 +66,7 @@ class RedisTenants:
 
     def load(self) -> tuple[TenantRegistry, Marks]:
         with _told(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.get(self._roster)
+            pipe.get(self._registry)
             pipe.hgetall(self._used)
             pipe.hgetall(self._marks)
             text, used, marked = pipe.execute()
@@ -73,11 +75,11 @@ class RedisTenants:
     def change(self, change: Callable[[TenantRegistry], tuple[TenantRegistry, Result]]) -> Result:
         def changed(pipe: Pipeline) -> Result:
             used: Any = pipe.hgetall(self._used)
-            before = _read(pipe.get(self._roster), used)
+            before = _read(pipe.get(self._registry), used)
             after, result = change(before)
             pipe.multi()
             if after != before:
-                pipe.set(self._roster, _written(after))
+                pipe.set(self._registry, _written(after))
                 pipe.hincrby(self._marks, "version", 1)
             return result
 
@@ -103,7 +105,7 @@ class RedisTenants:
         """Do `step` again until nobody came in between: it reads, calls `multi`, and says what to write."""
         results: list[Result] = []
         with _told():
-            self._redis.transaction(lambda pipe: results.append(step(pipe)), self._roster, self._marks)
+            self._redis.transaction(lambda pipe: results.append(step(pipe)), self._registry, self._marks)
         return results[-1]
 
 
@@ -116,12 +118,12 @@ def _told() -> Iterator[None]:
         raise StoreError(f"Redis: {error or type(error).__name__}") from error
 
 
-def _written(roster: TenantRegistry) -> str:
+def _written(registry: TenantRegistry) -> str:
     return json.dumps(
         {
-            "tenants": [write_tenant(terms) for terms in roster.tenants.values()],
-            "keys": [write_key(key) for key in roster.keys.values()],
-            "read": dict(roster.provisioned),
+            "tenants": [write_tenant(terms) for terms in registry.tenants.values()],
+            "keys": [write_key(key) for key in registry.keys.values()],
+            "read": dict(registry.provisioned),
         }
     )
 

@@ -75,9 +75,9 @@ class SqliteStore:
             await asyncio.sleep(LOCK_RETRY_S if self._waiting else 0)
         self._db.close()
 
-    async def reserve(self, hold: Reservation) -> Grant | OverLimit:
-        _check_amount(hold.ceiling)
-        result: Grant | OverLimit = await self._ask(lambda: self._ledger.reserve(hold))
+    async def reserve(self, reservation: Reservation) -> Grant | OverLimit:
+        _check_amount(reservation.ceiling)
+        result: Grant | OverLimit = await self._ask(lambda: self._ledger.reserve(reservation))
         return result
 
     async def settle(self, hold_id: str, charge: int, tokens: int = 0) -> bool:
@@ -170,7 +170,7 @@ class SqliteStore:
         """Checkpoint in a thread; now and then forget what was settled long ago."""
         while True:
             for _ in range(CHECKPOINTS_PER_SCAN):
-                await asyncio.to_thread(self._apart, "PRAGMA wal_checkpoint(PASSIVE)")
+                await asyncio.to_thread(self._separate, "PRAGMA wal_checkpoint(PASSIVE)")
                 await asyncio.sleep(CHECKPOINT_S)
             await self.forget()
 
@@ -181,13 +181,13 @@ class SqliteStore:
 
     async def _forget(self, query: str, before: float, forget: Callable[[Sequence[str]], None]) -> None:
         while True:
-            old = [row[0] for row in await asyncio.to_thread(self._apart, query, before, ROWS_PER_SCAN)]
+            old = [row[0] for row in await asyncio.to_thread(self._separate, query, before, ROWS_PER_SCAN)]
             for start in range(0, len(old), FORGOTTEN_AT_ONCE):
                 await self._ask(partial(forget, old[start : start + FORGOTTEN_AT_ONCE]))
             if len(old) < ROWS_PER_SCAN:
                 return
 
-    def _apart(self, statement: str, *values: float) -> list[Any]:
+    def _separate(self, statement: str, *values: float) -> list[Any]:
         """Run a statement that may take its time on a connection of its own, in a thread."""
         try:
             db = sqlite3.connect(self._path, timeout=0)

@@ -71,25 +71,33 @@ class SqliteLedger:
             spent, held = spent + earlier[0], held + earlier[1]
         return spent, held
 
-    def reserve(self, hold: Reservation) -> Grant | OverLimit:
-        answer = grant(hold, [self.standing(window) for window in hold.windows])
+    def reserve(self, reservation: Reservation) -> Grant | OverLimit:
+        answer = grant(reservation, [self.standing(window) for window in reservation.windows])
         if isinstance(answer, OverLimit):
-            return self._made_before(hold) or answer
+            return self._made_before(reservation) or answer
         now = self._clock()
-        lines = "\n".join([_line(window) for window in hold.windows])
+        lines = "\n".join([_line(window) for window in reservation.windows])
         made = self._db.execute(
             "INSERT INTO holds(id, windows, amount, state, changed_at, expires_at, tokens, requests)"
             " VALUES(?, ?, ?, 'held', ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING",
-            (hold.id, lines, answer.amount, now, now + hold.lease_s, hold.tokens, hold.requests),
+            (
+                reservation.id,
+                lines,
+                answer.amount,
+                now,
+                now + reservation.lease_s,
+                reservation.tokens,
+                reservation.requests,
+            ),
         )
-        if made.rowcount == 0 and (standing := self._made_before(hold)):
+        if made.rowcount == 0 and (standing := self._made_before(reservation)):
             return standing
-        parts = [(window.unit, window.key) for window in hold.windows]
-        self._own[hold.id] = _LedgerRow(answer.amount, hold.tokens, hold.requests, parts)
+        parts = [(window.unit, window.key) for window in reservation.windows]
+        self._own[reservation.id] = _LedgerRow(answer.amount, reservation.tokens, reservation.requests, parts)
         if len(self._own) > OWN_HOLDS:
             self._own.popitem(last=False)
-        for window in hold.windows:
-            self._add(window.key, 0, share(window.unit, answer.amount, hold.tokens, hold.requests))
+        for window in reservation.windows:
+            self._add(window.key, 0, share(window.unit, answer.amount, reservation.tokens, reservation.requests))
             self._changed[window.key] = window.forget_at
         return answer
 
@@ -160,9 +168,9 @@ class SqliteLedger:
         self._windows[key] = (before[0] + spent, before[1] + held)
         self._changed.setdefault(key, None)
 
-    def _made_before(self, hold: Reservation) -> Grant | None:
+    def _made_before(self, reservation: Reservation) -> Grant | None:
         """The hold that was made under this id before."""
-        row = self._db.execute("SELECT amount FROM holds WHERE id = ?", (hold.id,)).fetchone()
+        row = self._db.execute("SELECT amount FROM holds WHERE id = ?", (reservation.id,)).fetchone()
         return Grant(row[0], None) if row else None
 
 

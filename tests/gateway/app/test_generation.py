@@ -38,7 +38,7 @@ def plan_of(**providers: str) -> CheckedConfig:
     return CheckedConfig.of(Settings.model_validate(raw))
 
 
-def editions() -> ConfigGenerations:
+def generations() -> ConfigGenerations:
     def report(where: str, error: BaseException) -> None:
         raise AssertionError(where) from error
 
@@ -50,11 +50,11 @@ def editions() -> ConfigGenerations:
         report=report,
     )
     store = MemoryStore(lambda: 0.0)
-    holds = Reservations(store, 60, report)
+    reservations = Reservations(store, 60, report)
     return ConfigGenerations(
         SharedServices(
             forecaster_for=lambda catalog: forecaster,
-            holds=holds,
+            reservations=reservations,
             tenants=Tenants(KEY_HASH, {KEY_HASH.of(b"sk-one"): Tenant("acme", ("small",), 0.8)}),
             metrics=Metrics(),
             observers=(),
@@ -62,21 +62,21 @@ def editions() -> ConfigGenerations:
             report=report,
             look_up=look_up,
             encoder_digest=encoder.digest,
-            steering=PacingController(store, NothingKept(), clock=lambda: 0.0, report=report),
+            controller=PacingController(store, NothingKept(), clock=lambda: 0.0, report=report),
         )
     )
 
 
-async def why(edition: ConfigGeneration, provider: str) -> str:
+async def why(generation: ConfigGeneration, provider: str) -> str:
     """Why nothing can be sent there: no server listens, or it is closed."""
     with pytest.raises(ProviderError) as error:
-        await edition.providers[provider].send(b"{}", "req")
+        await generation.providers[provider].send(b"{}", "req")
     return str(error.value)
 
 
 def test_what_has_not_changed_is_shared() -> None:
     async def run() -> None:
-        found = editions()
+        found = generations()
         first = found.prepare(plan_of(other="http://127.0.0.1:9/one"))
         found.swap(first)
         second = found.prepare(plan_of(other="http://127.0.0.1:9/two"))
@@ -95,7 +95,7 @@ def test_what_has_not_changed_is_shared() -> None:
 
 def test_a_past_edition_is_closed_when_its_last_request_ends() -> None:
     async def run() -> None:
-        found = editions()
+        found = generations()
         first = found.prepare(plan_of(gone="http://127.0.0.1:9/one"))
         found.swap(first)
         under_way = [request(first), request(first)]
@@ -114,7 +114,7 @@ def test_a_past_edition_is_closed_when_its_last_request_ends() -> None:
 
 def test_an_edition_that_will_not_serve_leaves_what_is_shared_open() -> None:
     async def run() -> None:
-        found = editions()
+        found = generations()
         first = found.prepare(plan_of())
         found.swap(first)
         second = found.prepare(plan_of(new="http://127.0.0.1:9/new"))
@@ -129,7 +129,7 @@ def test_an_edition_that_will_not_serve_leaves_what_is_shared_open() -> None:
 
 def test_an_address_that_can_not_be_used_is_no_edition() -> None:
     async def run() -> None:
-        found = editions()
+        found = generations()
         with pytest.raises(ConfigError, match=r"providers\.bad\.base_url"):
             found.prepare(plan_of(bad="http://127.0.0.1:9/with space"))
         assert found.count == 0
@@ -148,7 +148,7 @@ class UnderWay:
         await asyncio.sleep(0)
 
 
-def request(edition: ConfigGeneration) -> UnderWay:
+def request(generation: ConfigGeneration) -> UnderWay:
     """A request under way in the edition until it is ended: its body does not come sooner."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -160,4 +160,4 @@ def request(edition: ConfigGeneration) -> UnderWay:
         raise AssertionError(message)
 
     scope = {"headers": [(b"authorization", b"Bearer sk-one")]}
-    return UnderWay(done, asyncio.ensure_future(edition.completions(scope, receive, send)))
+    return UnderWay(done, asyncio.ensure_future(generation.completions(scope, receive, send)))

@@ -52,8 +52,8 @@ def test_cost_is_rounded_once_and_up(price: Price, inputs: int, outputs: int) ->
 @given(PRICES, TOKENS, TOKENS, TOKENS, TOKENS)
 def test_one_bill_is_never_dearer_than_two(price: Price, a: int, b: int, c: int, d: int) -> None:
     together = cost(price, a + c, b + d)
-    apart = cost(price, a, b) + cost(price, c, d)
-    assert together <= apart <= together + 1
+    separate = cost(price, a, b) + cost(price, c, d)
+    assert together <= separate <= together + 1
 
 
 @given(PRICES, TOKENS, st.integers(0, 10**15))

@@ -112,7 +112,7 @@ def test_a_window_takes_its_terms_from_its_budget() -> None:
     assert window == Window("acme/tokens/day/2026-03-02T00:00", 7, start, end, "tokens", True, (), forget_at)
     total = window_at("acme", Budget(7), NOON)
     assert total == Window("acme/total", 7, 0.0, None)
-    assert not total.apart, "what is left of it is what is left of the budget"
+    assert not total.separate, "what is left of it is what is left of the budget"
 
 
 def test_a_rolling_window_has_twelve_parts_before_its_own() -> None:

@@ -103,7 +103,7 @@ def test_a_key_of_the_file_is_listed_and_not_changed(loupe: Loupe, config: Path)
         store.open()
         key_hash = KeyHash(store.secret(None)[0])
         declared = declared_in(settings, key_hash, config)
-        store.change(lambda roster: read_in(roster, declared, 100.0))
+        store.change(lambda registry: read_in(registry, declared, 100.0))
     [row] = loupe("keys", "list")
     assert (row["tenant"], row["provisioned"], row["from"]) == ("acme", True, "configuration")
     for action in ("revoke", "rotate"):

@@ -54,7 +54,7 @@ class House:
     replies: Sequence[ScriptedReply] = (whole_reply(),)
     answers: Sequence[Answer] = ()
     candidates: tuple[Candidate, ...] = PLAIN
-    course: FakeCourse | None = None
+    pacing_view: FakeCourse | None = None
     encoder_fails: bool = False
     encode_s: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
@@ -73,8 +73,8 @@ class House:
             policies={"frugal": 0.25},
             forecaster=forecaster,
             providers={"p": self.provider},
-            holds=Reservations(self.ledger, 60.0, self.report),
-            steering=FakeSteering(self.course),  # type: ignore[arg-type]
+            reservations=Reservations(self.ledger, 60.0, self.report),
+            controller=FakeSteering(self.pacing_view),  # type: ignore[arg-type]
             images=RemoteImages(NoFetcher()),
             observers=self.observers,
             report=self.report,
@@ -93,8 +93,8 @@ class House:
         self, request: ChatRequest | None = None, *, tenant: Tenant = ACME, sink: FakeSink | None = None
     ) -> tuple[FakeSink, RequestRecord]:
         """Serve one request to its end: what its client saw, and the one record that every observer has."""
-        sink, turn = sink or FakeSink(), self.turn(request, tenant)
-        asyncio.run(self.pipeline.serve(turn, sink))
+        sink, state = sink or FakeSink(), self.turn(request, tenant)
+        asyncio.run(self.pipeline.serve(state, sink))
         return sink, self.record
 
     @property

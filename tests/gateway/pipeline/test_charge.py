@@ -30,118 +30,118 @@ def a_bill(granted: int = 10**12, *, choices: int = 1, **changes: Any) -> Charge
         needed_output_tokens=1,
         score=0.0,
     )
-    bill = Charge(choice, Query("", 0, 1))
-    bill.granted = granted
-    return bill
+    charge = Charge(choice, Query("", 0, 1))
+    charge.granted = granted
+    return charge
 
 
 def test_a_new_bill_has_nothing_held_and_nothing_used() -> None:
     choice = Assessment(candidate("a"), None, INPUT_TOKENS, 200, 100, 0, 1, 1, 0.0)
-    bill = Charge(choice, Query("", 0, 1))
-    assert (bill.granted, bill.usage, bill.metered) == (0, Usage(0, 0), False)
-    bill.sent()
-    assert bill.charge == 0, "our own count is charged at most what is held"
+    charge = Charge(choice, Query("", 0, 1))
+    assert (charge.granted, charge.usage, charge.metered) == (0, Usage(0, 0), False)
+    charge.sent()
+    assert charge.amount == 0, "our own count is charged at most what is held"
 
 
 def test_nothing_sent_costs_nothing() -> None:
-    bill = a_bill()
-    bill.seen(100)
-    assert bill.charge == 0
+    charge = a_bill()
+    charge.seen(100)
+    assert charge.amount == 0
 
 
 def test_what_was_sent_costs_its_input() -> None:
-    bill = a_bill()
-    bill.sent()
-    assert bill.charge == cost(PRICE, INPUT_TOKENS, 0)
-    assert bill.metered
+    charge = a_bill()
+    charge.sent()
+    assert charge.amount == cost(PRICE, INPUT_TOKENS, 0)
+    assert charge.metered
 
 
 def test_an_attempt_without_a_first_byte_costs_nothing() -> None:
-    bill = a_bill()
-    bill.sent()
-    bill.unsent()
-    assert bill.charge == 0
-    assert bill.usage == Usage(0, 0)
-    assert not bill.metered
-    bill.seen(7)
-    assert (bill.charge, bill.tokens) == (0, 0), "not before it is sent again"
+    charge = a_bill()
+    charge.sent()
+    charge.unsent()
+    assert charge.amount == 0
+    assert charge.usage == Usage(0, 0)
+    assert not charge.metered
+    charge.seen(7)
+    assert (charge.amount, charge.tokens) == (0, 0), "not before it is sent again"
 
 
 def test_a_reply_cut_short_costs_its_input_and_what_was_seen() -> None:
-    bill = a_bill()
-    bill.sent()
-    bill.seen(7)
-    assert bill.charge == cost(PRICE, INPUT_TOKENS, 7)
+    charge = a_bill()
+    charge.sent()
+    charge.seen(7)
+    assert charge.amount == cost(PRICE, INPUT_TOKENS, 7)
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**6))
 def test_our_own_count_is_charged_at_most_the_hold(granted: int, seen: int) -> None:
-    bill = a_bill(granted)
-    bill.sent()
-    bill.seen(seen)
-    assert bill.charge == min(granted, cost(PRICE, INPUT_TOKENS, seen))
+    charge = a_bill(granted)
+    charge.sent()
+    charge.seen(seen)
+    assert charge.amount == min(granted, cost(PRICE, INPUT_TOKENS, seen))
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
 def test_the_providers_count_is_charged_as_it_is(inputs: int, outputs: int) -> None:
-    bill = a_bill(granted=1)
-    bill.sent()
-    bill.seen(5)
-    bill.billed(Usage(inputs, outputs))
-    assert bill.charge == cost(PRICE, inputs, outputs)
-    assert not bill.metered
+    charge = a_bill(granted=1)
+    charge.sent()
+    charge.seen(5)
+    charge.billed(Usage(inputs, outputs))
+    assert charge.amount == cost(PRICE, inputs, outputs)
+    assert not charge.metered
 
 
 def test_cached_input_is_billed_at_its_own_price() -> None:
     """By hand: 200 at 1 USD a million and 800 at 0.10; reasoning is part of the 50 tokens of output, at 4 USD."""
-    bill = a_bill(price=Price(1_000_000_000, 4_000_000_000, 100_000_000))
-    bill.sent()
-    bill.billed(Usage(1_000, 50, cached_tokens=800, reasoning_tokens=40))
-    assert bill.charge == 200 * 1_000 + 800 * 100 + 50 * 4_000
+    charge = a_bill(price=Price(1_000_000_000, 4_000_000_000, 100_000_000))
+    charge.sent()
+    charge.billed(Usage(1_000, 50, cached_tokens=800, reasoning_tokens=40))
+    assert charge.amount == 200 * 1_000 + 800 * 100 + 50 * 4_000
 
 
 def test_thinking_that_no_one_counted_is_charged_at_its_mean_once_there_is_a_reply() -> None:
-    bill = a_bill(reasoning_tokens=(300, 700))
-    bill.sent()
-    assert bill.usage == Usage(INPUT_TOKENS, 0)
-    bill.seen(7)
-    assert bill.charge == cost(PRICE, INPUT_TOKENS, 307)
+    charge = a_bill(reasoning_tokens=(300, 700))
+    charge.sent()
+    assert charge.usage == Usage(INPUT_TOKENS, 0)
+    charge.seen(7)
+    assert charge.amount == cost(PRICE, INPUT_TOKENS, 307)
 
 
 def test_every_reply_that_was_asked_for_has_thought() -> None:
     """By hand: 7 tokens seen, and 300 thought for each of 3 replies."""
-    bill = a_bill(choices=3, reasoning_tokens=(300, 700))
-    bill.sent()
-    bill.seen(7)
-    assert (bill.usage, bill.tokens) == (Usage(INPUT_TOKENS, 907), INPUT_TOKENS + 907)
+    charge = a_bill(choices=3, reasoning_tokens=(300, 700))
+    charge.sent()
+    charge.seen(7)
+    assert (charge.usage, charge.tokens) == (Usage(INPUT_TOKENS, 907), INPUT_TOKENS + 907)
 
 
 def test_its_tokens_are_input_and_output_once_it_was_sent() -> None:
-    bill = a_bill()
-    bill.seen(7)
-    assert bill.tokens == 0
-    bill.sent()
-    assert bill.tokens == 50
-    bill.seen(7)
-    assert bill.tokens == 57
-    bill.billed(Usage(1_000, 30, cached_tokens=800, written_tokens=100, reasoning_tokens=20))
-    assert bill.tokens == 1_030
-    bill.unsent()
-    assert bill.tokens == 0
+    charge = a_bill()
+    charge.seen(7)
+    assert charge.tokens == 0
+    charge.sent()
+    assert charge.tokens == 50
+    charge.seen(7)
+    assert charge.tokens == 57
+    charge.billed(Usage(1_000, 30, cached_tokens=800, written_tokens=100, reasoning_tokens=20))
+    assert charge.tokens == 1_030
+    charge.unsent()
+    assert charge.tokens == 0
 
 
 def test_input_that_was_written_to_the_cache_is_billed_at_its_own_price() -> None:
     """By hand: 900 at 1 USD a million, 100 at 1.25, 10 of output at 4."""
-    bill = a_bill(price=Price(1_000_000_000, 4_000_000_000, 100_000_000, 1_250_000_000))
-    bill.sent()
-    bill.billed(Usage(1_000, 10, written_tokens=100))
-    assert bill.charge == 900 * 1_000 + 100 * 1_250 + 10 * 4_000
+    charge = a_bill(price=Price(1_000_000_000, 4_000_000_000, 100_000_000, 1_250_000_000))
+    charge.sent()
+    charge.billed(Usage(1_000, 10, written_tokens=100))
+    assert charge.amount == 900 * 1_000 + 100 * 1_250 + 10 * 4_000
 
 
 def test_the_providers_count_is_charged_though_it_is_over_the_hold_and_ours_is_not() -> None:
-    bill = a_bill(granted=60_000)
-    bill.sent()
-    bill.seen(100)
-    assert bill.charge == 60_000
-    bill.billed(Usage(50, 100))
-    assert bill.charge == 450_000
+    charge = a_bill(granted=60_000)
+    charge.sent()
+    charge.seen(100)
+    assert charge.amount == 60_000
+    charge.billed(Usage(50, 100))
+    assert charge.amount == 450_000

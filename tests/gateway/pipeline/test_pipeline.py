@@ -53,12 +53,12 @@ def test_the_best_choice_serves_and_its_exact_cost_is_told_settled_and_recorded(
 def test_the_ceiling_is_held_and_the_provider_is_told_the_limit_it_pays_for() -> None:
     house = House()
     _, record = house.serve()
-    [hold] = house.ledger.reserved
+    [reservation] = house.ledger.reserved
     assert record.decision is not None
     best = record.decision.choices[0]
-    assert (hold.ceiling, hold.floor, hold.lease_s) == (best.ceiling, best.floor, 60.0)
-    assert hold.ceiling > hold.floor > 0
-    assert (hold.tokens, hold.requests, record.held) == (best.expected_tokens, 1, best.ceiling)
+    assert (reservation.ceiling, reservation.floor, reservation.lease_s) == (best.ceiling, best.floor, 60.0)
+    assert reservation.ceiling > reservation.floor > 0
+    assert (reservation.tokens, reservation.requests, record.held) == (best.expected_tokens, 1, best.ceiling)
     assert house.provider.bodies[0]["max_tokens"] == best.output_limit == 4_096
 
 
@@ -79,7 +79,7 @@ def test_a_failed_attempt_costs_nothing_and_the_next_choice_serves() -> None:
     sink, record = house.serve()
     assert house.provider.asked == ["good-served", "fair-served"]
     assert house.ledger.settled == [("acme/req_1.0", 0, 0), ("acme/req_1.1", 30, 15)]
-    assert [hold.requests for hold in house.ledger.reserved] == [1, 0]
+    assert [reservation.requests for reservation in house.ledger.reserved] == [1, 0]
     assert record.attempts == (Attempt("good", "http_503", 0), Attempt("fair", None, 30))
     assert (record.candidate, record.cost, record.propensity) == ("fair", 30, 0.0)
     assert sink.headers["x-route-reason"] == record.reason == "routed;fallback=good:http_503"
@@ -91,7 +91,7 @@ def test_a_whole_reply_that_breaks_off_is_charged_what_was_sent_and_the_next_cho
     assert record.decision is not None
     lost = 10 * record.decision.choices[0].input_tokens  # our own count; nothing of the reply was seen
     assert record.attempts == (Attempt("good", "broke_off", lost), Attempt("fair", None, 30))
-    assert [charge for _, charge, _ in house.ledger.settled] == [lost, 30]
+    assert [amount for _, amount, _ in house.ledger.settled] == [lost, 30]
     assert record.cost == lost + 30
     assert sink.status == 200
 
@@ -132,8 +132,8 @@ def test_a_tenant_that_takes_the_cheapest_is_served_over_nothing_but_a_cap() -> 
     house = House()
     _, record = house.serve(a_request(budget=f"{below / 1e9:.9f}".encode()), tenant=tenant)
     assert record.outcome == "ok"
-    [hold] = house.ledger.reserved
-    assert hold.floor <= hold.ceiling <= below
+    [reservation] = house.ledger.reserved
+    assert reservation.floor <= reservation.ceiling <= below
     refused = House()
     request = a_request(model="fair", budget=f"{below / 1e9:.9f}".encode())
     assert refused.serve(request, tenant=tenant)[0].status == 402, "who names a candidate is not given less of it"
@@ -146,7 +146,7 @@ def test_a_reservation_that_does_not_fit_leaves_the_next_choice_its_chance() -> 
     assert (sink.status, record.candidate) == (200, "fair")
     assert record.attempts == (Attempt("fair", None, 30),)
     assert house.ledger.settled == [("acme/req_1.1", 30, 15)], "what was refused holds nothing"
-    assert [hold.requests for hold in house.ledger.reserved] == [1, 1]
+    assert [reservation.requests for reservation in house.ledger.reserved] == [1, 1]
 
 
 def test_a_budget_that_fits_no_choice_is_a_429_that_says_when_to_come_again() -> None:
@@ -180,7 +180,10 @@ def test_attempts_share_one_cap_and_stop_when_it_is_used_up() -> None:
     broken = ScriptedReply(breaks=a_failure())
     roomy = House([broken, whole_reply()])
     _, record = roomy.serve(a_request(budget=f"{best.floor / 1e9:.9f}".encode()))
-    assert [hold.ceiling for hold in roomy.ledger.reserved] == [best.floor, min(fair.ceiling, best.floor - lost)]
+    assert [reservation.ceiling for reservation in roomy.ledger.reserved] == [
+        best.floor,
+        min(fair.ceiling, best.floor - lost),
+    ]
     assert (record.outcome, record.cost) == ("ok", lost + 30)
 
     alike = tuple(candidate(name, DEAR) for name in FORECASTS)
@@ -196,8 +199,8 @@ def test_a_cap_that_is_just_enough_is_held_in_full() -> None:
     floor = found.decision.choices[0].floor
     house = House()
     _, record = house.serve(a_request(budget=f"{floor / 1e9:.9f}".encode()))
-    [hold] = house.ledger.reserved
-    assert (record.candidate, hold.ceiling, hold.floor) == ("good", floor, floor)
+    [reservation] = house.ledger.reserved
+    assert (record.candidate, reservation.ceiling, reservation.floor) == ("good", floor, floor)
 
 
 def test_a_client_that_leaves_cancels_the_call_and_pays_for_what_was_sent() -> None:
@@ -380,7 +383,7 @@ def test_the_nearest_word_on_price_against_quality_counts(
 ) -> None:
     tenant = Tenant("acme", ACME.candidates, 0.5, pacing=None)
     _, record = House().serve(a_request(model=model, headers=headers), tenant=tenant)
-    assert record.lagrangian == lagrangian_of(weight)
+    assert record.price_weight == lagrangian_of(weight)
 
 
 def test_without_a_forecast_the_tenants_own_order_serves() -> None:
@@ -401,10 +404,10 @@ def test_a_query_that_was_seen_before_is_not_encoded_again() -> None:
 
 def test_a_preview_decides_and_neither_holds_nor_sends_nor_records() -> None:
     house = House([])
-    turn = house.turn()
-    decision = asyncio.run(house.pipeline.preview(turn))
+    state = house.turn()
+    decision = asyncio.run(house.pipeline.preview(state))
     assert [choice.candidate.name for choice in decision.choices] == ["good", "fair", "poor"]
-    assert (turn.reason, turn.decision) == ("routed", decision)
+    assert (state.reason, state.decision) == ("routed", decision)
     assert (house.ledger.reserved, house.provider.asked) == ([], [])
     assert [observer.records for observer in house.observers] == [[], []]
     with pytest.raises(RequestError):
@@ -428,20 +431,20 @@ def test_replies_and_versions_stand_in_the_record_where_they_are_kept() -> None:
 
 
 def test_a_tenant_that_is_paced_pays_its_lambda_and_counts_what_came_of_it() -> None:
-    course = FakeCourse(2.5, scale=0.75)
-    house = House(course=course)
+    pacing_view = FakeCourse(2.5, scale=0.75)
+    house = House(pacing_view=pacing_view)
     _, record = house.serve()
-    assert (record.lagrangian, course.named, course.scales) == (2.5, [None], [0.75])
+    assert (record.price_weight, pacing_view.named, pacing_view.scales) == (2.5, [None], [0.75])
     assert record.decision is not None
-    assert course.finishes == [(record.decision.choices[0].expected_cost, 30, False)]
+    assert pacing_view.finishes == [(record.decision.choices[0].expected_cost, 30, False)]
     assert record.reason == "routed;pace=0.5@acme/day"
 
 
 def test_pacing_hears_of_a_request_that_money_was_short_for_and_of_none_that_was_not_counted() -> None:
     short, unfit = FakeCourse(0.0), FakeCourse(0.0)
-    House([], answers=[SPENT] * 3, course=short).serve()
-    assert [(charge, is_refused) for _, charge, is_refused in short.finishes] == [(0, True)]
-    House([], course=unfit).serve(a_request(budget=b"0"))
+    House([], answers=[SPENT] * 3, pacing_view=short).serve()
+    assert [(amount, is_refused) for _, amount, is_refused in short.finishes] == [(0, True)]
+    House([], pacing_view=unfit).serve(a_request(budget=b"0"))
     assert unfit.finishes == []
 
 
@@ -505,7 +508,7 @@ def test_the_windows_of_a_tenant_and_a_session_are_all_held_in() -> None:
     house = House()
     headers = {b"x-session-id": b"s", b"x-session-budget": b"1"}
     house.serve(a_request(headers=headers), tenant=tenant)
-    [hold] = house.ledger.reserved
-    day, session = hold.windows
+    [reservation] = house.ledger.reserved
+    day, session = reservation.windows
     assert day.key == "acme/day/2026-01-01T00:00"
     assert session.key.startswith("acme/session/")

@@ -109,8 +109,8 @@ class Client:
 @dataclass
 class Relayed:
     client: Client
-    turn: RequestState
-    bill: Charge
+    state: RequestState
+    charge: Charge
     settled: list[int]
     error: BaseException | None
 
@@ -123,27 +123,27 @@ class Relayed:
 def relayed(exchange: Recorded, *, streamed: bool = True, wants_usage: bool = True, is_slow: bool = False) -> Relayed:
     """Relay a reply to a request that was decided, held and sent."""
     request = a_request(streamed=streamed, wants_usage=wants_usage)
-    turn = RequestState("req_1", Tenant("acme", ("a",), 0.8, budgets=(Budget(HELD),)), request, 0.0, 0.0)
+    state = RequestState("req_1", Tenant("acme", ("a",), 0.8, budgets=(Budget(HELD),)), request, 0.0, 0.0)
     decision = decide(
         request.query, [candidate("a")], None, Preference(0.0), reference_cost=1, is_healthy=lambda _: True
     )
-    bill = Charge(decision.choices[0], request.query)
-    bill.granted = HELD
-    turn.chosen(decision.choices[0], Grant(HELD, 0))
-    bill.sent()
+    charge = Charge(decision.choices[0], request.query)
+    charge.granted = HELD
+    state.chosen(decision.choices[0], Grant(HELD, 0))
+    charge.sent()
     settled: list[int] = []
 
     async def settle() -> None:
         if not settled:
-            settled.append(bill.charge)
-            turn.cost += bill.charge
+            settled.append(charge.amount)
+            state.cost += charge.amount
 
     client, caught = Client(is_slow=is_slow), None
     try:
-        asyncio.run((relay_stream if streamed else relay_whole)(turn, exchange, bill, settle, client))
+        asyncio.run((relay_stream if streamed else relay_whole)(state, exchange, charge, settle, client))
     except (ProviderError, ConnectionError) as error:
         caught = error
-    return Relayed(client, turn, bill, settled, caught)
+    return Relayed(client, state, charge, settled, caught)
 
 
 def whole(**members: Any) -> bytes:
@@ -249,7 +249,7 @@ def test_an_error_event_in_the_stream_is_told_once_and_is_no_success(rest: list[
 def test_an_error_of_our_own_in_the_stream_leaves_a_bill_of_what_was_seen() -> None:
     found = relayed(Recorded([said("a" * 40)], ConnectionResetError()))
     assert isinstance(found.error, ConnectionResetError)
-    assert found.bill.usage.output_tokens == 10
+    assert found.charge.usage.output_tokens == 10
     assert found.turn.outcome == "cut_short"
 
 
@@ -287,4 +287,4 @@ def test_a_whole_reply_that_is_none_is_never_sent(
     assert isinstance(found.error, ProviderError)
     assert found.error.reason == reason
     assert not found.client.started
-    assert found.bill.charge >= cost(PRICE, found.bill.usage.input_tokens, 0) > 0
+    assert found.charge.amount >= cost(PRICE, found.charge.usage.input_tokens, 0) > 0

@@ -36,7 +36,7 @@ class Reserving:
         self.naps = 0
         self.reported: list[tuple[str, str]] = []
         self.ledger = ScriptedLedger(self.clock, self.answers)
-        self.holds = Reservations(
+        self.reservations = Reservations(
             self.ledger,
             LEASE_S,
             lambda where, error: self.reported.append((where, str(error))),
@@ -53,7 +53,7 @@ class Reserving:
         """What the ledger was asked to renew in so many rounds, a third of a lease apart."""
         first, self.naps = len(self.ledger.renewed), naps
         with pytest.raises(asyncio.CancelledError):
-            await self.holds.renew_for_ever()
+            await self.reservations.renew_for_ever()
         return self.ledger.renewed[first:]
 
 
@@ -64,9 +64,9 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 def test_a_reservation_is_renewed_three_times_a_lease_until_it_is_settled() -> None:
     async def story() -> None:
         at = Reserving()
-        assert await at.holds.reserve(a_hold()) == Grant(100, None)
+        assert await at.reservations.reserve(a_hold()) == Grant(100, None)
         assert await at.renewed(3) == [(each, ["acme/req_1.0"], LEASE_S) for each in (10.0, 20.0, 30.0)]
-        await at.holds.settle("acme/req_1.0", 70, 7)
+        await at.reservations.settle("acme/req_1.0", 70, 7)
         assert at.ledger.settled == [("acme/req_1.0", 70, 7)]
         assert await at.renewed(3) == []
         assert at.reported == []
@@ -86,8 +86,8 @@ def test_all_reservations_under_way_are_renewed_in_one_call() -> None:
     async def story() -> None:
         at = Reserving()
         for name in ("one", "two", "three"):
-            await at.holds.reserve(a_hold(name))
-        await at.holds.settle("two", 0, 0)
+            await at.reservations.reserve(a_hold(name))
+        await at.reservations.settle("two", 0, 0)
         assert await at.renewed(1) == [(10.0, ["one", "three"], LEASE_S)]
 
     run(story())
@@ -97,7 +97,7 @@ def test_what_was_refused_is_handed_on_and_not_renewed() -> None:
     async def story() -> None:
         refused = OverLimit(DAY, 5, 0)
         at = Reserving([refused])
-        assert await at.holds.reserve(a_hold()) == refused
+        assert await at.reservations.reserve(a_hold()) == refused
         assert await at.renewed(2) == []
 
     run(story())
@@ -107,11 +107,11 @@ def test_a_ledger_that_does_not_answer_is_a_503_and_nothing_is_renewed() -> None
     async def story() -> None:
         at = Reserving([StoreError("away")])
         with pytest.raises(RequestError) as refused:
-            await at.holds.reserve(a_hold())
+            await at.reservations.reserve(a_hold())
         assert (refused.value.status, refused.value.code) == (503, "store_unavailable")
         assert isinstance(refused.value.__cause__, StoreError)
         assert await at.renewed(2) == []
-        assert await at.holds.reserve(a_hold()) == Grant(100, None), "it works again"
+        assert await at.reservations.reserve(a_hold()) == Grant(100, None), "it works again"
 
     run(story())
 
@@ -122,9 +122,9 @@ def test_a_reservation_that_is_under_way_is_renewed_already() -> None:
     async def story() -> None:
         at = Reserving([asyncio.CancelledError()])
         with pytest.raises(asyncio.CancelledError):
-            await at.holds.reserve(a_hold())
+            await at.reservations.reserve(a_hold())
         assert len(await at.renewed(1)) == 1
-        await at.holds.settle("acme/req_1.0", 0, 0)
+        await at.reservations.settle("acme/req_1.0", 0, 0)
         assert await at.renewed(1) == []
 
     run(story())
@@ -133,7 +133,7 @@ def test_a_reservation_that_is_under_way_is_renewed_already() -> None:
 def test_a_renewal_that_fails_is_reported_and_tried_again() -> None:
     async def story() -> None:
         at = Reserving()
-        await at.holds.reserve(a_hold())
+        await at.reservations.reserve(a_hold())
         at.ledger.fails = [StoreError("busy"), StoreError("away")]
         assert len(await at.renewed(3)) == 3
         assert at.reported == [("renew", "busy"), ("renew", "away")]
@@ -144,12 +144,12 @@ def test_a_renewal_that_fails_is_reported_and_tried_again() -> None:
 def test_a_settlement_that_fails_is_reported_and_fails_no_request() -> None:
     async def story() -> None:
         at = Reserving()
-        await at.holds.reserve(a_hold())
+        await at.reservations.reserve(a_hold())
         at.ledger.fails = [StoreError("away")]
-        await at.holds.settle("acme/req_1.0", 70, 7)
+        await at.reservations.settle("acme/req_1.0", 70, 7)
         assert (at.reported, at.ledger.settled) == ([("settle", "away")], [])
         assert await at.renewed(2) == [], "its lease ends, and then it is charged in full"
-        await at.holds.settle("acme/req_1.0", 70, 7)
+        await at.reservations.settle("acme/req_1.0", 70, 7)
         assert at.ledger.settled == [("acme/req_1.0", 70, 7)]
 
     run(story())
@@ -158,7 +158,7 @@ def test_a_settlement_that_fails_is_reported_and_fails_no_request() -> None:
 async def cancelled_while_settling(at: Reserving) -> asyncio.Task[None]:
     """A request that was cancelled while the ledger took its settlement."""
     at.ledger.gate.clear()
-    task = asyncio.ensure_future(at.holds.settle("acme/req_1.0", 70, 7))
+    task = asyncio.ensure_future(at.reservations.settle("acme/req_1.0", 70, 7))
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.sleep(0)
@@ -187,7 +187,7 @@ def test_a_request_that_is_cancelled_twice_is_settled_all_the_same() -> None:
             await task
         assert at.ledger.settled == []
         at.ledger.gate.set()
-        await at.holds.drain()
+        await at.reservations.drain()
         assert at.ledger.settled == [("acme/req_1.0", 70, 7)]
 
     run(story())
@@ -196,9 +196,9 @@ def test_a_request_that_is_cancelled_twice_is_settled_all_the_same() -> None:
 def test_draining_waits_for_what_is_being_settled_and_for_nothing_else() -> None:
     async def story() -> None:
         at = Reserving()
-        await at.holds.drain()
+        await at.reservations.drain()
         task = await cancelled_while_settling(at)
-        drained = asyncio.ensure_future(at.holds.drain())
+        drained = asyncio.ensure_future(at.reservations.drain())
         for _ in range(5):
             await asyncio.sleep(0)
         assert not drained.done()
@@ -219,7 +219,7 @@ def test_a_settlement_after_a_cancellation_that_fails_is_reported() -> None:
         at.ledger.gate.set()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await at.holds.drain()
+        await at.reservations.drain()
         assert (at.reported, at.ledger.settled) == ([("settle", "away")], [])
 
     run(story())
@@ -231,7 +231,7 @@ def test_draining_waits_for_all_though_one_fails_as_no_ledger_should() -> None:
         tasks = [await cancelled_while_settling(at) for _ in range(2)]
         at.ledger.fails = [ZeroDivisionError("unheard of")]
         at.ledger.gate.set()
-        await at.holds.drain()
+        await at.reservations.drain()
         assert at.ledger.settled == [("acme/req_1.0", 70, 7)]
         found = await asyncio.gather(*tasks, return_exceptions=True)
         assert {type(each) for each in found} == {ZeroDivisionError, asyncio.CancelledError}
@@ -246,9 +246,9 @@ def test_money_stays_held_over_many_leases_while_its_request_lives(is_renewed: b
     async def story() -> None:
         clock = HandClock()
         store = MemoryStore(clock)
-        holds = Reservations(store, LEASE_S, lambda where, error: None, clock.sleep)
-        await holds.reserve(a_hold())
-        task = asyncio.ensure_future(holds.renew_for_ever()) if is_renewed else None
+        reservations = Reservations(store, LEASE_S, lambda where, error: None, clock.sleep)
+        await reservations.reserve(a_hold())
+        task = asyncio.ensure_future(reservations.renew_for_ever()) if is_renewed else None
         while clock.now < 10 * LEASE_S:
             if task is None:
                 clock.turn(LEASE_S)

@@ -32,7 +32,7 @@ def test_a_plain_decision_takes_the_better_score() -> None:
     cheap, dear = candidate("cheap", Price(100, 400)), candidate("dear")
     forecasts = {name: CandidateForecast(q, 0.1, 100, 200) for name, q in (("cheap", 0.6), ("dear", 0.8))}
     case = Case(Query("", 160, 1), (cheap, dear), forecasts, 3_000_000, frozenset())
-    by_quality = case.decide(lagrangian=0.25)
+    by_quality = case.decide(price_weight=0.25)
     assert [row.candidate.name for row in by_quality.choices] == ["dear", "cheap"]
     best = by_quality.choices[0]
     assert best.input_tokens == 44
@@ -41,7 +41,7 @@ def test_a_plain_decision_takes_the_better_score() -> None:
     assert best.floor == 241 * 1_000 + 200 * 4_000
     assert best.ceiling == 241 * 1_000 + 4_096 * 4_000
     assert best.score == pytest.approx(0.8 - 0.25 * 444_000 / 3_000_000)
-    by_price = case.decide(lagrangian=4.0)
+    by_price = case.decide(price_weight=4.0)
     assert [row.candidate.name for row in by_price.choices] == ["cheap", "dear"]
 
 
@@ -81,14 +81,14 @@ def test_amounts_are_in_order(case: Case, cap: int | None) -> None:
 @given(cases(), CAPS)
 def test_without_a_price_on_cost_the_best_forecast_is_first(case: Case, cap: int | None) -> None:
     assume(case.forecasts is not None)
-    qualities = [row.forecast.quality for row in case.decide(lagrangian=0.0, cap=cap).choices if row.forecast]
+    qualities = [row.forecast.quality for row in case.decide(price_weight=0.0, cap=cap).choices if row.forecast]
     assert qualities == sorted(qualities, reverse=True)
 
 
 @given(cases(), CAPS)
 def test_when_only_price_counts_the_cheapest_is_first(case: Case, cap: int | None) -> None:
     assume(case.forecasts is not None)
-    costs = [row.expected_cost for row in case.decide(lagrangian=lagrangian_of(0.0), cap=cap).choices]
+    costs = [row.expected_cost for row in case.decide(price_weight=lagrangian_of(0.0), cap=cap).choices]
     assert costs == sorted(costs)
 
 
@@ -96,20 +96,20 @@ def test_when_only_price_counts_a_nanodollar_does() -> None:
     cheap, dear = candidate("cheap", Price(1_000_000, 0)), candidate("dear", Price(1_000_001, 0))
     forecasts = {"cheap": CandidateForecast(0.0, 0.1, 9, 9), "dear": CandidateForecast(1.0, 0.1, 9, 9)}
     case = Case(Query("", 10, 1), (dear, cheap), forecasts, 10**9, frozenset())
-    rows = case.decide(lagrangian=lagrangian_of(0.0)).choices
+    rows = case.decide(price_weight=lagrangian_of(0.0)).choices
     assert rows[1].expected_cost - rows[0].expected_cost == 1
     assert rows[0].candidate is cheap
 
 
 @given(cases(), CAPS, st.floats(0, 100))
-def test_first_choice_has_the_best_score(case: Case, cap: int | None, lagrangian: float) -> None:
+def test_first_choice_has_the_best_score(case: Case, cap: int | None, price_weight: float) -> None:
     assume(case.forecasts is not None)
     reference = case.reference_cost
-    choices = case.decide(lagrangian=lagrangian, cap=cap).choices
+    choices = case.decide(price_weight=price_weight, cap=cap).choices
     for row in choices:
         assert row.forecast is not None
         share = row.expected_cost / reference if reference else 0.0
-        assert row.score == pytest.approx(row.forecast.quality - lagrangian * share)
+        assert row.score == pytest.approx(row.forecast.quality - price_weight * share)
     assert [row.score for row in choices] == sorted((row.score for row in choices), reverse=True)
 
 
@@ -285,8 +285,8 @@ def test_a_factor_ranks_and_never_lowers_a_ceiling() -> None:
     cheap, dear = candidate("cheap", Price(10**9, 0)), candidate("dear", Price(2 * 10**9, 0))
     forecasts = {name: CandidateForecast(0.5, 0.1, 100, 200) for name in ("cheap", "dear")}
     case = Case(Query("", 4_000, 1), (cheap, dear), forecasts, 10**6, frozenset())
-    plain = {row.candidate.name: row for row in case.decide(lagrangian=1.0).choices}
-    first, second = case.decide(lagrangian=1.0, factors={"dear": 1 / 3}).choices
+    plain = {row.candidate.name: row for row in case.decide(price_weight=1.0).choices}
+    first, second = case.decide(price_weight=1.0, factors={"dear": 1 / 3}).choices
     assert (first.candidate.name, second.candidate.name) == ("dear", "cheap")
     assert first.estimated_cost == plain["dear"].expected_cost
     assert first.expected_cost == -(-first.estimated_cost // 3)

@@ -30,7 +30,7 @@ cells = st.lists(
 )
 
 
-def decided(rows: list[tuple[float, float, int, int]], lagrangian: float = 0.5, cap: int | None = None) -> Decision:
+def decided(rows: list[tuple[float, float, int, int]], price_weight: float = 0.5, cap: int | None = None) -> Decision:
     """A decision over candidates by (quality, its std, tokens, output price)."""
     candidates = [candidate(f"c{n}", Price(price // 4, price)) for n, (_, _, _, price) in enumerate(rows)]
     forecasts = {
@@ -40,7 +40,7 @@ def decided(rows: list[tuple[float, float, int, int]], lagrangian: float = 0.5, 
         Query("hello", 40, 1),
         candidates,
         forecasts,
-        Preference(lagrangian, cap),
+        Preference(price_weight, cap),
         reference_cost=10**8,
         is_healthy=always_well,
     )
@@ -217,7 +217,7 @@ def test_windows_of_its_own_are_a_share_of_each_hard_budget_of_money() -> None:
         Budget(7),
     )
     day, week, total = exploration_windows([window_at("acme", budget, NOW) for budget in budgets], 0.25)
-    assert (day.key, day.limit, day.apart) == ("acme/exploration/day/2026-01-05T00:00", 250, True)
+    assert (day.key, day.limit, day.separate) == ("acme/exploration/day/2026-01-05T00:00", 250, True)
     assert (week.limit, total.limit) == (1_000, 1)
     assert total.key == "acme/exploration/total"
     whole = window_at("acme", budgets[3], NOW)

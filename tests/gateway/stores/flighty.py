@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.errors import StoreError
 from gateway.stores.local_fallback import LocalAllowance, LocalFallbackStore
 from gateway.stores.memory import Memory, MemoryStore
-from tests.checks.store_checks import Clock, hold
+from tests.checks.store_checks import Clock, reservation
 
 LEASE = 200
 
@@ -41,7 +41,7 @@ class Place:
     async def ready(self) -> LocalFallbackStore:
         """A store with a lease on the day's budget."""
         store = await self.open()
-        await store.reserve(hold("first", 300))
+        await store.reserve(reservation("first", 300))
         await store.settle("first", 100)
         await store.tend()
         return store

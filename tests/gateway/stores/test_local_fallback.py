@@ -12,7 +12,7 @@ from gateway.billing.window import Window
 from gateway.errors import StoreError
 from gateway.stores.local_fallback import LEASE_S, UNUSED_S, LocalAllowance, LocalFallbackStore
 from gateway.stores.memory import Memory
-from tests.checks.store_checks import DAY, MONTH, NEXT_DAY, STORE_CHECKS, Check, Clock, hold, stands
+from tests.checks.store_checks import DAY, MONTH, NEXT_DAY, STORE_CHECKS, Check, Clock, reservation, stands
 
 from .flighty import LEASE, Flighty, Place
 
@@ -27,7 +27,7 @@ def test_what_is_set_aside_is_a_hold_like_any_other() -> None:
         store = await place.ready()
         assert store.set_aside == LEASE == lease_of(place)
         assert await stands(place.inner) == [(100, LEASE)]
-        assert await store.reserve(hold("rest", 1_000)) == OverLimit(DAY, 700, LEASE)
+        assert await store.reserve(reservation("rest", 1_000)) == OverLimit(DAY, 700, LEASE)
         await store.close()
         assert await stands(place.inner) == [(100, 0)]
 
@@ -39,12 +39,12 @@ def test_requests_are_granted_out_of_the_lease_and_no_further() -> None:
         place = Place()
         store = await place.ready()
         place.inner.away = True
-        assert await store.reserve(hold("a", 150)) == Grant(150, 50, local=True)
-        assert await store.reserve(hold("b", 150, 10)) == Grant(50, 0, local=True)
+        assert await store.reserve(reservation("a", 150)) == Grant(150, 50, local=True)
+        assert await store.reserve(reservation("b", 150, 10)) == Grant(50, 0, local=True)
         with pytest.raises(StoreError):
-            await store.reserve(hold("c", 1))
+            await store.reserve(reservation("c", 1))
         assert await store.settle("a", 60) is True
-        assert await store.reserve(hold("d", 90)) == Grant(90, 0, local=True)
+        assert await store.reserve(reservation("d", 90)) == Grant(90, 0, local=True)
         for name, charge in (("b", 50), ("d", 80)):
             await store.settle(name, charge)
         place.inner.away = False
@@ -67,7 +67,7 @@ def test_a_budget_without_a_lease_is_closed() -> None:
         place.inner.away = True
         for windows in ((NEXT_DAY,), (DAY, MONTH)):
             with pytest.raises(StoreError):
-                await store.reserve(hold("h", 1, None, *windows))
+                await store.reserve(reservation("h", 1, None, *windows))
         assert place.said == []
 
     asyncio.run(case())
@@ -77,14 +77,14 @@ def test_nothing_is_set_aside_for_windows_apart_and_they_are_refused_meanwhile()
     async def case() -> None:
         place = Place()
         store = await place.ready()
-        apart = replace(DAY, key="acme/apart/1", limit=500, apart=True)
-        assert isinstance(await store.reserve(hold("asked", 100, None, DAY, apart)), Grant)
+        separate = replace(DAY, key="acme/apart/1", limit=500, separate=True)
+        assert isinstance(await store.reserve(reservation("asked", 100, None, DAY, separate)), Grant)
         await store.settle("asked", 0)
         await store.tend()
-        assert await stands(place.inner, DAY, apart) == [(100, LEASE), (0, 0)]
+        assert await stands(place.inner, DAY, separate) == [(100, LEASE), (0, 0)]
         place.inner.away = True
-        assert await store.reserve(hold("drawn", 100, None, DAY, apart)) == OverLimit(apart, 0, 0)
-        assert await store.reserve(hold("best", 100)) == Grant(100, 100, local=True)
+        assert await store.reserve(reservation("drawn", 100, None, DAY, separate)) == OverLimit(separate, 0, 0)
+        assert await store.reserve(reservation("best", 100)) == Grant(100, 100, local=True)
         place.inner.away = False
         await store.close()
 
@@ -98,8 +98,8 @@ def test_what_counts_no_money_goes_on() -> None:
         place.inner.away = True
         rate = Window("acme/r", 0, 0.0, 60.0, "requests")
         soft = replace(DAY, key="acme/soft", limit=0, soft=True)
-        assert await store.reserve(hold("h", 5, None, rate, soft)) == Grant(5, None, local=True)
-        assert await store.reserve(hold("free", 0, 0, DAY, rate)) == Grant(0, LEASE, local=True)
+        assert await store.reserve(reservation("h", 5, None, rate, soft)) == Grant(5, None, local=True)
+        assert await store.reserve(reservation("free", 0, 0, DAY, rate)) == Grant(0, LEASE, local=True)
 
     asyncio.run(case())
 
@@ -109,7 +109,7 @@ def test_a_request_under_way_keeps_its_lease_until_it_is_settled() -> None:
         place = Place()
         store = await place.ready()
         place.inner.away = True
-        await store.reserve(hold("long", 150))
+        await store.reserve(reservation("long", 150))
         place.inner.away = False
         await store.tend()
         place.clock.now += LEASE_S - 1
@@ -129,7 +129,7 @@ def test_a_lease_that_ran_out_is_charged_whole_and_said() -> None:
         place = Place()
         store = await place.ready()
         place.inner.away = True
-        await store.reserve(hold("a", 50))
+        await store.reserve(reservation("a", 50))
         await store.settle("a", 50)
         place.clock.now += LEASE_S + 1
         place.inner.away = False
@@ -172,7 +172,7 @@ def test_a_lease_that_can_not_be_had_is_taken_another_time() -> None:
     async def case() -> None:
         place = Place()
         store = await place.open()
-        await store.reserve(hold("first", 900))
+        await store.reserve(reservation("first", 900))
         place.inner.lends = False
         with pytest.raises(StoreError):
             await store.tend()
@@ -191,7 +191,7 @@ def test_a_process_that_ends_while_it_takes_a_lease_leaves_nothing_held() -> Non
         inner = Stubborn(Clock(), Memory())
         store = LocalFallbackStore(inner, Clock(), LocalAllowance(LEASE, "p", tend_s=0.001), [].append)
         await store.open()
-        await store.reserve(hold("first", 300))
+        await store.reserve(reservation("first", 300))
         await store.settle("first", 100)
         async with asyncio.timeout(60):
             await inner.taken.wait()
@@ -206,14 +206,14 @@ def test_two_processes_never_spend_more_than_the_budget() -> None:
     async def case() -> None:
         place = Place()
         stores = [await place.ready(), await place.open()]
-        await stores[1].reserve(hold("second", 300))
+        await stores[1].reserve(reservation("second", 300))
         await stores[1].settle("second", 300)
         await stores[1].tend()
         place.inner.away = True
         granted = 0
         for number, store in enumerate(stores * 20):
             try:
-                answer = await store.reserve(hold(f"h{number}", 60, 1))
+                answer = await store.reserve(reservation(f"h{number}", 60, 1))
             except StoreError:
                 continue
             assert isinstance(answer, Grant)

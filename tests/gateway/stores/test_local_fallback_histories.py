@@ -107,15 +107,15 @@ class LeasedMachine(RuleBasedStateMachine):
         assert 0 <= spent + held <= LIMIT
 
     def ask(self, process: LocalFallbackStore, ceiling: int, floor: int) -> None:
-        hold = Reservation(f"acme/h{next(self.names)}", (WINDOW,), ceiling, floor, HOLD_LEASE_S)
+        reservation = Reservation(f"acme/h{next(self.names)}", (WINDOW,), ceiling, floor, HOLD_LEASE_S)
         try:
-            answer = self.run(process.reserve(hold))
+            answer = self.run(process.reserve(reservation))
         except StoreError:
             assert self.place.inner.away
             return
         if isinstance(answer, Grant):
             assert floor <= answer.amount <= ceiling
-            self.granted[hold.id] = (process, answer.amount)
+            self.granted[reservation.id] = (process, answer.amount)
 
 
 @pytest.mark.parametrize("histories", HISTORIES)

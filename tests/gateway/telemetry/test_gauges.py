@@ -33,8 +33,8 @@ class Asked:
 
 
 def gauges(metrics: Metrics, store: MemoryStore | Asked, tenants: Sequence[TenantTerms], *keys: ApiKey) -> BudgetGauges:
-    roster = TenantRegistry({terms.name: terms for terms in tenants}, {key.id: key for key in keys})
-    return BudgetGauges(metrics, lambda: roster, store.balances, report=lambda *_: None, clock=lambda: NOW)
+    registry = TenantRegistry({terms.name: terms for terms in tenants}, {key.id: key for key in keys})
+    return BudgetGauges(metrics, lambda: registry, store.balances, report=lambda *_: None, clock=lambda: NOW)
 
 
 def limits(metrics: Metrics) -> dict[str, float]:

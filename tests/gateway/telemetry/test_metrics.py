@@ -152,12 +152,12 @@ def test_scores_are_summed_by_tenant_candidate_and_modality() -> None:
 
 def test_lambda_is_that_of_the_last_routed_request() -> None:
     metrics = Metrics()
-    metrics.observe(record(lagrangian=0.5))
-    metrics.observe(record(lagrangian=2.0))
-    metrics.observe(record(lagrangian=0.0, reason="pinned"))
+    metrics.observe(record(price_weight=0.5))
+    metrics.observe(record(price_weight=2.0))
+    metrics.observe(record(price_weight=0.0, reason="pinned"))
     assert value(metrics, "loupe_lambda", tenant="acme") == 2.0
     attempts = (Attempt("dear", "http_503", 0), Attempt("small", None, 5))
-    metrics.observe(record(lagrangian=4.0, reason="routed;pace=day:1.2;fallback=dear:http_503", attempts=attempts))
+    metrics.observe(record(price_weight=4.0, reason="routed;pace=day:1.2;fallback=dear:http_503", attempts=attempts))
     assert value(metrics, "loupe_lambda", tenant="acme") == 4.0
     assert value(metrics, "loupe_fallbacks_total", candidate="small") == 1
 

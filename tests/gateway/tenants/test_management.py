@@ -32,24 +32,24 @@ class Office:
     def __init__(self, store: SqliteTenants) -> None:
         self.clock = HandClock(NOW)
         self.store = store
-        self.tenancy = TenantManagement(store, KEY_HASH, self.clock, ("small", "large"))
+        self.management = TenantManagement(store, KEY_HASH, self.clock, ("small", "large"))
 
     @property
-    def roster(self) -> TenantRegistry:
-        return self.tenancy.roster()
+    def registry(self) -> TenantRegistry:
+        return self.management.registry()
 
     def acme(self, **terms: Any) -> TenantTerms:
-        return self.tenancy.create_tenant(TenantBody(name="acme", **terms))
+        return self.management.create_tenant(TenantBody(name="acme", **terms))
 
     def key(self, name: str | None = "laptop", **terms: Any) -> NewKey:
-        return self.tenancy.create_key("acme", KeyTerms(name=name, **terms))
+        return self.management.create_key("acme", KeyTerms(name=name, **terms))
 
     def refused(self, act: Callable[[], Any]) -> tuple[int, str | None, str | None]:
         """(status, code, param) of a refusal, which must leave everything as it was."""
-        before = self.roster, self.store.marks()
+        before = self.registry, self.store.marks()
         with pytest.raises(RequestError) as refusal:
             act()
-        assert (self.roster, self.store.marks()) == before
+        assert (self.registry, self.store.marks()) == before
         return refusal.value.status, refusal.value.code, refusal.value.param
 
 
@@ -71,14 +71,14 @@ def test_a_tenant_is_made_with_its_terms_and_the_time(office: Office) -> None:
         pacing=PACED,
     )
     assert made == expected
-    assert office.roster == TenantRegistry({"acme": expected})
+    assert office.registry == TenantRegistry({"acme": expected})
 
 
 def test_a_tenant_is_made_once_and_only_of_candidates_there_are(office: Office) -> None:
     office.acme()
     assert office.refused(office.acme) == (409, "already_exists", "name")
     body = TenantBody(name="other", candidates=("small", "huge"))
-    assert office.refused(lambda: office.tenancy.create_tenant(body)) == (400, "candidate_not_found", "candidates")
+    assert office.refused(lambda: office.management.create_tenant(body)) == (400, "candidate_not_found", "candidates")
 
 
 def test_a_change_of_a_tenant_leaves_what_it_does_not_name(office: Office) -> None:
@@ -90,25 +90,25 @@ def test_a_change_of_a_tenant_leaves_what_it_does_not_name(office: Office) -> No
         exploration={"rate": 0.5},
     )
     office.clock.turn(1_000.0)
-    changed = office.tenancy.update_tenant("acme", {"quality_weight": 0.5})
+    changed = office.management.update_tenant("acme", {"quality_weight": 0.5})
     assert changed == replace(made, quality_weight=0.5)
-    assert office.roster.tenant("acme") == changed
+    assert office.registry.tenant("acme") == changed
 
 
 def test_one_budget_takes_the_place_of_all_of_them_and_several_do_too(office: Office) -> None:
     made = office.acme(budgets=[{"usd": 5, "period": "day"}, {"tokens": 9}])
-    one = office.tenancy.update_tenant("acme", {"budget": {"usd": 7}})
+    one = office.management.update_tenant("acme", {"budget": {"usd": 7}})
     assert one == replace(made, budgets=(Budget(7 * USD),))
-    several = office.tenancy.update_tenant("acme", {"budgets": [{"usd": 1}, {"requests": 2}]})
+    several = office.management.update_tenant("acme", {"budgets": [{"usd": 1}, {"requests": 2}]})
     assert several.budgets == (Budget(USD), Budget(2, unit="requests"))
-    none = office.tenancy.update_tenant("acme", {"budgets": []})
+    none = office.management.update_tenant("acme", {"budgets": []})
     assert none.budgets == ()
 
 
 def test_a_tenant_keeps_its_name(office: Office) -> None:
     made = office.acme()
-    assert office.tenancy.update_tenant("acme", {"name": "other"}) == made
-    assert list(office.roster.tenants) == ["acme"]
+    assert office.management.update_tenant("acme", {"name": "other"}) == made
+    assert list(office.registry.tenants) == ["acme"]
 
 
 @pytest.mark.parametrize(
@@ -124,16 +124,16 @@ def test_a_change_of_a_tenant_that_makes_no_sense_is_refused(
     office: Office, name: str, changes: dict[str, Any], refusal: tuple[int, str, str]
 ) -> None:
     office.acme()
-    assert office.refused(lambda: office.tenancy.update_tenant(name, changes)) == refusal
+    assert office.refused(lambda: office.management.update_tenant(name, changes)) == refusal
 
 
 def test_who_deletes_a_tenant_revokes_its_keys(office: Office) -> None:
     office.acme()
     key = office.key().record
     office.clock.turn(50.0)
-    office.tenancy.delete_tenant("acme")
-    assert office.roster == TenantRegistry({}, {key.id: replace(key, revoked_at=NOW + 50)})
-    assert office.refused(lambda: office.tenancy.delete_tenant("acme")) == (404, "tenant_not_found", "tenant")
+    office.management.delete_tenant("acme")
+    assert office.registry == TenantRegistry({}, {key.id: replace(key, revoked_at=NOW + 50)})
+    assert office.refused(lambda: office.management.delete_tenant("acme")) == (404, "tenant_not_found", "tenant")
 
 
 def test_a_key_is_made_whose_hash_alone_is_kept(office: Office) -> None:
@@ -150,7 +150,7 @@ def test_a_key_is_made_whose_hash_alone_is_kept(office: Office) -> None:
         candidates=("large",),
         origin="made",
     )
-    assert office.roster.keys == {made.record.id: made.record}
+    assert office.registry.keys == {made.record.id: made.record}
     assert made.secret.startswith(KEY_PREFIX)
     assert len(made.secret) == len(KEY_PREFIX) + 43  # 32 bytes in base64
     assert made.record.id.startswith("key_")
@@ -197,19 +197,19 @@ def test_a_change_of_a_key_leaves_what_it_does_not_name(office: Office) -> None:
     key = made
     for told, fields in changes:
         key = replace(key, **fields)
-        assert office.tenancy.update_key(made.id, KeyTerms.model_validate(told)) == key
-        assert office.roster.key(made.id) == key
+        assert office.management.update_key(made.id, KeyTerms.model_validate(told)) == key
+        assert office.registry.key(made.id) == key
 
 
 def test_a_change_of_a_key_that_makes_no_sense_is_refused(office: Office) -> None:
     office.acme()
     made = office.key().record
-    update = office.tenancy.update_key
+    update = office.management.update_key
     assert office.refused(lambda: update("key_x", KeyTerms())) == (404, "key_not_found", "id")
     assert office.refused(lambda: update(made.id, KeyTerms(name="phone"))) == (400, None, "name")
     unknown = KeyTerms(candidates=("huge",))
     assert office.refused(lambda: update(made.id, unknown)) == (400, "candidate_not_found", "candidates")
-    office.tenancy.revoke_key(made.id)
+    office.management.revoke_key(made.id)
     assert office.refused(lambda: update(made.id, KeyTerms())) == (409, "key_ended", "id")
 
 
@@ -218,22 +218,22 @@ def test_a_key_is_revoked_at_the_time_of_the_first_command(office: Office) -> No
     made = office.key().record
     office.clock.turn(5.0)
     revoked = replace(made, revoked_at=NOW + 5)
-    assert office.tenancy.revoke_key(made.id) == revoked
+    assert office.management.revoke_key(made.id) == revoked
     office.clock.turn(5.0)
-    assert office.tenancy.revoke_key(made.id) == revoked
-    assert office.roster.key(made.id) == revoked
-    assert office.refused(lambda: office.tenancy.revoke_key("key_x")) == (404, "key_not_found", "id")
+    assert office.management.revoke_key(made.id) == revoked
+    assert office.registry.key(made.id) == revoked
+    assert office.refused(lambda: office.management.revoke_key("key_x")) == (404, "key_not_found", "id")
 
 
 def test_all_keys_are_revoked_at_once_and_their_secret_is_forgotten(office: Office) -> None:
     office.store.secret(b"the secret before")
     office.acme()
     first, second, third = (office.key(name).record for name in ("a", "b", "c"))
-    office.tenancy.revoke_key(first.id)
+    office.management.revoke_key(first.id)
     office.clock.turn(5.0)
-    revoked = office.tenancy.revoke_all()
+    revoked = office.management.revoke_all()
     assert revoked == [replace(key, revoked_at=NOW + 5) for key in (second, third)]
-    assert [key.revoked_at for key in office.roster.keys.values()] == [NOW, NOW + 5, NOW + 5]
+    assert [key.revoked_at for key in office.registry.keys.values()] == [NOW, NOW + 5, NOW + 5]
     assert office.store.secret(b"another secret") == (b"another secret", False)
 
 
@@ -242,15 +242,15 @@ def test_a_rotated_key_has_a_successor_with_its_terms_and_ends_after_the_grace(o
     old = office.key(budgets=[{"usd": 1}], candidates=["large"])
     office.store.note_used([old.record.hash], NOW + 1)
     office.clock.turn(10.0)
-    new = office.tenancy.rotate_key(old.record.id, 60.0)
+    new = office.management.rotate_key(old.record.id, 60.0)
     assert new.record == replace(
         old.record, id=new.record.id, hash=KEY_HASH.of(new.secret.encode()).hex(), created_at=NOW + 10
     )
     assert new.record.id != old.record.id
-    ended = office.roster.key(old.record.id)
+    ended = office.registry.key(old.record.id)
     assert ended == replace(old.record, last_used_at=NOW + 1, expires_at=NOW + 70)
-    assert office.roster.key(new.record.id) == new.record
-    again = lambda: office.tenancy.rotate_key(old.record.id, 60.0)  # noqa: E731
+    assert office.registry.key(new.record.id) == new.record
+    again = lambda: office.management.rotate_key(old.record.id, 60.0)  # noqa: E731
     assert office.refused(again) == (409, "key_rotated", "id")
     office.clock.turn(60.0)
     assert office.refused(again) == (409, "key_ended", "id")
@@ -258,32 +258,32 @@ def test_a_rotated_key_has_a_successor_with_its_terms_and_ends_after_the_grace(o
 
 def test_what_the_file_provisions_is_changed_by_no_command(office: Office) -> None:
     declared = ConfiguredTenants([TenantTerms("acme")], [], "/etc/loupe/gateway.yaml")
-    office.tenancy.read_in(declared)
-    before = office.roster
+    office.management.read_in(declared)
+    before = office.registry
     for command in (
-        lambda: office.tenancy.update_tenant("acme", {"quality_weight": 0.1}),
-        lambda: office.tenancy.delete_tenant("acme"),
+        lambda: office.management.update_tenant("acme", {"quality_weight": 0.1}),
+        lambda: office.management.delete_tenant("acme"),
     ):
         assert office.refused(command) == (409, "provisioned", "tenant")
-    assert office.roster == before
+    assert office.registry == before
 
 
 def test_a_configuration_is_read_in_at_the_time_of_the_command(office: Office) -> None:
     acme = TenantTerms("acme")
     declared = ConfiguredTenants([acme], [], "gateway.yaml")
-    assert office.tenancy.read_in(declared) == SyncResult(added=("acme",))
-    assert office.roster.tenant("acme") == replace(acme, created_at=NOW)
+    assert office.management.read_in(declared) == SyncResult(added=("acme",))
+    assert office.registry.tenant("acme") == replace(acme, created_at=NOW)
     office.clock.turn(5.0)
-    assert office.tenancy.read_in(declared) == SyncResult()
+    assert office.management.read_in(declared) == SyncResult()
     cheaper = ConfiguredTenants([replace(acme, quality_weight=0.1)], [], "gateway.yaml")
-    assert office.tenancy.read_in(cheaper) == SyncResult(changed=("acme",))
-    assert office.roster.tenant("acme") == replace(acme, quality_weight=0.1, created_at=NOW)
+    assert office.management.read_in(cheaper) == SyncResult(changed=("acme",))
+    assert office.registry.tenant("acme") == replace(acme, quality_weight=0.1, created_at=NOW)
 
 
 def test_tenants_that_the_store_never_had_are_added_and_nothing_else_changes(office: Office) -> None:
     kept = office.acme(quality_weight=0.1)
     declared = ConfiguredTenants([TenantTerms("acme"), TenantTerms("new")], [], "gateway.yaml")
     office.clock.turn(5.0)
-    office.tenancy.read_in_new_tenants(declared)
+    office.management.read_in_new_tenants(declared)
     new = TenantTerms("new", created_at=NOW + 5)
-    assert office.roster == TenantRegistry({"acme": kept, "new": new}, {}, {"new": "gateway.yaml"})
+    assert office.registry == TenantRegistry({"acme": kept, "new": new}, {}, {"new": "gateway.yaml"})

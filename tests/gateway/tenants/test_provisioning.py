@@ -35,25 +35,25 @@ def declared(*sections: TenantTerms | ApiKey, file: str = FILE) -> ConfiguredTen
 
 
 def read(
-    roster: TenantRegistry, *sections: TenantTerms | ApiKey, now: float = 100.0, file: str = FILE
+    registry: TenantRegistry, *sections: TenantTerms | ApiKey, now: float = 100.0, file: str = FILE
 ) -> TenantRegistry:
-    return read_in(roster, declared(*sections, file=file), now)[0]
+    return read_in(registry, declared(*sections, file=file), now)[0]
 
 
-def told(roster: TenantRegistry, *sections: TenantTerms | ApiKey) -> SyncResult:
-    return read_in(roster, declared(*sections), 100.0)[1]
+def told(registry: TenantRegistry, *sections: TenantTerms | ApiKey) -> SyncResult:
+    return read_in(registry, declared(*sections), 100.0)[1]
 
 
-def refusal(roster: TenantRegistry, *sections: TenantTerms | ApiKey) -> str:
+def refusal(registry: TenantRegistry, *sections: TenantTerms | ApiKey) -> str:
     with pytest.raises(InvalidRequest) as refused:
-        read(roster, *sections)
+        read(registry, *sections)
     assert (refused.value.status, refused.value.code) == (409, "already_exists")
     assert "\n" not in refused.value.message
     return refused.value.message
 
 
-def of_older_version(roster: TenantRegistry) -> TenantRegistry:
-    return replace(roster, provisioned=dict.fromkeys(roster.provisioned, DIGEST))
+def of_older_version(registry: TenantRegistry) -> TenantRegistry:
+    return replace(registry, provisioned=dict.fromkeys(registry.provisioned, DIGEST))
 
 
 STARTED = read(TenantRegistry(), ACME, KEY)
@@ -93,8 +93,8 @@ def test_what_is_struck_from_the_file_stops() -> None:
 
 
 def test_a_tenant_that_is_struck_takes_the_keys_along_that_commands_made() -> None:
-    roster = put_key(put_tenant(put_key(STARTED, MADE), OTHER), replace(MADE, id="m2", tenant="other", hash="cc"))
-    left = read(roster, now=300.0)
+    registry = put_key(put_tenant(put_key(STARTED, MADE), OTHER), replace(MADE, id="m2", tenant="other", hash="cc"))
+    left = read(registry, now=300.0)
     assert left.key("m1").revoked_at == 300.0
     assert left.key("m2").stands(300.0)
 
@@ -107,9 +107,9 @@ def test_what_is_struck_and_named_again_comes_back_as_the_same_key() -> None:
 
 
 def test_what_commands_made_is_never_touched() -> None:
-    roster = put_key(put_tenant(put_key(STARTED, MADE), OTHER), replace(MADE, id="m2", tenant="other", hash="cc"))
+    registry = put_key(put_tenant(put_key(STARTED, MADE), OTHER), replace(MADE, id="m2", tenant="other", hash="cc"))
     for sections in ((ACME, KEY), (ACME,), (replace(ACME, quality_weight=0.1), replace(KEY, expires_at=5.0))):
-        left = read(roster, *sections)
+        left = read(registry, *sections)
         assert left.key("m1") == MADE
         assert left.tenant("other") == OTHER
         assert left.key("m2").stands(100.0)
@@ -152,22 +152,22 @@ def test_a_tenant_that_a_command_made_is_not_taken_by_the_file() -> None:
 
 
 def test_a_key_that_a_command_made_is_not_taken_by_the_file() -> None:
-    roster = put_key(put_tenant(STARTED, OTHER), MADE)
+    registry = put_key(put_tenant(STARTED, OTHER), MADE)
     named_alike = replace(KEY, id="k2", name="phone", hash="cc")
-    said = refusal(roster, ACME, named_alike)
+    said = refusal(registry, ACME, named_alike)
     assert FILE in said
     assert "acme/phone" in said
     assert "m1" in said
-    assert read(revoke_key(roster, "m1", 60.0), ACME, named_alike).key("k2").stands(100.0)
+    assert read(revoke_key(registry, "m1", 60.0), ACME, named_alike).key("k2").stands(100.0)
     for same in (replace(KEY, id="k2", name="desk", hash="bb"), replace(KEY, id="k2", name="phone", hash="bb")):
-        said = refusal(revoke_key(roster, "m1", 60.0), ACME, same)
+        said = refusal(revoke_key(registry, "m1", 60.0), ACME, same)
         assert f"acme/{same.name}" in said
         assert "acme/phone (m1)" in said, "who ended a key means it"
 
 
 def test_a_key_of_the_file_does_not_become_one_that_a_command_made_for_another_tenant() -> None:
-    roster = put_key(put_tenant(STARTED, OTHER), replace(MADE, tenant="other"))
-    said = refusal(roster, ACME, replace(KEY, hash="bb"))
+    registry = put_key(put_tenant(STARTED, OTHER), replace(MADE, tenant="other"))
+    said = refusal(registry, ACME, replace(KEY, hash="bb"))
     assert "acme/laptop" in said
     assert "other/phone (m1)" in said
 
@@ -197,9 +197,9 @@ def test_the_file_that_was_read_in_last_counts() -> None:
 
 
 def test_the_same_file_in_another_place_changes_nothing_but_the_place() -> None:
-    roster, readings = read_in(STARTED, declared(ACME, KEY, file=ANOTHER_FILE), 200.0)
+    registry, readings = read_in(STARTED, declared(ACME, KEY, file=ANOTHER_FILE), 200.0)
     assert readings == SyncResult()
-    assert replace(roster, provisioned=STARTED.provisioned) == STARTED
+    assert replace(registry, provisioned=STARTED.provisioned) == STARTED
 
 
 def test_before_a_gateway_ran_the_files_tenants_are_known_without_their_keys() -> None:
@@ -227,30 +227,30 @@ class TestAfterAnOlderVersion:
         assert told(gone, ACME, KEY) == SyncResult(changed=("acme",), left=("acme/key/laptop",))
 
     def test_a_key_that_a_command_revoked_stays_revoked_until_it_is_struck_and_named_again(self) -> None:
-        roster = of_older_version(revoke_key(STARTED, "k1", 150.0))
+        registry = of_older_version(revoke_key(STARTED, "k1", 150.0))
         for now in (200.0, 300.0):
-            assert told(roster, ACME, KEY) == SyncResult(left=("acme/key/laptop",))
-            roster = read(roster, ACME, KEY, now=now)
-            assert roster.key("k1").revoked_at == 150.0
-        assert read(read(roster, ACME, now=400.0), ACME, KEY, now=500.0).key("k1").stands(500.0)
+            assert told(registry, ACME, KEY) == SyncResult(left=("acme/key/laptop",))
+            registry = read(registry, ACME, KEY, now=now)
+            assert registry.key("k1").revoked_at == 150.0
+        assert read(read(registry, ACME, now=400.0), ACME, KEY, now=500.0).key("k1").stands(500.0)
 
     def test_another_key_in_the_place_of_a_revoked_one_stands(self) -> None:
         desk = replace(KEY, id="k2", name="desk", hash="bb")
         both = read(read(TenantRegistry(), ACME, KEY, desk), ACME, KEY, now=120.0)
-        roster = of_older_version(revoke_key(both, "k1", 150.0))
-        after = read(roster, ACME, replace(desk, name="laptop"), now=200.0)
+        registry = of_older_version(revoke_key(both, "k1", 150.0))
+        after = read(registry, ACME, replace(desk, name="laptop"), now=200.0)
         assert after.key("k2").stands(200.0), "the file had struck it, no command"
         assert after.key("k1").revoked_at == 150.0
 
     def test_a_key_that_a_command_rotated_ends_after_its_grace_and_its_successor_goes_on(self) -> None:
         successor = replace(KEY, id="m2", hash="cc", created_at=120.0, origin="made")
-        roster = of_older_version(rotate_key(STARTED, "k1", successor, 400.0))
+        registry = of_older_version(rotate_key(STARTED, "k1", successor, 400.0))
         for now in (200.0, 500.0):
-            assert told(roster, ACME, KEY) == SyncResult(left=("acme/key/laptop",))
-            roster = read(roster, ACME, KEY, now=now)
-            assert roster.key("k1").expires_at == 400.0
-            assert roster.key("m2").stands(now)
-        struck = read(roster, ACME, now=600.0)
+            assert told(registry, ACME, KEY) == SyncResult(left=("acme/key/laptop",))
+            registry = read(registry, ACME, KEY, now=now)
+            assert registry.key("k1").expires_at == 400.0
+            assert registry.key("m2").stands(now)
+        struck = read(registry, ACME, now=600.0)
         assert struck.key("m2").stands(600.0)
 
     def test_what_it_left_to_the_store_becomes_the_files(self) -> None:
@@ -264,7 +264,7 @@ class TestAfterAnOlderVersion:
         assert list(after.keys) == ["m1"]
 
     def test_what_the_file_names_no_longer_is_taken_off_and_all_else_stays(self) -> None:
-        roster = of_older_version(put_key(put_tenant(STARTED, OTHER), MADE))
-        left = read(roster, ACME, now=300.0)
+        registry = of_older_version(put_key(put_tenant(STARTED, OTHER), MADE))
+        left = read(registry, ACME, now=300.0)
         assert left.key("k1").revoked_at == 300.0
         assert (left.key("m1"), left.tenant("other")) == (MADE, OTHER)

@@ -77,7 +77,7 @@ def tenants(store: Faulty, reported: list[str], notices: list[str]) -> Iterator[
 
 
 def change(store: SqliteTenants, how: Callable[[TenantRegistry], TenantRegistry]) -> None:
-    store.change(lambda roster: (how(roster), None))
+    store.change(lambda registry: (how(registry), None))
 
 
 def test_what_the_store_has_is_known_from_the_start(tenants: Tenants) -> None:
@@ -92,9 +92,9 @@ def test_what_another_process_changes_is_followed_by_looking_once_a_second_or_mo
     tenants: Tenants, other: SqliteTenants
 ) -> None:
     assert LOOK_S <= 1.0
-    change(other, lambda roster: replace(roster, tenants={"acme": replace(ACME, quality_weight=0.1)}))
+    change(other, lambda registry: replace(registry, tenants={"acme": replace(ACME, quality_weight=0.1)}))
     wait_until(lambda: (tenants.find(b"sk-one") or pytest.fail()).quality_weight == 0.1, "the change")
-    change(other, lambda roster: replace(roster, keys={"k1": replace(KEY, revoked_at=1.0)}))
+    change(other, lambda registry: replace(registry, keys={"k1": replace(KEY, revoked_at=1.0)}))
     wait_until(lambda: tenants.find(b"sk-one") is None, "the end of the key")
 
 
@@ -121,7 +121,7 @@ def test_a_store_that_fails_is_reported_once_and_followed_again(
     tenants: Tenants, store: Faulty, other: SqliteTenants, reported: list[str], fault: Exception
 ) -> None:
     store.fault = fault
-    change(other, lambda roster: replace(roster, keys={}))
+    change(other, lambda registry: replace(registry, keys={}))
     asked = store.asked
     wait_until(lambda: store.asked > asked + 3, "looks in vain")
     assert reported == [f"tenants: {fault}"]

@@ -31,8 +31,8 @@ def test_a_plain_request() -> None:
     assert request.query.text == "hello"
     assert (request.query.prompt_bytes, request.query.messages, request.query.choices) == (5, 1, 1)
     assert (request.query.images, request.images, request.remote) == ((), (), ())
-    steering = (request.query.max_output_tokens, request.cap, request.quality_weight, request.allowed)
-    assert steering == (None,) * 4
+    controller = (request.query.max_output_tokens, request.cap, request.quality_weight, request.allowed)
+    assert controller == (None,) * 4
     assert not request.streamed
     assert not request.query.uses_tools
 

@@ -64,8 +64,8 @@ class Tenant:
 
     def request(self) -> None:
         options = self.options()
-        lagrangian = self.pacer.lagrangian
-        best = min(options, key=lambda o: (-(o.quality - lagrangian * o.cost / REFERENCE), o.cost))
+        price_weight = self.pacer.price_weight
+        best = min(options, key=lambda o: (-(o.quality - price_weight * o.cost / REFERENCE), o.cost))
         self.pacer.decided(self.now, options)
         charge = round(best.cost * self.bias)
         self.requests += 1

@@ -56,38 +56,38 @@ class Site:
         self.ledger = Ledger(self.clock)
         self.kept = kept or KeptPaces()
         self.reported: list[str] = []
-        self.steering = PacingController(
+        self.controller = PacingController(
             self.ledger,
             self.kept,
             clock=self.clock,
             report=lambda where, error: self.reported.append(f"{where}: {error}"),
             uniform=Random(7).random,
         )
-        self.steering.follow(PRICES.catalog, PRICES.factors)
+        self.controller.follow(PRICES.catalog, PRICES.factors)
 
-    def course(self, tenant: Tenant = ACME) -> PacingView:
-        course = self.steering.course(tenant)
-        assert course is not None
-        return course
+    def pacing_view(self, tenant: Tenant = ACME) -> PacingView:
+        pacing_view = self.controller.pacing_view(tenant)
+        assert pacing_view is not None
+        return pacing_view
 
     async def serve(self, requests: int, tenant: Tenant = ACME, every: float = 60.0) -> None:
         """So many requests, each charged as expected, with the ledger read between them."""
         made = decision()
         for _ in range(requests):
-            course = self.course(tenant)
-            course.decided(made, 1.0, may_explore=False)
+            pacing_view = self.pacing_view(tenant)
+            pacing_view.decided(made, 1.0, may_explore=False)
             await self.settled()
-            course.finished(made.choices[0].expected_cost, made.choices[0].expected_cost, is_refused=False)
+            pacing_view.finished(made.choices[0].expected_cost, made.choices[0].expected_cost, is_refused=False)
             self.clock.now += every
 
     async def settled(self) -> None:
         """Whatever is being read is read."""
-        while self.steering._reading:
-            await asyncio.gather(*self.steering._reading)
+        while self.controller._reading:
+            await asyncio.gather(*self.controller._reading)
 
 
-def explored(course: PacingView, times: int) -> list[tuple[Decision, Exploration]]:
-    found = [course.decided(decision(), 1.0, may_explore=True) for _ in range(times)]
+def explored(pacing_view: PacingView, times: int) -> list[tuple[Decision, Exploration]]:
+    found = [pacing_view.decided(decision(), 1.0, may_explore=True) for _ in range(times)]
     return [(made, drawn) for made, drawn, _ in found if drawn is not None]
 
 
@@ -104,8 +104,8 @@ def explored(course: PacingView, times: int) -> list[tuple[Decision, Exploration
 def test_whom_nothing_is_to_steer_for_has_no_course(tenant: Tenant) -> None:
     async def run() -> None:
         site = Site()
-        assert site.steering.course(tenant) is None
-        assert await site.steering.paces(tenant) == {}
+        assert site.controller.pacing_view(tenant) is None
+        assert await site.controller.paces(tenant) == {}
 
     asyncio.run(run())
 
@@ -113,17 +113,17 @@ def test_whom_nothing_is_to_steer_for_has_no_course(tenant: Tenant) -> None:
 def test_the_ledger_is_read_apart_and_not_for_every_request() -> None:
     async def run() -> None:
         site = Site()
-        course = site.course()
+        pacing_view = site.pacing_view()
         for _ in range(50):
-            course.decided(decision(), 1.0, may_explore=False)
+            pacing_view.decided(decision(), 1.0, may_explore=False)
             assert site.ledger.reads == 0, "not on the request's path"
         await site.settled()
         assert site.ledger.reads == 1
-        course.decided(decision(), 1.0, may_explore=False)
+        pacing_view.decided(decision(), 1.0, may_explore=False)
         await site.settled()
         assert site.ledger.reads == 1, "not again so soon"
         site.clock.now += 2.5
-        course.decided(decision(), 1.0, may_explore=False)
+        pacing_view.decided(decision(), 1.0, may_explore=False)
         await site.settled()
         assert site.ledger.reads == 2
 
@@ -135,13 +135,13 @@ def test_keys_of_one_tenant_share_its_pace_and_have_their_own() -> None:
         site = Site()
         poor = replace(ACME, key="poor", key_budgets=(Budget(10**7, "day"),))
         await site.serve(60, poor)
-        laptop, own = site.course(), site.course(poor)
+        laptop, own = site.pacing_view(), site.pacing_view(poor)
         assert own.purses[0] is laptop.purses[0]
-        assert own.lagrangian(None)[0] == own.purses[1].lagrangian > laptop.lagrangian(None)[0], (
+        assert own.price_weight(None)[0] == own.purses[1].price_weight > laptop.price_weight(None)[0], (
             "the tighter one counts"
         )
-        assert "@acme/key/poor/day" in own.lagrangian(None)[2]
-        assert set(await site.steering.paces(poor)) == {"acme/day", "acme/key/poor/day"}
+        assert "@acme/key/poor/day" in own.price_weight(None)[2]
+        assert set(await site.controller.paces(poor)) == {"acme/day", "acme/key/poor/day"}
 
     asyncio.run(run())
 
@@ -150,11 +150,11 @@ def test_a_request_never_pays_less_heed_to_price_than_it_asks_for() -> None:
     async def run() -> None:
         site = Site()
         for own in (0.0, 0.3, 0.8, 1.0):
-            course = site.course(replace(ACME, name=f"t{own}", quality_weight=own))
+            pacing_view = site.pacing_view(replace(ACME, name=f"t{own}", quality_weight=own))
             for named, least in ((None, own), (0.0, 0.0), (0.4, 0.4), (1.0, 1.0)):
-                lagrangian, _, label = course.lagrangian(named)
+                price_weight, _, label = pacing_view.price_weight(named)
                 asked = LARGEST_LAMBDA if least == 0 else (1 - least) / least
-                assert (lagrangian, label) == (pytest.approx(asked), ""), (own, named)
+                assert (price_weight, label) == (pytest.approx(asked), ""), (own, named)
 
     asyncio.run(run())
 
@@ -163,15 +163,15 @@ def test_new_terms_keep_what_was_learned_and_a_table_made_anew_changes_nothing()
     async def run() -> None:
         site = Site()
         await site.serve(60)
-        before = site.course()
-        assert site.course(replace(ACME, expires_at=5.0, candidates=("dear",))) is before
-        after = site.course(replace(ACME, budgets=(Budget(10**12, "day"),), pacing=PacingTerms(burst=0.5)))
+        before = site.pacing_view()
+        assert site.pacing_view(replace(ACME, expires_at=5.0, candidates=("dear",))) is before
+        after = site.pacing_view(replace(ACME, budgets=(Budget(10**12, "day"),), pacing=PacingTerms(burst=0.5)))
         assert after.purses == before.purses
         site.clock.now += 10
-        [(pace, _)] = (await site.steering.paces(after.tenant)).values()
+        [(pace, _)] = (await site.controller.paces(after.tenant)).values()
         assert (pace.limit, pace.saturated) == (10**12, "ample")
         assert pace.expected_requests > 100
-        assert site.steering.course(replace(ACME, pacing=None)) is None
+        assert site.controller.pacing_view(replace(ACME, pacing=None)) is None
 
     asyncio.run(run())
 
@@ -180,14 +180,14 @@ def test_a_ledger_that_does_not_answer_leaves_the_pace_as_it_is() -> None:
     async def run() -> None:
         site = Site()
         await site.serve(60)
-        pace = site.course().lagrangian(None)
+        pace = site.pacing_view().price_weight(None)
         site.ledger.fails, reads = True, site.ledger.reads
         for _ in range(100):
-            site.course().decided(decision(), 1.0, may_explore=False)
+            site.pacing_view().decided(decision(), 1.0, may_explore=False)
             await site.settled()
         assert site.ledger.reads == reads + 1, "it is left alone for a while"
         assert site.reported == ["pacing: told to fail"]
-        assert site.course().lagrangian(None) == pace
+        assert site.pacing_view().price_weight(None) == pace
         site.ledger.fails = False
         site.clock.now += 5
         await site.serve(1)
@@ -201,12 +201,14 @@ def test_what_was_learned_is_kept_and_found_again() -> None:
         clock, kept = Clock(), KeptPaces()
         site = Site(kept, clock)
         await site.serve(60)
-        await site.steering.close()
+        await site.controller.close()
         assert set(kept.rows) == {"acme"}
         again = Site(kept, clock)
-        assert again.course().lagrangian(None)[0] == pytest.approx(0.25)
+        assert again.pacing_view().price_weight(None)[0] == pytest.approx(0.25)
         await again.serve(1)
-        assert again.course().lagrangian(None)[0] == pytest.approx(site.course().lagrangian(None)[0], rel=0.1)
+        assert again.pacing_view().price_weight(None)[0] == pytest.approx(
+            site.pacing_view().price_weight(None)[0], rel=0.1
+        )
 
     asyncio.run(run())
 
@@ -216,13 +218,13 @@ def test_a_state_that_can_not_be_written_is_written_later() -> None:
         site = Site()
         await site.serve(10)
         site.kept.fails = True
-        await site.steering.keep()
+        await site.controller.keep()
         assert site.reported == ["pacing: told to fail"]
         site.kept.fails = False
-        await site.steering.keep()
+        await site.controller.keep()
         assert set(site.kept.rows) == {"acme"}
         site.kept.rows.clear()
-        await site.steering.keep()
+        await site.controller.keep()
         assert not site.kept.rows, "there is nothing new in it"
 
     asyncio.run(run())
@@ -234,16 +236,16 @@ def test_who_is_idle_is_looked_at_and_then_let_go_of() -> None:
         await site.serve(60)
         reads = site.ledger.reads
         site.clock.now += SOLVE_IDLE_S + 1
-        await site.steering.look()
+        await site.controller.look()
         assert site.ledger.reads == reads + 1
-        purse = site.course().purses[0]
+        account = site.pacing_view().purses[0]
         site.clock.now += FORGET_S
-        await site.steering.look()
-        assert list(site.steering.known_paces()) == []
+        await site.controller.look()
+        assert list(site.controller.known_paces()) == []
         assert site.kept.rows
         await site.serve(1)
-        assert site.course().purses[0] is not purse
-        assert site.course().lagrangian(None)[0] > 0.25, "the store had it"
+        assert site.pacing_view().purses[0] is not account
+        assert site.pacing_view().price_weight(None)[0] > 0.25, "the store had it"
 
     asyncio.run(run())
 
@@ -254,9 +256,9 @@ def test_draws_match_their_propensities_and_can_be_drawn_again() -> None:
 
     async def run() -> None:
         site = Site()
-        course = site.course(EXPLORING)
-        course.purses[0].allowance = 10**15
-        found = explored(course, 4_000)
+        pacing_view = site.pacing_view(EXPLORING)
+        pacing_view.purses[0].allowance = 10**15
+        found = explored(pacing_view, 4_000)
         assert len(found) == 4_000
         for made, drawn in found:
             weights = [weight for _, weight in drawn.propensities]
@@ -277,15 +279,15 @@ def test_draws_match_their_propensities_and_can_be_drawn_again() -> None:
 def test_what_explores_is_taken_from_the_allowance_until_the_ledger_is_read() -> None:
     async def run() -> None:
         site = Site()
-        course = site.course(EXPLORING)
+        pacing_view = site.pacing_view(EXPLORING)
         cheap = next(row for row in decision().choices if row.candidate.name == "cheap")
-        assert explored(course, 20) == [], "nothing is known of the ledger yet"
-        course.purses[0].allowance = 3 * cheap.ceiling
-        rows = explored(course, 200)
+        assert explored(pacing_view, 20) == [], "nothing is known of the ledger yet"
+        pacing_view.purses[0].allowance = 3 * cheap.ceiling
+        rows = explored(pacing_view, 200)
         assert sum(drawn.explores for _, drawn in rows) == 3
-        assert 3 * cheap.ceiling > course.purses[0].allowance >= 0
+        assert 3 * cheap.ceiling > pacing_view.purses[0].allowance >= 0
         await site.settled()
-        assert course.purses[0].allowance == DAY.limit
+        assert pacing_view.purses[0].allowance == DAY.limit
 
     asyncio.run(run())
 
@@ -294,10 +296,10 @@ def test_what_explores_counts_in_windows_of_the_budgets_of_its_tenant() -> None:
     async def run() -> None:
         site = Site()
         tenant = replace(EXPLORING, key_budgets=(Budget(5, "day"),))
-        course = site.course(tenant)
-        course.purses[0].allowance = 10**15
+        pacing_view = site.pacing_view(tenant)
+        pacing_view.purses[0].allowance = 10**15
         for _ in range(50):
-            _, drawn, windows = course.decided(decision(), 1.0, may_explore=True)
+            _, drawn, windows = pacing_view.decided(decision(), 1.0, may_explore=True)
             assert drawn is not None
             keys = [window.key for window in windows]
             assert keys == (["acme/exploration/day/2026-01-05T00:00"] if drawn.explores else [])
@@ -310,9 +312,9 @@ def test_who_may_not_explore_is_left_as_decided() -> None:
         site = Site()
         made = decision()
         for tenant, may_explore in ((ACME, True), (EXPLORING, False)):
-            course = site.course(tenant)
-            course.purses[0].allowance = 10**15
+            pacing_view = site.pacing_view(tenant)
+            pacing_view.purses[0].allowance = 10**15
             for _ in range(20):
-                assert course.decided(made, 1.0, may_explore=may_explore) == (made, None, ())
+                assert pacing_view.decided(made, 1.0, may_explore=may_explore) == (made, None, ())
 
     asyncio.run(run())

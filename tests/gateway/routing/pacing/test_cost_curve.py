@@ -23,8 +23,8 @@ options = st.builds(
 requests = st.lists(st.lists(options, min_size=1, max_size=8), min_size=1, max_size=12)
 
 
-def chosen(row: list[Option], lagrangian: float) -> Option:
-    return min(row, key=lambda option: (-(option.quality - lagrangian * option.cost), option.cost))
+def chosen(row: list[Option], price_weight: float) -> Option:
+    return min(row, key=lambda option: (-(option.quality - price_weight * option.cost), option.cost))
 
 
 def recent(rows: list[list[Option]], scale: float = 1.0) -> RecentDecisions:
@@ -35,11 +35,11 @@ def recent(rows: list[list[Option]], scale: float = 1.0) -> RecentDecisions:
 
 
 @given(st.lists(options, min_size=1, max_size=10), st.floats(1e-6, 1.0))
-def test_envelope_keeps_whatever_is_best_at_some_lambda(row: list[Option], lagrangian: float) -> None:
+def test_envelope_keeps_whatever_is_best_at_some_lambda(row: list[Option], price_weight: float) -> None:
     hull = envelope(row)
-    best = max(option.quality - lagrangian * option.cost for option in row)
+    best = max(option.quality - price_weight * option.cost for option in row)
 
-    assert max(option.quality - lagrangian * option.cost for option in hull) == pytest.approx(best)
+    assert max(option.quality - price_weight * option.cost for option in hull) == pytest.approx(best)
     assert hull[0].quality == max(option.quality for option in row)
     assert hull[-1].cost == min(option.cost for option in row)
     assert [o.cost for o in hull] == sorted((o.cost for o in hull), reverse=True)
@@ -62,16 +62,16 @@ def test_curve_is_what_deciding_anew_costs_right_after_each_step(rows: list[list
 def test_solved_lambda_costs_what_was_asked_or_is_at_an_end(rows: list[list[Option]], wanted: float) -> None:
     curve = recent(rows).curve()
     assert curve is not None
-    lagrangian = curve.solve(wanted)
+    price_weight = curve.solve(wanted)
 
     if wanted >= curve.dearest:
-        assert lagrangian == 0.0
+        assert price_weight == 0.0
     elif wanted < curve.cheapest:
-        assert lagrangian == 2 * curve.last_break
-        assert curve.cost_at(lagrangian) == curve.cheapest
+        assert price_weight == 2 * curve.last_break
+        assert curve.cost_at(price_weight) == curve.cheapest
     else:
-        assert curve.cost_at(lagrangian * (1 + 1e-9)) <= wanted + 1e-6
-        assert lagrangian == 0.0 or curve.cost_at(lagrangian * (1 - 1e-9)) >= wanted - 1e-3 * curve.dearest - 1e-6
+        assert curve.cost_at(price_weight * (1 + 1e-9)) <= wanted + 1e-6
+        assert price_weight == 0.0 or curve.cost_at(price_weight * (1 - 1e-9)) >= wanted - 1e-3 * curve.dearest - 1e-6
 
 
 def test_steps_stand_where_two_options_tie() -> None:

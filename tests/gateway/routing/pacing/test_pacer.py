@@ -62,7 +62,7 @@ def test_traffic_that_doubles_at_noon_is_followed() -> None:
     after = tenant.run(DAY * 0.6)[-1]
     tenant.run(DAY)
 
-    assert after.lagrangian > before.lagrangian
+    assert after.price_weight > before.price_weight
     assert tenant.spent == pytest.approx(HALF, rel=0.01)
     assert tenant.refused <= 5
 
@@ -75,17 +75,17 @@ def test_price_change_is_met_at_the_next_solve() -> None:
     (after,) = tenant.pacer.solve(tenant.now + 5, [tenant.standing()])
     tenant.run(DAY)
 
-    assert after.lagrangian != pytest.approx(before.lagrangian, rel=0.01)
+    assert after.price_weight != pytest.approx(before.price_weight, rel=0.01)
     assert tenant.spent == pytest.approx(HALF, rel=0.01)
 
 
 def test_lambda_keeps_its_trade_when_the_reference_moves() -> None:
     tenant = Tenant(HALF)
     tenant.run(DAY / 4)
-    before = tenant.pacer.lagrangian
+    before = tenant.pacer.price_weight
     tenant.pacer.reprice(lambda name, tokens, _: round(COSTS[name] * tokens / 100), 2 * REFERENCE)
 
-    assert tenant.pacer.lagrangian == pytest.approx(2 * before)
+    assert tenant.pacer.price_weight == pytest.approx(2 * before)
 
 
 def test_ample_money_buys_the_best_and_says_so() -> None:
@@ -93,14 +93,14 @@ def test_ample_money_buys_the_best_and_says_so() -> None:
     paces = tenant.run(DAY)
 
     assert paces[-1].saturated == "ample"
-    assert paces[-1].lagrangian == 0.0
+    assert paces[-1].price_weight == 0.0
     assert paces[-1].exhausted_at is None
 
 
 def test_tenants_own_preference_stands_when_money_is_ample() -> None:
     tenant = Tenant(REQUESTS * 2_000_000, settings=PacingSettings(least=0.25))
 
-    assert tenant.run(DAY / 4)[-1].lagrangian == 0.25
+    assert tenant.run(DAY / 4)[-1].price_weight == 0.25
 
 
 def test_money_that_not_even_the_cheapest_fit_is_said_to_be_short() -> None:
@@ -108,7 +108,7 @@ def test_money_that_not_even_the_cheapest_fit_is_said_to_be_short() -> None:
     paces = tenant.run(DAY / 2)
 
     assert paces[-1].saturated == "short"
-    assert tenant.pacer.lagrangian > 1.0
+    assert tenant.pacer.price_weight > 1.0
     assert "short" in paces[-1].label
 
 
@@ -123,7 +123,7 @@ def test_nothing_winds_up_while_money_is_short() -> None:
     fresh.run(DAY / 2)
 
     assert pace.feedback == pytest.approx(1.0, abs=0.1)
-    assert pace.lagrangian < tenant.settings.start  # there is more than half of the money for half of the day
+    assert pace.price_weight < tenant.settings.start  # there is more than half of the money for half of the day
     tenant.run(DAY)
     assert tenant.spent > 0.9 * min(HALF, REQUESTS / 2 * COSTS["dear"])
 
@@ -170,7 +170,7 @@ def test_money_missed_in_an_outage_is_spread_over_what_is_left() -> None:
     tenant.now = START + DAY / 2
     after = tenant.run(DAY * 0.6)[-1]
 
-    assert after.lagrangian < before.lagrangian
+    assert after.price_weight < before.price_weight
     tenant.run(DAY)
     assert tenant.spent == pytest.approx(HALF, rel=0.01)
 
@@ -179,7 +179,7 @@ def test_money_missed_in_an_outage_is_spread_over_what_is_left() -> None:
 def test_diurnal_traffic_is_learned_and_lambda_grows_steady() -> None:
     tenant = Tenant(4 * HALF, length=4 * DAY, rate=diurnal)
     tenant.run(3 * DAY)
-    fourth = [pace.lagrangian for pace in tenant.serve(3.8 * DAY)]
+    fourth = [pace.price_weight for pace in tenant.serve(3.8 * DAY)]
     tenant.run(4 * DAY)
 
     assert tenant.spent == pytest.approx(4 * HALF, rel=0.01)
@@ -194,17 +194,17 @@ def test_next_day_begins_where_the_last_left_off() -> None:
     second = tenant.run(2 * DAY)
 
     assert tenant.spent == pytest.approx(HALF, rel=0.01)
-    assert second[20].lagrangian == pytest.approx(second[len(second) // 2].lagrangian, rel=0.4)
+    assert second[20].price_weight == pytest.approx(second[len(second) // 2].price_weight, rel=0.4)
 
 
 def test_lambda_stays_as_it_started_until_a_few_requests_were_seen() -> None:
     tenant = Tenant(HALF, settings=PacingSettings(start=0.7, least_rows=8))
     for number in range(9):
-        assert tenant.pacer.lagrangian == 0.7
+        assert tenant.pacer.price_weight == 0.7
         tenant.now += 10
         tenant.request()
         (pace,) = tenant.pacer.solve(tenant.now, [tenant.standing()])
-        assert (pace.lagrangian == 0.7) == (number < 7)
+        assert (pace.price_weight == 0.7) == (number < 7)
         if number == 7:
             return
 
@@ -228,7 +228,7 @@ def test_clock_set_back_does_not_upset_the_pace() -> None:
     tenant.now -= HOUR
     (pace,) = tenant.pacer.solve(tenant.now, [tenant.standing()])
 
-    assert pace.lagrangian == pytest.approx(before.lagrangian, rel=0.5)
+    assert pace.price_weight == pytest.approx(before.price_weight, rel=0.5)
 
 
 def test_held_money_is_not_spent_twice() -> None:
@@ -238,7 +238,7 @@ def test_held_money_is_not_spent_twice() -> None:
     (without,) = tenant.pacer.solve(tenant.now + 5, [free])
     (with_holds,) = tenant.pacer.solve(tenant.now + 6, [free._replace(held=HALF // 4)])
 
-    assert with_holds.lagrangian > without.lagrangian
+    assert with_holds.price_weight > without.price_weight
 
 
 def test_exhaustion_is_projected_from_the_burn() -> None:
@@ -266,4 +266,4 @@ def test_pinned_and_one_sided_requests_are_counted_in() -> None:
         pacer.solve(START + 100, [window])
     assert paced.tightest is not None and pinned.tightest is not None
 
-    assert pinned.tightest.lagrangian > paced.tightest.lagrangian  # the others have to save for them
+    assert pinned.tightest.price_weight > paced.tightest.price_weight  # the others have to save for them

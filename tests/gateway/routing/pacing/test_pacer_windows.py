@@ -19,12 +19,12 @@ def test_restart_goes_on_at_the_same_lambda() -> None:
     tenant = Tenant(HALF)
     tenant.run(DAY / 2)
     state = json.loads(json.dumps(tenant.pacer.state()))
-    before, tenant.pacer = tenant.pacer.lagrangian, Pacer(tenant.settings, REFERENCE)
+    before, tenant.pacer = tenant.pacer.price_weight, Pacer(tenant.settings, REFERENCE)
     tenant.pacer.restore(state)
-    assert tenant.pacer.lagrangian == before
+    assert tenant.pacer.price_weight == before
     after = tenant.run(DAY * 0.55)
 
-    assert after[3].lagrangian == pytest.approx(before, rel=0.35)
+    assert after[3].price_weight == pytest.approx(before, rel=0.35)
     assert after[3].feedback == pytest.approx(1.0, abs=0.1)
     tenant.run(DAY)
     assert tenant.spent == pytest.approx(HALF, rel=0.01)
@@ -47,7 +47,7 @@ def test_state_that_is_none_changes_nothing(change: dict[str, object]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
         pacer.restore(tenant.pacer.state() | change)
 
-    assert pacer.lagrangian == tenant.settings.start
+    assert pacer.price_weight == tenant.settings.start
 
 
 def test_tightest_window_wins() -> None:
@@ -58,9 +58,9 @@ def test_tightest_window_wins() -> None:
     paces = tenant.pacer.solve(tenant.now + 5, [wide, narrow])
 
     assert [pace.window for pace in paces] == ["acme/run", "acme/month"]
-    assert paces[1].lagrangian > paces[0].lagrangian
+    assert paces[1].price_weight > paces[0].price_weight
     assert tenant.pacer.tightest == paces[1]
-    assert tenant.pacer.lagrangian == paces[1].lagrangian
+    assert tenant.pacer.price_weight == paces[1].price_weight
 
 
 def test_budget_without_end_is_not_paced() -> None:
@@ -70,7 +70,7 @@ def test_budget_without_end_is_not_paced() -> None:
 
     assert pace.plan_to_date is None
     assert tenant.pacer.tightest is None
-    assert tenant.pacer.lagrangian == 0.3
+    assert tenant.pacer.price_weight == 0.3
 
 
 @dataclass
@@ -111,5 +111,5 @@ def test_rolling_window_is_paced_at_its_limit_over_its_length() -> None:
         now + 5, [WindowPosition("acme/rolling", HALF, HALF * 6 // 5, 0, now - DAY, None, True)]
     )
 
-    assert even.lagrangian > 0
-    assert over.lagrangian > even.lagrangian
+    assert even.price_weight > 0
+    assert over.price_weight > even.price_weight

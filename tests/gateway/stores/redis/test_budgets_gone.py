@@ -16,7 +16,7 @@ from gateway.billing.reservation import Grant
 from gateway.billing.window import Window
 from gateway.errors import StoreError
 from gateway.stores.redis.budgets import RedisSettings, RedisStore
-from tests.checks.store_checks import hold
+from tests.checks.store_checks import reservation
 from tests.gateway.stores.redis.redis_server import RedisServer
 
 WINDOW = Window("acme/total", 10_000, 0.0, None)
@@ -88,7 +88,7 @@ def test_a_stopped_redis_is_an_error_while_it_is_stopped_and_is_not_asked_after_
         was_asked = []
         for number in range(8):
             with pytest.raises(StoreError) as caught:
-                await store.reserve(hold(f"acme/h{number}", 100, None, WINDOW))
+                await store.reserve(reservation(f"acme/h{number}", 100, None, WINDOW))
             was_asked.append(caught.value.__cause__ is not None)
         assert 1 <= sum(was_asked) <= 3, "what is undone meanwhile may have met a failure, too"
         assert was_asked == sorted(was_asked, reverse=True)
@@ -96,7 +96,7 @@ def test_a_stopped_redis_is_an_error_while_it_is_stopped_and_is_not_asked_after_
         clock.at = None
         await settled_at(store)
         await stands_at(patient, (0, 0))  # reservations that it carried out late are undone
-        assert isinstance(await patient.reserve(hold("acme/after", 10_000, None, WINDOW)), Grant)
+        assert isinstance(await patient.reserve(reservation("acme/after", 10_000, None, WINDOW)), Grant)
         await store.close()
         await patient.close()
 
@@ -106,7 +106,7 @@ def test_a_stopped_redis_is_an_error_while_it_is_stopped_and_is_not_asked_after_
 def test_a_settlement_that_was_not_answered_is_repeated_until_it_is_done(server: RedisServer) -> None:
     async def case() -> None:
         patient, store = await opened(server), await opened(server, limit_s=SHORT_S)
-        await patient.reserve(hold("acme/h", 500, None, WINDOW))
+        await patient.reserve(reservation("acme/h", 500, None, WINDOW))
         server.signal(signal.SIGSTOP)
         with pytest.raises(StoreError):
             await store.settle("acme/h", 200)
@@ -123,14 +123,14 @@ def test_a_settlement_that_was_not_answered_is_repeated_until_it_is_done(server:
 def test_a_killed_redis_comes_back_with_what_it_knew(server: RedisServer) -> None:
     async def case() -> None:
         store = await opened(server)
-        await store.reserve(hold("acme/spent", 500, None, WINDOW))
+        await store.reserve(reservation("acme/spent", 500, None, WINDOW))
         await store.settle("acme/spent", 400)
-        await store.reserve(hold("acme/held", 300, None, WINDOW))
+        await store.reserve(reservation("acme/held", 300, None, WINDOW))
         await asyncio.to_thread(server.kill)
         with pytest.raises(StoreError):
             await store.settle("acme/held", 250)
         with pytest.raises(StoreError):
-            await store.reserve(hold("acme/new", 100, None, WINDOW))
+            await store.reserve(reservation("acme/new", 100, None, WINDOW))
         await asyncio.to_thread(server.start)
         await stands_at(store, (650, 0))
         await store.close()
@@ -143,7 +143,7 @@ def test_a_crowd_before_a_stopped_redis_costs_nothing_in_the_end(server: RedisSe
         patient, store = await opened(server), await opened(server, limit_s=SHORT_S)
         server.signal(signal.SIGSTOP)
         answers = await asyncio.gather(
-            *(store.reserve(hold(f"acme/h{number}", 100, None, WINDOW)) for number in range(20)),
+            *(store.reserve(reservation(f"acme/h{number}", 100, None, WINDOW)) for number in range(20)),
             return_exceptions=True,
         )
         assert all(isinstance(answer, StoreError) for answer in answers)
@@ -163,7 +163,7 @@ def test_going_and_coming_back_are_one_line_each(server: RedisServer) -> None:
         await asyncio.to_thread(server.kill)
         for number in range(30):
             with pytest.raises(StoreError):
-                await store.reserve(hold(f"acme/h{number}", 100, None, WINDOW))
+                await store.reserve(reservation(f"acme/h{number}", 100, None, WINDOW))
         await asyncio.to_thread(server.start)
         await stands_at(store, (0, 0))
         await store.close()
@@ -179,7 +179,7 @@ def test_a_script_that_redis_forgot_is_sent_again(server: RedisServer) -> None:
         store = await opened(server)
         async with Redis.from_url(server.url) as other:
             await other.script_flush()
-        assert await store.reserve(hold("acme/h", 100, None, WINDOW)) == Grant(100, 9_900)
+        assert await store.reserve(reservation("acme/h", 100, None, WINDOW)) == Grant(100, 9_900)
         await store.close()
 
     asyncio.run(case())
@@ -198,7 +198,7 @@ def test_a_cancelled_reservation_can_be_settled(server: RedisServer) -> None:
     async def case() -> None:
         store = await opened(server)
         for number in range(20):
-            task = asyncio.ensure_future(store.reserve(hold(f"acme/h{number}", 100, None, WINDOW)))
+            task = asyncio.ensure_future(store.reserve(reservation(f"acme/h{number}", 100, None, WINDOW)))
             await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

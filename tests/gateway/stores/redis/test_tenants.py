@@ -57,7 +57,7 @@ def test_a_redis_that_is_gone_is_an_error_and_its_data_comes_back(tmp_path: Path
             store.open()
             store.change(lambda _: (FULL, None))
             server.kill()
-            for ask in (store.load, store.marks, lambda: store.change(lambda roster: (roster, None))):
+            for ask in (store.load, store.marks, lambda: store.change(lambda registry: (registry, None))):
                 with pytest.raises(StoreError, match="Redis"):
                     ask()
             with pytest.raises(StoreError, match="Redis"):
@@ -79,7 +79,7 @@ def test_what_an_older_version_wrote_is_read(server: RedisServer, prefix: str, s
     }
     with closing(Redis.from_url(server.url)) as redis:
         redis.set(f"{prefix}:{{tenants}}:roster", json.dumps(written))
-    roster = store.load()[0]
-    assert roster.tenant("acme") == TenantTerms("acme", created_at=1.0)
-    assert roster.key("k1").is_provisioned
-    assert roster.provisioned == written["read"]
+    registry = store.load()[0]
+    assert registry.tenant("acme") == TenantTerms("acme", created_at=1.0)
+    assert registry.key("k1").is_provisioned
+    assert registry.provisioned == written["read"]

@@ -190,9 +190,9 @@ def test_the_oldest_ledger_gets_the_columns_that_came_later(path: Path) -> None:
 def test_tenants_and_keys_of_an_old_file_are_there(path: Path) -> None:
     with closing(SqliteTenants(lay("store", path))) as store:
         store.open()
-        roster, marks = store.load()
-    assert (list(roster.tenants), list(roster.keys)) == (["acme", "beta"], ["key_1", "key_2", "key_3"])
-    assert roster.keys["key_1"].last_used_at == 1_700_000_060
+        registry, marks = store.load()
+    assert (list(registry.tenants), list(registry.keys)) == (["acme", "beta"], ["key_1", "key_2", "key_3"])
+    assert registry.keys["key_1"].last_used_at == 1_700_000_060
     assert (marks.version, marks.notice) == (1, "reload-1")
 
 
