@@ -188,7 +188,7 @@ DECISION_COLUMNS: Mapping[str, Source] = {
     "estimated_cost_nanousd": "estimated_cost",
     "estimated_input_tokens": "estimated_input_tokens",
     "estimated_output_tokens": "estimated_output_tokens",
-    "lagrangian": "lagrangian",
+    "lagrangian": "price_weight",
     "decided": "decided",
     "first_choice": "first_choice",
     "best": ("exploration", "{0}.best if {0} else None"),

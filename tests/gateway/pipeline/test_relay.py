@@ -155,15 +155,15 @@ def whole(**members: Any) -> bytes:
 def test_a_complete_stream_ends_in_done_and_its_exact_cost(name: str) -> None:
     found = relayed(Recorded([STREAMS[name].data]))
     assert found.error is None
-    assert (found.client.status, found.client.complete, found.turn.outcome) == (200, True, "ok")
+    assert (found.client.status, found.client.complete, found.state.outcome) == (200, True, "ok")
     assert found.client.body.endswith(DONE)
     assert found.events[-1]["x_route"] == {"candidate": "a", "cost_usd": found.settled[0] / 1e9, "request_id": "req_1"}
     tokens = STREAMS[name].usage
     if tokens is not None:
         assert found.settled == [cost(PRICE, *tokens)]
-        assert not found.turn.metered
+        assert not found.state.metered
     else:
-        assert found.turn.metered
+        assert found.state.metered
 
 
 @pytest.mark.parametrize("error", [None, BROKEN], ids=["to its end", "cut"])
@@ -176,7 +176,7 @@ def test_what_is_offered_as_it_comes_makes_the_same_reply(name: str, size: int |
     slow = relayed(Recorded(chunks, error, offers=True), is_slow=True)
     for found in (offered, slow):
         assert (found.client.body, found.settled) == (read.client.body, read.settled)
-        assert (found.turn.outcome, found.turn.usage) == (read.turn.outcome, read.turn.usage)
+        assert (found.state.outcome, found.state.usage) == (read.state.outcome, read.state.usage)
 
 
 def test_most_of_a_stream_is_passed_on_as_it_comes() -> None:
@@ -188,8 +188,8 @@ def test_most_of_a_stream_is_passed_on_as_it_comes() -> None:
 
 def test_a_stream_without_usage_is_charged_by_our_own_count() -> None:
     found = relayed(Recorded([said("a" * 400), ended(), DONE]))
-    assert found.settled == [cost(PRICE, found.turn.usage.input_tokens, 100)]
-    assert found.turn.usage.output_tokens == 100
+    assert found.settled == [cost(PRICE, found.state.usage.input_tokens, 100)]
+    assert found.state.usage.output_tokens == 100
 
 
 def test_usage_that_was_not_asked_for_is_billed_and_kept_back() -> None:
@@ -201,21 +201,21 @@ def test_usage_that_was_not_asked_for_is_billed_and_kept_back() -> None:
 def test_a_stream_that_breaks_off_ends_in_an_error_and_costs_what_was_seen() -> None:
     found = relayed(Recorded([said("a" * 40)], BROKEN))
     assert found.error is None
-    assert (found.client.complete, found.turn.outcome, found.turn.error_code) == (True, "cut_short", "broke_off")
+    assert (found.client.complete, found.state.outcome, found.state.error_code) == (True, "cut_short", "broke_off")
     assert found.events[-1]["error"]["code"] == "broke_off"
     assert b"[DONE]" not in found.client.body
-    assert found.settled == [cost(PRICE, found.turn.usage.input_tokens, 10)]
+    assert found.settled == [cost(PRICE, found.state.usage.input_tokens, 10)]
 
 
 def test_a_stream_that_just_ends_early_is_broken_off() -> None:
     found = relayed(Recorded([said("Hello")]))
-    assert (found.turn.outcome, found.turn.error_code) == ("cut_short", "broke_off")
+    assert (found.state.outcome, found.state.error_code) == ("cut_short", "broke_off")
     assert found.events[-1]["error"]["code"] == "broke_off"
 
 
 def test_a_break_after_done_is_no_break() -> None:
     found = relayed(Recorded([said("Hello"), ended(usage=usage()), DONE], BROKEN))
-    assert (found.turn.outcome, found.settled) == ("ok", [cost(PRICE, 11, 7)])
+    assert (found.state.outcome, found.settled) == ("ok", [cost(PRICE, 11, 7)])
     assert found.client.body.endswith(DONE)
 
 
@@ -240,7 +240,7 @@ def test_a_stream_that_begins_with_an_error_is_another_choices_turn() -> None:
 @pytest.mark.parametrize("rest", [[], [DONE], [ended(), DONE]], ids=["end", "done", "finished and done"])
 def test_an_error_event_in_the_stream_is_told_once_and_is_no_success(rest: list[bytes]) -> None:
     found = relayed(Recorded([said("Hello"), event(b'{"error":{"message":"overloaded"}}'), *rest]))
-    assert (found.turn.outcome, found.turn.error_code) == ("cut_short", "error_event")
+    assert (found.state.outcome, found.state.error_code) == ("cut_short", "error_event")
     assert sum("error" in payload for payload in found.events) == 1
     assert b"[DONE]" not in found.client.body
     assert len(found.settled) == 1
@@ -250,7 +250,7 @@ def test_an_error_of_our_own_in_the_stream_leaves_a_bill_of_what_was_seen() -> N
     found = relayed(Recorded([said("a" * 40)], ConnectionResetError()))
     assert isinstance(found.error, ConnectionResetError)
     assert found.charge.usage.output_tokens == 10
-    assert found.turn.outcome == "cut_short"
+    assert found.state.outcome == "cut_short"
 
 
 def test_a_whole_reply_is_sent_in_one_piece_with_its_exact_cost() -> None:
@@ -261,13 +261,13 @@ def test_a_whole_reply_is_sent_in_one_piece_with_its_exact_cost() -> None:
     assert found.client.length == len(found.client.body)
     assert found.settled == [cost(PRICE, 11, 7)]
     assert found.client.headers[b"x-route-cost"] == b"0.000039"
-    assert found.turn.usage == Usage(11, 7)
+    assert found.state.usage == Usage(11, 7)
 
 
 def test_a_whole_reply_without_usage_is_charged_by_our_own_count() -> None:
     found = relayed(Recorded([whole()]), streamed=False)
-    assert found.turn.metered
-    assert found.turn.usage.output_tokens == 3
+    assert found.state.metered
+    assert found.state.usage.output_tokens == 3
 
 
 @pytest.mark.parametrize(
