@@ -10,7 +10,7 @@ LoupeError
 |   +-- NotFoundError            404
 |   +-- BodyTooLarge        413
 |   +-- QuotaError       429  the tenant's budget window is spent or held
-|   +-- ProvidersExhausted      502  every choice failed before its first byte
+|   +-- ProviderFailure      502  every choice failed before its first byte
 +-- ProviderError           one attempt at one candidate failed; the next choice may serve
 """
 
@@ -99,7 +99,7 @@ class QuotaError(RequestError):
     code = "insufficient_quota"
 
 
-class ProvidersExhausted(RequestError):
+class ProviderFailure(RequestError):
     """502: every choice failed before its first byte."""
 
     status = 502

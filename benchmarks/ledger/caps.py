@@ -30,7 +30,7 @@ from gateway.routing.decision import (
     Preference,
     decide,
     fit_to_hold,
-    lagrangian_of,
+    price_weight_of,
 )
 from gateway.routing.query import Query, QueryImage
 from routers.evaluation.reports.versions import package_versions
@@ -83,7 +83,7 @@ def one(drawn: random.Random, candidates: Catalog, shape: TextShape, found: Foun
         query,
         tuple(candidates),
         forecasts(drawn, candidates) if drawn.random() < 0.9 else None,
-        Preference(lagrangian_of(drawn.random()), cap, drawn.choice(("refuse", "refuse", "cheapest")), factors),
+        Preference(price_weight_of(drawn.random()), cap, drawn.choice(("refuse", "refuse", "cheapest")), factors),
         reference_cost=candidates.reference_cost,
         is_healthy=lambda name: name != resting,
     )

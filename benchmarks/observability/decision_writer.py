@@ -93,7 +93,7 @@ def _record(number: int) -> RequestRecord:
         cost=12_345,
         forecast_quality=0.75,
         propensity=1.0,
-        lagrangian=0.25,
+        price_weight=0.25,
         cap=10**9,
         attempts=(Attempt(best.candidate.name, None, 12_345),),
         dropped=(),

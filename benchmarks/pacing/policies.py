@@ -85,7 +85,7 @@ class Point(NamedTuple):
 
     day: float
     spent_usd: float
-    lagrangian: float
+    price_weight: float
     plan_usd: float | None
 
 
@@ -208,7 +208,7 @@ class Paced(Policy):
             began = time.thread_time()
             pacer.solve(now, [WindowPosition("tenant/run", ledger.limit, ledger.spent, ledger.held, *stretch)])
             self.solve_us.append((time.thread_time() - began) * 1e6)
-        decided = decision(world, self._catalogs[self._is_new], row, pacer.lagrangian)
+        decided = decision(world, self._catalogs[self._is_new], row, pacer.price_weight)
         pacer.decided(now, options_of(decided))
         return decided.choices
 
@@ -219,7 +219,7 @@ class Paced(Policy):
     def point(self, day: float, spent_usd: float) -> Point:
         pace = self._pacers[0].tightest
         plan = pace.plan_to_date if pace is not None else None
-        return Point(day, spent_usd, self._pacers[0].lagrangian, plan / NANO if plan is not None else None)
+        return Point(day, spent_usd, self._pacers[0].price_weight, plan / NANO if plan is not None else None)
 
     def _new_pacer(self) -> Pacer:
         return Pacer(self._settings, self._catalogs[self._is_new].reference_cost)
@@ -243,13 +243,13 @@ class Paced(Policy):
             pacer.restore(state)
 
 
-def decision(world: World, catalog: Catalog, row: int, lagrangian: float) -> Decision:
+def decision(world: World, catalog: Catalog, row: int, price_weight: float) -> Decision:
     """The gateway's own decision on a row."""
     return decide(
         QUERY,
         tuple(catalog),
         world.forecasts[row],
-        Preference(lagrangian),
+        Preference(price_weight),
         reference_cost=catalog.reference_cost,
         is_healthy=always_well,
     )

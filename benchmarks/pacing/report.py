@@ -146,7 +146,7 @@ def _draw_spend(axes: Any, table: str, by_policy: Mapping[str, Sequence[Point]])
 
 
 def _draw_lambda(axes: Any, points: Sequence[Point]) -> None:
-    axes.plot([point.day for point in points], [point.lagrangian for point in points], color=_COLOURS[PACED])
+    axes.plot([point.day for point in points], [point.price_weight for point in points], color=_COLOURS[PACED])
     axes.set_title("the paced lambda", loc="left")
     axes.set_ylim(bottom=0)
     _mark_events(axes)

@@ -30,7 +30,7 @@ from gateway.pipeline.observer import Observer
 from gateway.routing.pacing.controller import PacingController
 from gateway.stores.redis.tenants import RedisTenants
 from gateway.stores.sqlite.beside import beside, refuse_other_tables
-from gateway.stores.sqlite.pacing import SqlitePacing
+from gateway.stores.sqlite.pacing import SqlitePacingStore
 from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.telemetry.comparison import ComparisonGauges
 from gateway.telemetry.gauges import BudgetGauges, watch_lag, watch_paces
@@ -115,14 +115,14 @@ def begin_steering(store: BudgetStore, around: PacingContext, stack: AsyncExitSt
     path, clock = beside(around.settings.store.path), around.clock
     refuse_other_tables(path)
     controller = PacingController(
-        store, SqlitePacing(path), clock=clock, report=around.report, processes=around.processes
+        store, SqlitePacingStore(path), clock=clock, report=around.report, processes=around.processes
     )
     spend = SqliteSpend(path, around.report)
     stack.push_async_callback(controller.close)
     stack.push_async_callback(spend.flush)
     for task in (controller.keep_for_ever(), spend.flush_for_ever()):
         stack.callback(asyncio.ensure_future(task).cancel)
-    watch_paces(controller, around.metrics, clock)
+    watch_paces(controller.known_paces, around.metrics, clock)
     return PacingServices(controller, spend, UsageReports(store, spend, controller, clock))
 
 

@@ -27,7 +27,7 @@ from gateway.pipeline.state import RequestState
 from gateway.providers.base import Provider
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.circuit_breaker import Health, always_well
-from gateway.routing.decision import Assessment, Decision, Preference, decide, fit_to_hold, lagrangian_of
+from gateway.routing.decision import Assessment, Decision, Preference, decide, fit_to_hold, price_weight_of
 from gateway.routing.forecaster import Forecaster, Forecasts, NoForecast
 from gateway.routing.pacing.controller import PacingController
 
@@ -155,7 +155,7 @@ class Pipeline:
         """Of the quality weight that the request names, or its tenant's; raised while pacing finds money short."""
         state.pacing_view = pacing_view = self._controller.pacing_view(state.tenant)
         if pacing_view is None:
-            return lagrangian_of(state.tenant.quality_weight if named is None else named)
+            return price_weight_of(state.tenant.quality_weight if named is None else named)
         price_weight, state.scale, state.pace = pacing_view.price_weight(named)
         return price_weight
 

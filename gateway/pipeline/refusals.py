@@ -14,7 +14,7 @@ from gateway.errors import (
     InvalidRequest,
     NotFoundError,
     ProviderError,
-    ProvidersExhausted,
+    ProviderFailure,
     QuotaError,
     RequestError,
 )
@@ -46,7 +46,7 @@ def infeasible(decision: Decision, request: ChatRequest) -> RequestError:
     cheapest = decision.cheapest_feasible
     reasons = "; ".join(f"{row.candidate.name}: {row.dropped}" for row in decision.dropped[:16])
     if cheapest is None and any(row.dropped == UNHEALTHY for row in decision.dropped):
-        return ProvidersExhausted(
+        return ProviderFailure(
             f"no candidate can serve this request right now ({reasons})",
             status=503,
             headers=(("retry-after", str(RESTING_RETRY_S)),),
@@ -93,13 +93,13 @@ def provider_failed(failures: Sequence[ProviderError]) -> RequestError:
         return _as_provider_said(last)
     tried = "; ".join(str(failure) for failure in failures)[:600]
     if all(failure.status == 429 for failure in failures):
-        return ProvidersExhausted(
+        return ProviderFailure(
             f"every candidate is rate limited ({tried})",
             status=429,
             code="provider_rate_limited",
             headers=(("retry-after", str(HELD_RETRY_S)),),
         )
-    return ProvidersExhausted(f"no candidate answered ({tried})")
+    return ProviderFailure(f"no candidate answered ({tried})")
 
 
 def _label(value: Any) -> str | None:

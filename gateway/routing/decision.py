@@ -117,7 +117,7 @@ class Decision(NamedTuple):
         return min(rows, key=lambda row: row.floor, default=None)
 
 
-def lagrangian_of(quality_weight: float) -> float:
+def price_weight_of(quality_weight: float) -> float:
     """lambda for a preference of 0 (only price counts) to 1 (only quality counts): (1 - w) / w."""
     if quality_weight <= 0:
         return LARGEST_LAMBDA

@@ -10,12 +10,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Protocol
 
 from gateway.billing.money import NANODOLLARS
 from gateway.billing.reservation import Balance
 from gateway.billing.window import Budget, Window, window_at
 from gateway.pipeline.calibration import DRIFTS_OUTSIDE, Calibration, Drift
+from gateway.routing.pacing.account import KnownPace
 from gateway.routing.pacing.settings import PacingStatus
 from gateway.telemetry.exposition import Labels
 from gateway.telemetry.metrics import LARGEST_GAUGES, LARGEST_TENANTS, Metrics
@@ -163,31 +163,12 @@ async def watch_lag(
 PACE_LABELS = ("tenant", "window")
 
 
-class KnownPace(Protocol):
-    """`gateway.routing.pacing.account.KnownPace`: a window's pace, whose window it is (as `window_at` takes it) and
-    of which budget.
-    """
-
-    @property
-    def owner(self) -> str: ...
-    @property
-    def budget(self) -> Budget: ...
-    @property
-    def pace(self) -> PacingStatus: ...
-
-
-class Paces(Protocol):
-    """The part of `gateway.routing.pacing.controller.PacingController` that is watched."""
-
-    def known_paces(self) -> Iterator[KnownPace]: ...
-
-
-def watch_paces(paces: Paces, metrics: Metrics, clock: Callable[[], float]) -> None:
+def watch_paces(known_paces: Callable[[], Iterable[KnownPace]], metrics: Metrics, clock: Callable[[], float]) -> None:
     """`clock` gives seconds since the epoch, as the paces have them."""
 
     def watch(name: str, text: str, value: Callable[[PacingStatus], float | None]) -> None:
         def read() -> Mapping[Labels, float]:
-            found = ((window_labels(each.owner, each.budget), value(each.pace)) for each in paces.known_paces())
+            found = ((window_labels(each.owner, each.budget), value(each.pace)) for each in known_paces())
             return {labels: shown for labels, shown in found if shown is not None}
 
         metrics.watch_labelled(name, text, PACE_LABELS, read)

@@ -95,7 +95,7 @@ class TenantRegistry:
         return found
 
     def own_tenant(self, name: str) -> TenantTerms:
-        """A tenant that commands may change. Raises NotFoundError, or InvalidRequest (409) for one that a file names."""
+        """Return a tenant that commands may change. Raises NotFoundError, or InvalidRequest (409) if a file has it."""
         found = self.tenant(name)
         if name in self.provisioned:
             raise self._provisioned(f"the tenant {name!r}", name, "tenant")

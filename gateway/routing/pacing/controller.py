@@ -18,7 +18,7 @@ from gateway.billing.store import BudgetStore, PaceStates
 from gateway.billing.window import Window
 from gateway.errors import StoreError
 from gateway.routing.catalog import Catalog
-from gateway.routing.decision import Decision, lagrangian_of
+from gateway.routing.decision import Decision, price_weight_of
 from gateway.routing.exploration import Exploration, exploration_windows, explore
 from gateway.routing.pacing.account import AccountSettings, KnownPace, PacingAccount, Prices
 from gateway.routing.pacing.settings import PacingStatus, paced_budgets, pacing_settings, request_scale, scaled
@@ -57,9 +57,9 @@ class PacingView:
             if other.price_weight > account.price_weight:
                 account = other
         if named is None and own > 0:
-            return max(account.price_weight, lagrangian_of(own)), 1.0, account.label
+            return max(account.price_weight, price_weight_of(own)), 1.0, account.label
         scale = request_scale(named, own)
-        asked = lagrangian_of(own if named is None else named)
+        asked = price_weight_of(own if named is None else named)
         paced = scaled(account.price_weight, scale)
         return (paced, scale, account.label) if paced > asked else (asked, scale, "")
 
@@ -93,7 +93,7 @@ class PacingView:
 
 
 @dataclass(frozen=True, slots=True)
-class _KnownPacing:
+class _KnownWindow:
     tenant: Tenant
     pacing_view: PacingView | None
 
@@ -121,7 +121,7 @@ class PacingController:
         self._processes = processes
         self._uniform = uniform
         self._prices = Prices(Catalog(()), {})
-        self._known: dict[tuple[str, str], _KnownPacing] = {}
+        self._known: dict[tuple[str, str], _KnownWindow] = {}
         self._purses: dict[str, PacingAccount] = {}
         self._reading: set[asyncio.Task[None]] = set()
 
@@ -193,14 +193,14 @@ class PacingController:
             await asyncio.gather(*self._reading, return_exceptions=True)
         await self.keep()
 
-    def _meet(self, tenant: Tenant, before: _KnownPacing | None) -> _KnownPacing:
+    def _meet(self, tenant: Tenant, before: _KnownWindow | None) -> _KnownWindow:
         """A tenant that is new here, or of a table that was made anew; its terms may have changed."""
         if before is not None and _alike(before.tenant, tenant):
             pacing_view = before.pacing_view
         else:
             purses = tuple(self._account(terms) for terms in _terms_of(tenant, self._processes))
             pacing_view = PacingView(tenant, purses, self._ask, self._clock, self._uniform) if purses else None
-        known = self._known[tenant.name, tenant.key] = _KnownPacing(tenant, pacing_view)
+        known = self._known[tenant.name, tenant.key] = _KnownWindow(tenant, pacing_view)
         return known
 
     def _account(self, terms: AccountSettings) -> PacingAccount:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from gateway.billing.window import ROLLING_S, Budget, Window
-from gateway.routing.decision import LARGEST_LAMBDA, lagrangian_of
+from gateway.routing.decision import LARGEST_LAMBDA, price_weight_of
 from gateway.tenants.policy import PacingTerms
 
 PACED_PERIODS = ("hour", "day", "week", "month")
@@ -131,11 +131,11 @@ def paced_budgets(budgets: Iterable[Budget]) -> tuple[Budget, ...]:
     return tuple(found.values())
 
 
-def own_lagrangian(quality_weight: float) -> float:
+def own_price_weight(quality_weight: float) -> float:
     """The lambda of a tenant's own weight, from which the paced one rises. At the ends of the scale (0, 1) there is
     nothing to multiply: the paced lambda then rises from 0.
     """
-    return lagrangian_of(quality_weight) if 0 < quality_weight < 1 else 0.0
+    return price_weight_of(quality_weight) if 0 < quality_weight < 1 else 0.0
 
 
 def request_scale(named: float | None, own: float) -> float:
@@ -148,12 +148,12 @@ def request_scale(named: float | None, own: float) -> float:
     """
     if named is None:
         return math.inf if own <= 0 else 1.0
-    return scale_of(named) / (own_lagrangian(own) or 1.0)
+    return scale_of(named) / (own_price_weight(own) or 1.0)
 
 
 def pacing_settings(asked: PacingTerms, quality_weight: float, processes: int) -> PacingSettings:
     """Return how a tenant of this weight is paced: never at less than what it thinks money is worth in any case."""
-    least = own_lagrangian(quality_weight)
+    least = own_price_weight(quality_weight)
     return PacingSettings(
         learns_shape=asked.plan == "learned", burst=asked.burst, least=least, start=least, processes=processes
     )

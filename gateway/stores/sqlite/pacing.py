@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway.stores.sqlite.beside import transaction
 
 
-class SqlitePacing:
+class SqlitePacingStore:
     """Implements `PaceStates`; blocking. Rows are some tens of kilobytes, read once and written now and then, so each
     call has a connection of its own.
     """

@@ -199,20 +199,20 @@ def test_while_money_is_ample_all_is_as_without_pacing(tmp_path: Path, provider:
         assert {reply.headers["x-route-reason"] for _, reply in served.answers} == {"routed"}
         asked = served.ask(X_Quality_Weight="0.5").headers["x-route-reason"]
         assert asked == "routed"
-        assert lagrangian_at(served, X_Quality_Weight="0.5") == 1.0, "just as for a tenant that is not paced"
+        assert price_weight_at(served, X_Quality_Weight="0.5") == 1.0, "just as for a tenant that is not paced"
 
 
-def lagrangian_at(served: PacedSite, **headers: str) -> float:
+def price_weight_at(served: PacedSite, **headers: str) -> float:
     return float(served.site.route({**PINNED, "model": "auto"}, **headers)["lambda"])
 
 
 def test_a_quality_weight_scales_the_paced_lambda(tmp_path: Path, provider: ScriptedProvider) -> None:
     with paced_site(tmp_path, provider, tenant(DAY)) as served:
         binding(served)
-        paced = lagrangian_at(served)
-        assert lagrangian_at(served, X_Quality_Weight="0.8") == pytest.approx(paced), "its tenant's own"
-        assert lagrangian_at(served, X_Quality_Weight="0.5") == pytest.approx(4 * paced)
-        assert lagrangian_at(served, X_Quality_Weight="0.9") == pytest.approx(paced * 4 / 9)
+        paced = price_weight_at(served)
+        assert price_weight_at(served, X_Quality_Weight="0.8") == pytest.approx(paced), "its tenant's own"
+        assert price_weight_at(served, X_Quality_Weight="0.5") == pytest.approx(4 * paced)
+        assert price_weight_at(served, X_Quality_Weight="0.9") == pytest.approx(paced * 4 / 9)
         best = served.ask(X_Quality_Weight="1")
         assert (best.headers["x-route-candidate"], best.headers["x-route-reason"]) == ("large", "routed")
         assert served.ask(X_Quality_Weight="0").headers["x-route-candidate"] == "small"

@@ -45,7 +45,7 @@ class Case:
             self.query,
             self.candidates,
             self.forecasts,
-            Preference(**{"lagrangian": 0.25, **preference}),
+            Preference(**{"price_weight": 0.25, **preference}),
             reference_cost=self.reference_cost,
             is_healthy=lambda name: name not in self.unhealthy,
         )

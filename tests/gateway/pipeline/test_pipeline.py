@@ -13,7 +13,7 @@ from gateway.billing.window import Budget, Window
 from gateway.errors import ProviderError, RequestError, StoreError
 from gateway.pipeline.chat_request import ChatRequest
 from gateway.pipeline.record import Attempt, Versions
-from gateway.routing.decision import lagrangian_of
+from gateway.routing.decision import price_weight_of
 from gateway.tenants.tenant import Tenant
 from tests.fakes.clock import HandClock
 from tests.fakes.provider import ScriptedReply, refusal, whole_reply
@@ -383,7 +383,7 @@ def test_the_nearest_word_on_price_against_quality_counts(
 ) -> None:
     tenant = Tenant("acme", ACME.candidates, 0.5, pacing=None)
     _, record = House().serve(a_request(model=model, headers=headers), tenant=tenant)
-    assert record.price_weight == lagrangian_of(weight)
+    assert record.price_weight == price_weight_of(weight)
 
 
 def test_without_a_forecast_the_tenants_own_order_serves() -> None:

@@ -10,7 +10,7 @@ import pytest
 from gateway.billing.reservation import Grant, OverLimit
 from gateway.billing.usage import Usage
 from gateway.billing.window import Budget, Window
-from gateway.errors import ProvidersExhausted, QuotaError
+from gateway.errors import ProviderFailure, QuotaError
 from gateway.pipeline.record import Attempt
 from gateway.pipeline.state import RequestState
 from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
@@ -100,7 +100,7 @@ def test_failed_attempts_stand_in_the_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome"), [(QuotaError("no money"), "refused"), (ProvidersExhausted("no answer"), "failed")]
+    ("error", "outcome"), [(QuotaError("no money"), "refused"), (ProviderFailure("no answer"), "failed")]
 )
 def test_a_refusal_is_recorded_with_its_code(error: Any, outcome: str) -> None:
     state = a_turn()

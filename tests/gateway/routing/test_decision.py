@@ -20,7 +20,7 @@ from gateway.routing.decision import (
     UNHEALTHY,
     CandidateForecast,
     fit_to_hold,
-    lagrangian_of,
+    price_weight_of,
 )
 from gateway.routing.query import Query
 from tests.gateway.billing.cases import CAPS, IMAGE, Case, cases
@@ -88,7 +88,7 @@ def test_without_a_price_on_cost_the_best_forecast_is_first(case: Case, cap: int
 @given(cases(), CAPS)
 def test_when_only_price_counts_the_cheapest_is_first(case: Case, cap: int | None) -> None:
     assume(case.forecasts is not None)
-    costs = [row.expected_cost for row in case.decide(price_weight=lagrangian_of(0.0), cap=cap).choices]
+    costs = [row.expected_cost for row in case.decide(price_weight=price_weight_of(0.0), cap=cap).choices]
     assert costs == sorted(costs)
 
 
@@ -96,7 +96,7 @@ def test_when_only_price_counts_a_nanodollar_does() -> None:
     cheap, dear = candidate("cheap", Price(1_000_000, 0)), candidate("dear", Price(1_000_001, 0))
     forecasts = {"cheap": CandidateForecast(0.0, 0.1, 9, 9), "dear": CandidateForecast(1.0, 0.1, 9, 9)}
     case = Case(Query("", 10, 1), (dear, cheap), forecasts, 10**9, frozenset())
-    rows = case.decide(price_weight=lagrangian_of(0.0)).choices
+    rows = case.decide(price_weight=price_weight_of(0.0)).choices
     assert rows[1].expected_cost - rows[0].expected_cost == 1
     assert rows[0].candidate is cheap
 
@@ -250,8 +250,8 @@ def test_a_forecast_below_nothing_costs_no_less_than_nothing() -> None:
 
 @given(st.floats(0, 1))
 def test_preference_of_quality_lowers_the_price_on_cost(weight: float) -> None:
-    assert lagrangian_of(1.0) == 0.0 <= lagrangian_of(weight) <= lagrangian_of(0.0)
-    assert lagrangian_of(0.5) == 1.0
+    assert price_weight_of(1.0) == 0.0 <= price_weight_of(weight) <= price_weight_of(0.0)
+    assert price_weight_of(0.5) == 1.0
 
 
 def test_reference_is_the_dearest_candidates_typical_request() -> None:

@@ -14,15 +14,14 @@ DAY = PacingStatus("acme/day", 0.5, 10**9, 400_000_000, 300_000_000, 2e8, 1_060.
 LASTING = PacingStatus("acme/key/laptop/rolling/hour", 0.25, 10**9, 0, 10**9, 0.0, None)
 
 
-class Known:
-    def known_paces(self) -> Iterator[KnownPace]:
-        yield KnownPace("acme", Budget(10**9, "day"), DAY, 0.25)
-        yield KnownPace("acme/key/laptop", Budget(10**9, "hour", rolling=True), LASTING, 0.25)
+def known_paces() -> Iterator[KnownPace]:
+    yield KnownPace("acme", Budget(10**9, "day"), DAY, 0.25)
+    yield KnownPace("acme/key/laptop", Budget(10**9, "hour", rolling=True), LASTING, 0.25)
 
 
 def test_each_window_is_a_row_of_every_gauge() -> None:
     metrics = Metrics()
-    watch_paces(Known(), metrics, lambda: 1_000.0)
+    watch_paces(known_paces, metrics, lambda: 1_000.0)
     lines = metrics.render().decode().splitlines()
     for name, value in (
         ("lambda", "0.5"),
@@ -38,6 +37,6 @@ def test_each_window_is_a_row_of_every_gauge() -> None:
 
 def test_what_lasts_has_no_time_to_its_end() -> None:
     metrics = Metrics()
-    watch_paces(Known(), metrics, lambda: 1_000.0)
+    watch_paces(known_paces, metrics, lambda: 1_000.0)
     lines = metrics.render().decode().splitlines()
     assert len([line for line in lines if line.startswith("loupe_pacing_exhausted_in_seconds{")]) == 1

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from gateway.billing.window import Budget, window_at
-from gateway.routing.decision import LARGEST_LAMBDA, lagrangian_of
+from gateway.routing.decision import LARGEST_LAMBDA, price_weight_of
 from gateway.routing.pacing.settings import (
     PacingStatus,
     WindowPosition,
-    own_lagrangian,
+    own_price_weight,
     paced_budgets,
     pacing_settings,
     request_scale,
@@ -90,7 +90,7 @@ def test_of_two_limits_of_one_window_the_tighter_is_paced() -> None:
 @pytest.mark.parametrize("own", [0.2, 0.5, 0.8, 0.95])
 @pytest.mark.parametrize("named", [0.0, 0.1, 0.5, 0.9, 1.0])
 def test_a_named_weight_at_the_least_pace_is_just_its_own_lambda(own: float, named: float) -> None:
-    assert scaled(own_lagrangian(own), request_scale(named, own)) == pytest.approx(lagrangian_of(named))
+    assert scaled(own_price_weight(own), request_scale(named, own)) == pytest.approx(price_weight_of(named))
 
 
 def test_who_names_no_weight_pays_the_paced_lambda() -> None:
@@ -99,7 +99,7 @@ def test_who_names_no_weight_pays_the_paced_lambda() -> None:
 
 
 def test_at_the_ends_of_the_scale_the_paced_lambda_rises_from_0() -> None:
-    assert own_lagrangian(1.0) == own_lagrangian(0.0) == 0.0
+    assert own_price_weight(1.0) == own_price_weight(0.0) == 0.0
     assert request_scale(0.5, 1.0) == request_scale(0.5, 0.0) == 1.0
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import StoreError
 from gateway.stores.sqlite.beside import beside
-from gateway.stores.sqlite.pacing import SqlitePacing
+from gateway.stores.sqlite.pacing import SqlitePacingStore
 
 
 def test_the_file_lies_beside_the_ledgers() -> None:
@@ -16,7 +16,7 @@ def test_the_file_lies_beside_the_ledgers() -> None:
 
 
 def test_what_was_written_last_is_read(tmp_path: Path) -> None:
-    first, second = (SqlitePacing(tmp_path / "spend.sqlite") for _ in range(2))
+    first, second = (SqlitePacingStore(tmp_path / "spend.sqlite") for _ in range(2))
     assert first.read("acme") is None
     first.write({"acme": "one", "acme/key/k": "its own"})
     second.write({"acme": "two"})
@@ -27,6 +27,6 @@ def test_a_file_that_can_not_be_had_is_an_error_of_the_store(tmp_path: Path) -> 
     path = tmp_path / "spend.sqlite"
     path.write_bytes(b"no database at all" * 100)
     with pytest.raises(StoreError, match=r"spend\.sqlite"):
-        SqlitePacing(path).read("acme")
+        SqlitePacingStore(path).read("acme")
     with pytest.raises(StoreError):
-        SqlitePacing(path).write({"acme": "one"})
+        SqlitePacingStore(path).write({"acme": "one"})

@@ -16,7 +16,7 @@ from gateway.outcomes.log.content import questions
 from gateway.outcomes.log.schema import CONTENT, DECISIONS
 from gateway.stores.sqlite.beside import refuse_other_tables
 from gateway.stores.sqlite.file import opened
-from gateway.stores.sqlite.pacing import SqlitePacing
+from gateway.stores.sqlite.pacing import SqlitePacingStore
 from gateway.stores.sqlite.schema import NewColumn, Schema, SchemaError, columns_of
 from gateway.stores.sqlite.tables import SECONDARY, STORE
 from gateway.stores.sqlite.tenants import SqliteTenants
@@ -197,7 +197,7 @@ def test_tenants_and_keys_of_an_old_file_are_there(path: Path) -> None:
 
 
 def test_paces_of_an_old_file_are_there(path: Path) -> None:
-    paces = SqlitePacing(lay("spend", path))
+    paces = SqlitePacingStore(lay("spend", path))
     assert paces.read("acme") == '{"version": 1, "mu": 0.25}'
     paces.write({"acme": "new"})
     assert paces.read("acme") == "new"
