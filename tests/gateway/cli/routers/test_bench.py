@@ -55,7 +55,7 @@ def test_each_table_is_judged_by_itself(tmp_path: Path, capsys: pytest.CaptureFi
     assert whole["protocol"] == "shared"
     assert whole["tables"] == ["drawn", "more"]
     assert whole["seeds"] == [0, 1]
-    assert set(whole["versions"]) == {"python", "loupe", "numpy", "scikit-learn"}
+    assert set(whole["versions"]) == {"python", "loupe-gateway", "numpy", "scikit-learn"}
     for row in whole["results"]:
         low, high = row["nauc_ci"]
         assert low <= high
