@@ -12,6 +12,7 @@ from typing import Protocol
 from gateway.billing.money import NANODOLLARS
 from gateway.errors import ProviderError, RequestError
 from gateway.pipeline.charge import Charge
+from gateway.pipeline.direct_writer import DirectWriter, Outlet
 from gateway.pipeline.state import Header, RequestState
 from gateway.providers.base import Exchange
 from gateway.providers.stream_meter import BrokenReply, StreamMeter, partial_output_tokens, read_whole
@@ -164,41 +165,3 @@ def _summary(state: RequestState) -> dict[str, object]:
         "cost_usd": state.cost / NANODOLLARS,
         "request_id": state.request_id,
     }
-
-
-class Outlet(Protocol):
-    """The client's side of a stream that was begun."""
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether the client reads more slowly than it is written to."""
-        ...
-
-    def pass_on(self, data: bytes) -> None:
-        """A part of the body, while the outlet is not paused."""
-        ...
-
-
-class DirectWriter:
-    """Offered what comes of a stream; what it takes is sent and counted."""
-
-    __slots__ = ("_meter", "_outlet", "_state")
-
-    def __init__(self, state: RequestState, meter: StreamMeter, outlet: Outlet) -> None:
-        self._state = state
-        self._meter = meter
-        self._outlet = outlet
-
-    def __call__(self, data: bytes) -> bool:
-        """Whether it took a chunk: whole events of content, and the client not behind."""
-        outlet = self._outlet
-        if outlet.is_paused:
-            return False
-        timer = self._state.timer
-        since = timer()
-        plain = self._meter.feed_plain(data)
-        if plain is None:
-            return False
-        outlet.pass_on(plain)
-        self._state.waited_s -= timer() - since  # the relay takes all of its wait for the provider's
-        return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.errors import RequestError
-from gateway.pipeline.relay import Outlet
+from gateway.pipeline.direct_writer import Outlet
 from gateway.pipeline.state import Header
 
 

@@ -71,7 +71,7 @@ FULL_DISK = """
 import asyncio, json, resource, sys
 from gateway.billing.window import Window
 from gateway.billing.reservation import Reservation
-from gateway.billing.store import StoreError
+from gateway.errors import StoreError
 from gateway.stores.sqlite.budgets import SqliteStore
 
 async def main():
