@@ -22,11 +22,13 @@ HOOK = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["mypyc"]
 COMPILED = [name.removeprefix("/") for name in HOOK["include"]]
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "gateway", "routers", "models")
 TESTS = (
-    "tests/gateway/core",
     "tests/gateway/api",
-    "tests/gateway/decision_log",
-    "tests/gateway/pipeline/test_refusals.py",
-    "tests/gateway/pipeline/test_state.py",
+    "tests/gateway/billing",
+    "tests/gateway/outcomes/log",
+    "tests/gateway/pipeline",
+    "tests/gateway/providers",
+    "tests/gateway/routing",
+    "tests/gateway/tenants",
     "tests/gateway/stores/sqlite/test_budgets_checks.py",
     "tests/e2e/requests/test_acceptance.py",
     "tests/e2e/requests/test_break_offs.py",
