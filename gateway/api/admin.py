@@ -7,21 +7,21 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol, TypeVar
+from dataclasses import asdict
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from pydantic import BaseModel, Field, ValidationError
 
 from gateway.api.asgi import no_json, small_body
-from gateway.api.usage import PacePlace, UsageReports, exploration_row, since_of
+from gateway.api.services import AdminState, ApiServices
+from gateway.api.usage import PacePlace, exploration_row, since_of
 from gateway.billing.window import window_at
 from gateway.errors import AuthenticationError, ConfigError, InvalidRequest, RequestError, StoreError
 from gateway.pipeline.refusals import starting
 from gateway.tenants.management import NewKey, TenantManagement
-from gateway.tenants.provisioning import SyncResult
 from gateway.tenants.registry import ApiKey, TenantRegistry, TenantTerms
 from gateway.tenants.schema import KeyTerms, Section, TenantBody, TenantName, invalid, key_as_written, tenant_as_written
 from gateway.tenants.tenant import key_owner
@@ -40,35 +40,19 @@ class RotateBody(Section):
     """How long the old key goes on, in seconds."""
 
 
-class ReloadReport(Protocol):
-    """What a reload did: sections that differ from before, and what became of tenants and keys."""
-
-    @property
-    def changed(self) -> Sequence[str]: ...
-    @property
-    def readings(self) -> SyncResult: ...
-
-
-@dataclass(frozen=True, slots=True)
-class AdminState:
-    """What the routes work on, once the service runs. `refresh` lets this process see what was changed; blocking."""
-
-    management: TenantManagement
-    refresh: Callable[[], None]
-    reports: UsageReports
-    reload: Callable[[], Awaitable[ReloadReport]]
-    delete_content: Callable[[str], int]
-    """Of a tenant; how many rows. Blocking; raises StoreError."""
+def mount(app: FastAPI, services: ApiServices) -> None:
+    """Add the routes of this file to the application."""
+    AdminRoutes(services).mount(app)
 
 
 class AdminRoutes:
-    """`key` opens them, and `variable` is where it is set. Without one they are closed."""
+    """The administration of tenants and keys, open to who has the administration's key; closed where none is set."""
 
-    def __init__(self, key: str | None, variable: str) -> None:
-        expected = (key or "").strip().encode()
+    def __init__(self, services: ApiServices) -> None:
+        expected = (services.admin_key or "").strip().encode()
         self._hashed = hashlib.sha256(expected).digest() if expected else None
-        self._variable = variable
-        self.state: AdminState | None = None
+        self._variable = services.admin_key_variable
+        self._services = services
 
     def mount(self, app: FastAPI) -> None:
         routes = APIRouter(prefix="/admin", dependencies=[Depends(self._admit)])
@@ -191,9 +175,9 @@ class AdminRoutes:
             raise AuthenticationError("this is not the admin key", code="invalid_admin_key")
 
     def _ready(self) -> AdminState:
-        if self.state is None:
+        if self._services.admin is None:
             raise starting()
-        return self.state
+        return self._services.admin
 
     async def _registry(self) -> TenantRegistry:
         return await asyncio.to_thread(self._ready().management.registry)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Request
 
 from gateway.api.asgi import no_json, small_body
 from gateway.api.auth import caller
+from gateway.api.services import ApiServices, Decisions
 from gateway.errors import InvalidRequest, NotFoundError
-from gateway.outcomes.label import Label, LabelError, LabelResult
-from gateway.tenants.tenant import Tenants
+from gateway.outcomes.label import Label, LabelError
 
 LARGEST_BODY = 16 * 1024
 WRITTEN_WITHIN_S = 1.0
@@ -24,18 +24,6 @@ YOUNG_S = 700.0
 """The id holds when a request began, and the longest take so long to end."""
 Found = TypeVar("Found")
 _THUMBS = {"up": 1.0, "down": 0.0}
-
-
-class Decisions(Protocol):
-    """The log. Both raise StoreError."""
-
-    async def shown(self, tenant: str, request_id: str) -> Mapping[str, Any] | None:
-        """A decision of this tenant, or None."""
-        ...
-
-    async def label(self, tenant: str, label: Label) -> LabelResult | None:
-        """Keep a label on a request of this tenant, or None. Raises LabelError."""
-        ...
 
 
 class Feedback(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,27 +37,30 @@ class Feedback(msgspec.Struct, forbid_unknown_fields=True):
     probability: float = 1.0
 
 
-class DecisionRoutes:
-    """Routes over state that the composition root fills in when the service starts."""
+def mount(app: FastAPI, services: ApiServices) -> None:
+    """Add the routes of this file to the application."""
+    DecisionRoutes(services).mount(app)
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+
+class DecisionRoutes:
+    """A tenant's view of its own decisions, and its labels on them."""
+
+    def __init__(self, services: ApiServices, monotonic: Callable[[], float] = time.monotonic) -> None:
         """`monotonic` gives the seconds by which a decision that is not there yet is waited for."""
+        self._services = services
         self._monotonic = monotonic
-        self.tenants: Tenants | None = None
-        self.decisions: Decisions | None = None
-        """None: the operator keeps none."""
 
     def mount(self, app: FastAPI) -> None:
         app.add_api_route("/v1/decisions/{request_id}", self.decision, methods=["GET"])
         app.add_api_route("/v1/feedback", self.feedback, methods=["POST"])
 
     async def decision(self, request: Request, request_id: str) -> Mapping[str, Any]:
-        tenant, log = caller(request, self.tenants), self._log()
+        tenant, log = caller(request, self._services.tenants), self._log()
         return await self._found(request_id, lambda: log.shown(tenant.name, request_id))
 
     async def feedback(self, request: Request) -> dict[str, Any]:
         """Label one request. The same source again replaces its label: its last word stands."""
-        tenant, log = caller(request, self.tenants), self._log()
+        tenant, log = caller(request, self._services.tenants), self._log()
         label = _label(await small_body(request, LARGEST_BODY))
         try:
             labelled = await self._found(label.request_id, lambda: log.label(tenant.name, label))
@@ -85,9 +76,9 @@ class DecisionRoutes:
         }
 
     def _log(self) -> Decisions:
-        if self.decisions is None:
+        if self._services.decisions is None:
             raise NotFoundError("this gateway keeps no decisions (decisions.keep)", code="decisions_not_kept")
-        return self.decisions
+        return self._services.decisions
 
     async def _found(self, request_id: str, ask: Callable[[], Awaitable[Found | None]]) -> Found:
         """Ask until it is there, as long as it may be on its way into the log. Raises NotFoundError."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -10,46 +10,46 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gateway.api.auth import caller
-from gateway.api.usage import UsageReports, since_of
+from gateway.api.services import ApiServices
+from gateway.api.usage import since_of
 from gateway.errors import NotFoundError, RequestError, StoreError
 from gateway.pipeline.refusals import starting, store_unavailable
 from gateway.telemetry.metrics import CONTENT_TYPE
-from gateway.tenants.tenant import Tenant, Tenants
+from gateway.tenants.tenant import Tenant
 
 CREATED = 1_767_225_600
 """`created` of every entry of GET /v1/models: candidates have no birthday here, and the field is required."""
 
 
-class RestRoutes:
-    """Routes over state that the composition root fills in when the service starts. `scrape` gives `/metrics`."""
+def mount(app: FastAPI, services: ApiServices) -> None:
+    """Add the routes of this file to the application, and the shape of all its errors."""
+    StatusRoutes(services).mount(app)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestError, _request_error)
+    app.add_exception_handler(StoreError, _store_error)
 
-    def __init__(self, policies: Mapping[str, float], scrape: Callable[[], Awaitable[bytes]]) -> None:
-        self.tenants: Tenants | None = None
-        self.policies = policies
-        """Of the configuration in service."""
-        self._scrape = scrape
-        self.reports: UsageReports | None = None
 
-    def mount(self) -> FastAPI:
-        app = FastAPI(title="Loupe")
+class StatusRoutes:
+    """Models, usage, health and metrics."""
+
+    def __init__(self, services: ApiServices) -> None:
+        self._services = services
+
+    def mount(self, app: FastAPI) -> None:
         app.add_api_route("/v1/models", self.models, methods=["GET"])
         app.add_api_route("/v1/models/{name:path}", self.model, methods=["GET"])
         app.add_api_route("/v1/usage", self.usage, methods=["GET"])
         app.add_api_route("/healthz", self.healthz, methods=["GET"])
         app.add_api_route("/readyz", self.readyz, methods=["GET"])
         app.add_api_route("/metrics", self.metrics, methods=["GET"])
-        app.add_exception_handler(HTTPException, _http_error)
-        app.add_exception_handler(RequestError, _request_error)
-        app.add_exception_handler(StoreError, _store_error)
-        return app
 
     async def models(self, request: Request) -> dict[str, Any]:
         """The tenant's candidates, and the names that route among them."""
-        tenant = caller(request, self.tenants)
+        tenant = caller(request, self._services.tenants)
         return {"object": "list", "data": [_model(name, kind) for name, kind in self._names(tenant).items()]}
 
     async def model(self, request: Request, name: str) -> dict[str, Any]:
-        kind = self._names(caller(request, self.tenants)).get(name)
+        kind = self._names(caller(request, self._services.tenants)).get(name)
         if kind is None:
             what = f"The model {name[:80]!r} does not exist or you do not have access to it"
             raise NotFoundError(what, param="model", code="model_not_found")
@@ -57,10 +57,10 @@ class RestRoutes:
 
     async def usage(self, request: Request) -> dict[str, Any]:
         """Where the tenant's budget stands, how it is paced, and what was spent on whom (`?since=`). Amounts in USD."""
-        tenant = caller(request, self.tenants)
-        if self.reports is None:
+        tenant = caller(request, self._services.tenants)
+        if self._services.reports is None:
             raise starting()
-        found = await self.reports.of_tenant(tenant, since_of(request.query_params.get("since")))
+        found = await self._services.reports.of_tenant(tenant, since_of(request.query_params.get("since")))
         return {"object": "usage", "tenant": tenant.name, "key": tenant.key, **found}
 
     async def healthz(self) -> dict[str, str]:
@@ -68,21 +68,21 @@ class RestRoutes:
 
     async def readyz(self) -> Response:
         """Whether requests can be served: the store answers."""
-        if self.reports is None:
+        if self._services.reports is None:
             return JSONResponse({"status": "starting"}, 503)
         try:
-            await self.reports.store.balances([])
+            await self._services.reports.store.balances([])
         except Exception as error:  # whatever is wrong with the store, the answer is the same
             return JSONResponse({"status": "store unavailable", "reason": type(error).__name__}, 503)
         return JSONResponse({"status": "ready"})
 
     async def metrics(self) -> Response:
-        return Response(await self._scrape(), media_type=CONTENT_TYPE)
+        return Response(await self._services.scrape(), media_type=CONTENT_TYPE)
 
     def _names(self, tenant: Tenant) -> dict[str, str]:
         return {
             "auto": "loupe",
-            **dict.fromkeys(self.policies, "loupe"),
+            **dict.fromkeys(self._services.policies, "loupe"),
             **dict.fromkeys(tenant.candidates, "candidate"),
         }
 

@@ -13,15 +13,15 @@ import secrets
 import signal
 import threading
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from gateway.api.admin import AdminRoutes, AdminState
+from gateway import stores
+from gateway.api import RAW_ROUTES, application
 from gateway.api.asgi import Receive, Send
-from gateway.api.status import RestRoutes
+from gateway.api.services import AdminState, ApiServices
 from gateway.app.generation import ConfigGeneration, ConfigGenerations, SharedServices
 from gateway.app.reload import Reloader
 from gateway.app.router_watch import RouterWatch, live_router, watch_router, widened_for
@@ -35,10 +35,8 @@ from gateway.app.services import (
     watch_parts,
     watch_requests,
 )
-from gateway.billing.money import NANODOLLARS
 from gateway.billing.store import BudgetStore
 from gateway.config.checked import CheckedConfig
-from gateway.config.secrets import secret_from
 from gateway.config.settings import EncoderSettings, Settings
 from gateway.config.tenants import declared_in
 from gateway.errors import ConfigError, LoupeError, StoreError
@@ -50,9 +48,7 @@ from gateway.pipeline.observer import Observer
 from gateway.pipeline.reservations import Reservations
 from gateway.routing.catalog import Catalog
 from gateway.routing.forecaster import Forecaster, ForecastLimits
-from gateway.stores.local_fallback import LocalAllowance, LocalFallbackStore
-from gateway.stores.redis.budgets import RedisSettings, RedisStore
-from gateway.stores.sqlite.budgets import SqliteStore
+from gateway.stores.base import StoreSurroundings
 from gateway.telemetry.gauges import watched_calibration
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.multiprocess import SharedMetrics, WorkerPlace
@@ -100,13 +96,10 @@ class Gateway:
         self._labelled_rows = labelled_rows or LabelledLog(decisions_path(settings.store.path))
         self.metrics = self._metrics = Metrics()
         self._shared = SharedMetrics(self._metrics, place, report=self._report)
-        self._rest = RestRoutes(settings.policies, self._shared.scrape)
-        self._rest_app = self._rest.mount()
         self._records = RecordServices(settings, self._metrics)
-        self._records.mount(self._rest_app)
         variable = settings.server.admin_key_env
-        self._admin = AdminRoutes(os.environ.get(variable), variable)
-        self._admin.mount(self._rest_app)
+        self._services = ApiServices(settings.policies, self._shared.scrape, os.environ.get(variable), variable)
+        self._rest_app = application(self._services)
         self._generation: ConfigGeneration | None = None
         self._store_errors_said: dict[str, float] = {}
 
@@ -116,10 +109,9 @@ class Gateway:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and self._generation is not None:
-            if scope["path"] == "/v1/chat/completions":
-                return await self._generation.completions(scope, receive, send)
-            if scope["path"] == "/v1/route":
-                return await self._generation.route(scope, receive, send)
+            route = RAW_ROUTES.get(scope["path"])
+            if route is not None:
+                return await self._generation.serve(route, scope, receive, send)
         if scope["type"] == "lifespan":
             return await self._live(receive, send)
         await self._rest_app(scope, receive, send)
@@ -165,7 +157,7 @@ class Gateway:
             stack.callback(tenant_store.close)
             tenant_services = begin_tenure(tenant_store, settings, self._report)
             observers: tuple[Observer, ...] = (self._metrics, log, calibration, steered.spend, *decisions)
-            self._records.serve(tenant_services.tenants, observers, stack)
+            self._records.serve(self._services, observers, stack)
             shared = SharedServices(
                 forecaster_for=lambda catalog: self._forecaster(encode, router, catalog),
                 reservations=reservations,
@@ -180,7 +172,7 @@ class Gateway:
                 clock=self._clock,
             )
             watch_parts(self._metrics, encode, log)
-            self._rest.reports, self._rest.tenants = steered.reports, tenant_services.tenants
+            self._services.reports, self._services.tenants = steered.reports, tenant_services.tenants
             generations = ConfigGenerations(shared)
             stack.push_async_callback(generations.close)
             watch_requests(self._metrics, generations)
@@ -189,7 +181,7 @@ class Gateway:
             def taken(generation: ConfigGeneration) -> None:
                 calibration.follow(generation.plan.candidates)
                 steered.controller.follow(generation.plan.catalog, calibration.factors)
-                self._rest.policies = generation.plan.settings.policies
+                self._services.policies = generation.plan.settings.policies
                 self._generation = generation
 
             reloads = Reloader(self._config, generations, tenant_services, taken=taken)
@@ -199,7 +191,7 @@ class Gateway:
             stack.push_async_callback(reloads.close)
             _on_hang_up(reloads.ask, stack)
             management, delete = tenant_services.management, self._records.delete_content
-            self._admin.state = AdminState(
+            self._services.admin = AdminState(
                 management, tenant_services.live.refresh, steered.reports, reloads.reload, delete
             )
             measures = MetricWatches(
@@ -223,28 +215,8 @@ class Gateway:
     async def _open_ledger(self, stack: AsyncExitStack) -> BudgetStore:
         """Where budgets are kept. Raises ConfigError or StoreError."""
         section = self._settings.store
-        if section.kind == "sqlite":
-            embedded = SqliteStore(section.path, self._clock)
-            await embedded.open()
-            stack.push_async_callback(embedded.close)
-            return embedded
-        options = RedisSettings(secret_from(section.redis_url_env), limit_s=section.redis_limit_ms / 1e3)
-        store = RedisStore(options, self._clock, _log.warning)
-        await store.open()
-        stack.push_async_callback(store.close)
-        self._metrics.watch("loupe_unsettled", "Settlements that Redis has not confirmed", lambda: store.unsettled)
-        if section.when_gone == "closed":
-            return store
-        lease = LocalAllowance(_nanodollars(section.local_lease_usd), uuid.uuid4().hex)
-        leased = LocalFallbackStore(store, self._clock, lease, _log.warning)
-        await leased.open()
-        stack.push_async_callback(leased.close)
-        self._metrics.watch(
-            "loupe_local_leases_usd",
-            "What this process sets aside of all budgets, to go on without the ledger",
-            lambda: leased.set_aside / NANODOLLARS,
-        )
-        return leased
+        around = StoreSurroundings(self._clock, self._metrics.watch, _log.warning, stack)
+        return await stores.KINDS[section.kind].open_budgets(section.address, around)
 
     def _report(self, where: str, error: BaseException) -> None:
         """An error inside Loupe that must not fail a request: counted, and logged with its trace.
@@ -293,7 +265,3 @@ def _query_encoder(encoder: Encoder, section: EncoderSettings) -> QueryEncoder:
     return QueryEncoder(
         encoder, cache_entries=section.cache_entries, max_batch=section.max_batch, threads=section.threads
     )
-
-
-def _nanodollars(usd: float) -> int:
-    return round(usd * NANODOLLARS)

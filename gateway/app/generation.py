@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.api import RawRoute
 from gateway.api.asgi import Receive, Send
 from gateway.api.chat import ChatRoutes
 from gateway.api.parse.chat import ChatLimits
@@ -24,8 +25,8 @@ from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.record import Versions
 from gateway.pipeline.remote_images import RemoteImages
 from gateway.pipeline.reservations import Reservations
+from gateway.providers import provider_at
 from gateway.providers.base import Provider
-from gateway.providers.openai import OpenAIProvider
 from gateway.routing.catalog import Catalog
 from gateway.routing.forecaster import Forecaster
 from gateway.routing.pacing.controller import PacingController
@@ -64,24 +65,15 @@ class ConfigGeneration:
         """Set when another edition has taken its place."""
         self._chat = chat
 
-    async def completions(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def serve(self, route: RawRoute, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer a request by this configuration, to its end."""
         self.users += 1
         try:
-            await self._chat.completions(scope, receive, send)
+            await route(self._chat, scope, receive, send)
         finally:
-            self._left()
-
-    async def route(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        self.users += 1
-        try:
-            await self._chat.route(scope, receive, send)
-        finally:
-            self._left()
-
-    def _left(self) -> None:
-        self.users -= 1
-        if not self.users and self.ended is not None:
-            self.ended(self)
+            self.users -= 1
+            if not self.users and self.ended is not None:
+                self.ended(self)
 
 
 class ConfigGenerations:
@@ -111,7 +103,7 @@ class ConfigGenerations:
         providers: dict[str, Provider] = {}
         for name, endpoint in plan.endpoints.items():
             same = before is not None and before.plan.endpoints.get(name) == endpoint
-            providers[name] = before.providers[name] if before and same else OpenAIProvider(endpoint)
+            providers[name] = before.providers[name] if before and same else provider_at(endpoint)
         if before is not None and before.plan.fetch_policy == plan.fetch_policy:
             fetcher = before.fetcher
         else:

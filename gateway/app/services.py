@@ -12,13 +12,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from fastapi import FastAPI
-
-from gateway.api.decisions import DecisionRoutes
+from gateway import stores
+from gateway.api.services import ApiServices
 from gateway.api.usage import UsageReports
 from gateway.app.generation import ConfigGenerations
 from gateway.billing.store import BudgetStore
-from gateway.config.secrets import key_secret, secret_from
+from gateway.config.secrets import key_secret
 from gateway.config.settings import Settings
 from gateway.outcomes.comparison import LabelledRows
 from gateway.outcomes.log.content import ContentStore, delete_content
@@ -28,10 +27,9 @@ from gateway.outcomes.log.writer import DecisionLog, Encodings
 from gateway.outcomes.spend import SqliteSpend
 from gateway.pipeline.observer import Observer
 from gateway.routing.pacing.controller import PacingController
-from gateway.stores.redis.tenants import RedisTenants
+from gateway.stores.base import OpenTenantStore
 from gateway.stores.sqlite.beside import beside, refuse_other_tables
 from gateway.stores.sqlite.pacing import SqlitePacingStore
-from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.telemetry.comparison import ComparisonGauges
 from gateway.telemetry.gauges import BudgetGauges, watch_lag, watch_paces
 from gateway.telemetry.metrics import Metrics
@@ -51,10 +49,6 @@ class RecordServices:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._routes = DecisionRoutes()
-
-    def mount(self, app: FastAPI) -> None:
-        self._routes.mount(app)
 
     def open(self, encodings: Encodings, stack: AsyncExitStack) -> Sequence[Observer]:
         """The log, running until the stack ends; nothing where the configuration keeps none. Raises StoreError."""
@@ -74,13 +68,12 @@ class RecordServices:
         watch("loupe_content_lost", let_go, lambda: log.content_lost, total=True)
         return (log,)
 
-    def serve(self, tenants: Tenants, observers: Sequence[Observer], stack: AsyncExitStack) -> None:
-        """From here on tenants may ask for decisions and label them, until the stack ends."""
-        self._routes.tenants = tenants
+    def serve(self, routes: ApiServices, observers: Sequence[Observer], stack: AsyncExitStack) -> None:
+        """Let tenants ask for decisions and label them, until the stack ends."""
         if self._settings.decisions.keep:
             decisions = LabelledDecisions(decisions_path(self._settings.store.path), observers)
             stack.push_async_callback(asyncio.to_thread, decisions.close)
-            self._routes.decisions = decisions
+            routes.decisions = decisions
 
     def delete_content(self, tenant: str) -> int:
         """Of a tenant; how many rows. Raises StoreError. Blocks."""
@@ -140,15 +133,10 @@ class TenantServices:
     live: TenantWatch
 
 
-def open_tenant_store(settings: Settings) -> SqliteTenants | RedisTenants:
-    """Where the configuration's tenants are kept: beside its budgets. Raises ConfigError or StoreError."""
+def open_tenant_store(settings: Settings) -> OpenTenantStore:
+    """Open the tenants of a configuration, beside its budgets. Raises ConfigError or StoreError."""
     section = settings.store
-    if section.kind == "redis":
-        store: SqliteTenants | RedisTenants = RedisTenants(secret_from(section.redis_url_env))
-    else:
-        store = SqliteTenants(section.path)
-    store.open()
-    return store
+    return stores.KINDS[section.kind].open_tenants(section.address)
 
 
 def begin_tenure(

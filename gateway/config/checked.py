@@ -9,7 +9,7 @@ from gateway.config.candidates import candidate_of
 from gateway.config.secrets import secret_from
 from gateway.config.settings import ProviderSettings, Settings
 from gateway.images.fetch import FetchPolicy
-from gateway.providers.openai import Endpoint
+from gateway.providers.base import Endpoint
 from gateway.routing.catalog import Catalog
 
 MEBIBYTE = 1024 * 1024
@@ -50,6 +50,7 @@ def _endpoint(name: str, section: ProviderSettings) -> Endpoint:
         idle_s=section.idle_s,
         total_s=section.total_s,
         max_connections=section.max_connections,
+        kind=section.kind,
     )
 
 

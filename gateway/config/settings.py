@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from gateway import providers, stores
+from gateway.billing.money import NANODOLLARS
 from gateway.config.secrets import hash_key, secret_from
 from gateway.errors import ConfigError
+from gateway.stores.base import StoreAddress
 from gateway.tenants.schema import KeyTerms, Name, Section, TenantBody, Usd, faults
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+def _kind_of(what: str, kinds: Mapping[str, object], name: str) -> str:
+    """Return the name where it is one of these kinds. Raises ValueError."""
+    if name not in kinds:
+        raise ValueError(f"unknown {what} kind {name!r}; known: {', '.join(kinds)}")
+    return name
 
 
 class ServerSettings(Section):
@@ -29,7 +41,7 @@ class ServerSettings(Section):
 
 
 class StoreSettings(Section):
-    kind: Literal["sqlite", "redis"] = "sqlite"
+    kind: Annotated[str, AfterValidator(partial(_kind_of, "store", stores.KINDS))] = "sqlite"
     """Where budgets are kept. Decisions are kept in SQLite either way."""
     path: Path = Path("loupe.sqlite")
     """Decisions are kept beside it, in `loupe-decisions.sqlite`, and content in `loupe-content.sqlite`."""
@@ -41,6 +53,12 @@ class StoreSettings(Section):
     """Without Redis: refuse (503), or go on within what was set aside for that beforehand."""
     local_lease_usd: float = Field(0.10, gt=0, le=1_000)
     """With `lease`: what each process sets aside of each tenant's budget."""
+
+    @property
+    def address(self) -> StoreAddress:
+        """Where the store is, for `gateway.stores.KINDS`."""
+        allowance = None if self.when_gone == "closed" else round(self.local_lease_usd * NANODOLLARS)
+        return StoreAddress(self.path, partial(secret_from, self.redis_url_env), self.redis_limit_ms / 1e3, allowance)
 
 
 class LogSettings(Section):
@@ -89,7 +107,8 @@ class RouterSettings(Section):
 
 
 class ProviderSettings(Section):
-    kind: Literal["openai"] = "openai"
+    kind: Annotated[str, AfterValidator(partial(_kind_of, "provider", providers.KINDS))] = "openai"
+    """A name in `gateway.providers.KINDS`."""
     base_url: str = Field(pattern=r"^https?://")
     api_key_env: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)

@@ -1,1 +1,19 @@
-"""OUTBOUND edge to candidates. Rule: knows HTTP and one candidate at a time; knows no tenant and no budget."""
+"""Outbound calls to candidates. Rule: knows HTTP and one candidate at a time; knows no tenant and no budget.
+
+A new kind of provider is one file and one line in `KINDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.providers.base import Endpoint, Provider
+from gateway.providers.openai import OpenAIProvider
+
+KINDS: dict[str, Callable[[Endpoint], Provider]] = {"openai": OpenAIProvider}
+"""`providers.<name>.kind` of the configuration -> what makes a provider of that kind, inside a running loop."""
+
+
+def provider_at(endpoint: Endpoint) -> Provider:
+    """Make the provider of this endpoint. Raises ConfigError for a URL or a header that cannot be sent."""
+    return KINDS[endpoint.kind](endpoint)

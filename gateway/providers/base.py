@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -43,3 +44,24 @@ class Provider(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a provider is and how long to wait for it. Times in seconds.
+
+    `kind` is a name in `gateway.providers.KINDS`. `first_byte_s` counts from sending to the reply's first byte,
+    `idle_s` between bytes, `total_s` over all: waiting for one of the `max_connections`, connecting, and a reader who is
+    slow.
+    """
+
+    name: str
+    base_url: str
+    api_key: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    connect_s: float = 5.0
+    first_byte_s: float = 60.0
+    idle_s: float = 60.0
+    total_s: float = 600.0
+    max_connections: int = 512
+    kind: str = "openai"

@@ -5,34 +5,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gateway.errors import ConfigError, ProviderError
+from gateway.providers.base import Endpoint
 from gateway.providers.http_connection import BrokenConnection, Connection, Overdue
 from gateway.providers.http_pool import ConnectionPool, Origin
 
 PERMANENT = frozenset({400, 413, 415, 422})
 """Answers that another candidate would not change: the request itself is at fault."""
 LONGEST_ERROR_BYTES = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a provider is and how long to wait for it. Times in seconds.
-
-    `first_byte_s` counts from sending to the reply's first byte, `idle_s` between bytes, `total_s` over all: waiting
-    for one of the `max_connections`, connecting, and a reader who is slow.
-    """
-
-    name: str
-    base_url: str
-    api_key: str | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-    connect_s: float = 5.0
-    first_byte_s: float = 60.0
-    idle_s: float = 60.0
-    total_s: float = 600.0
-    max_connections: int = 512
 
 
 class OpenAIProvider:

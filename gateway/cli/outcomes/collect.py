@@ -21,7 +21,7 @@ from gateway.outcomes.collect.spending_limit import SpendingLimit
 from gateway.outcomes.collect.table import table_of, write_collected, write_manifest
 from gateway.outcomes.datasets import load_encoder
 from gateway.outcomes.graders.registry import AUTO, GRADERS
-from gateway.providers.openai import OpenAIProvider
+from gateway.providers import provider_at
 from models.base import EncodeError
 from models.dual_encoder import DualEncoder
 from models.registry import locate
@@ -101,7 +101,7 @@ async def _ask(job: Job, arguments: argparse.Namespace) -> CollectTally:
             bar.set_postfix({"USD": to_usd(purse.spent + purse.uncertain), "retried": tally.retries}, refresh=False)
             bar.update(tally.done - bar.n)
 
-        providers = {name: OpenAIProvider(endpoint) for name, endpoint in job.plan.endpoints.items()}
+        providers = {name: provider_at(endpoint) for name, endpoint in job.plan.endpoints.items()}
         collector = Collector(providers, journal, purse, job.terms, job.manner, progress)
         with bar:
             await _run(collector, remains)

@@ -12,6 +12,7 @@ import pytest
 from starlette.requests import Request
 
 from gateway.api.decisions import WRITTEN_WITHIN_S, DecisionRoutes
+from gateway.api.services import ApiServices
 from gateway.errors import NotFoundError
 from gateway.outcomes.label import Label, LabelResult
 from gateway.tenants.key_hash import KeyHash
@@ -36,10 +37,15 @@ class LateLog:
         raise AssertionError("nothing is labelled here")
 
 
+async def no_metrics() -> bytes:
+    return b""
+
+
 def shown(log: LateLog, request_id: str, *monotonic: float) -> Mapping[str, Any]:
     """What is answered while the clock shows these seconds, one after the other, then the last for ever."""
-    routes = DecisionRoutes(itertools.chain(monotonic, itertools.repeat(monotonic[-1] if monotonic else 0.0)).__next__)
-    routes.tenants, routes.decisions = TENANTS, log
+    seconds = itertools.chain(monotonic, itertools.repeat(monotonic[-1] if monotonic else 0.0))
+    services = ApiServices({}, no_metrics, None, "LOUPE_ADMIN_KEY", tenants=TENANTS, decisions=log)
+    routes = DecisionRoutes(services, seconds.__next__)
     return asyncio.run(routes.decision(ASKING, request_id))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.api.chat import ChatRoutes
 from gateway.app.generation import ConfigGeneration, ConfigGenerations, SharedServices
 from gateway.config.checked import CheckedConfig
 from gateway.config.settings import Settings
@@ -160,4 +161,4 @@ def request(generation: ConfigGeneration) -> UnderWay:
         raise AssertionError(message)
 
     scope = {"headers": [(b"authorization", b"Bearer sk-one")]}
-    return UnderWay(done, asyncio.ensure_future(generation.completions(scope, receive, send)))
+    return UnderWay(done, asyncio.ensure_future(generation.serve(ChatRoutes.completions, scope, receive, send)))

@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gateway.providers.openai import Endpoint, OpenAIProvider
+from gateway.providers.base import Endpoint
+from gateway.providers.openai import OpenAIProvider
 
 PATIENCE_S = 60.0
 

@@ -8,7 +8,8 @@ import socket
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.providers.openai import LONGEST_ERROR_BYTES, Endpoint, OpenAIExchange, OpenAIProvider
+from gateway.providers.base import Endpoint
+from gateway.providers.openai import LONGEST_ERROR_BYTES, OpenAIExchange, OpenAIProvider
 from tests.checks.provider_checks import FAIR_S, read_all, refusal
 
 from .conftest import Run

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.providers.openai import Endpoint, OpenAIProvider
+from gateway.providers.base import Endpoint
+from gateway.providers.openai import OpenAIProvider
 from tests.checks.provider_checks import (
     LONG_S,
     PROVIDER_CHECKS,
