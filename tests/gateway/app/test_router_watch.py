@@ -96,7 +96,10 @@ def opened(watched: Watched) -> Iterator[Watched]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
-    return Artifacts(tmp_path_factory.mktemp("made"))
+    artifacts = Artifacts(tmp_path_factory.mktemp("made"))
+    for mean in (0.9, 0.1, 0.3):
+        artifacts.folder(mean)
+    return artifacts
 
 
 @pytest.fixture
