@@ -175,6 +175,15 @@ def test_a_sweep_worked_by_hand_over_several_rows() -> None:
     assert quality_neutral_cost(found, singles) == pytest.approx(8 / 3 / 4)
 
 
+def test_decisions_that_change_at_one_lambda_make_one_point_wherever_it_lies() -> None:
+    """By hand: row 1 steps up at lambda 0.5 and at 0.25, row 2 at 0.25."""
+    quality, cost = np.array([[0.0, 0.5, 0.75], [0.0, 0.25, 0.25]]), np.array([[1.0, 2.0, 3.0]] * 2)
+    found = sweep(quality, cost, quality, cost)
+    assert found.penalties.tolist() == [np.inf, 0.5, 0.25]
+    assert found.costs.tolist() == [1.0, 1.5, 2.5]
+    assert found.scores.tolist() == [0.0, 0.25, 0.5]
+
+
 def test_rows_weigh_what_they_are_given() -> None:
     """By hand: the second row counts three times, the third not at all."""
     score = np.array([[0.0, 1.0], [1.0, 0.5], [0.0, np.nan]])
