@@ -70,7 +70,7 @@ FIT_BY_WEIGHTS = frozenset(
 )
 """Those for which a cell of weight 2 counts twice; to the others all cells are alike."""
 
-ALGORITHMS: Mapping[str, Algorithm] = {
+ALGORITHMS: dict[str, Algorithm] = {
     LinearMF.algorithm: LinearMF,
     BestSingle.algorithm: HeadAlgorithm(BestSingle),
     Linear.algorithm: HeadAlgorithm(Linear),

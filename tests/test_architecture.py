@@ -57,7 +57,9 @@ ROOMS: dict[str, Room] = {
     ),
     "gateway.routing": Room((*rooms("gateway", "errors billing tenants"), "models.base", "routers.base"), ()),
     "gateway.stores": Room(rooms("gateway", "errors billing tenants routing"), ("redis",)),
-    "gateway.config": Room(rooms("gateway", "errors billing images tenants providers routing"), ("pydantic", "yaml")),
+    "gateway.config": Room(
+        rooms("gateway", "errors billing images tenants providers routing stores"), ("pydantic", "yaml")
+    ),
     "gateway.pipeline": Room(rooms("gateway", "errors billing tenants providers routing"), ("anyio",)),
     "gateway.outcomes": Room(
         (

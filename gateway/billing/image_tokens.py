@@ -6,8 +6,7 @@ A formula is `(width, height, detail) -> tokens`; sides are at least 1, detail i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 
 from gateway.billing import image_tokens_hosted as image_formulas
 from gateway.billing import image_tokens_open as image_grids
@@ -16,36 +15,35 @@ from gateway.errors import ConfigError
 ImageTokens = Callable[[int, int, str], int]
 """(width, height, detail) -> input tokens."""
 
-IMAGE_TOKENS: Mapping[str, ImageTokens] = MappingProxyType(
-    {
-        formula.__name__: formula
-        for formula in (
-            image_formulas.openai_tiles,
-            image_formulas.openai_tiles_mini,
-            image_formulas.openai_tiles_reasoning,
-            image_formulas.openai_tiles_gpt5,
-            image_formulas.openai_patches_mini,
-            image_formulas.openai_patches_nano,
-            image_formulas.openai_patches_o4_mini,
-            image_formulas.openai_patches_gpt5_mini,
-            image_formulas.openai_patches_gpt5_nano,
-            image_formulas.openai_patches_gpt52,
-            image_formulas.openai_patches_gpt54,
-            image_formulas.anthropic_area,
-            image_formulas.anthropic_patches,
-            image_formulas.anthropic_patches_large,
-            image_formulas.gemini_tiles,
-            image_formulas.gemini_crop_units,
-            image_formulas.gemini_media,
-            image_grids.qwen_patches,
-            image_grids.qwen3_patches,
-            image_grids.internvl_tiles,
-            image_grids.llama_tiles,
-            image_grids.pixtral_patches,
-            image_grids.mistral_patches,
-        )
-    }
-)
+IMAGE_TOKENS: dict[str, ImageTokens] = {
+    formula.__name__: formula
+    for formula in (
+        image_formulas.openai_tiles,
+        image_formulas.openai_tiles_mini,
+        image_formulas.openai_tiles_reasoning,
+        image_formulas.openai_tiles_gpt5,
+        image_formulas.openai_patches_mini,
+        image_formulas.openai_patches_nano,
+        image_formulas.openai_patches_o4_mini,
+        image_formulas.openai_patches_gpt5_mini,
+        image_formulas.openai_patches_gpt5_nano,
+        image_formulas.openai_patches_gpt52,
+        image_formulas.openai_patches_gpt54,
+        image_formulas.anthropic_area,
+        image_formulas.anthropic_patches,
+        image_formulas.anthropic_patches_large,
+        image_formulas.gemini_tiles,
+        image_formulas.gemini_crop_units,
+        image_formulas.gemini_media,
+        image_grids.qwen_patches,
+        image_grids.qwen3_patches,
+        image_grids.internvl_tiles,
+        image_grids.llama_tiles,
+        image_grids.pixtral_patches,
+        image_grids.mistral_patches,
+    )
+}
+"""A formula's name in the configuration -> the formula. A new formula is one function and one line here."""
 
 
 def image_token_formula(name: str) -> ImageTokens:
@@ -61,7 +59,7 @@ def image_token_formula(name: str) -> ImageTokens:
     if match := re.fullmatch(r"openai_patches:([1-9]\d{0,5}):([1-9]\d{0,3})", name, re.ASCII):
         return _openai_patches(int(match[1]), int(match[2]))
     known = ", ".join((*IMAGE_TOKENS, "flat:N", "openai_patches:BUDGET:PERCENT"))
-    raise ConfigError(f"no image-token formula is called {name!r}; there are {known}")
+    raise ConfigError(f"unknown image-token formula {name!r}; known: {known}")
 
 
 def flat(tokens: int) -> ImageTokens:

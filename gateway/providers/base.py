@@ -51,8 +51,8 @@ class Endpoint:
     """Where a provider is and how long to wait for it. Times in seconds.
 
     `kind` is a name in `gateway.providers.KINDS`. `first_byte_s` counts from sending to the reply's first byte,
-    `idle_s` between bytes, `total_s` over all: waiting for one of the `max_connections`, connecting, and a reader who is
-    slow.
+    `idle_s` between bytes, `total_s` over all: waiting for one of the `max_connections`, connecting, and a slow
+    reader.
     """
 
     name: str

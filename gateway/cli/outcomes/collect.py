@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run again with it to go on")
     parser.add_argument("--limit", type=_count, metavar="N", help="ask about N rows, drawn by --seed")
     parser.add_argument("--seed", type=int, default=0, help="of the order that rows are asked in (default 0)")
-    parser.add_argument("--grader", default=AUTO, help=f"where a row names none: {', '.join(GRADERS)}; default {AUTO}")
+    parser.add_argument(
+        "--grader", default=AUTO, help=f"where a row names none: {AUTO} (default), {', '.join(GRADERS)}"
+    )
     parser.add_argument("--instruction", metavar="TEXT", help="a system message before every question")
     parser.add_argument(
         "--max-tokens", type=_count, metavar="N", help="longest reply; by default each candidate's limit"

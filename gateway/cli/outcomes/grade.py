@@ -47,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     known.add_argument("--expected", metavar="TEXT", help="one for every answer (a pattern, a schema); @FILE reads it")
     parser.add_argument("--images", type=Path, metavar="DIR", help="where img_path starts; by default beside --answers")
-    parser.add_argument("--grader", default=AUTO, help=f"where a row names none: {', '.join(GRADERS)}; default {AUTO}")
+    parser.add_argument(
+        "--grader", default=AUTO, help=f"where a row names none: {AUTO} (default), {', '.join(GRADERS)}"
+    )
     parser.add_argument("--since", type=past, metavar="WHEN", help="2027-01-31T00:00:00Z, or 7d ago; by default all")
     parser.add_argument("--until", type=past, metavar="WHEN", help="by default until now")
     parser.add_argument("--tenant", metavar="NAME")

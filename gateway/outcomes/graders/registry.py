@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from types import MappingProxyType
 
 from gateway.outcomes.graders.anls import Anls
 from gateway.outcomes.graders.base import BadReference, Grader, Reference
@@ -26,17 +25,15 @@ def _anls(told: Told) -> Grader:
     return Anls(told["threshold"]) if "threshold" in told else Anls()
 
 
-_MADE: Mapping[str, tuple[tuple[str, ...], Callable[[Told], Grader]]] = MappingProxyType(
-    {
-        "exact": ((), lambda _: Exact()),
-        "numeric": (("abs", "rel"), _numeric),
-        "choice": ((), lambda _: Choice()),
-        "regex": ((), lambda _: Pattern()),
-        "json_schema": ((), lambda _: JsonSchema()),
-        "anls": (("threshold",), _anls),
-    }
-)
-GRADERS = (AUTO, *_MADE)
+GRADERS: dict[str, tuple[tuple[str, ...], Callable[[Told], Grader]]] = {
+    "exact": ((), lambda _: Exact()),
+    "numeric": (("abs", "rel"), _numeric),
+    "choice": ((), lambda _: Choice()),
+    "regex": ((), lambda _: Pattern()),
+    "json_schema": ((), lambda _: JsonSchema()),
+    "anls": (("threshold",), _anls),
+}
+"""A grader's name -> the words that may follow its colon, and what makes the grader of their values."""
 
 
 def grader_for(name: str, reference: Reference) -> Grader:
@@ -49,9 +46,9 @@ def grader_for(name: str, reference: Reference) -> Grader:
 def grader_named(name: str) -> Grader:
     """Any grader but `auto`. Raises BadReference for a name, or a word after its colon, that is not known."""
     kind, _, words = name.partition(":")
-    if kind not in _MADE:
-        raise BadReference(f"no grader is called {kind[:40]!r}; there is {', '.join(GRADERS)}")
-    names, made = _MADE[kind]
+    if kind not in GRADERS:
+        raise BadReference(f"unknown grader {kind[:40]!r}; known: {', '.join((AUTO, *GRADERS))}")
+    names, made = GRADERS[kind]
     told: dict[str, Fraction] = {}
     for word in words.split(",") if words else ():
         option, _, value = word.partition("=")

@@ -310,7 +310,7 @@ def test_the_configuration_names_the_router_that_serves_first(tmp_path: Path, ma
     assert live_router(section, FakeEncoder()).in_service.router.digest == digest
     assert live_router(section, FakeEncoder(), fallback()).in_service.router.digest == "fake-router"
     alone = live_router(section, FakeEncoder())
-    with opened(Watched(Shelf(tmp_path), alone, made)):
+    with opened(Watched(ArtifactStore(tmp_path), alone, made)):
         alone.look()
     assert (alone.in_service.router.digest, alone.swaps, alone.failures) == (digest, 0, 0), "nothing is looked for"
     with pytest.raises(ConfigError, match=r"router\.artifact: .*nowhere"):
