@@ -18,8 +18,8 @@ from gateway.api.asgi import Receive, Send
 from gateway.api.chat import ChatRoutes
 from gateway.api.parse.chat import ChatLimits
 from gateway.config.checked import MEBIBYTE, CheckedConfig
+from gateway.images.data_url import ImageLimits
 from gateway.images.fetch import ImageFetcher, LookUp
-from gateway.images.limits import ImageLimits
 from gateway.pipeline.observer import Observer
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.record import Versions

@@ -17,8 +17,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from gateway.images.data_url import ImageLimits, Subject, check_bytes, check_pixels
 from gateway.images.header import HeaderIncomplete, ImageHeader, NotAnImage, image_size, is_cut_short
-from gateway.images.limits import ImageLimits, Subject, check_bytes, check_pixels
 from gateway.images.public_url import (
     DEFAULT_PORTS,
     BadUrl,

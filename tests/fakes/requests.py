@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.api.parse.chat import ChatLimits, parse_chat
-from gateway.images.limits import ImageLimits
+from gateway.images.data_url import ImageLimits
 from gateway.pipeline.chat_request import ChatRequest
 
 

@@ -9,14 +9,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from gateway.api.parse.decode import TEXT, decode, shown
 from gateway.api.parse.headers import budget_cap, candidate_names, quality_weight, session_cap
-from gateway.api.parse.messages import ImageUrl, Message, read_messages
-from gateway.api.parse.unpriced import refuse_charged_apart
+from gateway.api.parse.messages import TEXT, ImageUrl, Message, decode, read_messages, shown
 from gateway.billing.text_tokens import shape_of
 from gateway.errors import ImageError, InvalidRequest
-from gateway.images.data_url import check_data_url, is_data_url
-from gateway.images.limits import ImageLimits
+from gateway.images.data_url import ImageLimits, check_data_url, is_data_url
 from gateway.pipeline.chat_request import ChatRequest, InlineImage, RemoteImage, inline_image
 from gateway.routing.query import Query, QueryImage
 
@@ -191,3 +188,31 @@ def _may_write_cache(fields: dict[str, Raw]) -> bool:
 
 def _member(fields: dict[str, Raw], name: str, decoder: msgspec.json.Decoder[Any]) -> Any:
     return decode(decoder, fields[name], name) if name in fields else None
+
+
+LISTED_TIERS = (None, "auto", "default", "flex", "standard", "standard_only")
+"""Those at list price or below; `priority` costs about twice."""
+
+
+CHARGED_APART = {
+    "web_search_options": "searches are charged by their number",
+    "plugins": "plugins are charged apart",
+    "models": "another model would be charged at its own price: name candidates by X-Candidates",
+}
+
+
+_ANY = msgspec.json.Decoder(Any)
+
+
+def refuse_charged_apart(fields: Mapping[str, Raw]) -> None:
+    """Raises InvalidRequest, naming the member and why. Members that are null, false or empty ask for nothing."""
+    for name, why in CHARGED_APART.items():
+        if name in fields and decode(_ANY, fields[name], name) not in (None, False, [], ""):
+            raise InvalidRequest(f"{name}: {why}, which no budget could cover", param=name)
+    if "service_tier" in fields and decode(_ANY, fields["service_tier"], "service_tier") not in LISTED_TIERS:
+        tier = shown(fields["service_tier"])
+        what = f"service_tier: {tier} is not charged at list price; leave it out, or ask for auto, default or flex"
+        raise InvalidRequest(what, param="service_tier")
+    if "modalities" in fields and decode(_ANY, fields["modalities"], "modalities") not in (None, [], ["text"]):
+        what = f"modalities: {shown(fields['modalities'])}: only text is priced"
+        raise InvalidRequest(what, param="modalities")

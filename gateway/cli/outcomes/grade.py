@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gateway.cli.outcomes.table import past
 from gateway.errors import ConfigError, StoreError
-from gateway.images.limits import ImageLimits
+from gateway.images.data_url import ImageLimits
 from gateway.outcomes.collect.dataset import ReadingSettings, read_dataset
 from gateway.outcomes.graders.base import BadReference, Grader, Reference
 from gateway.outcomes.graders.registry import AUTO, GRADERS, grader_for

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import ConfigError, ImageError
+from gateway.images.data_url import ImageLimits, Subject, check_bytes, check_pixels
 from gateway.images.header import HeaderIncomplete, ImageHeader, NotAnImage, image_size
-from gateway.images.limits import ImageLimits, Subject, check_bytes, check_pixels
 from gateway.outcomes.graders.base import BadReference, Grader, Reference
 from gateway.outcomes.graders.choice import read_options
 from gateway.outcomes.graders.registry import AUTO, grader_for

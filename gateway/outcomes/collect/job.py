@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gateway.config.checked import MEBIBYTE, CheckedConfig
 from gateway.config.settings import Settings, load_settings
 from gateway.errors import ConfigError
-from gateway.images.limits import ImageLimits
+from gateway.images.data_url import ImageLimits
 from gateway.outcomes.collect.collector import Terms, Work
 from gateway.outcomes.collect.dataset import Dataset, ReadingSettings, Row, read_dataset
 from gateway.outcomes.collect.journal import Cell, JournalState

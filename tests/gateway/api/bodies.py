@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from gateway.api.parse.chat import ChatLimits
-from gateway.images.limits import ImageLimits
+from gateway.images.data_url import ImageLimits
 
 LIMITS = ChatLimits(ImageLimits(max_bytes=100_000, max_pixels=1_000_000), max_images=3)
 

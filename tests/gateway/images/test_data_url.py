@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gateway.errors import ImageError
-from gateway.images.data_url import DataUrl, check_data_url, is_data_url, parse_data_url
+from gateway.images.data_url import DataUrl, ImageLimits, check_data_url, is_data_url, parse_data_url
 from gateway.images.header import ImageHeader
-from gateway.images.limits import ImageLimits
 
 PARAM = "messages[0].content[1].image_url"
 

@@ -12,7 +12,7 @@ from gateway.billing.price import Price
 from gateway.billing.reservation import OverLimit
 from gateway.billing.window import Window
 from gateway.errors import ProviderError, RequestError
-from gateway.images.limits import ImageLimits
+from gateway.images.data_url import ImageLimits
 from gateway.pipeline.chat_request import ChatRequest
 from gateway.pipeline.refusals import (
     infeasible,

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.api.parse.chat import ChatLimits, parse_chat
 from gateway.errors import ImageError, RequestError
-from gateway.images.limits import ImageLimits
+from gateway.images.data_url import ImageLimits
 from gateway.pipeline.chat_request import ChatRequest
 from gateway.pipeline.remote_images import RemoteImages
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gateway.errors import ConfigError
-from gateway.images.limits import ImageLimits
+from gateway.images.data_url import ImageLimits
 from gateway.outcomes.collect.dataset import Dataset, ReadingSettings, read_dataset
 
 

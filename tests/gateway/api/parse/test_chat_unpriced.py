@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from gateway.api.parse.unpriced import refuse_charged_apart
+from gateway.api.parse.chat import refuse_charged_apart
 from gateway.errors import InvalidRequest
 
 
