@@ -172,7 +172,7 @@ def _gateway(folder: Path, arguments: argparse.Namespace, provider: int, redis_u
     }
     path = folder / "gateway.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    with _process(["gateway", "serve", "--config", str(path)], log, LOUPE_REDIS_URL=redis_url) as process:
+    with _process(["gateway.cli", "serve", "--config", str(path)], log, LOUPE_REDIS_URL=redis_url) as process:
         process.wait_until(lambda: log.read_text().count("Application startup complete") >= arguments.workers)
         yield port
 

@@ -4,7 +4,7 @@ import os
 import sys
 
 # `python -m` lets files of the working directory stand in for libraries; here only if the package itself is there.
-if not sys.flags.safe_path and __file__ != f"{sys.path[0]}{os.sep}gateway{os.sep}__main__.py":
+if not sys.flags.safe_path and __file__ != f"{sys.path[0]}{os.sep}gateway{os.sep}cli{os.sep}__main__.py":
     del sys.path[0]
 
 from gateway.cli import main

@@ -31,9 +31,9 @@ ROOT = Path(__file__).parents[3]
 def folder(tmp_path: Path) -> Path:
     """A folder with modules of these names, and a package `gateway`: each leaves a word in `ran` when imported."""
     there = tmp_path / "foreign"
-    (there / "gateway").mkdir(parents=True)
-    (there / "gateway" / "__main__.py").write_text("")
-    for name in (*OURS, *OF_PYTHON, "gateway/__init__"):
+    (there / "gateway" / "cli").mkdir(parents=True)
+    (there / "gateway" / "cli" / "__main__.py").write_text("")
+    for name in (*OURS, *OF_PYTHON, "gateway/__init__", "gateway/cli/__init__"):
         (there / f"{name}.py").write_text(f"with open({str(tmp_path / 'ran')!r}, 'a') as ran: ran.write('{name} ')\n")
     return there
 
@@ -101,10 +101,12 @@ def test_processes_of_a_bench_import_nothing_from_the_folder(folder: Path, progr
 
 def test_copy_that_is_not_installed_starts_children_of_its_own_code(tmp_path: Path) -> None:
     """As `make serve-compiled` does: `python -m gateway.cli` in `build/compiled`."""
-    (tmp_path / "gateway").mkdir()
-    for name in ("__init__.py", "child_process.py"):
+    for name in ("__init__.py", "app/__init__.py", "app/child_process.py"):
+        (tmp_path / "gateway" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "gateway" / name).write_bytes((ROOT / "gateway" / name).read_bytes())
-    (tmp_path / "gateway" / "__main__.py").write_text(
+    (tmp_path / "gateway" / "cli").mkdir()
+    (tmp_path / "gateway" / "cli" / "__init__.py").write_text("")
+    (tmp_path / "gateway" / "cli" / "__main__.py").write_text(
         "import subprocess, sys, gateway\n"
         "from gateway.app.child_process import child_environment, loupe_command\n"
         "print(gateway.__file__, sys.flags.safe_path, flush=True)\n"

@@ -21,7 +21,7 @@ def test_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "gateway",
+        "gateway.cli",
         "replay",
         "--table",
         str(write_table(tmp_path)),
