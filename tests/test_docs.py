@@ -15,10 +15,13 @@ from docs.import_table import NAME, PAGE, import_table
 from tests.test_architecture import ROOMS, Room
 
 ROOT = Path(__file__).resolve().parents[1]
-TRACKED = frozenset(subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split())
+TRACKED = frozenset(
+    subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+)
 PAGES = sorted(name for name in TRACKED if name.endswith(".md") and name != "CHANGELOG.md")
 """Without the changelog, which names files of its day."""
-WITH_COMMANDS = sorted(name for name in TRACKED if name.endswith((".md", ".yaml", ".sh")) or name == "Makefile")
+TEXTS = sorted(name for name in TRACKED if name.endswith((".md", ".yaml", ".sh", ".toml", "file", "run")))
+"""Pages, configurations and scripts: they name modules and files."""
 FOLDERS = frozenset(str(parent) for name in TRACKED for parent in Path(name).parents)
 TOPS = frozenset(name.partition("/")[0] for name in TRACKED if "/" in name)
 MADE = ("build/*", "*/router.json", "router.json", "manifest.json")
@@ -39,6 +42,13 @@ def test_a_file_that_is_not_there_is_found_missing() -> None:
     assert missing_in("`gateway/errors.py`, `deploy/grafana/`, `/v1/usage`, `acme/day`, `build/compiled`") == []
 
 
+def test_every_source_file_that_a_configuration_names_exists() -> None:
+    path = re.compile(rf"\b(?:{'|'.join(sorted(TOPS))})/[\w/.-]+\.(?:py|sh|lua|md)\b")
+    named = {file for page in TEXTS for file in path.findall(read(page)) if not page.endswith(".md")}
+    assert len(named) > 20
+    assert sorted(named - TRACKED) == []
+
+
 def test_every_link_to_a_file_leads_to_one() -> None:
     lost = [
         f"{page}: {target}"
@@ -50,9 +60,7 @@ def test_every_link_to_a_file_leads_to_one() -> None:
 
 
 def test_every_module_that_a_page_runs_is_there() -> None:
-    named = {
-        module for page in WITH_COMMANDS for module in re.findall(r"python -m ((?:benchmarks|docs)[\w.]*)", read(page))
-    }
+    named = {module for page in TEXTS for module in re.findall(r"python -m ((?:benchmarks|docs)[\w.]*)", read(page))}
     assert len(named) > 10
     assert [module for module in sorted(named) if importlib.util.find_spec(module.rstrip(".")) is None] == []
 
