@@ -5,7 +5,7 @@
 Four subjects answer the same bytes in the same run, cell by cell in turn, the order rotated every round:
 `direct` (the client straight to the canned provider), `loupe` (`loupe serve` with keys, ledger, routing, request
 log, metrics and decision log on), `loupe_compiled` (the same from `build/compiled`, where `make compiled` made it) and
-`fastapi_httpx` (`pass_through.py`, which does none of that). All gateways are pinned to one core, and while one is
+`fastapi_httpx` (`baseline.py`, which does none of that). All gateways are pinned to one core, and while one is
 measured the others are frozen; load client and canned provider share another core. Afterwards the ledgers, the logs
 and the decisions are held against the provider's own count: the exit status is 1 when they disagree. Everything
 listens on 127.0.0.1.

@@ -1,7 +1,7 @@
 """Prometheus metrics of finished requests. Label values come from the configuration and fixed lists only.
 
 On the hot path a record is only kept; a batch of them is counted at once, into plain dictionaries. `docs/metrics.md`
-lists what is exposed; `shared.py` adds up several processes.
+lists what is exposed; `multiprocess.py` adds up several processes.
 """
 
 from __future__ import annotations

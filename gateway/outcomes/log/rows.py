@@ -208,6 +208,6 @@ DECISION_COLUMNS: Mapping[str, Source] = {
     "overhead_ms": ("overhead_s", _MS),
 }
 """Columns of the table `decisions`, and what of a record or of `_WORKED_OUT` each holds. Their types are in the steps
-of `tables.DECISIONS`: a new column is a line here and a step there.
+of `schema.DECISIONS`: a new column is a line here and a step there.
 """
 _row = reader(DECISION_COLUMNS.values(), parameters=_WORKED_OUT)
