@@ -222,6 +222,31 @@ def test_no_folder_shows_more_than_fifteen_entries() -> None:
     assert entries and wide == {}
 
 
+LAWS_OF_MANY = {
+    "gateway/billing/test_windows.py",
+    "gateway/outcomes/log/test_recovered_policy.py",
+    "gateway/routing/test_worst_case.py",
+    "models/test_encoders.py",
+    "routers/evaluation/test_metric_laws.py",
+    "routers/test_conformance.py",
+}
+"""Tests of what several files of a folder do together: no module has their name."""
+
+
+def test_tests_stand_where_what_they_test_stands() -> None:
+    """`tests/a/b/test_c.py` and `test_c_more.py` are of `a/b/c.py`, of the folder `a/b/c/`, or of `b` itself."""
+    astray = []
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        place = file.relative_to(ROOT / "tests")
+        if place.parts[0] not in (*OURS, "benchmarks") or str(place) in LAWS_OF_MANY:
+            continue
+        folder, name = ROOT / place.parent, place.stem.removeprefix("test_")
+        known = {path.stem for path in folder.iterdir()} | {folder.name} if folder.is_dir() else set()
+        if not any(name == each or name.startswith(f"{each}_") for each in known):
+            astray.append(str(place))
+    assert astray == []
+
+
 @pytest.mark.parametrize("package", OURS)
 def test_a_class_name_has_one_meaning_in_a_package(package: str) -> None:
     places: dict[str, list[str]] = defaultdict(list)

@@ -50,7 +50,7 @@ def test_a_grader_or_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: p
         each for pair in (GOOD | {"--config": str(config), "--out": str(tmp_path / "out")}).items() for each in pair
     ]
     assert main(["collect", *words, "--grader", "fuzzy"]) == 1
-    assert "--grader: no grader is called 'fuzzy'" in capsys.readouterr().err
+    assert "--grader: unknown grader 'fuzzy'" in capsys.readouterr().err
     assert main(["collect", *words]) == 1
     assert "d.csv: No such file" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -82,7 +82,7 @@ def test_every_bad_row_is_named_and_the_good_ones_are_kept(tmp_path: Path) -> No
         5: "text.png: ",
         6: "none of the options (A, B)",
         7: "'x' is no number of 0 or more",
-        8: "no grader is called 'fuzzy'",
+        8: "unknown grader 'fuzzy'",
         9: "its id '1' is that of row 1 too",
         10: "it has 2 cells, the header 6",
         11: "the options 'one'",
