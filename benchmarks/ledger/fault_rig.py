@@ -242,8 +242,8 @@ def _config(
         "store": {
             "kind": store.partition(",")[0],
             "path": str(folder / "disk" / "loupe.sqlite"),
-            "lease_s": LEASE_S,
-            "when_gone": "lease" if store.endswith("leases") else "closed",
+            "reservation_ttl_s": LEASE_S,
+            "when_gone": "local" if store.endswith("leases") else "closed",
             "local_lease_usd": SET_ASIDE / 1e9,
         },
         "log": {"path": str(folder / "requests.jsonl")},

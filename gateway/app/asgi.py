@@ -147,7 +147,7 @@ class Gateway:
             stack.callback(log.close)
             decisions = self._records.open(encode, stack)
             store = await self._open_ledger(stack)
-            reservations = Reservations(store, settings.store.lease_s, self._report)
+            reservations = Reservations(store, settings.store.reservation_ttl_s, self._report)
             stack.push_async_callback(reservations.drain)
             stack.callback(asyncio.ensure_future(reservations.renew_for_ever()).cancel)
             around = PacingContext(settings, self._metrics, self._clock, self._report, self._processes)

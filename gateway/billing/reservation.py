@@ -14,7 +14,7 @@ class Reservation(NamedTuple):
 
     Attributes:
         ceiling, floor: nanodollars: `ceiling` if there is room, never less than `floor`.
-        lease_s: seconds after which it is charged in full, unless it was settled or renewed.
+        ttl_s: seconds after which it is charged in full, unless it was settled or renewed.
         tokens: what windows of tokens set aside: input and output as expected.
         requests: what windows of requests set aside: one, but none for a second attempt at the same request.
     """
@@ -23,7 +23,7 @@ class Reservation(NamedTuple):
     windows: tuple[Window, ...]
     ceiling: int
     floor: int
-    lease_s: float
+    ttl_s: float
     tokens: int = 0
     requests: int = 1
 

@@ -24,8 +24,8 @@ class BudgetStore(Protocol):
         """
         ...
 
-    async def renew(self, hold_ids: Sequence[str], lease_s: float) -> None:
-        """Let these holds, where they still stand, live for `lease_s` seconds from now."""
+    async def renew(self, hold_ids: Sequence[str], ttl_s: float) -> None:
+        """Let these holds, where they still stand, live for `ttl_s` seconds from now."""
         ...
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:

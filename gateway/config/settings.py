@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
 
 from gateway import providers, stores
 from gateway.billing.money import NANODOLLARS
@@ -25,6 +25,11 @@ def _kind_of(what: str, kinds: Mapping[str, object], name: str) -> str:
     if name not in kinds:
         raise ValueError(f"unknown {what} kind {name!r}; known: {', '.join(kinds)}")
     return name
+
+
+def _local_for_lease(name: Any) -> Any:
+    """Take the old name of `when_gone: local` for the new one; it is accepted for one version."""
+    return "local" if name == "lease" else name
 
 
 class ServerSettings(Section):
@@ -45,19 +50,33 @@ class StoreSettings(Section):
     """Where budgets are kept. Decisions are kept in SQLite either way."""
     path: Path = Path("loupe.sqlite")
     """Decisions are kept beside it, in `loupe-decisions.sqlite`, and content in `loupe-content.sqlite`."""
-    lease_s: float = Field(60, ge=1, le=3_600)
-    """A hold lives so long without a sign of life from its process; then it is charged in full."""
+    reservation_ttl_s: float = Field(60, ge=1, le=3_600, validation_alias=AliasChoices("reservation_ttl_s", "lease_s"))
+    """Seconds that a reservation lives without a sign of life from its process; then it is charged in full. The old
+    name `lease_s` is accepted for one version.
+    """
     redis_url_env: str = "LOUPE_REDIS_URL"
     redis_limit_ms: float = Field(50, gt=0, le=10_000)
-    when_gone: Literal["closed", "lease"] = "closed"
+    when_gone: Annotated[Literal["closed", "local"], BeforeValidator(_local_for_lease)] = "closed"
     """Without Redis: refuse (503), or go on within what was set aside for that beforehand."""
-    local_lease_usd: float = Field(0.10, gt=0, le=1_000)
-    """With `lease`: what each process sets aside of each tenant's budget."""
+    local_allowance_usd: float = Field(
+        0.10, gt=0, le=1_000, validation_alias=AliasChoices("local_allowance_usd", "local_lease_usd")
+    )
+    """With `local`: what each process sets aside of each tenant's budget, in USD. The old name `local_lease_usd` is
+    accepted for one version.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_name_each(cls, raw: Any) -> Any:
+        for new, old in (("reservation_ttl_s", "lease_s"), ("local_allowance_usd", "local_lease_usd")):
+            if isinstance(raw, dict) and new in raw and old in raw:
+                raise ValueError(f"{old} is the old name of {new}: say one of them")
+        return raw
 
     @property
     def address(self) -> StoreAddress:
         """Where the store is, for `gateway.stores.KINDS`."""
-        allowance = None if self.when_gone == "closed" else round(self.local_lease_usd * NANODOLLARS)
+        allowance = None if self.when_gone == "closed" else round(self.local_allowance_usd * NANODOLLARS)
         return StoreAddress(self.path, partial(secret_from, self.redis_url_env), self.redis_limit_ms / 1e3, allowance)
 
 

@@ -212,7 +212,7 @@ class Pipeline:
         floor = min(choice.floor, choice.ceiling)
         if ceiling < floor:
             return None
-        reservation = state.reservation(choice, (ceiling, floor), self._reservations.lease_s)
+        reservation = state.reservation(choice, (ceiling, floor), self._reservations.ttl_s)
         charge = Charge(choice, request.query)
         settled = False
 

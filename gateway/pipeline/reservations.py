@@ -20,12 +20,12 @@ class Reservations:
     def __init__(
         self,
         store: BudgetStore,
-        lease_s: float,
+        ttl_s: float,
         report: Callable[[str, BaseException], None],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._store = store
-        self.lease_s = lease_s
+        self.ttl_s = ttl_s
         self._report = report
         self._sleep = sleep
         self._live: set[str] = set()
@@ -60,10 +60,10 @@ class Reservations:
     async def renew_for_ever(self) -> None:
         """Three times a lease, renew those that stand."""
         while True:
-            await self._sleep(self.lease_s / 3)
+            await self._sleep(self.ttl_s / 3)
             if self._live:
                 try:
-                    await self._store.renew(list(self._live), self.lease_s)
+                    await self._store.renew(list(self._live), self.ttl_s)
                 except StoreError as error:
                     self._report("renew", error)
 

@@ -148,7 +148,7 @@ class RequestState:
         self.enforced_locally = granted.local
         self.cost_before = self.cost
 
-    def reservation(self, choice: Assessment, bounds: tuple[int, int], lease_s: float) -> Reservation:
+    def reservation(self, choice: Assessment, bounds: tuple[int, int], ttl_s: float) -> Reservation:
         """What the next attempt sets aside, between `bounds` (ceiling, floor). A request counts as one, however often
         it is tried. One that explores is held in full or not at all: exploration's window must not cut a reply short.
         """
@@ -161,7 +161,7 @@ class RequestState:
             windows=windows,
             ceiling=ceiling,
             floor=floor,
-            lease_s=lease_s,
+            ttl_s=ttl_s,
             tokens=choice.expected_tokens,
             requests=1 if self.choice is None else 0,
         )

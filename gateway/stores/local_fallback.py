@@ -107,9 +107,9 @@ class LocalFallbackStore:
                 return True
         return await self._inner.settle(hold_id, charge, tokens)
 
-    async def renew(self, hold_ids: Sequence[str], lease_s: float) -> None:
+    async def renew(self, hold_ids: Sequence[str], ttl_s: float) -> None:
         local = {hold_id for lease in self._leases.values() for hold_id in lease.local}
-        await self._inner.renew([hold_id for hold_id in hold_ids if hold_id not in local], lease_s)
+        await self._inner.renew([hold_id for hold_id in hold_ids if hold_id not in local], ttl_s)
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:
         """Where the windows stand. Raises StoreError while the ledger is away; asked for none, there are leases."""

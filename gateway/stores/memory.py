@@ -50,7 +50,7 @@ class MemoryStore:
         answer = grant(reservation, [self._stands(window) for window in reservation.windows])
         if isinstance(answer, Grant):
             self._memory.holds[reservation.id] = _MemoryReservation(
-                reservation, answer.amount, self._clock() + reservation.lease_s
+                reservation, answer.amount, self._clock() + reservation.ttl_s
             )
             for window in reservation.windows:
                 self._part(window.key)[1] += share(window.unit, answer.amount, reservation.tokens, reservation.requests)
@@ -60,12 +60,12 @@ class MemoryStore:
         self._ready(charge)
         return self._settle(hold_id, charge, tokens)
 
-    async def renew(self, hold_ids: Sequence[str], lease_s: float) -> None:
+    async def renew(self, hold_ids: Sequence[str], ttl_s: float) -> None:
         self._ready(0)
         for hold_id in hold_ids:
             standing = self._memory.holds.get(hold_id)
             if standing is not None:
-                standing.expires_at = max(standing.expires_at, self._clock() + lease_s)
+                standing.expires_at = max(standing.expires_at, self._clock() + ttl_s)
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:
         self._ready(0)

@@ -131,12 +131,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ask_for(self.picked(pick)[0])
 
     @precondition(lambda self: self.reference.made)
-    @rule(picks=st.lists(st.integers(0, 99), max_size=3), lease_s=st.integers(1, 200))
-    def renew(self, picks: list[int], lease_s: int) -> None:
+    @rule(picks=st.lists(st.integers(0, 99), max_size=3), ttl_s=st.integers(1, 200))
+    def renew(self, picks: list[int], ttl_s: int) -> None:
         names = [self.picked(pick)[0].id for pick in picks]
-        self.run(self.store.renew([*names, f"{self.tenant}/never"], lease_s))
+        self.run(self.store.renew([*names, f"{self.tenant}/never"], ttl_s))
         for name in names:
-            self.reference.renew(name, self.clock.now + lease_s)
+            self.reference.renew(name, self.clock.now + ttl_s)
 
     @rule(seconds=st.one_of(st.integers(2, 100), st.integers(2, 8_000), st.integers(-2_000, -2)))
     def clock_moves(self, seconds: int) -> None:
@@ -226,7 +226,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for store in self.stores:
             self.run(store.balances([window for window, _ in list(self.seen.values())[-1:]]))
 
-    def new_hold(self, ceiling: int, floor: int, lease_s: int, tokens: int, requests: int) -> Reservation:
+    def new_hold(self, ceiling: int, floor: int, ttl_s: int, tokens: int, requests: int) -> Reservation:
         """It takes of every budget as they are now."""
         windows = []
         for kind, budget in self.budgets.items():
@@ -234,7 +234,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.seen.pop(windows[-1].key, None)
             self.seen[windows[-1].key] = (windows[-1], kind)
         return Reservation(
-            f"{self.tenant}/{next(self.names)}", tuple(windows), ceiling, min(floor, ceiling), lease_s, tokens, requests
+            f"{self.tenant}/{next(self.names)}", tuple(windows), ceiling, min(floor, ceiling), ttl_s, tokens, requests
         )
 
     def picked(self, pick: int) -> tuple[Reservation, int]:

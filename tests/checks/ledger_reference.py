@@ -39,7 +39,7 @@ class Reference:
                 return OverLimit(window, max(left[window], 0), self.stands(window)[1])
         money = [left[window] for window in reservation.windows if window.unit == "usd" and not window.soft]
         amount = max(0, min([reservation.ceiling, *money]))
-        self.made[reservation.id], self.ends_at[reservation.id] = (reservation, amount), now + reservation.lease_s
+        self.made[reservation.id], self.ends_at[reservation.id] = (reservation, amount), now + reservation.ttl_s
         over = tuple(
             w.key
             for w in reservation.windows

@@ -49,8 +49,8 @@ class ScriptedLedger:
         self.settled.append((hold_id, charge, tokens))
         return True
 
-    async def renew(self, hold_ids: Sequence[str], lease_s: float) -> None:
-        self.renewed.append((self._clock.now, sorted(hold_ids), lease_s))
+    async def renew(self, hold_ids: Sequence[str], ttl_s: float) -> None:
+        self.renewed.append((self._clock.now, sorted(hold_ids), ttl_s))
         self._fail()
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:

@@ -127,11 +127,11 @@ class RedisStore:
         task.add_done_callback(self._settled)
         return await asyncio.shield(task)
 
-    async def renew(self, hold_ids: Sequence[str], lease_s: float) -> None:
+    async def renew(self, hold_ids: Sequence[str], ttl_s: float) -> None:
         by_tenant: dict[str, list[str]] = {}
         for hold_id in hold_ids:
             by_tenant.setdefault(_tenant(hold_id), []).append(hold_id)
-        until = self._clock() + lease_s
+        until = self._clock() + ttl_s
         for tenant, ids in by_tenant.items():
             await self._run([self._key(tenant, "h", hold_id) for hold_id in ids], ["renew", until])
 
@@ -152,7 +152,7 @@ class RedisStore:
         tenant = _tenant(reservation.windows[0].key if reservation.windows else reservation.id)
         keys = [self._key(_tenant(reservation.id), "h", reservation.id), self._key(tenant, "due")]
         now = self._clock()
-        values: list[Any] = ["reserve", now, reservation.lease_s, KEPT_MS]
+        values: list[Any] = ["reserve", now, reservation.ttl_s, KEPT_MS]
         values += [reservation.ceiling, reservation.floor, reservation.tokens, reservation.requests]
         for window in reservation.windows:
             parts = self._parts(window)

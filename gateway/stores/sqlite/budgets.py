@@ -86,8 +86,8 @@ class SqliteStore:
         result: bool = await self._ask(lambda: self._ledger.settle(hold_id, charge, tokens))
         return result
 
-    async def renew(self, hold_ids: Sequence[str], lease_s: float) -> None:
-        await self._ask(lambda: self._ledger.renew(hold_ids, lease_s))
+    async def renew(self, hold_ids: Sequence[str], ttl_s: float) -> None:
+        await self._ask(lambda: self._ledger.renew(hold_ids, ttl_s))
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:
         result: list[Balance] = await self._ask(

@@ -85,7 +85,7 @@ class SqliteLedger:
                 lines,
                 answer.amount,
                 now,
-                now + reservation.lease_s,
+                now + reservation.ttl_s,
                 reservation.tokens,
                 reservation.requests,
             ),
@@ -114,9 +114,9 @@ class SqliteLedger:
             self._add(key, share(unit, charge, tokens, requests), -share(unit, amount, held_tokens, requests))
         return True
 
-    def renew(self, hold_ids: Sequence[str], lease_s: float) -> None:
-        """Let these holds, where they still stand, live for `lease_s` seconds from now."""
-        until = self._clock() + lease_s
+    def renew(self, hold_ids: Sequence[str], ttl_s: float) -> None:
+        """Let these holds, where they still stand, live for `ttl_s` seconds from now."""
+        until = self._clock() + ttl_s
         self._db.executemany(
             "UPDATE holds SET expires_at = max(expires_at, ?) WHERE id = ? AND state = 'held'",
             [(until, hold_id) for hold_id in hold_ids],

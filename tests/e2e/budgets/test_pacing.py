@@ -144,7 +144,7 @@ def test_a_reload_keeps_the_pace_and_reckons_by_the_new_prices(
     monkeypatch.setenv("LOUPE_ADMIN_KEY", ADMIN)
     path = tmp_path / "gateway.yaml"
     raw = settings_for(tmp_path, provider.url, tenants=[tenant(DAY)])
-    raw["store"]["lease_s"] = 3_600
+    raw["store"]["reservation_ttl_s"] = 3_600
     path.write_text(yaml.safe_dump(raw))
     with paced_site(tmp_path, provider, tenant(DAY), config=path) as served:
         before = binding(served)
@@ -258,7 +258,7 @@ def test_hours_of_want_leave_nothing_to_unwind(
     monkeypatch.setenv("LOUPE_ADMIN_KEY", ADMIN)
     short_of_money, path = tenant({"usd": part_of_best(0.02), "period": "day"}), tmp_path / "gateway.yaml"
     raw = settings_for(tmp_path, provider.url, tenants=[short_of_money])
-    raw["store"]["lease_s"] = 3_600
+    raw["store"]["reservation_ttl_s"] = 3_600
     path.write_text(yaml.safe_dump(raw))
     with paced_site(tmp_path, provider, short_of_money, config=path) as served:
         served.serve(8 * HOUR_S, EVERY_S)

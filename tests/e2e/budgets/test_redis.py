@@ -84,7 +84,7 @@ def test_while_redis_is_gone_requests_are_refused_and_nothing_is_sent(
 def test_with_a_lease_requests_go_on_without_redis_and_are_settled_afterwards(
     site_on: Callable[..., Any], server: RedisServer
 ) -> None:
-    with site_on(when_gone="lease", local_lease_usd=0.01) as site:
+    with site_on(when_gone="local", local_allowance_usd=0.01) as site:
         spent = round(float(site.chat(ASK).headers["x-route-cost"]) * 1e9)
         until(
             lambda: site.call("GET", "/metrics", key=None),

@@ -110,7 +110,7 @@ def test_a_session_has_a_cap_of_its_own(tmp_path: Path, provider: ScriptedProvid
 def test_a_stream_that_outlives_its_lease_keeps_its_hold(tmp_path: Path, provider: ScriptedProvider) -> None:
     go_on = threading.Event()
     provider.on("small", wait_then(go_on, answer()))
-    with site_with(tmp_path, provider, tenant({"usd": 1.0}), lease_s=3) as site:
+    with site_with(tmp_path, provider, tenant({"usd": 1.0}), reservation_ttl_s=3) as site:
         replies: list[Any] = []
         asking = threading.Thread(target=lambda: replies.append(site.chat(ASK)))
         asking.start()

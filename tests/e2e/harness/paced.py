@@ -116,7 +116,7 @@ def paced_site(
     """So many processes on one store, each with pacing of its own."""
     clock = clock or Clock()
     raw = {**settings_for(folder, provider.url), "tenants": list(tenants), **changes}
-    raw["store"] = {**raw["store"], "lease_s": 3_600}
+    raw["store"] = {**raw["store"], "reservation_ttl_s": 3_600}
     with ExitStack() as stack:
         sites: list[Site] = []
         for _ in range(processes):

@@ -27,7 +27,7 @@ def site(tmp_path: Path, provider: ScriptedProvider, monkeypatch: pytest.MonkeyP
     server = RedisServer(tmp_path / "redis")
     monkeypatch.setenv("LOUPE_REDIS_URL", server.url)
     raw = settings_for(tmp_path, provider.url)
-    raw["store"].update(kind="redis", redis_limit_ms=10_000, when_gone="lease", local_lease_usd=0.01)
+    raw["store"].update(kind="redis", redis_limit_ms=10_000, when_gone="local", local_allowance_usd=0.01)
     with serving_gateway(raw, tmp_path) as found:
         yield found
     server.stop()

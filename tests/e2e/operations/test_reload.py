@@ -179,7 +179,10 @@ def _candidate(raw: dict[str, Any]) -> dict[str, Any]:
         (lambda raw: raw["tenants"][0]["keys"].append({"sha256": hash_key(OTHER_KEY)}), "stands twice"),
         (lambda raw: raw["tenants"][0].update(candidates=["gpt-none"]), "gpt-none"),
         (lambda raw: raw.update(server={"port": 9}), "server.port: can not change without a restart"),
-        (lambda raw: raw["store"].update(lease_s=5), "store.lease_s: can not change without a restart"),
+        (
+            lambda raw: raw["store"].update(reservation_ttl_s=5),
+            "store.reservation_ttl_s: can not change without a restart",
+        ),
         (lambda raw: raw.update(content={"keep": True}), "content.keep: can not change without a restart"),
         (lambda raw: raw["encoder"].update(bundle="clip"), "encoder.bundle: can not change without a restart"),
     ],

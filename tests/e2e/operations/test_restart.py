@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 LIMITS = {"connect_s": 60, "first_byte_s": 60, "idle_s": 60, "total_s": 120}
 LEASE_S = 60
-"""`store.lease_s` as it is when nothing is said."""
+"""`store.reservation_ttl_s` as it is when nothing is said."""
 
 
 @pytest.fixture

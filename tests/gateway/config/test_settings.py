@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from gateway.config.secrets import hash_key, secret_from
-from gateway.config.settings import KeySettings, Settings, load_settings
+from gateway.config.settings import KeySettings, Settings, StoreSettings, load_settings
 from gateway.errors import ConfigError
 from gateway.tenants.policy import ExplorationSettings, PacingTerms
 from gateway.tenants.registry import TenantTerms
@@ -281,3 +281,18 @@ def test_exploration_is_off_until_it_is_asked_for(
 def writable(terms: TenantTerms) -> dict[str, Any]:
     """As it is shown, less what is not for writing."""
     return {name: value for name, value in tenant_as_written(terms).items() if name != "created_at"}
+
+
+def test_old_names_of_the_stores_settings_are_taken_for_one_version() -> None:
+    old = StoreSettings.model_validate({"lease_s": 5, "when_gone": "lease", "local_lease_usd": 0.2})
+    new = StoreSettings.model_validate({"reservation_ttl_s": 5, "when_gone": "local", "local_allowance_usd": 0.2})
+    assert old == new
+    assert (new.reservation_ttl_s, new.when_gone, new.local_allowance_usd) == (5, "local", 0.2)
+
+
+@pytest.mark.parametrize(
+    "raw", [{"lease_s": 5, "reservation_ttl_s": 5}, {"local_lease_usd": 1, "local_allowance_usd": 1}]
+)
+def test_an_old_name_beside_its_new_one_is_refused(raw: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="is the old name of"):
+        StoreSettings.model_validate(raw)

@@ -56,7 +56,7 @@ def test_the_ceiling_is_held_and_the_provider_is_told_the_limit_it_pays_for() ->
     [reservation] = house.ledger.reserved
     assert record.decision is not None
     best = record.decision.choices[0]
-    assert (reservation.ceiling, reservation.floor, reservation.lease_s) == (best.ceiling, best.floor, 60.0)
+    assert (reservation.ceiling, reservation.floor, reservation.ttl_s) == (best.ceiling, best.floor, 60.0)
     assert reservation.ceiling > reservation.floor > 0
     assert (reservation.tokens, reservation.requests, record.held) == (best.expected_tokens, 1, best.ceiling)
     assert house.provider.bodies[0]["max_tokens"] == best.output_limit == 4_096
