@@ -67,7 +67,7 @@ class Reloader:
 
     async def reload(self, *, tell: bool = True) -> ReloadResult:
         """Read the file again and serve by it; `tell` the other processes. Raises ConfigError when anything in it is
-        wrong or can not change without a restart, and StoreError: then nothing has changed.
+        wrong or cannot change without a restart, and StoreError: then nothing has changed.
         """
         async with self._lock:
             try:
@@ -101,7 +101,7 @@ class Reloader:
         settings = await asyncio.to_thread(load_settings, self._config)
         fixed = list(_fixed_changes(before, settings))
         if fixed:
-            raise ConfigError(f"{', '.join(fixed)}: can not change without a restart")
+            raise ConfigError(f"{', '.join(fixed)}: cannot change without a restart")
         plan = await asyncio.to_thread(CheckedConfig.of, settings)
         readings = await self._take(plan)
         self._digest = digest
@@ -142,7 +142,7 @@ class Reloader:
         """
         if self._config is None:
             return
-        with suppress(ConfigError):  # it can not be read: the reload says so
+        with suppress(ConfigError):  # it cannot be read: the reload says so
             if await asyncio.to_thread(self._digest_of, self._config) == self._digest:
                 return
         await self._reload_quietly(tell=False)

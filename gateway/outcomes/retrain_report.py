@@ -68,7 +68,7 @@ def print_report(told: RetrainReport, took_s: float) -> None:
 
 
 def write_reports(told: RetrainReport, folder: Path | None, json_file: Path | None) -> None:
-    """Raises ConfigError where a file can not be written."""
+    """Raises ConfigError where a file cannot be written."""
     found = rows(told.contest.arenas, told.contest.judged)
     try:
         if folder is not None:

@@ -24,7 +24,7 @@ from gateway.telemetry.metrics import Metrics
 
 class ComparisonGauges:
     """The comparison of the last day, of all tenants together and of those with the most labels. `report` is told when
-    the rows can not be had.
+    the rows cannot be had.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ class NewKey:
 
 
 class TenantManagement:
-    """Everything raises RequestError for what can not be done, and StoreError.
+    """Everything raises RequestError for what cannot be done, and StoreError.
 
     `candidates` are the names that an allow-list may hold.
     """

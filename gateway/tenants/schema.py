@@ -42,7 +42,7 @@ class BudgetSettings(Section):
         if sum(limit is not None for limit in (self.usd, self.requests, self.tokens)) != 1:
             raise ValueError("a budget takes one of `usd`, `requests` and `tokens`")
         if self.rolling and self.period == "total":
-            raise ValueError("a total can not roll: it has no length")
+            raise ValueError("a total cannot roll: it has no length")
         try:
             ZoneInfo(self.zone)
         except (ValueError, OSError, ZoneInfoNotFoundError):

@@ -161,7 +161,7 @@ def _read_part(message: Message, where: str, raw: Raw) -> None:
         if part.text is None:
             raise InvalidRequest(f"{where}.text is missing", param=f"{where}.text")
         read.text = part.text
-    else:  # audio, files, what is yet to come: sent on as it is, and priced as text, which it can not exceed
+    else:  # audio, files, what is yet to come: sent on as it is, and priced as text, which it cannot exceed
         message.others.append(raw)
     message.parts.append(read)
 

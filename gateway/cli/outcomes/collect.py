@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--encoder", metavar="NAME", help="by default the configuration's; `none` embeds nothing")
     parser.add_argument(
-        "--skip-bad-rows", action="store_true", help="go on without rows that can not be asked or judged"
+        "--skip-bad-rows", action="store_true", help="go on without rows that cannot be asked or judged"
     )
     parser.add_argument(
         "--refused-again", action="store_true", help="ask cells again that were turned down (400) before"

@@ -102,8 +102,8 @@ class Collector:
     async def run(self, work: Sequence[Work]) -> None:
         """Ask all of it, in its order, as far as places, budget and providers allow.
 
-        A cell that the budget can not hold waits for what is under way, and when nothing is it ends the run: no later,
-        cheaper cell is asked in its stead. Raises ConfigError for a journal that can not be written.
+        A cell that the budget cannot hold waits for what is under way, and when nothing is it ends the run: no later,
+        cheaper cell is asked in its stead. Raises ConfigError for a journal that cannot be written.
         """
         queues: dict[str, list[tuple[int, Work]]] = {}
         for place, each in reversed(list(enumerate(work))):

@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that can not be asked or judged, and why."""
+    """A row that cannot be asked or judged, and why."""
 
     number: int
     why: str

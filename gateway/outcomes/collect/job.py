@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """What was there to do: cells to ask, cells that a candidate can not serve, and why."""
+    """What was there to do: cells to ask, cells that a candidate cannot serve, and why."""
 
     work: Sequence[Work]
     unfit: Mapping[Cell, str]

@@ -63,7 +63,7 @@ class Grader(Protocol):
     def version(self) -> str: ...
 
     def check(self, reference: Reference) -> None:
-        """Raises BadReference where replies can not be judged by this, ConfigError where a package is missing."""
+        """Raises BadReference where replies cannot be judged by this, ConfigError where a package is missing."""
         ...
 
     def grade(self, reply: str, reference: Reference) -> Grade:

@@ -56,7 +56,7 @@ class SqliteStore:
         self._tidying: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Create or open the file. Raises StoreError when it can not be had."""
+        """Create or open the file. Raises StoreError when it cannot be had."""
         try:
             self._db = self._connect()
             self._ledger = SqliteLedger(self._db, self._clock)

@@ -178,10 +178,10 @@ def _candidate(raw: dict[str, Any]) -> dict[str, Any]:
         (lambda raw: raw["tenants"][0]["keys"].append({"env": "LOUPE_TEST_UNSET"}), "LOUPE_TEST_UNSET is not set"),
         (lambda raw: raw["tenants"][0]["keys"].append({"sha256": hash_key(OTHER_KEY)}), "stands twice"),
         (lambda raw: raw["tenants"][0].update(candidates=["gpt-none"]), "gpt-none"),
-        (lambda raw: raw.update(server={"port": 9}), "server.port: can not change without a restart"),
-        (lambda raw: raw["store"].update(lease_s=5), "store.lease_s: can not change without a restart"),
-        (lambda raw: raw.update(content={"keep": True}), "content.keep: can not change without a restart"),
-        (lambda raw: raw["encoder"].update(bundle="clip"), "encoder.bundle: can not change without a restart"),
+        (lambda raw: raw.update(server={"port": 9}), "server.port: cannot change without a restart"),
+        (lambda raw: raw["store"].update(lease_s=5), "store.lease_s: cannot change without a restart"),
+        (lambda raw: raw.update(content={"keep": True}), "content.keep: cannot change without a restart"),
+        (lambda raw: raw["encoder"].update(bundle="clip"), "encoder.bundle: cannot change without a restart"),
     ],
 )
 def test_a_reload_with_a_fault_in_it_changes_nothing(
