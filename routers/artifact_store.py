@@ -97,7 +97,7 @@ class ArtifactStore:
                 )
             return CurrentVersion(tuple(map(str, said["stack"])), tuple(Change(**each) for each in said["history"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{self.folder / CURRENT} does not hold together: {error}") from error
+            raise ArtifactError(f"{self.folder / CURRENT} is inconsistent: {error}") from error
 
     def path(self, digest: str) -> Path:
         """The folder of a version."""
@@ -159,7 +159,7 @@ class ArtifactStore:
         found = [version for version in self.versions() if name and version.id.startswith(name)]
         if len(found) != 1:
             what = "no artifact" if not found else f"{len(found)} artifacts"
-            raise ArtifactError(f"{self.folder}: {what} of the id {name!r}; there is {self._ids() or 'none'}")
+            raise ArtifactError(f"{self.folder}: {what} with the id {name!r}; known: {self._ids() or 'none'}")
         if found[0].problem:
             raise ArtifactError(found[0].problem)
         return found[0].digest

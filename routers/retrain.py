@@ -185,7 +185,7 @@ def teachable(table: OutcomeTable) -> OutcomeTable:
         if scores.sum() >= _LEAST_CELLS and (scores & tokens).sum() >= _LEAST_CELLS
     ]
     if len(shown) < 2:
-        raise TableError(f"{len(shown)} candidate(s) with {_LEAST_CELLS} outcomes or more; two are the least")
+        raise TableError(f"{len(shown)} candidate(s) with {_LEAST_CELLS} outcomes or more; at least two are needed")
     return table.select(shown)
 
 

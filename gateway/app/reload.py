@@ -115,7 +115,7 @@ class Reloader:
         tenant_services, settings = self._tenant_services, plan.settings
         declared = declared_in(settings, tenant_services.key_hash, self._config)
         if settings.tenants_from is not None:
-            _log.warning("tenants_from has no effect any more: what the file names is the file's; take the key out")
+            _log.warning("tenants_from has no effect any more: what the file names is the file's; remove the key")
         generation = self._generations.prepare(plan)
         try:
             readings = await asyncio.to_thread(tenant_services.management.read_in, declared)
@@ -186,9 +186,9 @@ def _fixed_changes(before: Settings, after: Settings) -> Iterator[str]:
 
 def _say(readings: SyncResult, file: str) -> None:
     for name in readings.removed:
-        _log.warning("tenants: %s is not in %s, which counts now: taken off", name, file)
+        _log.warning("tenants: %s is not in %s, which is in force now: deleted", name, file)
     for name in readings.left:
-        what = "tenants: %s stays ended, for a command ended it, though %s names it: strike it there"
+        what = "tenants: %s stays ended, because a command ended it, though %s names it: remove it there"
         _log.warning(what, name, file)
     read = (*readings.added, *readings.changed)
     if read:

@@ -61,7 +61,7 @@ def image_token_formula(name: str) -> ImageTokens:
     if match := re.fullmatch(r"openai_patches:([1-9]\d{0,5}):([1-9]\d{0,3})", name, re.ASCII):
         return _openai_patches(int(match[1]), int(match[2]))
     known = ", ".join((*IMAGE_TOKENS, "flat:N", "openai_patches:BUDGET:PERCENT"))
-    raise ConfigError(f"no image-token formula is called {name!r}; there are {known}")
+    raise ConfigError(f"unknown image-token formula {name!r}; known: {known}")
 
 
 def flat(tokens: int) -> ImageTokens:

@@ -56,7 +56,9 @@ class OpenAIProvider:
                 raise await self._refusal(connection)
             if connection.encoded:
                 raise ProviderError(
-                    f"{endpoint.name} compressed its reply unasked", reason="content_encoding", reached=True
+                    f"{endpoint.name} compressed its reply, which was not asked for",
+                    reason="content_encoding",
+                    reached=True,
                 )
             first = await self._first_bytes(connection)
         except BaseException:

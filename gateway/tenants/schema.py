@@ -46,7 +46,7 @@ class BudgetSettings(Section):
         try:
             ZoneInfo(self.zone)
         except (ValueError, OSError, ZoneInfoNotFoundError):
-            raise ValueError(f"zone {self.zone!r} is no IANA time zone that is known here") from None
+            raise ValueError(f"zone {self.zone!r} is not a known IANA time zone") from None
         return self
 
     def budget(self) -> Budget:

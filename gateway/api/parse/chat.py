@@ -110,7 +110,7 @@ def _check_text(body: bytes) -> None:
         try:
             body.decode()
         except UnicodeDecodeError as error:
-            raise InvalidRequest(f"the body is no JSON: {error}", code="invalid_json") from None
+            raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
 
 
 def _read_message(seen: _MessageFacts, index: int, message: Message, limits: ChatLimits) -> None:

@@ -21,7 +21,7 @@ def decode(decoder: msgspec.json.Decoder[Any], raw: bytes | Raw, where: str) -> 
         param = where + path.rstrip("`")
         raise InvalidRequest(f"{param or 'body'}: {reason} in {shown(raw)}", param=param or None) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"the body is no JSON: {error}", code="invalid_json") from None
+        raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply", code="invalid_json") from None
 

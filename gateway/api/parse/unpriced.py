@@ -18,7 +18,7 @@ LISTED_TIERS = (None, "auto", "default", "flex", "standard", "standard_only")
 """Those at list price or below; `priority` costs about twice."""
 CHARGED_APART = {
     "web_search_options": "searches are charged by their number",
-    "plugins": "plugins are charged apart",
+    "plugins": "plugins are charged separately",
     "models": "another model would be charged at its own price: name candidates by X-Candidates",
 }
 _ANY = msgspec.json.Decoder(Any)

@@ -188,7 +188,9 @@ class Collector:
             self.tally.done += 1
         self._in_a_row[candidate] = self._in_a_row.get(candidate, 0) + 1
         if self._in_a_row[candidate] >= CLOSED_AFTER and not self.stop.is_set():
-            self.tally.closed.setdefault(candidate, f"{CLOSED_AFTER} cells failed in a row, the last: {_told(error)}")
+            self.tally.closed.setdefault(
+                candidate, f"{CLOSED_AFTER} consecutive cells failed, the last: {_told(error)}"
+            )
 
     async def _attempt(self, work: Work) -> ProviderError | None:
         """Ask once: the held ceiling is settled where it was answered; else the error, and it is still held."""

@@ -78,5 +78,5 @@ def checked_answers(reference: Reference) -> tuple[str, ...]:
         raise BadReference("the answer is empty")
     longest = max(map(len, answers))
     if longest > LONGEST_REFERENCE:
-        raise BadReference(f"the answer has {longest:,} characters; at most {LONGEST_REFERENCE:,} are taken")
+        raise BadReference(f"the answer has {longest:,} characters; at most {LONGEST_REFERENCE:,} are accepted")
     return answers

@@ -50,7 +50,7 @@ def grader_named(name: str) -> Grader:
     """Any grader but `auto`. Raises BadReference for a name, or a word after its colon, that is not known."""
     kind, _, words = name.partition(":")
     if kind not in _MADE:
-        raise BadReference(f"no grader is called {kind[:40]!r}; there is {', '.join(GRADERS)}")
+        raise BadReference(f"unknown grader {kind[:40]!r}; known: {', '.join(GRADERS)}")
     names, made = _MADE[kind]
     told: dict[str, Fraction] = {}
     for word in words.split(",") if words else ():
@@ -67,7 +67,7 @@ def _share(name: str, text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         value = Fraction(-1)
     if not 0 <= value <= 10**9:
-        raise BadReference(f"grader {name[:60]!r}: {text[:20]!r} is no number of 0 or more")
+        raise BadReference(f"grader {name[:60]!r}: {text[:20]!r} is not a number of 0 or more")
     return value
 
 
