@@ -43,7 +43,7 @@ test: $(VENV)/.test
 
 # The parity of what is exported with torch: the bundled encoder, and a CLIP of random weights. Pulls torch, so it is apart.
 test-export: $(EXPORT)/.done
-	$(EXPORT)/bin/python -m pytest -m "" tests/export
+	$(EXPORT)/bin/python -m pytest -m "" tests/models/export
 
 # The same gateway, its busiest modules compiled to C: a copy in `build/compiled`, and a wheel of it in `build/wheel`.
 # Needs a C compiler and Python's headers. Serves like the other: `make serve-compiled CONFIG=...`.

@@ -97,7 +97,7 @@ class Manifest:
 def bundled(name: str) -> Path:
     """The folder of a bundle that Loupe carries. Raises BundleError for any other name."""
     if name not in BUNDLED:
-        raise BundleError(f"there is no bundle {name!r}; there is {', '.join(BUNDLED)}")
+        raise BundleError(f"unknown bundle {name!r}; known: {', '.join(BUNDLED)}")
     return _BUNDLED_FOLDER / name
 
 
@@ -107,7 +107,7 @@ def read_manifest(folder: Path) -> Manifest:
         data = (folder / MANIFEST).read_bytes()
         manifest = _parse(json.loads(data), hashlib.sha256(data).hexdigest())
     except OSError as error:
-        raise BundleError(f"{folder} is no bundle: {error}") from error
+        raise BundleError(f"{folder} is not a bundle: {error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{folder / MANIFEST} cannot be read: {type(error).__name__}: {error}") from error
     for name, expected in manifest.files.items():
@@ -220,7 +220,7 @@ def _refuse_unlisted(manifest: Manifest) -> None:
             raise ValueError(f"{name!r} is used but has no hash")
     for name in manifest.files:
         if name != Path(name).name:
-            raise ValueError(f"{name!r} is no plain file name")
+            raise ValueError(f"{name!r} is not a plain file name")
 
 
 def _verify(folder: Path, name: str, expected: str) -> None:

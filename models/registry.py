@@ -99,7 +99,7 @@ def pulled_names() -> tuple[str, ...]:
 def pulled_path(name: str) -> Path:
     """The folder of a bundle of that name, whether it is there or not. Raises BundleError for no plain name."""
     if not _NAME.fullmatch(name):
-        raise BundleError(f"{name!r} is no name of a bundle")
+        raise BundleError(f"{name!r} is not a name of a bundle")
     return encoders_folder() / name
 
 
@@ -112,7 +112,7 @@ def locate(name: str) -> Path:
     if _NAME.fullmatch(name) and (pulled_path(name) / MANIFEST).is_file():
         return pulled_path(name)
     known = ", ".join(dict.fromkeys((*BUNDLED, *pulled_names())))
-    raise BundleError(f"there is no bundle {name!r}, neither as a folder nor by name; there is {known}")
+    raise BundleError(f"unknown bundle {name!r}, neither a folder nor a name; known: {known}")
 
 
 def _home() -> Path:

@@ -29,7 +29,7 @@ class TextTokenizer:
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises plain Exception for a file that it cannot read
-            raise EncodeError(f"{path} is no tokenizer: {error}") from error
+            raise EncodeError(f"{path} is not a tokenizer: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
         self._max_characters = max_tokens * CHARACTERS_PER_TOKEN

@@ -66,7 +66,7 @@ def bundled(name: str = "default") -> Path:
     """The folder of an artifact that Loupe carries. Raises ArtifactError for any other name."""
     folder = _BUNDLED_FOLDER / name
     if not (name.isidentifier() and (folder / HEADER).is_file()):
-        raise ArtifactError(f"Loupe carries no router {name!r}")
+        raise ArtifactError(f"unknown bundled router {name!r}")
     return folder
 
 
@@ -105,11 +105,11 @@ def load(folder: Path) -> Router:
     algorithm = ALGORITHMS.get(str(header["algorithm"]))
     if algorithm is None:
         known = ", ".join(sorted(ALGORITHMS))
-        raise ArtifactError(f"{folder / HEADER}: no algorithm {header['algorithm']!r}; there is {known}")
+        raise ArtifactError(f"{folder / HEADER}: unknown algorithm {header['algorithm']!r}; known: {known}")
     try:
         return algorithm.restore(header, _arrays(numbers), digest)
     except (KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{folder} does not hold together: {type(error).__name__}: {error}") from error
+        raise ArtifactError(f"{folder} is inconsistent: {type(error).__name__}: {error}") from error
 
 
 def read_header(folder: Path) -> tuple[dict[str, Any], str]:
@@ -125,7 +125,7 @@ def learned_from(folder: Path) -> NDArray[np.uint32] | None:
         with np.load(io.BytesIO(numbers), allow_pickle=False) as stored:
             return stored[_LEARNED_FROM].astype(np.uint32) if _LEARNED_FROM in stored.files else None
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{folder} does not hold together: {type(error).__name__}: {error}") from error
+        raise ArtifactError(f"{folder} is inconsistent: {type(error).__name__}: {error}") from error
 
 
 def refuse_misfit(router: Router, encoder: EncoderFacts) -> None:
@@ -145,7 +145,7 @@ def refuse_misfit(router: Router, encoder: EncoderFacts) -> None:
 def _vouched_numbers(folder: Path, header: Mapping[str, Any]) -> bytes:
     numbers = _read(folder / NUMBERS)
     if hashlib.sha256(numbers).hexdigest() != header["npz_sha256"]:
-        raise ArtifactError(f"{folder / NUMBERS} is not the file that {HEADER} vouches for: altered or cut short")
+        raise ArtifactError(f"{folder / NUMBERS} is not the file that {HEADER} describes: it was altered or cut short")
     return numbers
 
 
@@ -162,9 +162,9 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
     try:
         header = json.loads(text)
     except ValueError as error:
-        raise ArtifactError(f"{path} is not JSON: {error}") from error
+        raise ArtifactError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(header, dict):
-        raise ArtifactError(f"{path} holds no JSON object")
+        raise ArtifactError(f"{path} does not hold a JSON object")
     if header.get("format") != FORMAT:
         raise ArtifactError(f"{path} is of format {header.get('format')!r}; this version reads {FORMAT}")
     for name in ("algorithm", "candidates", "encoder", "view_dims", "hyper_parameters", "npz_sha256"):

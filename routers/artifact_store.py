@@ -1,7 +1,7 @@
 """A shelf of artifacts: versions side by side, which of them is in service, and what was in service before.
 
 `FOLDER/<id>/` holds each version's two files, `FOLDER/current` says which one serves. A version's id is the beginning
-of its digest, so it can not change under its name; `current` is replaced by a rename, so whoever reads it sees one
+of its digest, so it cannot change under its name; `current` is replaced by a rename, so whoever reads it sees one
 version or the other. Nothing is ever deleted here.
 """
 
@@ -97,7 +97,7 @@ class ArtifactStore:
                 )
             return CurrentVersion(tuple(map(str, said["stack"])), tuple(Change(**each) for each in said["history"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{self.folder / CURRENT} does not hold together: {error}") from error
+            raise ArtifactError(f"{self.folder / CURRENT} is inconsistent: {error}") from error
 
     def path(self, digest: str) -> Path:
         """The folder of a version."""
@@ -159,7 +159,7 @@ class ArtifactStore:
         found = [version for version in self.versions() if name and version.id.startswith(name)]
         if len(found) != 1:
             what = "no artifact" if not found else f"{len(found)} artifacts"
-            raise ArtifactError(f"{self.folder}: {what} of the id {name!r}; there is {self._ids() or 'none'}")
+            raise ArtifactError(f"{self.folder}: {what} with the id {name!r}; known: {self._ids() or 'none'}")
         if found[0].problem:
             raise ArtifactError(found[0].problem)
         return found[0].digest
@@ -215,7 +215,7 @@ def usable(router: Router, encoder: EncoderFacts) -> Router:
     try:
         found = router.forecast(blank)
     except (KeyError, ValueError, IndexError, TypeError) as error:
-        raise ArtifactError(f"router {router.digest[:ID_LENGTH]} can not forecast: {error}") from error
+        raise ArtifactError(f"router {router.digest[:ID_LENGTH]} cannot forecast: {error}") from error
     arrays = (found.quality, found.quality_std, found.output_tokens, found.output_tokens_high)
     if not all(values.shape == (1, len(router.candidates)) and np.isfinite(values).all() for values in arrays):
         raise ArtifactError(

@@ -135,7 +135,7 @@ def judge_offer(offered: Contender, merged: MergedOutcomes, rival: Contender, te
     Raises TableError where nothing is left, or where it does not say what it learned from.
     """
     if offered.prints is None:
-        raise TableError("the artifact that is offered does not say what it learned from: it can not be judged fairly")
+        raise TableError("the artifact that is offered does not say what it learned from: it cannot be judged fairly")
     fresh = ~(merged.known_to(offered.prints) | merged.known_to(rival.prints))
     groups = {group for group, is_fresh in zip(merged.table.groups, fresh, strict=True) if not is_fresh}
     test = np.array([row for row, group in enumerate(merged.table.groups) if group not in groups], dtype=np.intp)
@@ -185,7 +185,7 @@ def teachable(table: OutcomeTable) -> OutcomeTable:
         if scores.sum() >= _LEAST_CELLS and (scores & tokens).sum() >= _LEAST_CELLS
     ]
     if len(shown) < 2:
-        raise TableError(f"{len(shown)} candidate(s) with {_LEAST_CELLS} outcomes or more; two are the least")
+        raise TableError(f"{len(shown)} candidate(s) with {_LEAST_CELLS} outcomes or more; at least two are needed")
     return table.select(shown)
 
 

@@ -39,7 +39,7 @@ class TrainResult:
 def find_algorithm(name: str) -> Algorithm:
     """The algorithm of this name. Raises ValueError, naming those there are."""
     if name not in ALGORITHMS:
-        raise ValueError(f"no router {name!r}; there is {', '.join(sorted(ALGORITHMS))}")
+        raise ValueError(f"unknown router {name!r}; known: {', '.join(sorted(ALGORITHMS))}")
     return ALGORITHMS[name]
 
 

@@ -17,7 +17,7 @@ from tests.shared import SHARED_DATA
 HAS_TORCH = find_spec("torch") is not None
 SLOW_S = 1.0
 
-collect_ignore_glob = [] if HAS_TORCH else ["export/*"]
+collect_ignore_glob = [] if HAS_TORCH else ["models/export/*_parity.py"]
 
 # One thread of BLAS and OpenMP: two processes of tests share the cores, and threads that wait for each other spin (on a
 # busy machine the tests of routers took twenty times as long). Numpy is not imported yet; what tests start inherits it.
@@ -58,6 +58,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if report.duration > SLOW_S and "slow" not in report.keywords:
             terminalreporter.write_line(f"not marked slow: {report.nodeid}, {report.duration:.1f} s")
     if not HAS_TORCH:
-        terminalreporter.write_line("left out: tests/export, for torch is not installed (`make test-export` has it)")
+        terminalreporter.write_line("left out: tests/models/export, for torch is not installed (`make test-export` has it)")
     if not SHARED_DATA.is_dir():
         terminalreporter.write_line("left out: what needs ../shared/data, which is not beside this folder")

@@ -94,7 +94,7 @@ class Rig:
         return self.pool.submit(self.ask, number, tenant, model)
 
     def window(self, number: int, tenant: str) -> tuple[int, int]:
-        """Nanodollars that a gateway says are (spent, held) of a budget. Raises OSError when it can not say."""
+        """Nanodollars that a gateway says are (spent, held) of a budget. Raises OSError when it cannot say."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.ports[number]}/v1/usage", headers=headers(tenant))
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
             [window] = json.load(reply)["windows"]

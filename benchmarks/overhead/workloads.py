@@ -52,7 +52,7 @@ def _with_image(text: str, jpeg: bytes) -> list[dict[str, Any]]:
 
 
 def _noise_jpeg(draw: random.Random, size: int) -> bytes:
-    """Random noise, which JPEG can not compress: about `size` bytes, within 2%."""
+    """Random noise, which JPEG cannot compress: about `size` bytes, within 2%."""
     width, height = 448, 336
     noise = Image.frombytes("RGB", (width, height), draw.randbytes(width * height * 3))
     candidates = []

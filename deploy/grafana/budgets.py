@@ -103,7 +103,7 @@ BUDGETS = Board(
                     log=True,
                 ),
                 lines(
-                    "Refused for want of budget",
+                    "Refused: no budget left",
                     RATE,
                     (rate("loupe_refusals_total", SHORT, by="code"), "{{code}}"),
                     (rate("loupe_soft_exceeded_total", TENANT, by="tenant"), "{{tenant}} over a soft budget"),

@@ -91,7 +91,7 @@ HEALTH = Board(
                     "Routing declined",
                     "loupe_declines_total",
                     "reason",
-                    text="Served in the tenant's own order, for want of a forecast.",
+                    text="Served in the tenant's own order, because there was no forecast.",
                 ),
                 rates("Errors inside", "loupe_internal_errors_total", "where", text="No request failed of them."),
             ),

@@ -150,4 +150,4 @@ async def small_body(request: Request, limit: int) -> bytes:
 
 def no_json(error: Exception) -> InvalidRequest:
     """What is told of a body that a parser does not take."""
-    return InvalidRequest(f"the body is no JSON: {error}"[:300], code="invalid_json")
+    return InvalidRequest(f"the body is not valid JSON: {error}"[:300], code="invalid_json")

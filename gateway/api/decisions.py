@@ -93,7 +93,7 @@ class DecisionRoutes:
 
 
 def _not_found(request_id: str) -> NotFoundError:
-    return NotFoundError(f"there is no request {request_id[:80]!r} of yours", param="request_id")
+    return NotFoundError(f"unknown request {request_id[:80]!r}: it is not among your requests", param="request_id")
 
 
 def _is_young(request_id: str) -> bool:

@@ -54,7 +54,7 @@ class ReplyWriter:
             return
         if not cycle.response_started:
             if message["type"] != "http.response.start":
-                raise RuntimeError(f"a reply can not begin with {message['type']!r}")
+                raise RuntimeError(f"a reply cannot begin with {message['type']!r}")
             self.begin(message["status"], list(message.get("headers", ())))
             return
         if message["type"] != "http.response.body" or cycle.response_complete:

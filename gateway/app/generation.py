@@ -97,7 +97,7 @@ class ConfigGenerations:
 
     def prepare(self, plan: CheckedConfig) -> ConfigGeneration:
         """The next edition, not yet in service: `swap` puts it there, else `discard` it. What has not changed is
-        shared with the one in service. Raises ConfigError for an address or a header that can not be sent.
+        shared with the one in service. Raises ConfigError for an address or a header that cannot be sent.
         """
         before = self._live[-1] if self._live else None
         providers: dict[str, Provider] = {}

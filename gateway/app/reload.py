@@ -67,7 +67,7 @@ class Reloader:
 
     async def reload(self, *, tell: bool = True) -> ReloadResult:
         """Read the file again and serve by it; `tell` the other processes. Raises ConfigError when anything in it is
-        wrong or can not change without a restart, and StoreError: then nothing has changed.
+        wrong or cannot change without a restart, and StoreError: then nothing has changed.
         """
         async with self._lock:
             try:
@@ -101,7 +101,7 @@ class Reloader:
         settings = await asyncio.to_thread(load_settings, self._config)
         fixed = list(_fixed_changes(before, settings))
         if fixed:
-            raise ConfigError(f"{', '.join(fixed)}: can not change without a restart")
+            raise ConfigError(f"{', '.join(fixed)}: cannot change without a restart")
         plan = await asyncio.to_thread(CheckedConfig.of, settings)
         readings = await self._take(plan)
         self._digest = digest
@@ -115,7 +115,7 @@ class Reloader:
         tenant_services, settings = self._tenant_services, plan.settings
         declared = declared_in(settings, tenant_services.key_hash, self._config)
         if settings.tenants_from is not None:
-            _log.warning("tenants_from has no effect any more: what the file names is the file's; take the key out")
+            _log.warning("tenants_from has no effect any more: what the file names is the file's; remove the key")
         generation = self._generations.prepare(plan)
         try:
             readings = await asyncio.to_thread(tenant_services.management.read_in, declared)
@@ -142,7 +142,7 @@ class Reloader:
         """
         if self._config is None:
             return
-        with suppress(ConfigError):  # it can not be read: the reload says so
+        with suppress(ConfigError):  # it cannot be read: the reload says so
             if await asyncio.to_thread(self._digest_of, self._config) == self._digest:
                 return
         await self._reload_quietly(tell=False)
@@ -186,9 +186,9 @@ def _fixed_changes(before: Settings, after: Settings) -> Iterator[str]:
 
 def _say(readings: SyncResult, file: str) -> None:
     for name in readings.removed:
-        _log.warning("tenants: %s is not in %s, which counts now: taken off", name, file)
+        _log.warning("tenants: %s is not in %s, which is in force now: deleted", name, file)
     for name in readings.left:
-        what = "tenants: %s stays ended, for a command ended it, though %s names it: strike it there"
+        what = "tenants: %s stays ended, because a command ended it, though %s names it: remove it there"
         _log.warning(what, name, file)
     read = (*readings.added, *readings.changed)
     if read:

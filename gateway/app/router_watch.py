@@ -1,6 +1,6 @@
 """The router in service, kept as the shelf of artifacts has it: a thread looks for another four times a second.
 
-What is promoted is loaded, checked and tried in that thread, and takes its place between two requests. What can not
+What is promoted is loaded, checked and tried in that thread, and takes its place between two requests. What cannot
 be used is said in one line and counted, and the one before goes on.
 """
 
@@ -46,7 +46,7 @@ class RouterWatch:
         self._thread: threading.Thread | None = None
 
     def open(self) -> None:
-        """Take what was promoted last, or before it if that can not be used, and begin to look."""
+        """Take what was promoted last, or before it if that cannot be used, and begin to look."""
         if self._shelf is None:
             return
         self._begin(self._shelf)

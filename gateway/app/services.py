@@ -64,7 +64,7 @@ class RecordServices:
         lost = "Decisions lost to a full queue, or that no table takes"
         watch("loupe_decisions_lost", lost, lambda: log.lost, total=True)
         watch("loupe_decision_write_seconds", "The longest that a group took to write", lambda: log.longest_write_s)
-        let_go = "Requests whose content was let go, for want of room"
+        let_go = "Requests whose content was dropped because the queue or the disk was full"
         watch("loupe_content_lost", let_go, lambda: log.content_lost, total=True)
         return (log,)
 

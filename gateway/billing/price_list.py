@@ -105,7 +105,7 @@ def _listed(asked: PriceRequest, now: datetime) -> tuple[Price, str]:
 
 
 def _provider_at(snapshot: Any, asked: PriceRequest) -> Any:
-    """By its address, which can not be mistaken; else by the name that it was given."""
+    """By its address, which cannot be mistaken; else by the name that it was given."""
     try:
         return snapshot.find_provider(None, None, asked.base_url)
     except LookupError:

@@ -158,7 +158,7 @@ DEFAULT_TOKENIZER = TOKENIZERS["openai_o200k"]
 def tokenizer_named(name: str) -> Tokenizer:
     """Raises ConfigError for a name that is not known."""
     if name not in TOKENIZERS:
-        raise ConfigError(f"no tokenizer is called {name!r}; there are {', '.join(TOKENIZERS)}")
+        raise ConfigError(f"unknown tokenizer {name!r}; known: {', '.join(TOKENIZERS)}")
     return TOKENIZERS[name]
 
 

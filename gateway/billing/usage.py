@@ -53,7 +53,7 @@ def usage_of(payload: Any) -> Usage | None:
     elif beside > 0:
         reasoning = max(reasoning, beside)
         outputs += beside
-    outputs = max(outputs, reasoning)  # it can not be less than its part
+    outputs = max(outputs, reasoning)  # it cannot be less than its part
     return Usage(inputs, outputs, cached, written, reasoning)
 
 

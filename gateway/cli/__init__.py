@@ -25,10 +25,10 @@ COMMANDS = {
     "train": ("gateway.cli.routers.train", "train a router on outcome tables"),
     "retrain": (
         "gateway.cli.routers.retrain",
-        "train anew on all outcomes, and promote what is better than the router in service",
+        "train again on all outcomes, and promote what is better than the router in service",
     ),
     "promote": ("gateway.cli.routers.promote", "put a trained router into service"),
-    "rollback": ("gateway.cli.routers.rollback", "put the router of before back into service"),
+    "rollback": ("gateway.cli.routers.rollback", "put the previous router back into service"),
     "artifacts": ("gateway.cli.routers.artifacts", "list the routers that are kept, and which of them serves"),
     "bench": (
         "gateway.cli.routers.bench",
@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 (it failed, and says why) or 2 (the call's words are off)."""
     words = list(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # huggingface_hub reads it when a command imports it
-    parser = argparse.ArgumentParser(prog="loupe", description="The multimodal gateway that weighs price.")
+    parser = argparse.ArgumentParser(
+        prog="loupe", description="An OpenAI-compatible gateway that picks the multimodal model worth its price."
+    )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = words[0] if words and words[0] in COMMANDS else None
     for name, (_, summary) in COMMANDS.items():

@@ -88,7 +88,7 @@ def seconds(words: str) -> float:
     """`90s`, `15m`, `24h`, `30d`."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", words)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{words!r} is no duration such as 90s, 15m, 24h or 30d")
+        raise argparse.ArgumentTypeError(f"{words!r} is not a duration such as 90s, 15m, 24h or 30d")
     return float(found[1]) * UNITS_S[found[2]]
 
 

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     if find_spec("openai") is None:
         raise ConfigError('the demo sends its requests with the official client: pip install "loupe-gateway[demo]"')
     if arguments.json is not None and not arguments.json.parent.is_dir():
-        raise ConfigError(f"--json {arguments.json}: there is no such folder")
+        raise ConfigError(f"--json {arguments.json}: its folder does not exist")
     signal.signal(signal.SIGTERM, interrupt)  # so that the pool and the gateway are ended in order
     if arguments.keep is not None:
         arguments.keep.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def _run_in(folder: Path, arguments: argparse.Namespace) -> int:
 
 def _requests(text: str) -> int:
     if not text.isdecimal() or not FEWEST <= int(text) <= LOG_ENTRIES:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from {FEWEST} to {LOG_ENTRIES}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {FEWEST} to {LOG_ENTRIES}")
     return int(text)
 
 

@@ -34,8 +34,8 @@ _MOST_PICTURES = 32
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("list", help="what is here, and what can be had")
-    check = actions.add_parser("check", help="prove files, hashes and probes")
+    actions.add_parser("list", help="list the encoders that are here, and those that can be pulled")
+    check = actions.add_parser("check", help="check files, hashes and probes")
     check.add_argument("names", nargs="*", metavar="NAME", help="a name or a bundle's folder; by default all here")
     fetch = actions.add_parser("pull", help="fetch an encoder by name and make a bundle of it")
     fetch.add_argument("name", choices=[listed.name for listed in CATALOGUE])
@@ -251,7 +251,7 @@ def _is_sound(folder: Path) -> bool:
     try:
         DualEncoder.load(folder)
     except EncodeError as error:
-        print(f"{folder} is fetched anew: {error}", file=sys.stderr)
+        print(f"{folder} is fetched again: {error}", file=sys.stderr)
         return False
     return True
 

@@ -35,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the frontier before and after there")
     parser.add_argument(
-        "--table", type=Path, metavar="CSV", help=f"real outcomes in MMR-Bench's form (unasked {REAL}, else drawn ones)"
+        "--table",
+        type=Path,
+        metavar="CSV",
+        help=f"real outcomes in MMR-Bench's form (by default {REAL}, else drawn ones)",
     )
     parser.add_argument("--requests", type=int, default=known.requests, metavar="N", help="in a round")
     parser.add_argument("--rounds", type=int, default=known.rounds, metavar="N", help="until one is promoted, at most")
@@ -101,7 +104,7 @@ def _table(arguments: argparse.Namespace, folder: Path) -> tuple[Path, str]:
     """The table, and in a line what it holds."""
     if arguments.table is not None:
         if not arguments.table.is_file():
-            raise ConfigError(f"--table {arguments.table}: there is no such file")
+            raise ConfigError(f"--table {arguments.table}: the file does not exist")
         return arguments.table, f"outcomes of {arguments.table}"
     if REAL.is_file():
         return REAL, f"REAL scores of {REAL}; its tokens and costs are simulated at list prices"

@@ -80,12 +80,12 @@ def _serve_by_workers(config: Path, listener: socket.socket, count: int, shutdow
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Raises ConfigError when the address can not be had."""
+    """Raises ConfigError when the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise ConfigError(f"server: {host}:{port} can not be listened on: {error.strerror}") from None
+        raise ConfigError(f"server: {host}:{port} cannot be listened on: {error.strerror}") from None
 
 
 def _tune_interpreter() -> None:

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--on-infeasible", choices=("refuse", "cheapest"))
         command.add_argument("--pacing", type=_pacing, metavar="WORDS", help=PACING_HELP)
         command.add_argument("--exploration", type=_section, metavar="WORDS", help=EXPLORATION_HELP)
-    command = commands.add_parser("delete", help="take a tenant off and revoke its keys; what it spent is kept")
+    command = commands.add_parser("delete", help="delete a tenant and revoke its keys; what it spent is kept")
     add_config(command)
     command.add_argument("name")
 
@@ -61,7 +61,7 @@ def _update(arguments: argparse.Namespace, found: TenantManagement) -> None:
 
 def _delete(arguments: argparse.Namespace, found: TenantManagement) -> None:
     found.delete_tenant(arguments.name)
-    print(f"{arguments.name} is taken off, and its keys are revoked")
+    print(f"{arguments.name} is deleted, and its keys are revoked")
 
 
 def _terms(arguments: argparse.Namespace) -> dict[str, Any]:

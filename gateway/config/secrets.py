@@ -27,5 +27,5 @@ def key_secret(variable: str) -> bytes | None:
 
 
 def hash_key(key: str) -> str:
-    """Hex sha256 of an API key: keys are long and random, so a plain hash can not be searched."""
+    """Hex sha256 of an API key: keys are long and random, so a plain hash cannot be searched."""
     return hashlib.sha256(key.encode()).hexdigest()

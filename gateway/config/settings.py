@@ -168,7 +168,7 @@ class CandidateSettings(Section):
         if (self.input_usd_per_mtok is None) != (self.output_usd_per_mtok is None):
             raise ValueError("input_usd_per_mtok and output_usd_per_mtok are set together or left out together")
         if self.price_as is not None and self.input_usd_per_mtok is not None:
-            raise ValueError("price_as has no use beside input_usd_per_mtok and output_usd_per_mtok")
+            raise ValueError("price_as has no effect beside input_usd_per_mtok and output_usd_per_mtok")
         if self.reasoning_tokens and not self.reasons:
             raise ValueError("reasoning_tokens are of a candidate that `reasons`")
         return self
@@ -220,7 +220,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _content_is_of_decisions(self) -> Self:
         if self.content.keep and not self.decisions.keep:
-            raise ValueError("content.keep is of no use without decisions.keep")
+            raise ValueError("content.keep has no effect without decisions.keep")
         return self
 
     @model_validator(mode="after")
@@ -230,12 +230,12 @@ class Settings(Section):
         _unique("tenants", [tenant.name for tenant in self.tenants])
         for candidate in self.candidates:
             if candidate.provider not in self.providers:
-                raise ValueError(f"candidate {candidate.name}: there is no provider {candidate.provider!r}")
+                raise ValueError(f"candidate {candidate.name}: unknown provider {candidate.provider!r}")
         for tenant in self.tenants:
             _unique(f"tenant {tenant.name}: candidates", list(tenant.candidates or ()))
             for name in tenant.candidates or ():
                 if name not in names:
-                    raise ValueError(f"tenant {tenant.name}: there is no candidate {name!r}")
+                    raise ValueError(f"tenant {tenant.name}: unknown candidate {name!r}")
             _unique(f"tenant {tenant.name}: keys", [key.name for key in tenant.keys if key.name])
             for name in [name for key in tenant.keys for name in key.candidates or ()]:
                 if name not in (tenant.candidates or names):
@@ -257,7 +257,7 @@ def load_settings(path: Path) -> Settings:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: no YAML: {error}") from None
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: a mapping is expected at the top, not {type(raw).__name__}")
     try:
@@ -270,4 +270,4 @@ def load_settings(path: Path) -> Settings:
 def _unique(what: str, names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"{what}: {', '.join(twice)} stands twice")
+        raise ValueError(f"{what}: {', '.join(twice)} appears twice")

@@ -13,14 +13,14 @@ from gateway.tenants.registry import ApiKey
 
 def declared_in(settings: Settings, key_hash: KeyHash, config: Path | None) -> ConfiguredTenants:
     """The tenants and keys that a configuration file names. Raises ConfigError for a key whose variable is not set,
-    and for a key that stands twice.
+    and for a key that appears twice.
     """
     keys: list[ApiKey] = []
     for section in settings.tenants:
         for each in section.keys:
             key = _key(section.name, each, key_hash)
             if any(other.hash == key.hash for other in keys):
-                raise ConfigError(f"tenant {section.name}: one of its keys stands twice, here or at another tenant")
+                raise ConfigError(f"tenant {section.name}: one of its keys appears twice, here or at another tenant")
             keys.append(key)
     return ConfiguredTenants(declared_tenants(settings, config).tenants, keys, _shown(config))
 

@@ -98,7 +98,7 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-TAKEN = "PNG, JPEG, GIF and WebP are taken"
+TAKEN = "PNG, JPEG, GIF and WebP are accepted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +126,12 @@ class Subject:
 def check_bytes(subject: Subject, size: int, limits: ImageLimits) -> None:
     """Refuse a file of more bytes than the limit (413)."""
     if size > limits.max_bytes:
-        raise subject.too_large(f"has {size:,} bytes; at most {limits.max_bytes:,} are taken.")
+        raise subject.too_large(f"has {size:,} bytes; at most {limits.max_bytes:,} are accepted.")
 
 
 def check_pixels(subject: Subject, header: ImageHeader, limits: ImageLimits) -> None:
     """Refuse an image of more pixels than the limit (413), before anything decodes it."""
     if header.pixels > limits.max_pixels:
         raise subject.too_large(
-            f"has {header.width}x{header.height} pixels; at most {limits.max_pixels:,} pixels are taken."
+            f"has {header.width}x{header.height} pixels; at most {limits.max_pixels:,} pixels are accepted."
         )

@@ -98,7 +98,7 @@ class PublicUrl:
 def parse_url(text: str, base: PublicUrl | None = None) -> PublicUrl:
     """Read a URL; with `base`, a redirect's location, which may be relative. Raises BadUrl."""
     if len(text) > LONGEST_URL:
-        raise BadUrl(f"has {len(text):,} characters; at most {LONGEST_URL:,} are taken")
+        raise BadUrl(f"has {len(text):,} characters; at most {LONGEST_URL:,} are accepted")
     if any(character <= " " or character in "\\\x7f" or not character.isprintable() for character in text):
         raise BadUrl("has a space, a backslash or a control character in it")
     if base is not None:

@@ -47,7 +47,7 @@ class Label:
         if not 0 <= self.score <= 1:  # NaN too
             raise LabelError(f"score: {self.score!r} is not a number from 0 to 1", "score")
         if not (0 < self.probability <= 1 and math.isfinite(1 / self.probability)):
-            raise LabelError(f"probability: {self.probability!r} is not a number over 0 up to 1", "probability")
+            raise LabelError(f"probability: {self.probability!r} is not a number over 0 and up to 1", "probability")
         if not _SOURCE.fullmatch(self.source):
             what = "is not 1 to 64 letters, digits and ._:/@-, beginning with a letter or digit"
             raise LabelError(f"source: {self.source[:80]!r} {what}", "source")

@@ -68,7 +68,7 @@ def print_report(told: RetrainReport, took_s: float) -> None:
 
 
 def write_reports(told: RetrainReport, folder: Path | None, json_file: Path | None) -> None:
-    """Raises ConfigError where a file can not be written."""
+    """Raises ConfigError where a file cannot be written."""
     found = rows(told.contest.arenas, told.contest.judged)
     try:
         if folder is not None:
@@ -85,7 +85,7 @@ def cautions(told: RetrainReport) -> list[str]:
     if told.rival.prints is None:
         found.append("the router in service does not say what it learned from: it may know the held-out queries")
     if told.found.holdout.leaked:
-        found.append("too few queries are new to the router in service: its figures are flattered, which is no help")
+        found.append("too few queries are new to the router in service: its figures look better than they are")
     if told.challenger == RETRAINED and told.algorithm not in FIT_BY_WEIGHTS:
         found.append(f"{told.algorithm} takes all cells alike, whatever they weigh")
     return found

@@ -51,7 +51,7 @@ def read_prices(path: Path) -> PriceList:
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(_fault(error))}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     return PriceList(file.version, {name: Price(price.input, price.output) for name, price in file.prices.items()})
 
 

@@ -19,7 +19,7 @@ PRIOR_REPLIES = 20
 LEAST_FACTOR, LARGEST_FACTOR = 0.25, 4.0
 DRIFTS_OUTSIDE = (0.8, 1.25)
 DRIFT_ENDS_WITHIN = (0.85, 1.18)
-"""Narrower, so that a ratio at the edge does not ring and fall silent by turns."""
+"""Narrower, so that a ratio at the edge does not start and stop by turns."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class Charge:
         self.usage, self.metered = Usage(0, 0), False
 
     def seen(self, output_tokens: int) -> None:
-        """Our own count of what came, for want of the provider's. Before it speaks, a candidate that reasons has
+        """Our own count of what came, where the provider sent none. Before it speaks, a candidate that reasons has
         thought, unseen: as much as it does on average.
         """
         if output_tokens:

@@ -97,7 +97,7 @@ class Pipeline:
             self._record(state)
 
     async def preview(self, state: RequestState) -> Decision:
-        """Decide without sending: the dry run. Raises RequestError only for a request that can not be read."""
+        """Decide without sending: the dry run. Raises RequestError only for a request that cannot be read."""
         return await self._decide(state)
 
     async def _serve(self, state: RequestState, sink: Sink) -> None:

@@ -109,7 +109,7 @@ def _label(value: Any) -> str | None:
 
 def store_unavailable() -> RequestError:
     return RequestError(
-        "the budget can not be checked right now; nothing was spent", status=503, code="store_unavailable"
+        "the budget cannot be checked right now; nothing was spent", status=503, code="store_unavailable"
     )
 
 

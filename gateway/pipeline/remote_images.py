@@ -67,7 +67,7 @@ def _with_images(request: ChatRequest, downloads: Sequence[Download]) -> ChatReq
     try:
         messages = json.loads(bytes(request.fields["messages"]))
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, or nested past all sense
-        raise InvalidRequest(f"messages can not be read: {error}", param="messages", code="invalid_json") from None
+        raise InvalidRequest(f"messages cannot be read: {error}", param="messages", code="invalid_json") from None
     priced, encoded = list(request.query.images), list(request.images)
     for image, download in zip(request.remote, downloads, strict=True):
         inline = f"data:{download.media_type};base64,{base64.b64encode(download.data).decode()}"

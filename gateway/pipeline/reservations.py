@@ -32,7 +32,7 @@ class Reservations:
         self._settling: set[asyncio.Task[Any]] = set()
 
     async def reserve(self, reservation: Reservation) -> Grant | OverLimit:
-        """Raises RequestError (503) when the store can not say."""
+        """Raises RequestError (503) when the store cannot say."""
         self._live.add(reservation.id)
         try:
             answer = await self._store.reserve(reservation)

@@ -126,7 +126,7 @@ class RequestState:
         self.planned_cost: int | None = None
         """What pacing expects of it: the cost of the best choice. None until it was counted."""
         self.is_out_of_money = False
-        """Whether a hold of it was refused for want of money."""
+        """Whether a hold of it was refused because money was missing."""
 
     def steer(self, pacing_view: PacingView) -> Decision:
         """Count towards the tenant's pace, and explore where it does. Gives the decision, with who serves first."""

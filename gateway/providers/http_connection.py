@@ -21,7 +21,7 @@ LONGEST_HEAD = 256 * 1024
 
 
 class BrokenConnection(Exception):
-    """The connection failed or the reply was no HTTP. `fresh` says that nothing of the reply had come."""
+    """The connection failed or the reply was not HTTP. `fresh` says that nothing of the reply had come."""
 
     def __init__(self, message: str, *, fresh: bool) -> None:
         super().__init__(message)
@@ -206,7 +206,7 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self.complete:
-                self._fail(BrokenConnection(f"no HTTP: {error}", fresh=False))
+                self._fail(BrokenConnection(f"the reply is not valid HTTP: {error}", fresh=False))
             self.abort()
         if self.status:
             if not self._is_taken() or self.complete:

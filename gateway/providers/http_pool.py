@@ -32,7 +32,7 @@ class Origin:
         secure = parts.scheme == "https"
         host = (parts.hostname or "").encode("idna").decode()
         if not host:
-            raise ValueError("it names no host")
+            raise ValueError("it does not name a host")
         port = parts.port or (443 if secure else 80)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         if not (path.isascii() and path.isprintable()) or " " in path:

@@ -20,7 +20,7 @@ class OpenAIProvider:
     """Implements `Provider`. Make it inside a running loop; close it: exchanges under way may come to their end."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        """Raises ConfigError for a URL or a header that can not be sent."""
+        """Raises ConfigError for a URL or a header that cannot be sent."""
         self._endpoint = endpoint
         origin = _origin(endpoint)
         self._pool = ConnectionPool(origin, largest=endpoint.max_connections, connect_s=endpoint.connect_s)
@@ -37,7 +37,9 @@ class OpenAIProvider:
                 raise await self._refusal(connection)
             if connection.encoded:
                 raise ProviderError(
-                    f"{endpoint.name} compressed its reply unasked", reason="content_encoding", reached=True
+                    f"{endpoint.name} compressed its reply, which was not asked for",
+                    reason="content_encoding",
+                    reached=True,
                 )
             first = await self._first_bytes(connection)
         except BaseException:
@@ -149,7 +151,7 @@ def _origin(endpoint: Endpoint) -> Origin:
     try:
         return Origin.of(base.rstrip("/") + "/chat/completions" + mark + query)
     except ValueError as error:  # UnicodeError, for a host that is no name, is one
-        raise ConfigError(f"providers.{endpoint.name}.base_url can not be used: {error}") from None
+        raise ConfigError(f"providers.{endpoint.name}.base_url cannot be used: {error}") from None
 
 
 def _head(endpoint: Endpoint, origin: Origin) -> bytes:
@@ -166,7 +168,7 @@ def _head(endpoint: Endpoint, origin: Origin) -> bytes:
         headers["authorization"] = ("Authorization", f"Bearer {endpoint.api_key.strip()}")
     for name, value in headers.values():
         if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
-            raise ConfigError(f"providers.{endpoint.name}: the header {name!r} can not be sent: it is not plain ASCII")
+            raise ConfigError(f"providers.{endpoint.name}: the header {name!r} cannot be sent: it is not plain ASCII")
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.values())
     return f"POST {origin.path} HTTP/1.1\r\n{lines}".encode("ascii")
 

@@ -179,7 +179,7 @@ class WholeReply:
 
     @property
     def output_tokens(self) -> int:
-        """Our own count, for want of the provider's."""
+        """Our own count, where the provider sent none."""
         return -(-bytes_said(self._payload) // BYTES_PER_TOKEN)
 
     @property
@@ -196,9 +196,9 @@ def read_whole(body: bytes, candidate: str) -> WholeReply:
     try:
         payload = _decode(body)
     except (ValueError, RecursionError) as error:
-        raise BrokenReply(f"the reply is no JSON: {error}") from None
+        raise BrokenReply(f"the reply is not valid JSON: {error}") from None
     if not isinstance(payload, dict) or not isinstance(payload.get("choices"), list):
-        raise BrokenReply("the reply is no chat completion")
+        raise BrokenReply("the reply is not a chat completion")
     renamed, times = _MODEL.subn(_member(candidate), body)
     if times != 1 or not isinstance(payload.get("model"), str):  # then it is not plain which one is the reply's own
         renamed = json.dumps({**payload, "model": candidate}).encode()

@@ -50,16 +50,16 @@ class Assessment(NamedTuple):
 
     Attributes:
         forecast: None when routing declined.
-        input_tokens: expected; `input_ceiling`: can not be exceeded.
+        input_tokens: expected; `input_ceiling`: cannot be exceeded.
         output_limit: output tokens that one reply may take, under the client's limit, the context and the cap;
-            the provider is always told it, so that it can not bill past the ceiling.
+            the provider is always told it, so that it cannot bill past the ceiling.
         expected_cost: nanodollars, for all `choices` replies.
         needed_output_tokens: the forecast 90% quantile of one reply, as far as the limits allow it.
-        dropped: why it can not serve, or None.
+        dropped: why it cannot serve, or None.
         output_tokens: expected, of all `choices` replies together, within the limit.
         estimated_cost: what these tokens cost at list price; `expected_cost` is that times the candidate's calibration.
         writes_cache: whether input may be written to the provider's prompt cache, which some charge more for.
-        ceiling: nanodollars: it can not cost more. This is what is reserved.
+        ceiling: nanodollars: it cannot cost more. This is what is reserved.
     """
 
     candidate: Candidate
@@ -272,7 +272,7 @@ class _QueryTerms:
         )
 
     def _unfit(self, candidate: Candidate, room: int, healthy: bool) -> str | None:
-        """Why it can not serve, whatever the cap."""
+        """Why it cannot serve, whatever the cap."""
         if self._images and not candidate.sees_images:
             return BLIND
         if self._uses_tools and not candidate.calls_tools:

@@ -129,7 +129,7 @@ class LocalFallbackStore:
         self._returned()
         for key, lease in list(self._leases.items()):
             await self._tend_one(key, lease)
-        for key, reservation in list(self._wanted.items()):  # what can not be had now is wanted still
+        for key, reservation in list(self._wanted.items()):  # what cannot be had now is wanted still
             await self._take(key, reservation.windows)
             self._wanted.pop(key, None)
 

@@ -75,7 +75,7 @@ class MemoryStore:
         if self._closed:
             raise StoreError("the store is closed")
         if not 0 <= amount <= LARGEST_AMOUNT:
-            raise StoreError(f"{amount} nanodollars are no amount that can be kept")
+            raise StoreError(f"{amount} nanodollars is not an amount that can be stored")
         now = self._clock()
         due = [name for name, s in self._memory.holds.items() if not s.settled and s.expires_at <= now]
         for name in due:

@@ -24,7 +24,7 @@ from gateway.telemetry.metrics import Metrics
 
 class ComparisonGauges:
     """The comparison of the last day, of all tenants together and of those with the most labels. `report` is told when
-    the rows can not be had.
+    the rows cannot be had.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ComparisonGauges:
             ("peak_score", "P_s: the highest mean score on the frontier", lambda found: found.peak_score),
             (
                 "qnc",
-                "Least cost that reaches the best single's score, over that single's cost",
+                "Lowest cost that reaches the best single's score, over that single's cost",
                 lambda found: found.qnc,
             ),
             ("labelled_rows", "Labelled requests that were compared", lambda found: float(found.rows)),

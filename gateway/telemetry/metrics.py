@@ -38,7 +38,7 @@ COUNTERS: Mapping[str, tuple[str, Labels]] = {
     "loupe_failed_attempts": ("Attempts that failed", ("candidate", "reason")),
     "loupe_fallbacks": ("Requests served by this candidate after another had failed", ("candidate",)),
     "loupe_metered_replies": ("Replies without usage, metered by Loupe", ("candidate",)),
-    "loupe_hold_exceeded": ("Bills over their hold", ("candidate",)),
+    "loupe_hold_exceeded": ("Bills over their reservation", ("candidate",)),
     "loupe_internal_errors": ("Errors inside Loupe that no request failed of", ("where",)),
 }
 CHARGED: Sequence[tuple[str, str, int, str]] = (

@@ -30,7 +30,7 @@ class RequestLog:
         self.lost = 0
 
     def open(self) -> None:
-        """Raises OSError when the file can not be had."""
+        """Raises OSError when the file cannot be had."""
         self._file: IO[str] = sys.stdout if self._path is None else self._path.open("a", encoding="utf-8")
         self._thread.start()
 

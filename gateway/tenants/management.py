@@ -39,7 +39,7 @@ class NewKey:
 
 
 class TenantManagement:
-    """Everything raises RequestError for what can not be done, and StoreError.
+    """Everything raises RequestError for what cannot be done, and StoreError.
 
     `candidates` are the names that an allow-list may hold.
     """
@@ -176,9 +176,7 @@ class TenantManagement:
     def _check(self, names: Collection[str] | None) -> None:
         for name in names or ():
             if name not in self.candidates:
-                raise InvalidRequest(
-                    f"there is no candidate {name!r:.80}", param="candidates", code="candidate_not_found"
-                )
+                raise InvalidRequest(f"unknown candidate {name!r:.80}", param="candidates", code="candidate_not_found")
 
 
 @dataclass(frozen=True, slots=True)

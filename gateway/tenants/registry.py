@@ -84,14 +84,14 @@ class TenantRegistry:
         """Raises NotFoundError."""
         found = self.tenants.get(name)
         if found is None:
-            raise NotFoundError(f"there is no tenant {name!r:.80}", param="tenant", code="tenant_not_found")
+            raise NotFoundError(f"unknown tenant {name!r:.80}", param="tenant", code="tenant_not_found")
         return found
 
     def key(self, key_id: str) -> ApiKey:
         """Raises NotFoundError."""
         found = self.keys.get(key_id)
         if found is None:
-            raise NotFoundError(f"there is no key {key_id!r:.80}", param="id", code="key_not_found")
+            raise NotFoundError(f"unknown key {key_id!r:.80}", param="id", code="key_not_found")
         return found
 
     def own_tenant(self, name: str) -> TenantTerms:
@@ -164,7 +164,9 @@ def put_key(registry: TenantRegistry, key: ApiKey) -> TenantRegistry:
             raise InvalidRequest(what, param="candidates", code="candidate_not_allowed")
     for other in registry.keys.values():
         if other.hash == key.hash and other.id != key.id:
-            raise taken(f"one key for two: {key.tenant}/{key.name} and {other.tenant}/{other.name}", "key")
+            raise taken(
+                f"two keys have the same secret: {key.tenant}/{key.name} and {other.tenant}/{other.name}", "key"
+            )
     return replace(registry, keys={**registry.keys, key.id: key})
 
 

@@ -42,11 +42,11 @@ class BudgetSettings(Section):
         if sum(limit is not None for limit in (self.usd, self.requests, self.tokens)) != 1:
             raise ValueError("a budget takes one of `usd`, `requests` and `tokens`")
         if self.rolling and self.period == "total":
-            raise ValueError("a total can not roll: it has no length")
+            raise ValueError("a total cannot roll: it has no length")
         try:
             ZoneInfo(self.zone)
         except (ValueError, OSError, ZoneInfoNotFoundError):
-            raise ValueError(f"zone {self.zone!r} is no IANA time zone that is known here") from None
+            raise ValueError(f"zone {self.zone!r} is not a known IANA time zone") from None
         return self
 
     def budget(self) -> Budget:

@@ -109,7 +109,7 @@ class TenantWatch:
         marks = self._store.marks()
         if marks.version < self._marks.version:
             raise StoreError(
-                "the store has lost tenants and keys that it had: what is known here goes on until a restart"
+                "the store has lost tenants and keys that it had: this process keeps those it knows until a restart"
             )
         if marks.version != self._marks.version:
             self.refresh()

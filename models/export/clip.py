@@ -64,7 +64,7 @@ def load(source: Source) -> torch.nn.Module:
         raise BundleError(f"open_clip has no model {source.model!r}")
     known = (RANDOM, *open_clip.list_pretrained_tags_by_model(source.model))
     if source.pretrained not in known:
-        raise BundleError(f"{source.model} has no weights {source.pretrained!r}; there are {', '.join(known)}")
+        raise BundleError(f"{source.model} has no weights {source.pretrained!r}; known: {', '.join(known)}")
     try:
         with quiet():
             clip: torch.nn.Module = _created(source)

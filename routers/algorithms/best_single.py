@@ -51,5 +51,5 @@ class BestSingle:
     ) -> BestSingle:
         """Raises KeyError or ValueError where shapes disagree."""
         if arrays["means"].ndim != 1 or not view_dims:
-            raise ValueError("the means are no vector, or no view is named")
+            raise ValueError("the means are not a vector, or no view is named")
         return cls(arrays["means"], view_dims, settings)

@@ -145,7 +145,7 @@ def across(learned: Sequence[Dataset], judged: Dataset, seeds: Sequence[int], *,
     names = _seen_by_all([merge([part.table for part in learned]), judged.table])
     if len(names) < 2:
         raise TableError(
-            f"{judged.name} shares {len(names)} candidates with the tables to learn from; two are the least"
+            f"{judged.name} shares {len(names)} candidates with the tables to learn from; at least two are needed"
         )
     table = whole.select(names)
     place = {query_id: row for row, query_id in enumerate(table.query_ids)}

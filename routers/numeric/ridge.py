@@ -97,7 +97,7 @@ def refuse_unteachable(table: OutcomeTable) -> None:
         seen = (~np.isnan(values)).sum(axis=0)
         for candidate, count in zip(table.candidates, seen.tolist(), strict=True):
             if count < 2:
-                raise TableError(f"candidate {candidate!r} has {count} observed {name}s; two are the least")
+                raise TableError(f"candidate {candidate!r} has {count} observed {name}s; at least two are needed")
     if len(set(table.groups)) < 2:
         raise TableError("all queries are one group, so nothing can be held out to choose by")
 

@@ -47,7 +47,7 @@ def texts(columns: pyarrow.Table, name: str) -> tuple[str, ...]:
 def coded_names(columns: pyarrow.Table, name: str, file: str) -> tuple[NDArray[np.intp], tuple[str, ...]]:
     """A column of names as [n] numbers into its distinct values. Raises TableError: no such column, or null."""
     if name not in columns.column_names:
-        raise TableError(f"{file}: no column {name!r}; there is {', '.join(columns.column_names)}")
+        raise TableError(f"{file}: column {name!r} is missing; found: {', '.join(columns.column_names)}")
     column = columns.column(name).combine_chunks()
     if column.null_count:
         row = column.is_null().to_pylist().index(True) + 1
@@ -60,7 +60,7 @@ def coded_names(columns: pyarrow.Table, name: str, file: str) -> tuple[NDArray[n
 
 
 def numbers(columns: pyarrow.Table, name: str, file: str) -> Floats:
-    """[n]; null, and a column that is not there, are NaN. Raises TableError for what is no number."""
+    """[n]; null, and a column that is not there, are NaN. Raises TableError for what is not a number."""
     if name not in columns.column_names:
         return np.full(columns.num_rows, np.nan)
     pyarrow = arrow()

@@ -20,7 +20,7 @@ def format_of(path: Path) -> str:
     if path.is_dir():
         if is_table_folder(path):
             return "parquet"
-        raise TableError(f"{path}: a folder without cells.parquet and queries.parquet is no outcome table")
+        raise TableError(f"{path}: a folder without cells.parquet and queries.parquet is not an outcome table")
     refuse_pickle(path)
     if is_parquet(path) or any(name.endswith(COST) for name in read_header(path)):
         return "routerbench"
@@ -38,7 +38,7 @@ def read_table(path: Path | str, images: Path | str | None = None, format: str |
         case "parquet":
             return read_parquet(path, images)
         case other:
-            raise TableError(f"no format {other!r}; there is {', '.join(FORMATS)}")
+            raise TableError(f"unknown format {other!r}; known: {', '.join(FORMATS)}")
 
 
 def format_for(path: Path) -> str:
@@ -62,4 +62,4 @@ def write_table(
         case "parquet":
             write_parquet(table, path, embedded)
         case other:
-            raise TableError(f"no format {other!r}; there is {', '.join(WRITTEN)}")
+            raise TableError(f"unknown format {other!r}; known: {', '.join(WRITTEN)}")

@@ -45,7 +45,7 @@ def read_mmr_csv(path: Path | str, images: Path | str | None = None) -> OutcomeT
             raise TableError(f"{path.name}: no column {name!r}; is this an MMR-Bench table?")
     candidates = tuple(name.removesuffix("_correct") for name in columns if name.endswith("_correct"))
     if not candidates:
-        raise TableError(f"{path.name}: no column ends in '_correct', so there is no candidate")
+        raise TableError(f"{path.name}: no column ends in '_correct', so the table has no candidates")
     taken = {"dataset_idx", "question", "group", "img_path"}
     arrays = _read_arrays(path.name, columns, candidates, taken)
     ids, questions = columns["dataset_idx"], columns["question"]

@@ -79,7 +79,9 @@ def load_offline(folder: Path = BUNDLED) -> Offline:
         if header["format"] != FORMAT:
             raise OfflineError(f"{folder / HEADER} is of format {header['format']!r}; this version reads {FORMAT}")
         if hashlib.sha256(numbers).hexdigest() != header["npz_sha256"]:
-            raise OfflineError(f"{folder / NUMBERS} is not the file that {HEADER} vouches for: altered or cut short")
+            raise OfflineError(
+                f"{folder / NUMBERS} is not the file that {HEADER} describes: it was altered or cut short"
+            )
         with np.load(io.BytesIO(numbers), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         return Offline(
@@ -88,7 +90,7 @@ def load_offline(folder: Path = BUNDLED) -> Offline:
             encoder_digest=header["encoder"]["digest"],
         )
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise OfflineError(f"{folder} does not hold together: {type(error).__name__}: {error}") from error
+        raise OfflineError(f"{folder} is inconsistent: {type(error).__name__}: {error}") from error
 
 
 def _joined_views(datasets: Sequence[Dataset]) -> Views:

@@ -132,7 +132,7 @@ class OutcomeTable:
         """The table of these candidates, in their order. Raises TableError for one that it lacks."""
         missing = [name for name in candidates if name not in self.candidates]
         if missing:
-            raise TableError(f"no candidate {missing[0]!r} in this table; there is {', '.join(self.candidates)}")
+            raise TableError(f"unknown candidate {missing[0]!r}; the table holds: {', '.join(self.candidates)}")
         columns = [self.candidates.index(name) for name in candidates]
         cut: dict[str, Any] = {name: values[:, columns] for name, values in self.arrays().items()}
         return replace(self, candidates=tuple(candidates), **cut)

@@ -65,7 +65,9 @@ def write_parquet(table: OutcomeTable, folder: Path | str, embedded: TableVector
     try:
         cells, queries = _cells(table), _queries(table, folder, embedded)
     except UnicodeEncodeError as error:
-        raise TableError(f"{folder.name}: {error.object[max(error.start - 20, 0) : error.end]!r} is no text") from error
+        raise TableError(
+            f"{folder.name}: {error.object[max(error.start - 20, 0) : error.end]!r} is not text in UTF-8"
+        ) from error
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / CELLS) as cells_path, whole_file(folder / QUERIES) as queries_path:
         for columns, path in ((cells, cells_path), (queries, queries_path)):

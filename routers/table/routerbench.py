@@ -85,7 +85,7 @@ def _candidates(file: str, names: Sequence[str]) -> tuple[str, ...]:
             raise TableError(f"{file}: no column {name!r}; is this a RouterBench table?")
     candidates = tuple(name.removesuffix(COST) for name in names if name.endswith(COST))
     if not candidates:
-        raise TableError(f"{file}: no column ends in {COST!r}, so there is no candidate")
+        raise TableError(f"{file}: no column ends in {COST!r}, so the table has no candidates")
     lone = [name for name in candidates if name not in names]
     if lone:
         raise TableError(f"{file}: there is a column {lone[0] + COST!r}, and no column {lone[0]!r} with its scores")

@@ -24,7 +24,7 @@ FLATTENED = 0.5
 def to_learn_from(table: OutcomeTable, power: float = FLATTENED) -> OutcomeTable:
     """The table with weights to fit by; one without weights, or with all alike, has none."""
     if not 0 <= power <= 1:
-        raise ValueError(f"weights are taken to a power from 0 to 1, not to {power:g}")
+        raise ValueError(f"weights are raised to a power from 0 to 1, not to {power:g}")
     weights = table.weights
     source = np.full(weights.shape, "") if table.source is None else table.source
     found = np.ones(weights.shape)

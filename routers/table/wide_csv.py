@@ -87,7 +87,9 @@ def write_columns(path: Path, columns: Sequence[tuple[str, Sequence[str]]]) -> N
             writer.writerow(header)
             writer.writerows(zip(*(cells for _, cells in columns), strict=True))
     except UnicodeEncodeError as error:
-        raise TableError(f"{path.name}: {error.object[error.start - 20 : error.end]!r} is no text: {error}") from error
+        raise TableError(
+            f"{path.name}: {error.object[error.start - 20 : error.end]!r} is not text in UTF-8: {error}"
+        ) from error
 
 
 def written(values: Floats) -> list[str]:

@@ -45,7 +45,7 @@ def test_digest_is_the_hash_of_the_manifest() -> None:
 
 
 def test_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(BundleError, match="no bundle 'clip'; there is fused-lite"):
+    with pytest.raises(BundleError, match="unknown bundle 'clip'; known: fused-lite"):
         bundled("clip")
 
 
@@ -54,7 +54,7 @@ def test_refusal_is_an_encode_error() -> None:
 
 
 def test_folder_without_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="is no bundle"):
+    with pytest.raises(BundleError, match="is not a bundle"):
         read_manifest(tmp_path)
 
 

@@ -40,15 +40,15 @@ def test_folder_is_found_by_its_path(tmp_path: Path) -> None:
 
 def test_unknown_name_is_refused_with_the_known_ones(home: Path) -> None:
     copied(home / "encoders" / "Mine")
-    with pytest.raises(BundleError, match=r"no bundle 'Other', .*; there is fused-lite, Mine"):
+    with pytest.raises(BundleError, match=r"unknown bundle 'Other', .*; known: fused-lite, Mine"):
         locate("Other")
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "", ".hidden", "a\\b", "/etc"])
 def test_name_that_is_no_plain_one_is_refused(name: str) -> None:
-    with pytest.raises(BundleError, match="no name of a bundle"):
+    with pytest.raises(BundleError, match="is not a name of a bundle"):
         pulled_path(name)
-    with pytest.raises(BundleError, match="no bundle"):
+    with pytest.raises(BundleError, match="unknown bundle"):
         locate(name)
 
 

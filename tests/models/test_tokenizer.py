@@ -48,5 +48,5 @@ def test_lone_surrogate_counts_as_a_question_mark() -> None:
 def test_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text("{}")
-    with pytest.raises(EncodeError, match="is no tokenizer"):
+    with pytest.raises(EncodeError, match="is not a tokenizer"):
         TextTokenizer(path, 256)

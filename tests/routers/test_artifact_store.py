@@ -101,7 +101,7 @@ def test_a_version_is_found_by_the_beginning_of_its_id(shelf: ArtifactStore, tmp
     digest = shelf.add(artifact(tmp_path, 1))
     assert shelf.find(digest[:5]) == shelf.find(digest[:ID_LENGTH]) == digest
     for name in ("", "zz"):
-        with pytest.raises(ArtifactError, match=f"no artifact of the id '{name}'; there is {digest[:ID_LENGTH]}"):
+        with pytest.raises(ArtifactError, match=f"no artifact with the id '{name}'; known: {digest[:ID_LENGTH]}"):
             shelf.find(name)
 
 

@@ -157,7 +157,7 @@ def test_a_candidate_of_too_few_outcomes_is_left_to_its_neighbours_in_price(
     rival = poor(world, tmp_path / "poor", range(24, 60))
     found = retrain(LINEAR_MF, merged, rival, "e" * 64, TERMS)
     assert np.isfinite(found.contest.difference)
-    with pytest.raises(TableError, match="two are the least"):
+    with pytest.raises(TableError, match="at least two are needed"):
         teachable(thin.select(["candidate-2"]))
 
 

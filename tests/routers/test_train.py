@@ -37,5 +37,5 @@ def test_views_of_other_queries_are_refused(tmp_path: Path) -> None:
 
 def test_unknown_algorithm_is_refused_with_those_there_are() -> None:
     assert find_algorithm("linear_mf") is LinearMF
-    with pytest.raises(ValueError, match=r"no router 'tarot'; there is .*linear_mf"):
+    with pytest.raises(ValueError, match=r"unknown router 'tarot'; known: .*linear_mf"):
         find_algorithm("tarot")

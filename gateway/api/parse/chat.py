@@ -107,7 +107,7 @@ def _check_text(body: bytes) -> None:
         try:
             body.decode()
         except UnicodeDecodeError as error:
-            raise InvalidRequest(f"the body is no JSON: {error}", code="invalid_json") from None
+            raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
 
 
 def _read_message(seen: _MessageFacts, index: int, message: Message, limits: ChatLimits) -> None:
@@ -196,7 +196,7 @@ LISTED_TIERS = (None, "auto", "default", "flex", "standard", "standard_only")
 
 CHARGED_APART = {
     "web_search_options": "searches are charged by their number",
-    "plugins": "plugins are charged apart",
+    "plugins": "plugins are charged separately",
     "models": "another model would be charged at its own price: name candidates by X-Candidates",
 }
 

@@ -56,7 +56,7 @@ def candidate_names(headers: Headers) -> tuple[str, ...] | None:
         return None
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
-        raise InvalidRequest(f"X-Candidates: {text[:40]!r} names no candidate", param="X-Candidates")
+        raise InvalidRequest(f"X-Candidates: {text[:40]!r} does not name a candidate", param="X-Candidates")
     return names
 
 

@@ -69,7 +69,7 @@ _IMAGE_URL = msgspec.json.Decoder(_LooseImageUrl)
 def read_messages(raw: Raw) -> list[Message]:
     """Read `messages`. Raises InvalidRequest, naming the member at fault.
 
-    Of a member that stands twice one is read here and the other, perhaps, by the provider: an image's URL could hide
+    Of a member that appears twice one is read here and the other, perhaps, by the provider: an image's URL could hide
     so. It is refused.
     """
     data = bytes(memoryview(raw))
@@ -98,7 +98,7 @@ def _quotes(data: bytes) -> int:
 
 
 def _quotes_of(message: _Message) -> int:
-    """The quotes of a message in which nothing stands twice and nothing is null."""
+    """The quotes of a message in which nothing appears twice and nothing is null."""
     content = message.content
     if not isinstance(content, list):
         return 4 if content is None else 8
@@ -160,7 +160,7 @@ def _read_part(message: Message, where: str, raw: Raw) -> None:
         if part.text is None:
             raise InvalidRequest(f"{where}.text is missing", param=f"{where}.text")
         read.text = part.text
-    else:  # audio, files, what is yet to come: sent on as it is, and priced as text, which it can not exceed
+    else:  # audio, files, what is yet to come: sent on as it is, and priced as text, which it cannot exceed
         message.others.append(raw)
     message.parts.append(read)
 
@@ -169,14 +169,14 @@ def _refuse_doubled_members(data: bytes) -> None:
     try:
         json.loads(data, object_pairs_hook=_pairs)
     except (ValueError, RecursionError) as error:  # legal to some, such as a number of 6,000 digits, but not to all
-        raise InvalidRequest(f"the body is no JSON that can be read: {error}"[:300], code="invalid_json") from None
+        raise InvalidRequest(f"the body is not valid JSON: {error}"[:300], code="invalid_json") from None
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for name, value in pairs:
         if name in members:
-            raise InvalidRequest(f"messages: {name[:40]!r} stands twice in one object", param="messages")
+            raise InvalidRequest(f"messages: {name[:40]!r} appears twice in one object", param="messages")
         members[name] = value
     return members
 
@@ -193,7 +193,7 @@ def decode(decoder: msgspec.json.Decoder[Any], raw: bytes | Raw, where: str) -> 
         param = where + path.rstrip("`")
         raise InvalidRequest(f"{param or 'body'}: {reason} in {shown(raw)}", param=param or None) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"the body is no JSON: {error}", code="invalid_json") from None
+        raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply", code="invalid_json") from None
 

@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--encoder", metavar="NAME", help="by default the configuration's; `none` embeds nothing")
     parser.add_argument(
-        "--skip-bad-rows", action="store_true", help="go on without rows that can not be asked or judged"
+        "--skip-bad-rows", action="store_true", help="go on without rows that cannot be asked or judged"
     )
     parser.add_argument(
         "--refused-again", action="store_true", help="ask cells again that were turned down (400) before"
@@ -157,7 +157,7 @@ def _say_waiting() -> None:
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     if not all(names) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of different names")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of different names")
     return names
 
 
@@ -170,7 +170,7 @@ def _usd(text: str) -> int:
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 0 < int(text) < 10**9):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of 1 or more")
     return int(text)
 
 
@@ -180,5 +180,5 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 < seconds <= 3_600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 3,600")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 3,600")
     return seconds

@@ -32,7 +32,7 @@ MEANINGS = {
     "not_known": "of which no right answer is known",
     "not_drawn": "not drawn by --sample",
     "too_old": "too old to be labelled",
-    "too_long": "whose end was not kept",
+    "too_long": "whose end was not recorded",
     "out_of_time": "that took a grader too long",
     "refused": "that could not be labelled",
 }
@@ -215,7 +215,7 @@ def _say(report: GradeReport) -> None:
         print(f"  {candidate}: {len(scores):,}, mean {sum(scores) / len(scores):.4f}")
     for name, meaning in MEANINGS.items():
         if report.passed_over[name]:
-            print(f"passed over {report.passed_over[name]:,} {meaning}")
+            print(f"skipped {report.passed_over[name]:,} {meaning}")
     if not labels:
         print("loupe grade: nothing was labelled", file=sys.stderr)
 
@@ -230,5 +230,5 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = -1.0
     if not 1e-6 <= rate <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share over 0 up to 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share over 0 and up to 1")
     return rate

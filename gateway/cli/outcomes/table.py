@@ -206,7 +206,7 @@ def _tokens(text: str) -> float:
     except ValueError:
         tokens = -1.0
     if not (math.isfinite(tokens) and tokens >= 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of tokens")
     return tokens
 
 

@@ -53,10 +53,10 @@ def place_of(arguments: argparse.Namespace) -> ArtifactPlace:
     if arguments.config is None:
         return ArtifactPlace(ArtifactStore(arguments.artifacts), arguments.encoder or DEFAULT_ENCODER, bundled())
     if arguments.encoder is not None:
-        raise ConfigError("--encoder has no use beside --config, which names one")
+        raise ConfigError("--encoder has no effect with --config, which names an encoder")
     settings = load_settings(arguments.config)
     if settings.router.artifacts is None:
-        raise ConfigError(f"{arguments.config}: router.artifacts is not set: there is no folder to promote in")
+        raise ConfigError(f"{arguments.config}: router.artifacts is not set, so routers cannot be promoted")
     fallback = bundled() if settings.router.artifact == "default" else Path(settings.router.artifact)
     return ArtifactPlace(ArtifactStore(settings.router.artifacts), settings.encoder.bundle, fallback, settings)
 

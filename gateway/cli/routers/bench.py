@@ -138,11 +138,11 @@ def _refuse_unusable(arguments: argparse.Namespace) -> BenchPlan:
     if arguments.test is not None and arguments.leave_out is not None:
         raise ConfigError("--test and --leave-out both name the table to be judged on; give one")
     if arguments.json is not None and not arguments.json.parent.is_dir():
-        raise ConfigError(f"--json: there is no folder {arguments.json.parent}")
+        raise ConfigError(f"--json: the folder {arguments.json.parent} does not exist")
     if arguments.json is not None and arguments.json.is_dir():
         raise ConfigError(f"--json: {arguments.json} is a folder")
     if arguments.plots is not None and arguments.plots.exists() and not arguments.plots.is_dir():
-        raise ConfigError(f"--plots: {arguments.plots} is no folder")
+        raise ConfigError(f"--plots: {arguments.plots} is not a folder")
     if arguments.plots is not None and find_spec("matplotlib") is None:
         raise ConfigError('--plots draws with matplotlib: pip install "loupe-gateway[science]"')
     return BenchPlan(
@@ -165,7 +165,7 @@ def _chosen(word: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in known:
-            raise ConfigError(f"{word}: there is no {name!r}; there is {', '.join(sorted(known))}")
+            raise ConfigError(f"{word}: unknown name {name!r}; known: {', '.join(sorted(known))}")
     return names
 
 

@@ -136,6 +136,6 @@ def _refuse_unusable(arguments: argparse.Namespace) -> None:
     if arguments.replicates < 100:
         raise ConfigError(f"--replicates is {arguments.replicates}; it is 100 or more")
     if arguments.json is not None and not arguments.json.parent.is_dir():
-        raise ConfigError(f"--json: there is no folder {arguments.json.parent}")
+        raise ConfigError(f"--json: the folder {arguments.json.parent} does not exist")
     if arguments.report is not None and find_spec("matplotlib") is None:
         raise ConfigError('--report draws with matplotlib: pip install "loupe-gateway[science]"')

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Raises ConfigError where nothing was promoted, or what was before can not serve: then nothing has changed."""
+    """Raises ConfigError where nothing was promoted, or what was before cannot serve: then nothing has changed."""
     place = place_of(arguments)
     with or_else("not rolled back"):
         stack = place.shelf.pointer().stack

@@ -102,8 +102,8 @@ class Collector:
     async def run(self, work: Sequence[Work]) -> None:
         """Ask all of it, in its order, as far as places, budget and providers allow.
 
-        A cell that the budget can not hold waits for what is under way, and when nothing is it ends the run: no later,
-        cheaper cell is asked in its stead. Raises ConfigError for a journal that can not be written.
+        A cell that the budget cannot hold waits for what is under way, and when nothing is it ends the run: no later,
+        cheaper cell is asked in its stead. Raises ConfigError for a journal that cannot be written.
         """
         queues: dict[str, list[tuple[int, Work]]] = {}
         for place, each in reversed(list(enumerate(work))):
@@ -188,7 +188,9 @@ class Collector:
             self.tally.done += 1
         self._in_a_row[candidate] = self._in_a_row.get(candidate, 0) + 1
         if self._in_a_row[candidate] >= CLOSED_AFTER and not self.stop.is_set():
-            self.tally.closed.setdefault(candidate, f"{CLOSED_AFTER} cells failed in a row, the last: {_told(error)}")
+            self.tally.closed.setdefault(
+                candidate, f"{CLOSED_AFTER} consecutive cells failed, the last: {_told(error)}"
+            )
 
     async def _attempt(self, work: Work) -> ProviderError | None:
         """Ask once: the held ceiling is settled where it was answered; else the error, and it is still held."""

@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that can not be asked or judged, and why."""
+    """A row that cannot be asked or judged, and why."""
 
     number: int
     why: str
@@ -177,16 +177,16 @@ def _csv_rows(path: Path, content: bytes) -> Iterator[dict[str, str] | str]:
             elif cells:
                 yield f"it has {len(cells)} cells, the header {len(header)}"
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: no CSV in UTF-8: {error}") from None
+        raise ConfigError(f"{path}: not a CSV file in UTF-8: {error}") from None
 
 
 def _check_columns(path: Path, header: list[str]) -> None:
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
-        raise ConfigError(f"{path}: column {repeated[0]!r} stands twice")
+        raise ConfigError(f"{path}: column {repeated[0]!r} appears twice")
     for name in ("question", "answer"):
         if name not in header:
-            raise ConfigError(f"{path}: there is no column {name!r}; there is {', '.join(header)[:200] or 'none'}")
+            raise ConfigError(f"{path}: column {name!r} is missing; found: {', '.join(header)[:200] or 'none'}")
 
 
 def _without_outcomes(cells: dict[str, str]) -> dict[str, str]:
@@ -201,19 +201,19 @@ def _json_lines(path: Path, content: bytes) -> Iterator[dict[str, str] | str]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: no text in UTF-8: {error}") from None
+        raise ConfigError(f"{path}: not text in UTF-8: {error}") from None
     for line in text.split("\n"):
         if not line.strip():
             continue
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield f"it is no JSON: {error}"
+            yield f"the line is not valid JSON: {error}"
             continue
         if isinstance(found, dict):
             yield {name: _text(value) for name, value in found.items()}
         else:
-            yield "it is no JSON object"
+            yield "the line is not a JSON object"
 
 
 def _text(value: object) -> str:

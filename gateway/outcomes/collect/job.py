@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """What was there to do: cells to ask, cells that a candidate can not serve, and why."""
+    """What was there to do: cells to ask, cells that a candidate cannot serve, and why."""
 
     work: Sequence[Work]
     unfit: Mapping[Cell, str]
@@ -73,7 +73,7 @@ def _narrowed(settings: Settings, names: Sequence[str]) -> Settings:
     known = {section.name: section for section in settings.candidates}
     for name in names:
         if name not in known:
-            raise ConfigError(f"--candidates: there is no candidate {name!r}; there is {', '.join(known)}")
+            raise ConfigError(f"--candidates: unknown candidate {name!r}; known: {', '.join(known)}")
     chosen = tuple(known[name] for name in names)
     providers = {section.provider: settings.providers[section.provider] for section in chosen}
     return settings.model_copy(update={"candidates": chosen, "providers": providers, "tenants": ()})

@@ -96,7 +96,7 @@ class Journal:
 
     def __init__(self, path: Path, say_waiting: Callable[[], None]) -> None:
         """Open or begin it, alone: while another process has it, say so and wait for that to end. Raises ConfigError:
-        it is broken elsewhere than at its end, or can not be written.
+        it is broken elsewhere than at its end, or cannot be written.
         """
         self.kept = JournalState()
         self._path = path

@@ -78,7 +78,7 @@ def say_plan(job: Job, remains: Remains, purse: SpendingLimit) -> None:
     most = sum(each.choice.ceiling for each in remains.work)
     print(
         f"{len(job.rows):,} rows x {len(job.candidates)} candidates: {len(remains.work):,} cells to ask, "
-        f"{len(remains.unfit):,} that a candidate can not serve; about {to_usd(expected)} USD, {to_usd(most)} at the "
+        f"{len(remains.unfit):,} that a candidate cannot serve; about {to_usd(expected)} USD, {to_usd(most)} at the "
         f"very most; {to_usd(max(purse.left, 0))} of {to_usd(purse.limit)} USD may be spent",
         flush=True,
     )

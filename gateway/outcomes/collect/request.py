@@ -44,7 +44,7 @@ def query_of(row: Row, manner: Manner) -> Query:
 
 
 def assess(query: Query, candidate: Candidate) -> Assessment:
-    """What the candidate may take for it; `dropped` says why it can not be asked."""
+    """What the candidate may take for it; `dropped` says why it cannot be asked."""
     decision = decide(query, [candidate], None, _ANY_COST, reference_cost=0, is_healthy=always_well)
     return (*decision.choices, *decision.dropped)[0]
 

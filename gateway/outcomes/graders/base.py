@@ -63,7 +63,7 @@ class Grader(Protocol):
     def version(self) -> str: ...
 
     def check(self, reference: Reference) -> None:
-        """Raises BadReference where replies can not be judged by this, ConfigError where a package is missing."""
+        """Raises BadReference where replies cannot be judged by this, ConfigError where a package is missing."""
         ...
 
     def grade(self, reply: str, reference: Reference) -> Grade:
@@ -78,5 +78,5 @@ def checked_answers(reference: Reference) -> tuple[str, ...]:
         raise BadReference("the answer is empty")
     longest = max(map(len, answers))
     if longest > LONGEST_REFERENCE:
-        raise BadReference(f"the answer has {longest:,} characters; at most {LONGEST_REFERENCE:,} are taken")
+        raise BadReference(f"the answer has {longest:,} characters; at most {LONGEST_REFERENCE:,} are accepted")
     return answers

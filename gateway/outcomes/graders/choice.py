@@ -84,7 +84,7 @@ def read_options(text: str) -> dict[str, str]:
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise BadReference(f"the options are no JSON: {error}") from None
+            raise BadReference(f"the options are not valid JSON: {error}") from None
         if isinstance(found, list):
             found = dict(zip(LETTERS, found, strict=False)) if len(found) <= len(LETTERS) else {}
         options = {str(letter).upper(): str(option) for letter, option in found.items()}

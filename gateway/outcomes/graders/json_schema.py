@@ -68,7 +68,7 @@ class JsonSchema:
 def validator_of(text: str) -> Any:
     """Return the `jsonschema` validator of a schema. Raises BadReference, and ConfigError without the package."""
     if len(text) > LONGEST_SCHEMA:
-        raise BadReference(f"the schema has {len(text):,} characters; at most {LONGEST_SCHEMA:,} are taken")
+        raise BadReference(f"the schema has {len(text):,} characters; at most {LONGEST_SCHEMA:,} are accepted")
     try:
         schema = _parsed(text)
     except (ValueError, RecursionError) as error:

@@ -27,7 +27,7 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _LONGEST = 60
-"""Characters; a longer run is no number that anybody means, nor is one over the largest."""
+"""Characters; a longer run is not a number that anybody means, nor is one over the largest."""
 _LARGEST = 10**100
 EXACT_AS_DECIMALS = 12
 _COUNTING = (

@@ -37,4 +37,4 @@ def compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern, re.MULTILINE)
     except (re.error, RecursionError, OverflowError) as error:
-        raise BadReference(f"{pattern[:40]!r} is no regular expression: {error}") from None
+        raise BadReference(f"{pattern[:40]!r} is not a regular expression: {error}") from None

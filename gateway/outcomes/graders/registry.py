@@ -64,7 +64,7 @@ def _share(name: str, text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         value = Fraction(-1)
     if not 0 <= value <= 10**9:
-        raise BadReference(f"grader {name[:60]!r}: {text[:20]!r} is no number of 0 or more")
+        raise BadReference(f"grader {name[:60]!r}: {text[:20]!r} is not a number of 0 or more")
     return value
 
 

@@ -184,6 +184,6 @@ def summary(counts: Mapping[str, int]) -> list[str]:
         "failed_over": "failed over to another choice: no weight",
         "declined": "routing declined, no propensity: no weight",
         UNLABELLED: "answered without a label",
-        NOT_EMBEDDED: "left out, for they have no embedding by the encoder that most have",
+        NOT_EMBEDDED: "left out, because they have no embedding by the encoder that most have",
     }
     return [f"{counts[name]:>9,}  {text}" for name, text in meanings.items() if counts.get(name)]

@@ -55,7 +55,7 @@ def _put(db: sqlite3.Connection, label: Label, now: float, tenant: str | None) -
     if candidate is None or outcome not in ("ok", "cut_short", "client_left"):
         raise LabelError(f"{label.request_id} was not answered: there is nothing to label", "request_id", "no_answer")
     if now - started_at > LATEST_S:
-        what = f"{label.request_id} is older than {LATEST_S / 86_400:.0f} days: it can not be labelled any more"
+        what = f"{label.request_id} is older than {LATEST_S / 86_400:.0f} days: it cannot be labelled any more"
         raise LabelError(what, "request_id", "label_too_late")
     others = [source for (source,) in db.execute("SELECT source FROM labels WHERE request_id = ?", (label.request_id,))]
     is_new = label.source not in others

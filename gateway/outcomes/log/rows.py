@@ -16,8 +16,8 @@ from gateway.routing.query import Query
 from models.base import ImageSource, Views
 
 Decided = Literal["drawn", "determined", "declined", "pinned", "unrouted"]
-"""How the candidate came about: by a draw; as the best, there being nothing to draw; in the tenant's order, for want of
-forecasts; by the client's word; not at all. Only the first two have propensities.
+"""How the candidate came about: by a draw; as the best, there being nothing to draw; in the tenant's order, as there
+are no forecasts; by the client's word; not at all. Only the first two have propensities.
 """
 CANDIDATE_FIELDS = (
     "candidate",

@@ -90,7 +90,7 @@ class DecisionLog:
         return self._lost_in + self._lost_out
 
     def open(self) -> None:
-        """Raises StoreError when a file can not be had."""
+        """Raises StoreError when a file cannot be had."""
         self._db = open_decisions(self._path)
         if self._content is not None:
             self._content.open()

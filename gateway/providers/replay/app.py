@@ -89,7 +89,7 @@ class ReplayApp:
         try:
             request = decode_request(await _read_body(receive))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            body = error_body(f"the body is no chat completion request: {error}", "invalid_request_error", None)
+            body = error_body(f"the body is not a chat completion request: {error}", "invalid_request_error", None)
             await _send_json(send, 400, body)
             return
         if request.model not in self.counts.tallies:

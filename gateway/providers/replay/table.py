@@ -88,7 +88,7 @@ def read_table(paths: Sequence[Path], images: Path | None = None) -> ReplayTable
     """Read tables into one: the union of their candidates, the first row of those that ask the same.
 
     Images lie under `images`, or else beside each table. Raises ConfigError: no such file, no such column, a
-    cell that is no number, an image that is missing or no image.
+    cell that is not a number, an image that is missing or not an image.
     """
     candidates: dict[str, None] = {}
     queries: list[ReplayQuery] = []
@@ -125,7 +125,7 @@ class _TableReader:
         except OSError as error:
             raise ConfigError(f"cannot read the outcome table {self.path}: {error.strerror}") from error
         except (csv.Error, UnicodeDecodeError) as error:
-            raise ConfigError(f"{self.path} is no CSV table: {error}") from error
+            raise ConfigError(f"{self.path} is not a CSV table: {error}") from error
 
     def _candidates(self, columns: Sequence[str]) -> tuple[str, ...]:
         if "question" not in columns:
@@ -170,7 +170,7 @@ class _TableReader:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise ConfigError(f"{self.path}, row {number}, column {column}: {text[:40]!r} is no number")
+            raise ConfigError(f"{self.path}, row {number}, column {column}: {text[:40]!r} is not a number")
         return value
 
     def _image(self, number: int, image_path: str) -> tuple[str, int]:

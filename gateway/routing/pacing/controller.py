@@ -248,7 +248,7 @@ class PacingController:
         try:
             account.restore(text)
         except ValueError as error:
-            _log.warning("pacing: what was kept of %s is broken, it begins afresh: %s", account.terms.owner, error)
+            _log.warning("pacing: the saved state of %s is broken, it starts again: %s", account.terms.owner, error)
 
     async def _keep(self, owner: str, account: PacingAccount) -> None:
         if not account.is_changed:

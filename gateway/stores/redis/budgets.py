@@ -270,4 +270,4 @@ def _tenant(name: str) -> str:
 
 def _check_amount(nanodollars: int) -> None:
     if not 0 <= nanodollars <= LARGEST_AMOUNT:
-        raise StoreError(f"{nanodollars} nanodollars are no amount that can be kept")
+        raise StoreError(f"{nanodollars} nanodollars is not an amount that can be stored")

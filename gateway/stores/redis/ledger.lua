@@ -112,7 +112,7 @@ local function stand()
   return answer
 end
 
--- With `bar` a hold that was never made can not be made later: the reservation may still be on its way.
+-- With `bar` a hold that was never made cannot be made later: the reservation may still be on its way.
 local function settle()
   local hold, kept_ms, bar, now = KEYS[1], ARGV[4], ARGV[5], tonumber(ARGV[6])
   local ends = redis.call('HGET', hold, 'ends')

@@ -56,7 +56,7 @@ class SqliteStore:
         self._tidying: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Create or open the file. Raises StoreError when it can not be had."""
+        """Create or open the file. Raises StoreError when it cannot be had."""
         try:
             self._db = self._connect()
             self._ledger = SqliteLedger(self._db, self._clock)
@@ -201,4 +201,4 @@ class SqliteStore:
 
 def _check_amount(nanodollars: int) -> None:
     if not 0 <= nanodollars <= LARGEST_AMOUNT:
-        raise StoreError(f"{nanodollars} nanodollars are no amount that can be kept")
+        raise StoreError(f"{nanodollars} nanodollars is not an amount that can be stored")

@@ -121,7 +121,7 @@ def _check_columns(db: sqlite3.Connection, schema: Schema, path: Path | str) -> 
         if not missing and not unknown:
             continue
         if not found:
-            what = f"there is no table {table}"
+            what = f"table {table} is missing"
         elif missing:
             what = f"table {table} lacks {', '.join(missing)}"
         else:

@@ -44,7 +44,7 @@ class SqliteTenants:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        """Create or open the file. Raises StoreError when it can not be had."""
+        """Create or open the file. Raises StoreError when it cannot be had."""
         try:
             self._db = self._connected()
         except sqlite3.Error as error:

@@ -30,6 +30,6 @@ def test_money_is_right_after_every_fault(tmp_path: Path, capsys: pytest.Capture
     for row in result["rows"]:
         assert row["overspend_max"] == row["holds_after"] == row["unpaid_max"] == row["errors"] == 0
         set_aside = 2 * SET_ASIDE if row["store"] == "redis, leases" else 0
-        assert row["unused_max"] <= set_aside, "a hold that leaks is a budget that can not be used"
+        assert row["unused_max"] <= set_aside, "a hold that leaks is a budget that cannot be used"
         assert row["unavailable"] > 0 or row["fault"].startswith("kill")
     assert "Both laws hold." in capsys.readouterr().out

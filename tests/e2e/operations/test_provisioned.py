@@ -181,6 +181,6 @@ def test_what_the_file_no_longer_names_is_taken_off_a_store_of_an_older_version(
         assert admin(site, "GET", "tenants/gone").status == 404
         assert [site.chat(ASK, key=f"sk-file-{name}").status for name in ("gone", "struck", "kept")] == [401, 401, 200]
         assert {name: site.chat(ASK, key=key).status for name, key in MADE.items()} == dict.fromkeys(MADE, 200)
-        removed = [line for line in site.log if line.endswith("taken off")]
+        removed = [line for line in site.log if line.endswith("deleted")]
         assert len(removed) == 3
         assert all(str(tmp_path / "gateway.yaml") in line for line in removed)

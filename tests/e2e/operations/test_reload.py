@@ -176,15 +176,15 @@ def _candidate(raw: dict[str, Any]) -> dict[str, Any]:
         (lambda raw: raw["providers"]["pool"].update(base_url="http://[::1"), "base_url"),
         (lambda raw: raw["providers"]["pool"].update(headers={"X-Broken": "a\r\nb"}), "X-Broken"),
         (lambda raw: raw["tenants"][0]["keys"].append({"env": "LOUPE_TEST_UNSET"}), "LOUPE_TEST_UNSET is not set"),
-        (lambda raw: raw["tenants"][0]["keys"].append({"sha256": hash_key(OTHER_KEY)}), "stands twice"),
+        (lambda raw: raw["tenants"][0]["keys"].append({"sha256": hash_key(OTHER_KEY)}), "appears twice"),
         (lambda raw: raw["tenants"][0].update(candidates=["gpt-none"]), "gpt-none"),
-        (lambda raw: raw.update(server={"port": 9}), "server.port: can not change without a restart"),
+        (lambda raw: raw.update(server={"port": 9}), "server.port: cannot change without a restart"),
         (
             lambda raw: raw["store"].update(reservation_ttl_s=5),
-            "store.reservation_ttl_s: can not change without a restart",
+            "store.reservation_ttl_s: cannot change without a restart",
         ),
-        (lambda raw: raw.update(content={"keep": True}), "content.keep: can not change without a restart"),
-        (lambda raw: raw["encoder"].update(bundle="clip"), "encoder.bundle: can not change without a restart"),
+        (lambda raw: raw.update(content={"keep": True}), "content.keep: cannot change without a restart"),
+        (lambda raw: raw["encoder"].update(bundle="clip"), "encoder.bundle: cannot change without a restart"),
     ],
 )
 def test_a_reload_with_a_fault_in_it_changes_nothing(

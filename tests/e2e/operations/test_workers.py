@@ -114,7 +114,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     raw["server"] = {"host": "192.0.2.1"}
     with workers(tmp_path, raw, 2) as command:
         assert command.process.wait(PATIENCE_S) == 1
-        assert "can not be listened on" in command.text
+        assert "cannot be listened on" in command.text
 
 
 def test_four_workers_pace_one_budget(tmp_path: Path, shared_provider: ScriptedProvider) -> None:

@@ -229,7 +229,9 @@ def test_a_candidate_that_always_fails_is_given_up_and_the_others_go_on(tmp_path
     with yard(tmp_path, 30, Faults(fail_rate=1.0, fail_status=500, only=frozenset({"middle"}))) as there:
         status, _, err = there.run("--tries", "2")
         assert status == 1
-        assert "middle was asked no more: 10 cells failed in a row, the last: pool answered 500: injected fault" in err
+        assert (
+            "middle was asked no more: 10 consecutive cells failed, the last: pool answered 500: injected fault" in err
+        )
         assert there.manifest["candidates"]["middle"]["answered"] == 0
         assert there.manifest["candidates"]["large"]["answered"] == 30
         there.app.faults = Faults()
@@ -261,7 +263,7 @@ def test_a_key_that_is_not_needed_is_not_asked_for(tmp_path: Path) -> None:
         status, _, err = there.run("--encoder", "none-such", candidates=["small"])
         assert status == 1 and "encoder 'none-such'" in err and there.pool("requests") == 3
         status, _, err = there.run(candidates=["nobody"])
-        assert status == 1 and "there is no candidate 'nobody'; there is large, middle, small, elsewhere" in err
+        assert status == 1 and "unknown candidate 'nobody'; known: large, middle, small, elsewhere" in err
 
 
 @needs_shared_data

@@ -39,4 +39,4 @@ def test_what_is_over_the_limit_is_not_waited_for() -> None:
 def test_what_a_parser_says_is_told_in_part() -> None:
     told = no_json(ValueError("x" * 1_000))
     assert (told.status, told.code) == (400, "invalid_json")
-    assert told.message.startswith("the body is no JSON: xxx") and len(told.message) == 300
+    assert told.message.startswith("the body is not valid JSON: xxx") and len(told.message) == 300

@@ -294,7 +294,7 @@ def test_a_router_must_forecast_finite_numbers_for_all_its_candidates(name: str,
 @pytest.mark.parametrize("error", [KeyError("view"), ValueError("x"), IndexError("x"), TypeError("x")])
 def test_a_router_that_fails_its_first_forecast_is_not_taken(error: Exception) -> None:
     router = FakeRouter(("small",), fail=error, encoder_digest=FakeEncoder.digest)
-    with pytest.raises(ArtifactError, match="fake-router can not forecast"):
+    with pytest.raises(ArtifactError, match="fake-router cannot forecast"):
         usable(router, FACTS)
 
 

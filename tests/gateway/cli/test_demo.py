@@ -18,9 +18,9 @@ def test_senseless_number_of_requests_is_refused_with_the_range(
     with pytest.raises(SystemExit) as ended:
         main(["demo", "--requests", number])
     assert ended.value.code == 2
-    assert "no number from 20 to 2000" in capsys.readouterr().err
+    assert "is not a number from 20 to 2000" in capsys.readouterr().err
 
 
 def test_folder_that_is_not_there_is_told_before_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--json", str(tmp_path / "gone" / "demo.json")]) == 1
-    assert "there is no such folder" in capsys.readouterr().err
+    assert "its folder does not exist" in capsys.readouterr().err

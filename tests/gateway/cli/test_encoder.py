@@ -82,7 +82,7 @@ def test_check_of_a_folder_that_was_altered_fails(capsys: pytest.CaptureFixture[
     printed = capsys.readouterr().out
     assert "altered: FAILED: " in printed and "probe.png is not the file that was bundled" in printed
     assert "fused-lite: 5 files agree" in printed
-    assert "unknown: FAILED: there is no bundle" in printed
+    assert "unknown: FAILED: unknown bundle" in printed
 
 
 def test_pulled_graph_becomes_a_bundle_and_its_download_goes(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

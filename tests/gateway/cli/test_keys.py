@@ -69,7 +69,7 @@ def test_a_tenant_is_made_changed_and_taken_off(loupe: Loupe) -> None:
     [changed] = loupe("tenants", "update", "shop", "--quality-weight", "0.3", "--no-budgets", "--candidates", "all")
     assert (changed["quality_weight"], changed["budgets"], changed["candidates"]) == (0.3, [], None)
     assert {row["name"] for row in loupe("tenants", "list")} == {"acme", "shop"}
-    assert "shop is taken off" in loupe.text("tenants", "delete", "shop")
+    assert "shop is deleted, and its keys are revoked" in loupe.text("tenants", "delete", "shop")
     assert {row["name"] for row in loupe("tenants", "list")} == {"acme"}
 
 

@@ -93,7 +93,7 @@ def test_the_shipped_file_is_good_and_names_every_key() -> None:
         ("candidates.0.name", "a b", "candidates[0].name", "a b"),
         ("candidates.0.name", "a\nb", "candidates[0].name", "a"),
         ("candidates.0.name", "auto", "file", "auto"),
-        ("candidates.0.name", "large", "file", "large stands twice"),
+        ("candidates.0.name", "large", "file", "large appears twice"),
         ("candidates.0.provider", "pol", "file", "pol"),
         ("candidates.0.input_usd_per_mtok", -1, "candidates[0].input_usd_per_mtok", "-1"),
         ("candidates.0.input_usd_per_mtok", float("inf"), "candidates[0].input_usd_per_mtok", "inf"),
@@ -120,7 +120,7 @@ def test_the_shipped_file_is_good_and_names_every_key() -> None:
         ("tenants.0.exploration", {"epsilon": 0.1}, "tenants[0].exploration.epsilon", "Extra inputs"),
         ("tenants.0.exploration", {"gamma": float("inf")}, "tenants[0].exploration.gamma", "inf"),
         ("tenants.0.candidates", ["small", "medium"], "file", "medium"),
-        ("tenants.0.candidates", ["small", "small"], "file", "small stands twice"),
+        ("tenants.0.candidates", ["small", "small"], "file", "small appears twice"),
         ("tenants.0.candidates", [], "tenants[0].candidates", "at least 1"),
     ],
 )
@@ -138,7 +138,7 @@ def test_each_fault_names_its_key_and_value(tmp_path: Path, where: str, value: A
 def test_content_is_not_kept_unless_it_is_asked_for_and_never_without_decisions(tmp_path: Path) -> None:
     found = load_settings(write(tmp_path, GOOD))
     assert (found.decisions.keep, found.content.keep, found.content.days) == (True, False, 30)
-    with pytest.raises(ConfigError, match="no use without decisions"):
+    with pytest.raises(ConfigError, match="no effect without decisions"):
         load_settings(write(tmp_path, {**GOOD, "content": {"keep": True}, "decisions": {"keep": False}}))
 
 
@@ -179,11 +179,11 @@ def test_a_fault_shows_no_secret(tmp_path: Path, change: tuple[str, Any]) -> Non
         ("", "a mapping is expected at the top, not NoneType"),
         ("- a\n- b\n", "a mapping is expected at the top, not list"),
         ("just text", "a mapping is expected at the top, not str"),
-        ("a: [1", "no YAML"),
-        ("a: 2001-99-99", "no YAML"),
-        ("a: !!python/object/apply:os.getcwd []", "no YAML"),
-        pytest.param("a: " + "[" * 5_000, "no YAML", marks=pytest.mark.slow),
-        ("{a: 1}: 2", "no YAML"),
+        ("a: [1", "not valid YAML"),
+        ("a: 2001-99-99", "not valid YAML"),
+        ("a: !!python/object/apply:os.getcwd []", "not valid YAML"),
+        pytest.param("a: " + "[" * 5_000, "not valid YAML", marks=pytest.mark.slow),
+        ("{a: 1}: 2", "not valid YAML"),
     ],
 )
 def test_a_file_that_is_no_configuration_says_so(tmp_path: Path, content: str, reason: str) -> None:
@@ -196,7 +196,7 @@ def test_a_file_that_is_no_configuration_says_so(tmp_path: Path, content: str, r
 def test_bytes_that_are_no_text_are_no_configuration(tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_bytes(b"a: \xff\xfe")
-    with pytest.raises(ConfigError, match="no YAML"):
+    with pytest.raises(ConfigError, match="not valid YAML"):
         load_settings(path)
 
 
@@ -227,7 +227,7 @@ def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch, va
     ("where", "value", "shown"),
     [
         ("candidates.0.output_usd_per_mtok", None, "together"),
-        ("candidates.0.price_as", "openai/gpt-4o", "no use"),
+        ("candidates.0.price_as", "openai/gpt-4o", "price_as has no effect beside"),
         ("candidates.0.price_as", "gpt-4o", "pattern"),
         ("candidates.0.reasoning_tokens", 100, "reasons"),
         ("candidates.0.cached_input_usd_per_mtok", -1, "-1"),

@@ -51,5 +51,5 @@ def test_tenants_alone_need_no_variable() -> None:
 def test_a_key_that_stands_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOUPE_TEST_KEY", "sk-one")
     twice = settings({"env": "LOUPE_TEST_KEY", "name": "a"}, {"sha256": hash_key("sk-one"), "name": "b"})
-    with pytest.raises(ConfigError, match="tenant acme: one of its keys stands twice"):
+    with pytest.raises(ConfigError, match="tenant acme: one of its keys appears twice"):
         declared_in(twice, KEY_HASH, None)

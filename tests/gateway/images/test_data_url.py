@@ -113,7 +113,7 @@ def test_an_image_of_just_the_limit_passes_and_one_of_a_byte_more_does_not() -> 
     data = without_padding()
     size = len(data)
     assert check_data_url(data_url(data), ImageLimits(max_bytes=size)).header.format == "png"
-    with pytest.raises(ImageError, match=f"has {size} bytes; at most {size - 1} are taken") as refusal:
+    with pytest.raises(ImageError, match=f"has {size} bytes; at most {size - 1} are accepted") as refusal:
         check_data_url(data_url(data), ImageLimits(max_bytes=size - 1))
     assert (refusal.value.status, refusal.value.code, refusal.value.param) == (413, "image_too_large", None)
 

@@ -1,4 +1,4 @@
-"""The law of caps for any text, price, tokenizer and choice: what is sent can not bill more than the cap."""
+"""The law of caps for any text, price, tokenizer and choice: what is sent cannot bill more than the cap."""
 
 from __future__ import annotations
 

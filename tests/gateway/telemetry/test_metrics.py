@@ -70,7 +70,7 @@ def test_codes_that_providers_make_up_share_one_label() -> None:
 
 def test_a_refusal_before_there_was_a_tenant_is_counted() -> None:
     metrics = Metrics()
-    metrics.refused_early(InvalidRequest("no JSON", code="invalid_json"))
+    metrics.refused_early(InvalidRequest("not valid JSON", code="invalid_json"))
     metrics.refused_early(InvalidRequest("n: 0"))
     assert value(metrics, "loupe_refusals_total", tenant="none", code="invalid_json") == 1
     assert value(metrics, "loupe_refusals_total", tenant="none", code="invalid_request_error") == 1

@@ -16,5 +16,5 @@ def test_every_query_is_forecast_the_means_of_what_was_observed() -> None:
 
 
 def test_means_of_no_vector_are_refused() -> None:
-    with pytest.raises(ValueError, match="no vector"):
+    with pytest.raises(ValueError, match="the means are not a vector"):
         BestSingle.restore({}, {"means": np.zeros((2, 2))}, {"text": 4})

@@ -31,7 +31,7 @@ def test_routerbench_is_known_by_its_columns_and_by_being_one_parquet_file(tmp_p
 
 def test_routerbench_is_read_and_not_written(tmp_path: Path) -> None:
     table, _ = drawn_table(groups=1)
-    with pytest.raises(TableError, match="no format 'routerbench'; there is mmr, parquet"):
+    with pytest.raises(TableError, match="unknown format 'routerbench'; known: mmr, parquet"):
         write_table(table, tmp_path / "t.csv", "routerbench")
     with pytest.raises(TableError, match=r"t\.parquet: a table is written as a \.csv file or as a folder"):
         write_table(table, tmp_path / "t.parquet")
@@ -45,9 +45,9 @@ def test_format_that_is_said_wins(tmp_path: Path) -> None:
         read_table(path, format="mmr")
     write_table(table, tmp_path / "t", "mmr")
     assert format_of(tmp_path / "t") == "mmr"
-    with pytest.raises(TableError, match=f"no format 'xls'; there is {', '.join(FORMATS)}"):
+    with pytest.raises(TableError, match=f"unknown format 'xls'; known: {', '.join(FORMATS)}"):
         read_table(path, format="xls")
-    with pytest.raises(TableError, match=f"no format 'xls'; there is {', '.join(WRITTEN)}"):
+    with pytest.raises(TableError, match=f"unknown format 'xls'; known: {', '.join(WRITTEN)}"):
         write_table(table, tmp_path / "x", "xls")
 
 

@@ -56,7 +56,7 @@ def test_take_and_select_keep_cells_with_their_names() -> None:
     part = table.take([5, 2]).select(["candidate-3", "candidate-0"])
     assert part.query_ids == ("q5", "q2")
     assert part.score.tolist() == table.score[[5, 2]][:, [3, 0]].tolist()
-    with pytest.raises(TableError, match="no candidate 'x'"):
+    with pytest.raises(TableError, match="unknown candidate 'x'; the table holds: "):
         table.select(["x"])
 
 

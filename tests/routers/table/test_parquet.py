@@ -156,8 +156,8 @@ def test_folder_of_others_needs_little(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "queries", "says"),
     [
-        ({"query_id": ["1"], "score": [1]}, {}, "cells.parquet: no column 'candidate'; there is query_id, score"),
-        ({}, {"text": None}, "queries.parquet: no column 'text'"),
+        ({"query_id": ["1"], "score": [1]}, {}, "cells.parquet: column 'candidate' is missing; found: query_id, score"),
+        ({}, {"text": None}, "queries.parquet: column 'text' is missing"),
         ({"query_id": ["1", "9", "2"]}, {}, "cells.parquet: row 2, column 'query_id': '9' is not known"),
         ({"query_id": ["1", "1", None]}, {}, "cells.parquet: row 3, column 'query_id' is empty"),
         ({"candidate": ["b", "b", "b"]}, {}, "row 2: a second cell of 'b' for query '1'"),
@@ -204,7 +204,7 @@ def test_files_that_are_no_parquet_and_other_formats_are_refused(tmp_path: Path)
 
 def test_text_that_is_none_leaves_nothing_behind(tmp_path: Path) -> None:
     table, _ = drawn_table(groups=1)
-    with pytest.raises(TableError, match="is no text"):
+    with pytest.raises(TableError, match="is not text in UTF-8"):
         write_parquet(replace(table, questions=("\ud800",) * len(table)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -189,13 +189,13 @@ def test_the_last_of_doubled_members_counts_and_alone_is_sent_on() -> None:
 
 MESSAGES = [user("hi")]
 REFUSED: list[tuple[Any, str | None, str]] = [
-    (b"", None, "no JSON"),
-    (b"{", None, "no JSON"),
-    (b"not json", None, "no JSON"),
-    (b'{"model":"auto"} trailing', None, "no JSON"),
-    (b"\xff\xfe", None, "no JSON"),
-    (b'{"model":"auto","messages":[{"role":"user","content":"hi"}],"temperature":NaN}', None, "no JSON"),
-    (b'{"model":"auto","messages":[{"role":"user","content":"hi"}],"user":"\xff"}', None, "no JSON"),
+    (b"", None, "not valid JSON"),
+    (b"{", None, "not valid JSON"),
+    (b"not json", None, "not valid JSON"),
+    (b'{"model":"auto"} trailing', None, "not valid JSON"),
+    (b"\xff\xfe", None, "not valid JSON"),
+    (b'{"model":"auto","messages":[{"role":"user","content":"hi"}],"temperature":NaN}', None, "not valid JSON"),
+    (b'{"model":"auto","messages":[{"role":"user","content":"hi"}],"user":"\xff"}', None, "not valid JSON"),
     (b"[1]", None, "got `array`"),
     (b"null", None, "got `null`"),
     (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, None, ""),

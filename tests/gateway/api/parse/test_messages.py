@@ -71,7 +71,7 @@ GOOD = f'{{"url": "{URL}"}}'
 def test_url_can_not_hide_behind_a_doubled_member(message: str) -> None:
     body = '[{"role": "user", ' + message[1:] + "]"
     json.loads(body)
-    with pytest.raises(InvalidRequest, match="stands twice in one object"):
+    with pytest.raises(InvalidRequest, match="appears twice in one object"):
         read_messages(Raw(body.encode()))
 
 
@@ -92,5 +92,5 @@ def test_quotes_and_nulls_in_plain_messages_are_no_doubled_member() -> None:
 
 
 def test_member_that_stands_twice_is_refused_in_text_too() -> None:
-    with pytest.raises(InvalidRequest, match="'content' stands twice"):
+    with pytest.raises(InvalidRequest, match="'content' appears twice"):
         read_messages(Raw(b'[{"role": "user", "content": "a", "content": "b"}]'))

@@ -16,11 +16,11 @@ GOOD = {"--dataset": "d.csv", "--config": "c.yaml", "--candidates": "a", "--budg
     [
         ("--budget", "-1", "is negative"),
         ("--budget", "one", "is not a decimal number of USD"),
-        ("--candidates", "a,a", "no list of different names"),
-        ("--candidates", "a,,b", "no list of different names"),
-        ("--limit", "0", "no whole number of 1 or more"),
-        ("--concurrency", "x", "no whole number of 1 or more"),
-        ("--retry-s", "0", "no number of seconds"),
+        ("--candidates", "a,a", "is not a list of different names"),
+        ("--candidates", "a,,b", "is not a list of different names"),
+        ("--limit", "0", "is not an integer of 1 or more"),
+        ("--concurrency", "x", "is not an integer of 1 or more"),
+        ("--retry-s", "0", "is not a number of seconds"),
     ],
 )
 def test_words_that_make_no_sense_are_named(
@@ -37,7 +37,7 @@ def test_words_that_make_no_sense_are_named(
 def test_a_sample_is_a_share(rate: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["grade", "--store", "s", "--expected", "x", "--sample", rate])
-    assert "is no share over 0 up to 1" in capsys.readouterr().err
+    assert "is not a share over 0 and up to 1" in capsys.readouterr().err
 
 
 def test_a_grader_or_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +50,7 @@ def test_a_grader_or_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: p
         each for pair in (GOOD | {"--config": str(config), "--out": str(tmp_path / "out")}).items() for each in pair
     ]
     assert main(["collect", *words, "--grader", "fuzzy"]) == 1
-    assert "--grader: unknown grader 'fuzzy'" in capsys.readouterr().err
+    assert "--grader: unknown grader 'fuzzy'; known: auto" in capsys.readouterr().err
     assert main(["collect", *words]) == 1
     assert "d.csv: No such file" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

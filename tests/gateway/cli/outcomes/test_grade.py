@@ -75,7 +75,7 @@ def test_answers_are_labelled_by_what_is_known_of_their_question(
         "labelled 3 answers, mean score 0.6667",
         "  large: 2, mean 0.5000",
         "  small: 1, mean 1.0000",
-        "passed over 1 of which no right answer is known",
+        "skipped 1 of which no right answer is known",
     ]
     assert grade(store, "--answers", known) == 0
     assert len(labels(store)) == 3, "a source's last word stands"
@@ -176,7 +176,7 @@ def test_range_and_tenant_choose_what_is_labelled_and_old_answers_are_passed_ove
     assert grade(store, "--answers", known) == 0
     assert list(labels(store)) == ["req_1", "req_2", "req_3"]
     out = capsys.readouterr().out
-    assert "passed over 1 too old to be labelled" in out and "passed over 1 whose end was not kept" in out
+    assert "skipped 1 too old to be labelled" in out and "skipped 1 whose end was not recorded" in out
 
 
 @pytest.mark.slow
@@ -184,7 +184,7 @@ def test_a_pattern_that_takes_for_ever_is_cut_off(store: Path, capsys: pytest.Ca
     keep(store, asked(1, "x?", "a" * 5_000), asked(2, "x?", "b"), days=1)
     assert grade(store, "--expected", "(a+)+b|^b", "--grader", "regex") == 0
     assert list(labels(store)) == ["req_2"]
-    assert "passed over 1 that took a grader too long" in capsys.readouterr().out
+    assert "skipped 1 that took a grader too long" in capsys.readouterr().out
 
 
 def test_what_can_not_be_graded_is_said(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,7 +194,7 @@ def test_what_can_not_be_graded_is_said(store: Path, tmp_path: Path, capsys: pyt
     assert grade(store, "--expected", "x", "--grader", "exact") == 1
     assert "loupe-content.sqlite is not there" in capsys.readouterr().err
     assert grade(store, "--expected", "(", "--grader", "regex") == 1
-    assert "--expected: '(' is no regular expression" in capsys.readouterr().err
+    assert "--expected: '(' is not a regular expression" in capsys.readouterr().err
     twice = write(tmp_path, ("How many?", "7"), ("How many?", "8"), ("Who?", ""))
     assert grade(store, "--answers", twice) == 1
     error = capsys.readouterr().err

@@ -177,7 +177,7 @@ def test_import_keeps_views_with_their_encoder(tmp_path: Path) -> None:
     ("words", "says"),
     [
         (["show", "gone.csv"], "gone.csv: No such file"),
-        (["show", "."], "no outcome table"),
+        (["show", "."], "is not an outcome table"),
         (["show", "bad.csv"], "bad.csv: row 2, column 'a_correct': 'yes' is not a number"),
         (["show", "t.csv", "--input-tokens", "5"], "--prices, and that is missing"),
         (["show", "t.csv", "--prices", "gone.yaml"], "gone.yaml: No such file"),

@@ -187,7 +187,7 @@ def test_rows_that_another_encoder_embedded_or_none_are_left_out_and_counted(
         log.observe(full(3, "old"))
     label(store, *[Label(f"req_{number}", 1.0) for number in range(4)])
     assert export(store, tmp_path / "out").query_ids == ("req_0", "req_1")
-    assert "2  left out, for they have no embedding" in capsys.readouterr().out
+    assert "2  left out, because they have no embedding" in capsys.readouterr().out
     assert len(export(store, tmp_path / "all", "--no-embeddings")) == 4
     assert read_embedded(tmp_path / "all") is None
 

@@ -117,8 +117,8 @@ def test_without_arguments_it_judges_what_loupe_carries(tmp_path: Path, capsys: 
     ("words", "says"),
     [
         (["--table", "gone.csv"], "gone.csv: No such file"),
-        (["--table", "drawn.csv", "--routers", "linear_mf,tarot"], "--routers: there is no 'tarot'; there is "),
-        (["--views", "smell"], "--views: there is no 'smell'; there is both, image, text"),
+        (["--table", "drawn.csv", "--routers", "linear_mf,tarot"], "--routers: unknown name 'tarot'; known: "),
+        (["--views", "smell"], "--views: unknown name 'smell'; known: both, image, text"),
         (["--table", "drawn.csv", "--encoder", "tea-leaves"], "tea-leaves"),
         (["--table", "drawn.csv", "--table", "drawn.csv"], "two tables are called 'drawn'"),
         (["--seeds", "0"], "--seeds is 0; it is 1 or more"),
@@ -128,9 +128,9 @@ def test_without_arguments_it_judges_what_loupe_carries(tmp_path: Path, capsys: 
         (["--test", "drawn.csv"], "--test needs a --table to learn from"),
         (["--table", "drawn.csv", "--test", "drawn.csv", "--leave-out", "drawn"], "give one"),
         (["--leave-out", "tea"], "--leave-out tea: the tables are DynaMath, BlindTest"),
-        (["--json", "nowhere/out.json"], "--json: there is no folder nowhere"),
+        (["--json", "nowhere/out.json"], "--json: the folder nowhere does not exist"),
         (["--json", "."], "--json: . is a folder"),
-        (["--plots", "drawn.csv"], "--plots: drawn.csv is no folder"),
+        (["--plots", "drawn.csv"], "--plots: drawn.csv is not a folder"),
         (["--table", "bare.csv"], "bare"),
     ],
 )

@@ -119,7 +119,7 @@ def test_by_a_configuration_candidates_without_a_column_are_said(
     [
         (["promote", "x"], "say either --config FILE, or --artifacts DIR"),
         (["artifacts", "--artifacts", "a", "--config", "b"], "say either"),
-        (["promote", "nothing", "--artifacts", "none"], "no artifact of the id 'nothing'"),
+        (["promote", "nothing", "--artifacts", "none"], "no artifact with the id 'nothing'"),
     ],
 )
 def test_words_that_can_not_be_used_are_said(

@@ -58,7 +58,7 @@ def test_train_starts_from_kept_embeddings(tmp_path: Path, capsys: pytest.Captur
     ("words", "says"),
     [
         (["--table", "gone.csv"], "gone.csv: No such file"),
-        (["--table", "drawn.csv", "--router", "tarot"], "no router 'tarot'; there is "),
+        (["--table", "drawn.csv", "--router", "tarot"], "unknown router 'tarot'; known: "),
         (["--table", "drawn.csv", "--encoder", "tea-leaves"], "tea-leaves"),
         (["--table", "drawn.csv", "--table", "drawn.csv"], "two tables are called 'drawn'"),
         (["--table", "drawn.csv", "--seeds", "0"], "--seeds is 1 or more"),

@@ -169,7 +169,7 @@ def test_tries_are_bounded_and_a_failing_candidate_is_closed(tmp_path: Path) -> 
     error = ProviderError("down", reason="http_500", status=500)
     provider = Steered(lambda _number, model: error if model == "slow" else None)
     tally, kept, purse = collect(tmp_path / "j", provider, work(40))
-    assert "10 cells failed in a row" in tally.closed["slow"]
+    assert "10 consecutive cells failed" in tally.closed["slow"]
     assert 30 <= sum(body["model"] == "slow" for body in provider.bodies) <= 3 * 13
     assert sum(cell[1] == "fast" for cell in kept.answers) == 40
     assert (purse.held, purse.uncertain) == (0, 0)

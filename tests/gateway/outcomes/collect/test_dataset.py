@@ -81,8 +81,8 @@ def test_every_bad_row_is_named_and_the_good_ones_are_kept(tmp_path: Path) -> No
         4: "gone.png: No such file",
         5: "text.png: ",
         6: "none of the options (A, B)",
-        7: "'x' is no number of 0 or more",
-        8: "unknown grader 'fuzzy'",
+        7: "'x' is not a number of 0 or more",
+        8: "unknown grader 'fuzzy'; known: auto",
         9: "its id '1' is that of row 1 too",
         10: "it has 2 cells, the header 6",
         11: "the options 'one'",
@@ -100,11 +100,11 @@ def test_images_over_a_limit_are_bad_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "name", "why"),
     [
-        ("", "d.csv", "no column 'question'"),
-        ("question\nx\n", "d.csv", "no column 'answer'"),
-        ("question,answer,answer\n", "d.csv", "'answer' stands twice"),
+        ("", "d.csv", "column 'question' is missing; found: none"),
+        ("question\nx\n", "d.csv", "column 'answer' is missing; found: question"),
+        ("question,answer,answer\n", "d.csv", "'answer' appears twice"),
         ("question,answer\n", "d.csv", "without rows"),
-        ('question,answer\n"x,7\n', "d.csv", "no CSV"),
+        ('question,answer\n"x,7\n', "d.csv", "not a CSV file in UTF-8"),
         ("", "d.jsonl", "without rows"),
     ],
 )
@@ -117,7 +117,7 @@ def test_what_is_no_text_or_no_json_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         read(tmp_path / "gone.csv")
     (tmp_path / "latin.csv").write_bytes(b"question,answer\n\xe9,1\n")
-    with pytest.raises(ConfigError, match="no CSV in UTF-8"):
+    with pytest.raises(ConfigError, match="not a CSV file in UTF-8"):
         read(tmp_path / "latin.csv")
     path = write(tmp_path, '{"question": "x?", "answer": "1"}\n[1]\n{broken\n', "d.jsonl")
     assert [bad.number for bad in read(path).bad] == [2, 3]

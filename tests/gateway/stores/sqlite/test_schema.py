@@ -122,7 +122,7 @@ def test_a_file_that_lacks_an_indexed_column_is_refused_too(path: Path) -> None:
 
 def test_a_file_of_another_kind_is_refused(path: Path) -> None:
     opened(lay("content", path), CONTENT).close()
-    assert "there is no table decisions" in refusal(path, DECISIONS)
+    assert "table decisions is missing" in refusal(path, DECISIONS)
 
 
 def test_an_unknown_column_is_refused_only_where_each_row_must_fill_it(path: Path) -> None:

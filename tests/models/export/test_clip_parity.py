@@ -244,7 +244,7 @@ def test_listed_checkpoints_are_those_that_open_clip_pins() -> None:
     [
         (clip.Source("RN50", clip.RANDOM), "only CLIPs of two plain transformers"),
         (clip.Source("ViT-Z", clip.RANDOM), "no model 'ViT-Z'"),
-        (clip.Source("ViT-B-32", "magic"), "no weights 'magic'; there are random, openai"),
+        (clip.Source("ViT-B-32", "magic"), "no weights 'magic'; known: random, openai"),
         (clip.Source("ViT-B-32", "openai", weights=Path(__file__)), "cannot be loaded"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -18,7 +18,7 @@ from models.dual_encoder import DualEncoder
 from models.export import fused_lite as export
 from models.image_preprocessing import to_pixels
 from models.tokenizer import TextTokenizer
-from tests.export.reference import MiniLM
+from tests.models.export.reference import MiniLM
 from tests.shared import SHARED_DATA, needs_shared_data, shared_images
 
 FOLDER = bundled(export.NAME)
