@@ -58,6 +58,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if report.duration > SLOW_S and "slow" not in report.keywords:
             terminalreporter.write_line(f"not marked slow: {report.nodeid}, {report.duration:.1f} s")
     if not HAS_TORCH:
-        terminalreporter.write_line("left out: tests/models/export, for torch is not installed (`make test-export` has it)")
+        terminalreporter.write_line("left out: tests of parity, for torch is not installed (`make test-export` has it)")
     if not SHARED_DATA.is_dir():
         terminalreporter.write_line("left out: what needs ../shared/data, which is not beside this folder")

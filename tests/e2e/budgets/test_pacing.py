@@ -134,7 +134,7 @@ def test_a_broken_state_starts_afresh_and_is_said_once(tmp_path: Path, provider:
     with paced_site(tmp_path, provider, tenant(DAY)) as served:
         assert not served.window()["pacing"]["binds"]
         assert binding(served)
-        assert len([line for line in served.site.log if "is broken, it begins afresh" in line]) == 1
+        assert len([line for line in served.site.log if "is broken, it starts again" in line]) == 1
 
 
 @pytest.mark.slow

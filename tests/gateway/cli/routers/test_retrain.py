@@ -145,9 +145,9 @@ def test_views_that_a_table_holds_are_not_encoded_again(
         (["--promote"], "--promote needs --config FILE or --artifacts DIR"),
         (["--holdout", "1"], "--holdout is 1; it lies between 0 and 1"),
         (["--weights", "2"], "--weights is 2"),
-        (["--router", "none"], "no router 'none'"),
+        (["--router", "none"], "unknown router 'none'"),
         (["--replicates", "3"], "--replicates is 3"),
-        (["--json", "nowhere/found.json"], "no folder nowhere"),
+        (["--json", "nowhere/found.json"], "the folder nowhere does not exist"),
     ],
 )
 def test_words_that_can_not_be_used_are_said(
