@@ -43,7 +43,7 @@ from models.bundle import (
     write_manifest,
 )
 from models.dual_encoder import DualEncoder, TextTower
-from models.export.int8_matmul import BLOCK, packed_matmul
+from models.export.minilm import read_published, text_graph
 from models.export.probes import shapes
 
 NAME = "fused-lite"
@@ -123,58 +123,6 @@ def load_classifier() -> torch.nn.Module:
     return classifier
 
 
-def build_text_graph(out: Path) -> None:
-    """MiniLM with its pooling inside the graph: token ids and mask in, `text` [n, 384] of norm 1 out."""
-    model = onnx.load(text_source())
-    graph = model.graph
-    nodes = [
-        # One segment only, so the segment ids are the token ids times zero: one input less to feed.
-        helper.make_node("Mul", ["input_ids", "zero"], ["token_type_ids"], name="segments"),
-        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT, name="mask_cast"),
-        helper.make_node("Unsqueeze", ["mask", "last_axis"], ["mask_column"], name="mask_column"),
-        helper.make_node("Mul", ["last_hidden_state", "mask_column"], ["masked"], name="masked"),
-        # The mean's divisor falls to the normalisation, so a sum will do.
-        helper.make_node("ReduceSum", ["masked", "token_axis"], ["pooled"], keepdims=0, name="pooled"),
-        helper.make_node("LpNormalization", ["pooled"], ["text"], axis=1, p=2, name="normalised"),
-    ]
-    for name, value in (("zero", 0), ("last_axis", [2]), ("token_axis", [1])):
-        graph.initializer.append(numpy_helper.from_array(np.array(value, dtype=np.int64), name))
-    graph.node.insert(0, nodes[0])
-    graph.node.extend(nodes[1:])
-    pack_matmuls(model)
-    kept = [entry for entry in graph.input if entry.name != "token_type_ids"]
-    del graph.input[:], graph.output[:]
-    graph.input.extend(kept)
-    graph.output.append(helper.make_tensor_value_info("text", TensorProto.FLOAT, ["batch", 384]))
-    onnx.checker.check_model(model)
-    onnx.save(model, out)
-
-
-def pack_matmuls(model: onnx.ModelProto) -> None:
-    """Multiply by the int8 weights as they are.
-
-    The published graph widens them to fp32 at load. `MatMulNBits` keeps them, and rounds its input to int8 by
-    blocks of each row: half the time for a short text, and no row sees its neighbours.
-    """
-    graph = model.graph
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    makers = {output: node for node in graph.node for output in node.output}
-    for node in [node for node in graph.node if node.op_type == "MatMul"]:
-        scaled = makers.get(node.input[1])  # a weight is Mul(Cast(int8), scale of each column)
-        widened = makers.get(scaled.input[0]) if scaled and scaled.op_type == "Mul" else None
-        if scaled is None or widened is None or widened.input[0] not in weights:
-            continue
-        values, scales = weights[widened.input[0]], weights[scaled.input[1]]
-        by_column = numpy_helper.to_array(scales).reshape(-1, 1)
-        by_block = np.repeat(by_column, values.dims[0] // BLOCK, axis=1)
-        node.CopyFrom(packed_matmul(node, numpy_helper.to_array(values), by_block, graph))
-        for tensor in (values, scales):
-            graph.initializer.remove(tensor)
-        for unused in (scaled, widened):
-            graph.node.remove(unused)
-    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-
-
 def class_vectors(folder: Path) -> NDArray[np.float32]:
     """Text vectors of the class names less their mean: [1000, 384]."""
     vectors = TextTower(folder, TEXT, threads=1).encode([f"a photo of a {name}" for name in class_names()])["text"]
@@ -213,7 +161,7 @@ def halve_weights(source: Path, out: Path) -> None:
 def build(out: Path) -> float:
     """Write the whole bundle; returns the least cosine of its own probes."""
     out.mkdir(parents=True, exist_ok=True)
-    build_text_graph(out / TEXT.graph)
+    onnx.save(text_graph(read_published(text_source())), out / TEXT.graph)
     shutil.copyfile(tokenizer_source(), out / TEXT.tokenizer)
     with tempfile.TemporaryDirectory() as scratch:
         plain = Path(scratch) / IMAGE.graph

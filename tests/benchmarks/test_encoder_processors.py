@@ -1,0 +1,33 @@
+"""Two processors are compared by their vectors, and a difference is told from none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.encoder_processors import agreements, main
+
+
+def test_vectors_that_are_the_same_agree_and_others_do_not() -> None:
+    rows = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
+    moved = rows.copy()
+    moved[1, 2] += 0.05
+    (same,), (other,) = agreements({"text": rows}, {"text": rows}), agreements({"text": rows}, {"text": moved})
+    assert (same.holds, same.rows, same.largest_difference) == (True, 3, 0.0)
+    assert not other.holds
+    assert other.largest_difference == pytest.approx(0.05)
+
+
+def test_a_vector_that_is_not_a_number_does_not_agree() -> None:
+    rows = np.ones((1, 4), dtype=np.float32)
+    (found,) = agreements({"text": rows}, {"text": np.full_like(rows, np.nan)})
+    assert not found.holds
+
+
+@pytest.mark.slow
+def test_the_processor_agrees_with_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--texts", "2", "--images", "1", "--under", "env"]) == 0
+    printed = capsys.readouterr().out
+    assert "env: with" in printed
+    assert "text: 2 rows, cosine 1.000000000 at least" in printed
+    assert "image: 1 rows" in printed
