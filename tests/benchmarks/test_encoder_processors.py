@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmarks.encoder_processors import agreements, main
+from benchmarks.encoder_processors import agreements, main, narrowed
 
 
 def test_vectors_that_are_the_same_agree_and_others_do_not() -> None:
@@ -31,3 +33,14 @@ def test_the_processor_agrees_with_itself(capsys: pytest.CaptureFixture[str]) ->
     assert "env: with" in printed
     assert "text: 2 rows, cosine 1.000000000 at least" in printed
     assert "image: 1 rows" in printed
+
+
+@pytest.mark.slow
+def test_the_bundled_encoder_gives_the_same_vectors_with_the_kernels_of_older_processors(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    if not narrowed(tmp_path):
+        pytest.skip("this processor cannot hide instructions from a process, or there is no C compiler")
+    assert main(["--texts", "12", "--images", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("text: 12 rows") == printed.count("image: 3 rows") == 3
