@@ -7,7 +7,7 @@ graph that rounds its activations to int8 turns such a last bit into a whole ste
 With `MatMulNBits` (accuracy level 4) single products agreed within 0.00005 of their mean size on AVX2, on AVX512-VNNI
 and with exact integers in numpy, so that none was saturated and seven-bit weights would not have helped; the vectors
 of whole texts fell apart to a cosine of 0.999. How two processors are compared:
-`python -m benchmarks.encoder_processors`.
+`python -m benchmarks.encoder.processors`.
 
 The operators are ONNX Runtime's fused ones (domain `com.microsoft`). With them a text of 150 words takes a fifth less
 time than the unfused graph took in int8, one of 40 words as much, and one of ten words some 2 ms more: it has to read
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -35,7 +36,7 @@ _PRODUCTS = ("query", "key", "value", "attended", "inner", "outer")
 
 
 @dataclass(frozen=True, slots=True)
-class Quantised:
+class Int8Matrix:
     """An int8 matrix and the fp32 scales of its columns or rows; their product is the matrix that is meant."""
 
     values: NDArray[np.int8]
@@ -46,8 +47,8 @@ class Quantised:
 class MiniLM:
     """The published weights: those of the products of each layer in order, and all others by name."""
 
-    tables: dict[str, Quantised]
-    products: tuple[dict[str, Quantised], ...]
+    tables: dict[str, Int8Matrix]
+    products: tuple[dict[str, Int8Matrix], ...]
     plain: dict[str, NDArray[np.float32]]
 
 
@@ -62,7 +63,7 @@ def read_published(path: Path) -> MiniLM:
     if len(widened) != LAYERS * len(_PRODUCTS):
         raise ValueError(f"{path.name} multiplies by {len(widened)} int8 weights, not {LAYERS * len(_PRODUCTS)}")
     quantised = {
-        name.removesuffix("_q"): Quantised(values, arrays[f"{name.removesuffix('_q')}_scale"])
+        name.removesuffix("_q"): Int8Matrix(values, arrays[f"{name.removesuffix('_q')}_scale"])
         for name, values in arrays.items()
         if values.dtype == np.int8
     }
@@ -105,7 +106,7 @@ class _Draft:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
 
-    def add(self, kind: str, inputs: list[str], output: str, domain: str = "", **attributes: int | float) -> str:
+    def add(self, kind: str, inputs: list[str], output: str, domain: str = "", **attributes: Any) -> str:
         """Append a node of one output; return the output's name."""
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, domain=domain, **attributes))
         return output
@@ -115,7 +116,7 @@ class _Draft:
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def widened(self, name: str, matrix: Quantised) -> str:
+    def widened(self, name: str, matrix: Int8Matrix) -> str:
         """Store an int8 matrix, and multiply it by its scales when the graph is loaded; return the product's name."""
         stored = self.constant(f"{name}.int8", matrix.values)
         cast = self.add("Cast", [stored], f"{name}.cast", to=TensorProto.FLOAT)
@@ -146,11 +147,11 @@ def _embedded(draft: _Draft, weights: MiniLM) -> str:
 
 
 def _layer(
-    draft: _Draft, plain: dict[str, NDArray[np.float32]], products: dict[str, Quantised], name: str, hidden: str
+    draft: _Draft, plain: dict[str, NDArray[np.float32]], products: dict[str, Int8Matrix], name: str, hidden: str
 ) -> str:
     """Add one layer of the transformer after `hidden`; return the name of its output."""
     parts = [products[part] for part in ("query", "key", "value")]
-    together = Quantised(
+    together = Int8Matrix(
         np.concatenate([part.values for part in parts], axis=1),
         np.concatenate([part.scales for part in parts], axis=1),
     )

@@ -10,7 +10,7 @@ Embedding tables are stored as fp16: they are looked up, never multiplied.
 
 Both ways round what flows through the graph, so that the vectors differ a little between kinds of processors: with
 `blockwise`, MiniLM's were at a cosine of 0.999 on AVX2 and on AVX512-VNNI (`models.export.minilm` says why). A bundle
-that must give the same vectors on every processor stays in fp32. `python -m benchmarks.encoder_processors` compares.
+that must give the same vectors on every processor stays in fp32. `python -m benchmarks.encoder.processors` compares.
 """
 
 from __future__ import annotations

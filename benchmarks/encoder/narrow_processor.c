@@ -1,6 +1,6 @@
 /* Hide wide vector instructions from a process, so that libraries take their AVX2 kernels on a newer processor.
 
-   cc -shared -fPIC -O2 -o narrow.so benchmarks/narrow_processor.c
+   cc -shared -fPIC -O2 -o narrow.so benchmarks/encoder/narrow_processor.c
    LD_PRELOAD=./narrow.so python ...
 
    Linux on x86-64, on a processor with CPUID faulting ("cpuid_fault" in /proc/cpuinfo). The CPUID instruction then raises

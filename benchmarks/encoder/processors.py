@@ -1,6 +1,6 @@
 """Compare the vectors of an encoder on this processor with its vectors on an older one.
 
-    python -m benchmarks.encoder_processors [--bundle NAME] [--under COMMAND ...] [--texts N] [--images N]
+    python -m benchmarks.encoder.processors [--bundle NAME] [--under COMMAND ...] [--texts N] [--images N]
         [--questions CSV] [--pictures DIR]
 
 ONNX Runtime chooses its kernels by what the processor says of itself. On Linux and a processor with CPUID faulting,
@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.encoder_timing import picture, text
+from benchmarks.encoder.timing import picture, text
 from models.base import Views
 from models.bundle import BUNDLED, read_manifest
 from models.dual_encoder import DualEncoder
@@ -121,7 +121,7 @@ def _views_under(command: str, arguments: Sequence[str]) -> Views:
     """Run this module in a process of its own, under a command, and read the vectors that it wrote."""
     with tempfile.TemporaryDirectory(prefix="loupe-processors-") as scratch:
         file = Path(scratch) / "views.npz"
-        module = [sys.executable, "-m", "benchmarks.encoder_processors", *arguments, "--write", str(file)]
+        module = [sys.executable, "-m", "benchmarks.encoder.processors", *arguments, "--write", str(file)]
         subprocess.run([*shlex.split(command), *module], check=True)
         with np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}

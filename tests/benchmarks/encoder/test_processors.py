@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.encoder_processors import agreements, main, narrowed
+from benchmarks.encoder.processors import agreements, main, narrowed
 
 
 def test_vectors_that_are_the_same_agree_and_others_do_not() -> None:
