@@ -10,7 +10,7 @@ of whole texts fell apart to a cosine of 0.999. How two processors are compared:
 `python -m benchmarks.encoder.processors`.
 
 The operators are ONNX Runtime's fused ones (domain `com.microsoft`). With them a text of 150 words takes a fifth less
-time than the unfused graph took in int8, one of 40 words as much, and one of ten words some 2 ms more: it has to read
+time than the unfused graph took in int8, one of 40 words as much, and one of ten words a millisecond or two more: it has to read
 four times the bytes of weights.
 """
 
