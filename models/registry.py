@@ -10,6 +10,9 @@ from typing import Literal
 
 from models.bundle import BUNDLED, MANIFEST, BundleError, bundled
 
+HOME_VARIABLE = "LOUPE_HOME"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
 HUB = "https://huggingface.co"
 OPENAI = "https://openaipublic.azureedge.net"
 
@@ -70,12 +73,6 @@ CATALOGUE = (
         "int8 ONNX of both towers, pinned by size and sha256; cut in two here, which takes loupe-gateway[onnx]",
     ),
 )
-
-
-HOME_VARIABLE = "LOUPE_HOME"
-
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def encoders_folder() -> Path:

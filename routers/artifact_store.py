@@ -1,4 +1,4 @@
-"""A shelf of artifacts: versions side by side, which of them is in service, and what was in service before.
+"""A store of artifacts: versions side by side, which of them is in service, and what was in service before.
 
 `FOLDER/<id>/` holds each version's two files, `FOLDER/current` says which one serves. A version's id is the beginning
 of its digest, so it cannot change under its name; `current` is replaced by a rename, so whoever reads it sees one
@@ -58,7 +58,7 @@ class CurrentVersion:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version on the shelf: its header, or what is wrong with it."""
+    """One version in the store: its header, or what is wrong with it."""
 
     id: str
     header: dict[str, Any] | None

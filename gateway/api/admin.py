@@ -219,7 +219,7 @@ def _list(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _tenant(terms: TenantTerms, registry: TenantRegistry | None = None) -> dict[str, Any]:
-    """Without a roster: one that a command has just made or changed."""
+    """Return a tenant as JSON shows it. Without a registry, a command has just made or changed the tenant."""
     shown = {"object": "tenant", **tenant_as_written(terms)}
     shown["provisioned"] = registry is not None and terms.name in registry.provisioned
     if registry is not None:

@@ -29,8 +29,8 @@ from gateway.app.services import (
     MetricWatches,
     PacingContext,
     RecordServices,
-    begin_steering,
-    begin_tenure,
+    begin_pacing,
+    begin_tenants,
     open_tenant_store,
     watch_parts,
     watch_requests,
@@ -151,12 +151,12 @@ class Gateway:
             stack.push_async_callback(reservations.drain)
             stack.callback(asyncio.ensure_future(reservations.renew_for_ever()).cancel)
             around = PacingContext(settings, self._metrics, self._clock, self._report, self._processes)
-            steered = begin_steering(store, around, stack)
+            pacing_services = begin_pacing(store, around, stack)
             calibration = watched_calibration(self._plan.candidates, self._metrics)
             tenant_store = open_tenant_store(settings)
             stack.callback(tenant_store.close)
-            tenant_services = begin_tenure(tenant_store, settings, self._report)
-            observers: tuple[Observer, ...] = (self._metrics, log, calibration, steered.spend, *decisions)
+            tenant_services = begin_tenants(tenant_store, settings, self._report)
+            observers: tuple[Observer, ...] = (self._metrics, log, calibration, pacing_services.spend, *decisions)
             self._records.serve(self._services, observers, stack)
             shared = SharedServices(
                 forecaster_for=lambda catalog: self._forecaster(encode, router, catalog),
@@ -168,11 +168,11 @@ class Gateway:
                 report=self._report,
                 look_up=self._look_up,
                 encoder_digest=encode.digest,
-                controller=steered.controller,
+                controller=pacing_services.controller,
                 clock=self._clock,
             )
             watch_parts(self._metrics, encode, log)
-            self._services.reports, self._services.tenants = steered.reports, tenant_services.tenants
+            self._services.reports, self._services.tenants = pacing_services.reports, tenant_services.tenants
             generations = ConfigGenerations(shared)
             stack.push_async_callback(generations.close)
             watch_requests(self._metrics, generations)
@@ -180,7 +180,7 @@ class Gateway:
 
             def taken(generation: ConfigGeneration) -> None:
                 calibration.follow(generation.plan.candidates)
-                steered.controller.follow(generation.plan.catalog, calibration.factors)
+                pacing_services.controller.follow(generation.plan.catalog, calibration.factors)
                 self._services.policies = generation.plan.settings.policies
                 self._generation = generation
 
@@ -192,7 +192,7 @@ class Gateway:
             _on_hang_up(reloads.ask, stack)
             management, delete = tenant_services.management, self._records.delete_content
             self._services.admin = AdminState(
-                management, tenant_services.live.refresh, steered.reports, reloads.reload, delete
+                management, tenant_services.live.refresh, pacing_services.reports, reloads.reload, delete
             )
             measures = MetricWatches(
                 self._metrics, self._shared, store, tenant_services.live, self._labelled_rows, self._report

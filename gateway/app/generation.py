@@ -1,7 +1,7 @@
-"""An edition: everything that follows from the configuration and may be swapped while the service runs.
+"""A config generation: everything that follows from the configuration and may be swapped while the service runs.
 
-Part of the composition root. A request ends with the edition that it began with; what an edition alone used is closed
-once its last request is over.
+Part of the composition root. A request ends with the generation that it began with. What only that generation used is
+closed when its last request is over.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from gateway.tenants.tenant import Tenants
 
 @dataclass(frozen=True, slots=True)
 class SharedServices:
-    """What stays the same from edition to edition."""
+    """The services that stay the same from one config generation to the next."""
 
     forecaster_for: Callable[[Catalog], Forecaster]
     reservations: Reservations
@@ -62,7 +62,7 @@ class ConfigGeneration:
         self.fetcher = fetcher
         self.users = 0
         self.ended: Callable[[ConfigGeneration], None] | None = None
-        """Set when another edition has taken its place."""
+        """Set when another generation has taken its place."""
         self._chat = chat
 
     async def serve(self, route: RawRoute, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -77,7 +77,7 @@ class ConfigGeneration:
 
 
 class ConfigGenerations:
-    """The edition in service and those before it that still have requests. Make it inside a running loop."""
+    """The config generation in service and those before it that still have requests. Make it inside a running loop."""
 
     def __init__(self, shared: SharedServices) -> None:
         self._shared = shared
@@ -96,8 +96,10 @@ class ConfigGenerations:
         return sum(generation.users for generation in self._live)
 
     def prepare(self, plan: CheckedConfig) -> ConfigGeneration:
-        """The next edition, not yet in service: `swap` puts it there, else `discard` it. What has not changed is
-        shared with the one in service. Raises ConfigError for an address or a header that cannot be sent.
+        """Return the next generation, not yet in service: `swap` puts it there, else `discard` it.
+
+        It shares the parts that did not change with the one in service. Raises ConfigError for an address or a header
+        that cannot be sent.
         """
         before = self._live[-1] if self._live else None
         providers: dict[str, Provider] = {}
@@ -120,7 +122,7 @@ class ConfigGenerations:
                 self._retire(before)
 
     def discard(self, generation: ConfigGeneration) -> None:
-        """Close what was opened for an edition that will not serve."""
+        """Close what was opened for a generation that will not serve."""
         self._close_unused(generation)
 
     async def close(self) -> None:

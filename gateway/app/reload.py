@@ -39,7 +39,7 @@ class ReloadResult:
 
 
 class Reloader:
-    """Puts configurations into service. `taken` is told of each edition, at the moment when it begins to serve."""
+    """Puts configurations into service. `taken` is called with each config generation when it begins to serve."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The router in service, kept as the shelf of artifacts has it: a thread looks for another four times a second.
+"""The router in service, kept as the artifact store has it: a thread looks for another four times a second.
 
 What is promoted is loaded, checked and tried in that thread, and takes its place between two requests. What cannot
 be used is said in one line and counted, and the one before goes on.
@@ -29,7 +29,7 @@ class RouterWatch:
     """Holds `in_service`, which forecasters follow. `fallback` serves while nothing is promoted."""
 
     def __init__(
-        self, shelf: ArtifactStore | None, fallback: Router, encoder: EncoderFacts, *, look_s: float = LOOK_S
+        self, store: ArtifactStore | None, fallback: Router, encoder: EncoderFacts, *, look_s: float = LOOK_S
     ) -> None:
         """Prepare to look for another router every `look_s` seconds; `open` begins."""
         self.in_service = RouterInService(fallback)
@@ -37,7 +37,7 @@ class RouterWatch:
         """How often another router came into service since the start."""
         self.failures = 0
         """How often what was promoted could not be used."""
-        self._shelf = shelf
+        self._store = store
         self._fallback = fallback
         self._encoder = encoder
         self._look_s = look_s
@@ -47,9 +47,9 @@ class RouterWatch:
 
     def open(self) -> None:
         """Take what was promoted last, or before it if that cannot be used, and begin to look."""
-        if self._shelf is None:
+        if self._store is None:
             return
-        self._begin(self._shelf)
+        self._begin(self._store)
         self._thread = threading.Thread(target=self._look_for_ever, name="live-router", daemon=True)
         self._thread.start()
 
@@ -59,26 +59,26 @@ class RouterWatch:
             self._stop.set()
             self._thread.join()
 
-    def _begin(self, shelf: ArtifactStore) -> None:
+    def _begin(self, store: ArtifactStore) -> None:
         try:
-            self._seen = shelf.mark()
-            stack = shelf.read(self._seen).stack
+            self._seen = store.mark()
+            stack = store.read(self._seen).stack
         except ArtifactError as error:
             self._failed(str(error))
             return
         for digest in reversed(stack):
             try:
-                self.in_service.router = usable(shelf.load(digest), self._encoder)
+                self.in_service.router = usable(store.load(digest), self._encoder)
                 return
             except ArtifactError as error:
                 self._failed(str(error))
 
     def look(self) -> None:
         """Take what has been promoted since the last look; count and log what cannot be used. Never raises."""
-        if self._shelf is None:
+        if self._store is None:
             return
         try:
-            self._take_promoted(self._shelf)
+            self._take_promoted(self._store)
         except ArtifactError as error:
             self._failed(str(error))
         except Exception as error:  # whatever it is: who stops looking serves an old router for ever
@@ -88,15 +88,15 @@ class RouterWatch:
         while not self._stop.wait(self._look_s):
             self.look()
 
-    def _take_promoted(self, shelf: ArtifactStore) -> None:
-        mark = shelf.mark()
+    def _take_promoted(self, store: ArtifactStore) -> None:
+        mark = store.mark()
         if mark == self._seen:
             return
         self._seen = mark  # what fails is not tried again until something else is promoted
-        digest = shelf.read(mark).digest
+        digest = store.read(mark).digest
         if digest == self.in_service.router.digest:
             return
-        self.in_service.router = self._fallback if digest is None else usable(shelf.load(digest), self._encoder)
+        self.in_service.router = self._fallback if digest is None else usable(store.load(digest), self._encoder)
         self.swaps += 1
         _log.info("router %s is in service", self.in_service.router.digest[:ID_LENGTH])
 

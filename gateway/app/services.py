@@ -42,6 +42,9 @@ from gateway.tenants.tenant import Tenants
 from gateway.tenants.watch import TenantWatch
 from models.cache import QueryEncoder
 
+_log = logging.getLogger("loupe")
+BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+
 
 class RecordServices:
     """What a configuration keeps of requests: made with the gateway, opened and served when it starts."""
@@ -91,7 +94,7 @@ class PacingServices:
 
 @dataclass(frozen=True, slots=True)
 class PacingContext:
-    """What steering needs of the service. `processes` spend from the same budgets."""
+    """What pacing needs of the service. `processes` spend from the same budgets."""
 
     settings: Settings
     metrics: Metrics
@@ -100,7 +103,7 @@ class PacingContext:
     processes: int
 
 
-def begin_steering(store: BudgetStore, around: PacingContext, stack: AsyncExitStack) -> PacingServices:
+def begin_pacing(store: BudgetStore, around: PacingContext, stack: AsyncExitStack) -> PacingServices:
     """Running until the stack ends. What is learned is kept beside the embedded store's file, whichever has budgets.
 
     Raises SchemaError for a file that this version cannot use.
@@ -117,9 +120,6 @@ def begin_steering(store: BudgetStore, around: PacingContext, stack: AsyncExitSt
         stack.callback(asyncio.ensure_future(task).cancel)
     watch_paces(controller.known_paces, around.metrics, clock)
     return PacingServices(controller, spend, UsageReports(store, spend, controller, clock))
-
-
-_log = logging.getLogger("loupe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def open_tenant_store(settings: Settings) -> OpenTenantStore:
     return stores.KINDS[section.kind].open_tenants(section.address)
 
 
-def begin_tenure(
+def begin_tenants(
     store: TenantStore, settings: Settings, report: Callable[[str, BaseException], None]
 ) -> TenantServices:
     """Raises ConfigError or StoreError."""
@@ -151,9 +151,6 @@ def begin_tenure(
     management = TenantManagement(store, key_hash, time.time, [candidate.name for candidate in settings.candidates])
     tenants = Tenants(key_hash, {})
     return TenantServices(store, key_hash, management, tenants, TenantWatch(store, tenants, report=report))
-
-
-BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 def watch_parts(metrics: Metrics, encode: QueryEncoder, log: RequestLog) -> None:

@@ -27,6 +27,10 @@ from models.registry import (
     pulled_path,
 )
 
+_EXPORT = ("torch", "open_clip", "onnx")
+_INSTALL = {_EXPORT: 'pip install "loupe-gateway[export]"', ("onnx",): 'pip install "loupe-gateway[onnx]"'}
+"""Modules -> what brings them all."""
+
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 _MOST_PICTURES = 32
 
@@ -148,13 +152,6 @@ def _pictures(folder: Path | None) -> Sequence[bytes]:
     if not files:
         raise ConfigError(f"{folder} has no pictures ({', '.join(_PICTURES)})")
     return [path.read_bytes() for path in files]
-
-
-_EXPORT = ("torch", "open_clip", "onnx")
-
-
-_INSTALL = {_EXPORT: 'pip install "loupe-gateway[export]"', ("onnx",): 'pip install "loupe-gateway[onnx]"'}
-"""Modules -> what brings them all."""
 
 
 def require_builder(kind: str) -> None:

@@ -1,4 +1,4 @@
-"""Tenants and keys from their sections of the configuration, as they are read into the roster."""
+"""Tenants and keys from their sections of the configuration, as they are read into the tenant registry."""
 
 from __future__ import annotations
 

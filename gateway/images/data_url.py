@@ -13,6 +13,8 @@ from gateway.images.header import (
     base64_is_cut_short,
 )
 
+TAKEN = "PNG, JPEG, GIF and WebP are accepted"
+
 LONGEST_HEADER = 256
 """Characters before the comma; real ones have about 23."""
 
@@ -96,9 +98,6 @@ def check_data_url(
 
 def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
-
-
-TAKEN = "PNG, JPEG, GIF and WebP are accepted"
 
 
 @dataclass(frozen=True, slots=True)

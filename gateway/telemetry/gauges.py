@@ -22,6 +22,10 @@ from gateway.telemetry.metrics import LARGEST_GAUGES, LARGEST_TENANTS, Metrics
 from gateway.tenants.registry import TenantRegistry
 from gateway.tenants.tenant import key_owner
 
+_log = logging.getLogger("loupe")
+LAG_EVERY_S = 0.1
+PACE_LABELS = ("tenant", "window")
+
 EVERY_S = 5.0
 AT_ONCE = 16
 """Windows in one question: the embedded store answers it on the event loop."""
@@ -119,9 +123,6 @@ def window_name(budget: Budget) -> str:
     return name if budget.zone == "UTC" else f"{name}@{budget.zone}"
 
 
-_log = logging.getLogger("loupe")
-
-
 def watched_calibration(candidates: Iterable[str], metrics: Metrics) -> Calibration:
     """A calibration that nothing has been learned by yet."""
     calibration = Calibration(candidates, _say)
@@ -144,9 +145,6 @@ def _say(drift: Drift) -> None:
         _log.warning("%s: billed %.2f times the estimate again; the drift is over", drift.candidate, drift.ratio)
 
 
-LAG_EVERY_S = 0.1
-
-
 async def watch_lag(
     note: Callable[[float], None], every_s: float = LAG_EVERY_S, clock: Callable[[], float] | None = None
 ) -> None:
@@ -158,9 +156,6 @@ async def watch_lag(
         due = clock() + every_s
         await asyncio.sleep(every_s)
         note(max(clock() - due, 0.0))
-
-
-PACE_LABELS = ("tenant", "window")
 
 
 def watch_paces(known_paces: Callable[[], Iterable[KnownPace]], metrics: Metrics, clock: Callable[[], float]) -> None:

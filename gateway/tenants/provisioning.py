@@ -1,4 +1,4 @@
-"""How the configuration's tenants and keys get into a roster: what the file names is the file's.
+"""How the configuration's tenants and keys get into a registry: what the file names is the file's.
 
 Whatever a file names follows that file each time the file is read in. What an earlier reading named and this one does
 not is taken off: a key that is struck from the file must stop. What commands made is left alone, and a name that both
@@ -59,7 +59,7 @@ def read_in(registry: TenantRegistry, declared: ConfiguredTenants, now: float) -
 
 
 def read_in_new_tenants(registry: TenantRegistry, declared: ConfiguredTenants, now: float) -> TenantRegistry:
-    """Take over the tenants that the roster does not have, and nothing else."""
+    """Take over the tenants that the registry does not have, and nothing else."""
     new = {
         terms.name: replace(terms, created_at=now) for terms in declared.tenants if terms.name not in registry.tenants
     }

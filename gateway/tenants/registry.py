@@ -1,6 +1,6 @@
 """All tenants and keys as one value, and the changes that may be made to it: pure, so that any store can keep it.
 
-A change takes a roster and gives another, or raises a RequestError and nothing has happened. Keys that were revoked
+A change takes a registry and gives another, or raises a RequestError and nothing has happened. Keys that were revoked
 stay in it, so that lists can show them.
 """
 

@@ -1,4 +1,4 @@
-"""Where tenants and keys are kept: a roster that changes as a whole, and is small enough to be read as a whole."""
+"""Where tenants and keys are kept: a registry that changes as a whole, and is small enough to be read as a whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Marks:
     """What a process looks at to see whether anything changed.
 
     Attributes:
-        version: rises with each change of the roster.
+        version: rises with each change of the registry.
         notice: the last `notify`; empty while there was none.
     """
 
@@ -40,11 +40,11 @@ class TenantStore(Protocol):
         ...
 
     def load(self) -> tuple[TenantRegistry, Marks]:
-        """The roster and the marks that belong to it."""
+        """The registry and the marks that belong to it."""
         ...
 
     def change(self, change: Callable[[TenantRegistry], tuple[TenantRegistry, Result]]) -> Result:
-        """Put the changed roster in the place of the one that is given to `change`, in one step across all processes.
+        """Put the changed registry in the place of the one that is given to `change`, in one step across all processes.
         What `change` raises is passed on, and nothing was changed.
         """
         ...

@@ -50,7 +50,7 @@ class TenantWatch:
         return self._registry
 
     def open(self, noticed: Callable[[str], None]) -> None:
-        """Read the roster and begin to look; `noticed` is called, in the thread, with each new notice of the store.
+        """Read the registry and begin to look; `noticed` is called, in the thread, with each new notice of the store.
         Raises StoreError.
         """
         self._marks = Marks(notice=self._store.marks().notice)

@@ -1,4 +1,9 @@
-"""What the families of networks share: reduced views in, a committee of the family's architecture, forecasts out."""
+"""The three networks of MMR-Bench (arXiv 2601.17814), trained alike: `mlp`, `mlp_mf` and `cross_attention`.
+
+They differ from the published code in three things: a missing cell is left out of the loss and not counted as a failure,
+the loss is the cross-entropy of the scores, and held-out groups decide when training stops (see
+`routers.numeric.cross_fitting`).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,8 @@ from routers.numeric.cross_fitting import CrossFitSettings, CrossFittedNetworks,
 from routers.numeric.feed_forward import FeedForward, Layer
 from routers.numeric.network import Network
 from routers.table.outcome_table import OutcomeTable
+
+_HIDDEN, _LATENT = 64, 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,11 +85,11 @@ def _widths(reduced: PcaMap) -> tuple[int, ...]:
     return tuple(view.axes.shape[1] for view in reduced.views)
 
 
-_HIDDEN = 64
-
-
 class MLP(NetworkHead):
-    """Implements `routers.forecasting.head.Head`."""
+    """The MLP of MMR-Bench: one hidden layer on the concatenated views, one output per candidate.
+
+    Implements `routers.forecasting.head.Head`.
+    """
 
     __slots__ = ()
     algorithm: ClassVar[str] = "mlp"
@@ -93,11 +100,13 @@ class MLP(NetworkHead):
         return FeedForward(sum(inputs), (Layer("hidden", _HIDDEN), Layer("out", outputs, bends=False)))
 
 
-_HIDDEN, _LATENT = 64, 8
-
-
 class MLPMF(NetworkHead):
-    """Implements `routers.forecasting.head.Head`; the candidates' factors are the columns of `out_weights`."""
+    """The MLPMF of MMR-Bench: an MLP maps the query to a small latent vector, and each candidate has a factor there.
+
+    The logit of a candidate's score is the query's latent vector times the candidate's factor. The latent space has
+    fewer dimensions than there are candidates, so candidates share how a query is described and differ in how well they
+    answer it. Implements `routers.forecasting.head.Head`; the candidates' factors are the columns of `out_weights`.
+    """
 
     __slots__ = ()
     algorithm: ClassVar[str] = "mlp_mf"
@@ -110,7 +119,11 @@ class MLPMF(NetworkHead):
 
 
 class CrossAttention(NetworkHead):
-    """Implements `routers.forecasting.head.Head`."""
+    """Cross-modal attention of MMR-Bench: the text token and the image token attend to each other.
+
+    Smaller than the published network (one block of width 32; published: two of width 512), because a routing table has
+    hundreds of queries, not millions. Implements `routers.forecasting.head.Head`.
+    """
 
     __slots__ = ()
     algorithm: ClassVar[str] = "cross_attention"

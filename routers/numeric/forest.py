@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from routers.base import Floats
 
+_CHUNK = 256  # rows that go down together: their nodes and leaves stay in the processor's cache
+_STEPS = 4  # between looking for those that have arrived
+
 LEVELS = 255.0
 """Leaf values are kept as bytes, scores times this: a mean of many trees does not feel the rounding."""
 
@@ -109,12 +112,6 @@ class Forest:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything numeric, by name."""
         return {part.name: getattr(self, part.name) for part in fields(self)}
-
-
-_CHUNK = 256  # rows that go down together: their nodes and leaves stay in the processor's cache
-
-
-_STEPS = 4  # between looking for those that have arrived
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,6 +17,15 @@ from gateway.images.data_url import ImageLimits, check_data_url, is_data_url
 from gateway.pipeline.chat_request import ChatRequest, InlineImage, RemoteImage, inline_image
 from gateway.routing.query import Query, QueryImage
 
+LISTED_TIERS = (None, "auto", "default", "flex", "standard", "standard_only")
+"""Those at list price or below; `priority` costs about twice."""
+CHARGED_APART = {
+    "web_search_options": "searches are charged by their number",
+    "plugins": "plugins are charged separately",
+    "models": "another model would be charged at its own price: name candidates by X-Candidates",
+}
+_ANY = msgspec.json.Decoder(Any)
+
 LARGEST_CHOICES = 128
 LARGEST_OUTPUT_TOKENS = 10_000_000
 DETAILS = ("auto", "low", "high")
@@ -190,22 +199,12 @@ def _member(fields: dict[str, Raw], name: str, decoder: msgspec.json.Decoder[Any
     return decode(decoder, fields[name], name) if name in fields else None
 
 
-LISTED_TIERS = (None, "auto", "default", "flex", "standard", "standard_only")
-"""Those at list price or below; `priority` costs about twice."""
-
-
-CHARGED_APART = {
-    "web_search_options": "searches are charged by their number",
-    "plugins": "plugins are charged separately",
-    "models": "another model would be charged at its own price: name candidates by X-Candidates",
-}
-
-
-_ANY = msgspec.json.Decoder(Any)
-
-
 def refuse_charged_apart(fields: Mapping[str, Raw]) -> None:
-    """Raises InvalidRequest, naming the member and why. Members that are null, false or empty ask for nothing."""
+    """Refuse members that would make a provider charge more than tokens at list price: no estimate covers them.
+
+    A reservation must cover what can be billed, so such members are refused by name rather than passed on or dropped.
+    Members that are null, false or empty ask for nothing. Raises InvalidRequest.
+    """
     for name, why in CHARGED_APART.items():
         if name in fields and decode(_ANY, fields[name], name) not in (None, False, [], ""):
             raise InvalidRequest(f"{name}: {why}, which no budget could cover", param=name)

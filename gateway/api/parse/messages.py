@@ -15,6 +15,8 @@ from msgspec import Raw
 
 from gateway.errors import InvalidRequest
 
+TEXT = msgspec.json.Decoder(str)
+
 
 class ImageUrl(msgspec.Struct, forbid_unknown_fields=True):
     """`url` is a JSON string as it stands in the body."""
@@ -179,9 +181,6 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise InvalidRequest(f"messages: {name[:40]!r} appears twice in one object", param="messages")
         members[name] = value
     return members
-
-
-TEXT = msgspec.json.Decoder(str)
 
 
 def decode(decoder: msgspec.json.Decoder[Any], raw: bytes | Raw, where: str) -> Any:

@@ -95,16 +95,18 @@ async def _ask(job: Job, arguments: argparse.Namespace) -> CollectTally:
         await journal.begin()
         kept = journal.kept
         remains = remains_of(job, kept, arguments)
-        purse = SpendingLimit(arguments.budget, spent=kept.spent, uncertain=kept.uncertain)
-        say_plan(job, remains, purse)
+        spending = SpendingLimit(arguments.budget, spent=kept.spent, uncertain=kept.uncertain)
+        say_plan(job, remains, spending)
         bar = tqdm(total=len(remains.work), desc="asking", unit=" cells", disable=None)
 
         def progress(tally: CollectTally) -> None:
-            bar.set_postfix({"USD": to_usd(purse.spent + purse.uncertain), "retried": tally.retries}, refresh=False)
+            bar.set_postfix(
+                {"USD": to_usd(spending.spent + spending.uncertain), "retried": tally.retries}, refresh=False
+            )
             bar.update(tally.done - bar.n)
 
         providers = {name: provider_at(endpoint) for name, endpoint in job.plan.endpoints.items()}
-        collector = Collector(providers, journal, purse, job.terms, job.manner, progress)
+        collector = Collector(providers, journal, spending, job.terms, job.manner, progress)
         with bar:
             await _run(collector, remains)
         for provider in providers.values():

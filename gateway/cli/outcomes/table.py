@@ -28,6 +28,9 @@ from routers.table.outcome_table import OutcomeTable, TableError, merge
 from routers.table.parquet import TableVectors, read_embedded
 from routers.table.summary import Overview, overview
 
+CSV = "outcomes.csv"
+"""MMR-Bench's form of the table, beside the Parquet files."""
+
 SOURCES = "an MMR-Bench CSV, a RouterBench CSV or Parquet file, or a folder that `loupe table import` wrote"
 
 
@@ -208,10 +211,6 @@ def _tokens(text: str) -> float:
     if not (math.isfinite(tokens) and tokens >= 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of tokens")
     return tokens
-
-
-CSV = "outcomes.csv"
-"""MMR-Bench's form of the table, beside the Parquet files."""
 
 
 def add_log_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Which shelf of artifacts a command means, and what encoder its routers must fit: by a configuration, or by name."""
+"""Which artifact store a command means, and what encoder its routers must fit: by a configuration, or by name."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ DEFAULT_ENCODER = "fused-lite"
 
 @dataclass(frozen=True, slots=True)
 class ArtifactPlace:
-    """A shelf, the encoder by name, and where the router lies that serves while nothing is promoted.
+    """An artifact store, the encoder by name, and where the router lies that serves while nothing is promoted.
 
     `settings` are those of the configuration, where one was named.
     """
 
-    shelf: ArtifactStore
+    store: ArtifactStore
     encoder_name: str
     fallback: Path
     settings: Settings | None = None
 
     def in_service(self) -> Path:
         """The folder of the artifact that serves. Raises ArtifactError."""
-        digest = self.shelf.pointer().digest
-        return self.fallback if digest is None else self.shelf.path(digest)
+        digest = self.store.pointer().digest
+        return self.fallback if digest is None else self.store.path(digest)
 
 
 def add_place_arguments(parser: argparse._ActionsContainer) -> None:
@@ -62,11 +62,11 @@ def place_of(arguments: argparse.Namespace) -> ArtifactPlace:
 
 
 def promote(place: ArtifactPlace, digest: str, encoder: DualEncoder | None = None, *, by: str = "promote") -> Router:
-    """Put a version of the shelf into service, once it fits and forecasts. Raises ConfigError."""
+    """Put a version of the store into service, once it fits and forecasts. Raises ConfigError."""
     encoder = encoder or load_encoder(place.encoder_name)
     with or_else("not promoted"):
-        router = usable(place.shelf.load(digest), facts_of(encoder))
-        place.shelf.promote(digest, now(), by)
+        router = usable(place.store.load(digest), facts_of(encoder))
+        place.store.promote(digest, now(), by)
     return router
 
 

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """0; 1 when one of them is broken. Raises ConfigError."""
     place = place_of(arguments)
     try:
-        pointer, versions = place.shelf.pointer(), place.shelf.versions()
+        pointer, versions = place.store.pointer(), place.store.versions()
     except ArtifactError as error:
         raise ConfigError(str(error)) from error
     except OSError as error:

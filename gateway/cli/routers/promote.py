@@ -26,10 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
     with or_else("not promoted"):
         if (folder / HEADER).is_file():
             usable(load(folder), facts_of(encoder))  # before it is taken in
-            digest = place.shelf.add(folder)
+            digest = place.store.add(folder)
         else:
-            digest = place.shelf.find(arguments.artifact)
-        before = place.shelf.pointer().digest
+            digest = place.store.find(arguments.artifact)
+        before = place.store.pointer().digest
     router = promote(place, digest, encoder)
     after = "the router of the configuration" if before is None else before[:ID_LENGTH]
     print(f"{digest[:ID_LENGTH]} is in service" + (" already" if before == digest else f", after {after}"))

@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _judge(
     arguments: argparse.Namespace, place: ArtifactPlace | None, encoder: DualEncoder, folder: Path
 ) -> RetrainReport:
-    """Train (or take what is offered), judge, and keep what is better on the shelf."""
+    """Train (or take what is offered), judge, and keep what is better in the artifact store."""
     merged = MergedOutcomes.of(read_datasets(arguments.table, arguments.images, encoder, arguments.embeddings))
     cells = int(merged.table.mask.sum())
     print(f"{len(merged.table)} queries, {len(merged.table.candidates)} candidates, {cells} cells", flush=True)
@@ -93,7 +93,7 @@ def _judge(
         name = EncoderName(encoder.name, encoder.digest)
         told.digest = fit_on_all(find_algorithm(arguments.router), merged, name, terms, folder, told.found)
     if is_kept and place is not None:
-        place.shelf.add(folder)
+        place.store.add(folder)
     return told
 
 

@@ -18,10 +18,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Raises ConfigError where nothing was promoted, or what was before cannot serve: then nothing has changed."""
     place = place_of(arguments)
     with or_else("not rolled back"):
-        stack = place.shelf.pointer().stack
+        stack = place.store.pointer().stack
         if len(stack) > 1:
-            usable(place.shelf.load(stack[-2]), facts_of(load_encoder(place.encoder_name)))
-        digest = place.shelf.roll_back(now())
+            usable(place.store.load(stack[-2]), facts_of(load_encoder(place.encoder_name)))
+        digest = place.store.roll_back(now())
     after = "the router of the configuration" if digest is None else digest[:ID_LENGTH]
     print(f"{after} is in service, {stack[-1][:ID_LENGTH]} is not any more")
     return 0

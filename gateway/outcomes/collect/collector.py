@@ -83,7 +83,7 @@ class Collector:
         self,
         providers: Mapping[str, Provider],
         journal: Journal,
-        purse: SpendingLimit,
+        spending: SpendingLimit,
         terms: Terms,
         manner: Manner,
         progress: Callable[[CollectTally], None],
@@ -92,7 +92,7 @@ class Collector:
         self.stop = asyncio.Event()
         self._providers = providers
         self._journal = journal
-        self._purse = purse
+        self._spending = spending
         self._terms = terms
         self._manner = manner
         self._progress = progress
@@ -112,7 +112,7 @@ class Collector:
         try:
             while not self.stop.is_set():
                 following = self._following(queues, list(tasks.values()))
-                if following is not None and self._purse.hold(following.choice.ceiling):
+                if following is not None and self._spending.hold(following.choice.ceiling):
                     queues[following.candidate].pop()
                     tasks[asyncio.create_task(self._cell(following))] = following.candidate
                 elif tasks:
@@ -162,11 +162,13 @@ class Collector:
         while (error := await self._attempt(work)) is not None:
             self.tally.failures[error.reason] = self.tally.failures.get(error.reason, 0) + 1
             if error.reached:
-                self._purse.lose(ceiling)
+                self._spending.lose(ceiling)
                 lost += 1
             if self._is_hopeless(work, error) or attempt == self._terms.tries or lost == MOST_LOST:
                 break
-            if await self._stopped_within(self._wait_s(attempt)) or (error.reached and not self._purse.hold(ceiling)):
+            if await self._stopped_within(self._wait_s(attempt)) or (
+                error.reached and not self._spending.hold(ceiling)
+            ):
                 break
             self.tally.retries += 1
             attempt += 1
@@ -175,7 +177,7 @@ class Collector:
             self.tally.done += 1
             return
         if not error.reached:
-            self._purse.settle(ceiling, 0)
+            self._spending.settle(ceiling, 0)
         self._give_up(work.candidate, error)
 
     def _is_hopeless(self, work: Work, error: ProviderError) -> bool:
@@ -224,7 +226,7 @@ class Collector:
             latency_s=round(time.perf_counter() - began, 6),
             prices=candidate.prices,
         )
-        self._purse.settle(ceiling, answer.cost)
+        self._spending.settle(ceiling, answer.cost)
         self.tally.over_ceiling += answer.cost > ceiling
         await self._journal.end(number, ANSWERED, answer=asdict(answer))
         return None

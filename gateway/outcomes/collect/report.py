@@ -73,13 +73,13 @@ def _described(candidate: Candidate, kept: JournalState) -> dict[str, Any]:
     }
 
 
-def say_plan(job: Job, remains: Remains, purse: SpendingLimit) -> None:
+def say_plan(job: Job, remains: Remains, spending: SpendingLimit) -> None:
     expected = sum(each.choice.expected_cost for each in remains.work)
     most = sum(each.choice.ceiling for each in remains.work)
     print(
         f"{len(job.rows):,} rows x {len(job.candidates)} candidates: {len(remains.work):,} cells to ask, "
         f"{len(remains.unfit):,} that a candidate cannot serve; about {to_usd(expected)} USD, {to_usd(most)} at the "
-        f"very most; {to_usd(max(purse.left, 0))} of {to_usd(purse.limit)} USD may be spent",
+        f"very most; {to_usd(max(spending.left, 0))} of {to_usd(spending.limit)} USD may be spent",
         flush=True,
     )
 

@@ -1,6 +1,6 @@
 """The money of one tenant, or of one key with budgets of its own, as pacing and exploration see it.
 
-A purse learns from every request, and is told now and then where its windows stand in the ledger.
+A pacing account learns from every request, and is told now and then where its windows stand in the ledger.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UNLIMITED = 10**18
 
 @dataclass(frozen=True, slots=True)
 class AccountSettings:
-    """What a purse is of.
+    """Which budgets a pacing account covers, and how.
 
     Attributes:
         owner: whose its windows are, as `window_at` takes it.

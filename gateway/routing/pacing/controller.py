@@ -1,4 +1,4 @@
-"""How requests are steered within their tenants' budgets: the lambda that each pays, and whether it explores.
+"""How requests are paced within their tenants' budgets: the lambda that each pays, and whether it explores.
 
 Lasts from configuration to configuration. On a request's path stands arithmetic alone; the ledger is read and lambda
 solved in tasks of their own.
@@ -38,7 +38,7 @@ _log = logging.getLogger("loupe")
 class PacingView:
     """The requests of one tenant under one of its keys. `purses`: the tenant's, and the key's own if it has one.
 
-    `ask` has the ledger read for a purse.
+    `ask` has the ledger read for a pacing account.
     """
 
     tenant: Tenant
@@ -126,7 +126,7 @@ class PacingController:
         self._reading: set[asyncio.Task[None]] = set()
 
     def follow(self, catalog: Catalog, factors: Mapping[str, float]) -> None:
-        """These are the candidates and prices from here on. What was learned is reckoned anew, a purse at a time."""
+        """These are the candidates and prices from here on. What was learned is reckoned anew, an account at a time."""
         self._prices = Prices(catalog, factors)
         self._begin(self._reprice_all())
 
@@ -273,7 +273,7 @@ class PacingController:
 
 
 def _terms_of(tenant: Tenant, processes: int) -> Iterator[AccountSettings]:
-    """The tenant's purse comes first; where it explores there always is one."""
+    """The tenant's account comes first; where it explores there always is one."""
     pacing, exploration = tenant.pacing, tenant.exploration
     settings = pacing_settings(pacing or PACED, tenant.quality_weight, processes)
     paced, own = (paced_budgets(b) if pacing else () for b in (tenant.budgets, tenant.key_budgets))

@@ -74,7 +74,7 @@ class PacingStatus:
     """What pacing makes of one window: for `/v1/usage`, metrics and `X-Route-Reason`. Nanodollars, seconds.
 
     Attributes:
-        lagrangian: the lambda that this window asks for.
+        price_weight: the lambda that this window asks for.
         plan_to_date: what was meant to be spent by now; None for a window without end.
         burn_per_hour: recent spend.
         exhausted_at: when the money is gone if spend goes on like this and traffic as planned; None if it lasts.

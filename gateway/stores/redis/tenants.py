@@ -1,4 +1,4 @@
-"""Tenants and keys in Redis, for machines that share one: the roster is one value, changed by compare and set.
+"""Tenants and keys in Redis, for machines that share one: the registry is one value, changed by compare and set.
 
 Redis must keep its data over a restart (`appendonly yes`), here as for budgets.
 """

@@ -34,12 +34,12 @@ class Promoting:
     """A gateway that watches a shelf."""
 
     site: Site
-    shelf: ArtifactStore
+    store: ArtifactStore
     folder: Path
 
     def kept(self, name: str, means: dict[str, float]) -> str:
         written_artifact(self.folder / name, means)
-        return self.shelf.add(self.folder / name)
+        return self.store.add(self.folder / name)
 
     def serving(self) -> str:
         text = self.site.call("GET", "/metrics", key=None).body.decode()
@@ -48,16 +48,16 @@ class Promoting:
         return found[1]
 
     def promote(self, digest: str) -> None:
-        self.shelf.promote(digest, "now")
+        self.store.promote(digest, "now")
         wait_until(lambda: self.serving() == digest, "the router's swap")
 
 
 @contextmanager
 def promoting(folder: Path, provider: ScriptedProvider) -> Iterator[Promoting]:
-    shelf = ArtifactStore(folder / "artifacts")
-    raw = settings_for(folder, provider.url, router={"timeout_ms": 10_000, "artifacts": str(shelf.folder)})
+    store = ArtifactStore(folder / "artifacts")
+    raw = settings_for(folder, provider.url, router={"timeout_ms": 10_000, "artifacts": str(store.folder)})
     with serving_gateway(raw, folder) as site:
-        yield Promoting(site, shelf, folder)
+        yield Promoting(site, store, folder)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_another_router_takes_over_and_what_the_old_one_forecast_is_forgotten(he
     after = here.site.chat(ASK)
     assert (after.headers["x-route-candidate"], digest_of(here, after)) == ("small", better)
     assert here.site.metric("loupe_router_swaps_total") == 1
-    here.shelf.roll_back("later")
+    here.store.roll_back("later")
     wait_until(lambda: here.serving() == FALLBACK, "the way back")
     assert here.site.chat(ASK).headers["x-route-candidate"] == "large"
     here.site.assert_no_trace()
@@ -100,12 +100,12 @@ def test_a_request_under_way_ends_with_the_router_that_it_began_with(
 
 
 def cut_short(here: Promoting, digest: str) -> None:
-    numbers = here.shelf.path(digest) / NUMBERS
+    numbers = here.store.path(digest) / NUMBERS
     numbers.write_bytes(numbers.read_bytes()[:-1])
 
 
 def take_away(here: Promoting, digest: str) -> None:
-    (here.shelf.path(digest) / NUMBERS).unlink()
+    (here.store.path(digest) / NUMBERS).unlink()
 
 
 @pytest.mark.slow
@@ -116,7 +116,7 @@ def test_what_was_altered_after_it_was_promoted_leaves_the_old_one_in_service(
     good, better = here.kept("good", GOOD), here.kept("better", BETTER)
     here.promote(good)
     spoil(here, better)
-    current = here.shelf.folder / CURRENT
+    current = here.store.folder / CURRENT
     current.write_text(json.dumps({"format": 1, "stack": [good, better], "history": []}))
     wait_until(lambda: here.site.metric("loupe_router_load_failures_total") == 1, "the refusal")
     assert here.serving() == good
@@ -129,8 +129,8 @@ def test_what_was_altered_after_it_was_promoted_leaves_the_old_one_in_service(
 @pytest.mark.slow
 def test_a_router_of_another_encoder_is_not_taken(here: Promoting, tmp_path: Path) -> None:
     digest = written_artifact(tmp_path / "real", GOOD, fused_lite())
-    assert here.shelf.add(tmp_path / "real") == digest
-    here.shelf.promote(digest, "now")
+    assert here.store.add(tmp_path / "real") == digest
+    here.store.promote(digest, "now")
     wait_until(lambda: here.site.metric("loupe_router_load_failures_total") == 1, "the refusal")
     assert here.serving() == FALLBACK
     assert any("was trained on the encoder" in line for line in here.site.log)

@@ -61,7 +61,7 @@ class Artifacts:
 class Watched:
     """A router watch on a shelf in a folder; its thread sleeps, and the test looks."""
 
-    shelf: ArtifactStore
+    store: ArtifactStore
     live: RouterWatch
     made: Artifacts
 
@@ -76,13 +76,13 @@ class Watched:
 
     def promoted(self, mean: float) -> str:
         """Promote a router that forecasts this mean score; its digest."""
-        digest = self.shelf.add(self.made.folder(mean))
-        self.shelf.promote(digest, "today")
+        digest = self.store.add(self.made.folder(mean))
+        self.store.promote(digest, "today")
         return digest
 
     def spoil(self, digest: str) -> None:
         """Cut a version's numbers short."""
-        (self.shelf.path(digest) / NUMBERS).write_bytes(b"short")
+        (self.store.path(digest) / NUMBERS).write_bytes(b"short")
 
 
 @contextmanager
@@ -104,8 +104,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
 
 @pytest.fixture
 def watched(tmp_path: Path, made: Artifacts) -> Watched:
-    shelf = ArtifactStore(tmp_path / "shelf")
-    return Watched(shelf, RouterWatch(shelf, fallback(), FACTS, look_s=NEVER_S), made)
+    store = ArtifactStore(tmp_path / "shelf")
+    return Watched(store, RouterWatch(store, fallback(), FACTS, look_s=NEVER_S), made)
 
 
 def test_while_nothing_is_promoted_the_configurations_router_serves(watched: Watched) -> None:
@@ -152,10 +152,10 @@ def test_what_is_rolled_back_gives_its_place_to_what_was_before(watched: Watched
     first, second = watched.promoted(0.9), watched.promoted(0.1)
     with opened(watched):
         assert watched.serves == second
-        watched.shelf.roll_back("tonight")
+        watched.store.roll_back("tonight")
         watched.live.look()
         assert (watched.serves, watched.counts) == (first, (1, 0))
-        watched.shelf.roll_back("later")
+        watched.store.roll_back("later")
         watched.live.look()
         assert (watched.serves, watched.counts) == ("fake-router", (2, 0))
 
@@ -164,7 +164,7 @@ def test_a_change_that_leaves_the_same_router_is_no_swap(watched: Watched) -> No
     first = watched.promoted(0.9)
     with opened(watched):
         watched.promoted(0.1)
-        watched.shelf.roll_back("tonight")
+        watched.store.roll_back("tonight")
         watched.live.look()
         assert (watched.serves, watched.counts) == (first, (0, 0))
 
@@ -206,28 +206,28 @@ def test_a_start_with_none_but_broken_routers_falls_back(watched: Watched) -> No
 @pytest.mark.parametrize("mark", [b"{", b'{"format": 2, "stack": [], "history": []}', b'{"format": 1}'])
 def test_a_pointer_that_cannot_be_read_changes_nothing(watched: Watched, mark: bytes) -> None:
     first = watched.promoted(0.9)
-    good = watched.shelf.mark()
+    good = watched.store.mark()
     with opened(watched):
-        (watched.shelf.folder / CURRENT).write_bytes(mark)
+        (watched.store.folder / CURRENT).write_bytes(mark)
         watched.live.look()
         watched.live.look()
         assert (watched.serves, watched.counts) == (first, (0, 1))
-        (watched.shelf.folder / CURRENT).write_bytes(good)
+        (watched.store.folder / CURRENT).write_bytes(good)
         watched.live.look()
         assert (watched.serves, watched.counts) == (first, (0, 1))
 
 
 def test_a_start_with_a_pointer_that_cannot_be_read_falls_back(watched: Watched) -> None:
     watched.promoted(0.9)
-    (watched.shelf.folder / CURRENT).write_bytes(b"{")
+    (watched.store.folder / CURRENT).write_bytes(b"{")
     with opened(watched):
         assert (watched.serves, watched.counts) == ("fake-router", (0, 1))
 
 
 def test_a_router_of_another_encoder_is_not_taken(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     with opened(watched):
-        digest = watched.shelf.add(watched.made.folder(0.9, OtherEncoder()))
-        watched.shelf.promote(digest, "today")
+        digest = watched.store.add(watched.made.folder(0.9, OtherEncoder()))
+        watched.store.promote(digest, "today")
         watched.live.look()
         assert (watched.serves, watched.counts) == ("fake-router", (0, 1))
         assert "was trained on the encoder another enco" in caplog.messages[0]
@@ -249,26 +249,26 @@ class Surprising(ArtifactStore):
 
 
 def test_whatever_fails_the_watch_goes_on(tmp_path: Path, made: Artifacts, caplog: pytest.LogCaptureFixture) -> None:
-    shelf = Surprising(tmp_path / "shelf")
-    watched = Watched(shelf, RouterWatch(shelf, fallback(), FACTS, look_s=NEVER_S), made)
+    store = Surprising(tmp_path / "shelf")
+    watched = Watched(store, RouterWatch(store, fallback(), FACTS, look_s=NEVER_S), made)
     with opened(watched):
-        shelf.is_surprising = True
+        store.is_surprising = True
         watched.live.look()
         assert watched.counts == (0, 1)
         assert caplog.messages == ["router fake-router stays in service: ZeroDivisionError: unheard of"]
-        shelf.is_surprising = False
+        store.is_surprising = False
         digest = watched.promoted(0.9)
         watched.live.look()
         assert watched.serves == digest
 
 
 def test_its_thread_looks_until_it_is_closed(tmp_path: Path, made: Artifacts) -> None:
-    shelf = Surprising(tmp_path / "shelf")
-    watched = Watched(shelf, RouterWatch(shelf, fallback(), FACTS, look_s=0.001), made)
+    store = Surprising(tmp_path / "shelf")
+    watched = Watched(store, RouterWatch(store, fallback(), FACTS, look_s=0.001), made)
     with opened(watched):
         for _ in range(3):
-            shelf.asked.clear()
-            assert shelf.asked.wait(60.0), "nobody looks"
+            store.asked.clear()
+            assert store.asked.wait(60.0), "nobody looks"
     assert "live-router" not in {thread.name for thread in threading.enumerate()}
 
 
@@ -321,7 +321,7 @@ def test_the_configuration_names_the_router_that_serves_first(tmp_path: Path, ma
 
 def test_the_configuration_names_the_shelf_that_is_watched(watched: Watched) -> None:
     digest = watched.promoted(0.9)
-    live = live_router(RouterSettings(artifacts=watched.shelf.folder), FakeEncoder(), fallback())
+    live = live_router(RouterSettings(artifacts=watched.store.folder), FakeEncoder(), fallback())
     live.open()
     live.close()
     assert live.in_service.router.digest == digest

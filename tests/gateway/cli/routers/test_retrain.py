@@ -56,7 +56,7 @@ def retrain(*words: str | Path) -> int:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> ArtifactStore:
+def store(tmp_path: Path) -> ArtifactStore:
     """A shelf with a router in service that takes every query to be alike."""
     found = ArtifactStore(tmp_path / "artifacts")
     written_artifact(tmp_path / "alike", {"small": 0.5, "large": 0.86}, fused_lite())
@@ -65,15 +65,15 @@ def shelf(tmp_path: Path) -> ArtifactStore:
 
 
 def test_what_is_better_is_promoted_and_reported(
-    tmp_path: Path, shelf: ArtifactStore, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, store: ArtifactStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = shelf.pointer().digest
+    before = store.pointer().digest
     table = asked(tmp_path, "asked", 320)
     report, found = tmp_path / "report", tmp_path / "found.json"
-    words = ("--table", table, "--artifacts", shelf.folder, "--holdout", "0.4")
+    words = ("--table", table, "--artifacts", store.folder, "--holdout", "0.4")
     assert retrain(*words, "--promote", "--report", report, "--json", found) == 0
     said = capsys.readouterr().out
-    after = shelf.pointer()
+    after = store.pointer()
     assert after.digest not in (None, before)
     assert after.history[-1].by == "retrain"
     assert f"{after.digest[:12]} is in service, after {before[:12]}" in said
@@ -84,16 +84,16 @@ def test_what_is_better_is_promoted_and_reported(
     assert wrote["low"] > 0
     assert sorted(path.name for path in report.iterdir()) == ["frontier-asked.png", "report.html", "report.md"]
     assert "retrained" in (report / "report.md").read_text() and "<svg" in (report / "report.html").read_text()
-    assert load(shelf.path(after.digest)).digest == after.digest
+    assert load(store.path(after.digest)).digest == after.digest
 
     assert retrain(*words, "--promote") == NOT_BETTER, "it knows every query by now, and better is nobody"
     said = capsys.readouterr().out
     assert "refused: not better" in said and "figures look better than they are" in said
-    assert shelf.pointer().digest == after.digest
+    assert store.pointer().digest == after.digest
 
 
 def test_a_bad_artifact_that_is_offered_is_refused(
-    tmp_path: Path, shelf: ArtifactStore, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, store: ArtifactStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     upside_down = asked(tmp_path, "bad", 120, upside_down=True)
     assert (
@@ -114,18 +114,18 @@ def test_a_bad_artifact_that_is_offered_is_refused(
         )
         == 0
     )
-    words = ("--table", asked(tmp_path, "asked", 200, seed=1), "--artifacts", shelf.folder)
+    words = ("--table", asked(tmp_path, "asked", 200, seed=1), "--artifacts", store.folder)
     assert retrain(*words, "--offer", tmp_path / "bad-router", "--promote") == NOT_BETTER
     assert "refused: not better" in capsys.readouterr().out
-    assert len(shelf.versions()) == 1
+    assert len(store.versions()) == 1
 
 
 def test_views_that_a_table_holds_are_not_encoded_again(
-    tmp_path: Path, shelf: ArtifactStore, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, store: ArtifactStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     encoder = fused_lite()
     path = asked(tmp_path, "asked", 200)
-    assert retrain("--table", path, "--artifacts", shelf.folder, "--json", tmp_path / "one.json") == 0
+    assert retrain("--table", path, "--artifacts", store.folder, "--json", tmp_path / "one.json") == 0
     assert "encoding texts" in capsys.readouterr().err
     table = read_table(path)
     views = encoder.encode_texts(table.questions) | {
@@ -133,7 +133,7 @@ def test_views_that_a_table_holds_are_not_encoded_again(
     }
     bare = replace(table, questions=("",) * len(table))
     write_table(bare, tmp_path / "bare", embedded=TableVectors(encoder.digest, views))
-    assert retrain("--table", tmp_path / "bare", "--artifacts", shelf.folder, "--json", tmp_path / "two.json") == 0
+    assert retrain("--table", tmp_path / "bare", "--artifacts", store.folder, "--json", tmp_path / "two.json") == 0
     assert "encoding" not in capsys.readouterr().err
     one, two = (json.loads((tmp_path / name).read_text())["after"]["nauc"] for name in ("one.json", "two.json"))
     assert two == pytest.approx(one, abs=0.02), "half precision"

@@ -86,12 +86,12 @@ def collect(
     async def collecting() -> tuple[CollectTally, JournalState, SpendingLimit]:
         journal = Journal(path, lambda: None)
         await journal.begin()
-        purse = SpendingLimit(budget, spent=journal.kept.spent, uncertain=journal.kept.uncertain)
+        spending = SpendingLimit(budget, spent=journal.kept.spent, uncertain=journal.kept.uncertain)
         providers = {one.provider: provider for one in CANDIDATES}
-        collector = Collector(providers, journal, purse, terms, MANNER, lambda _tally: None)
+        collector = Collector(providers, journal, spending, terms, MANNER, lambda _tally: None)
         await collector.run(todo)
         await journal.close()
-        return collector.tally, journal.kept, purse
+        return collector.tally, journal.kept, spending
 
     return asyncio.run(collecting())
 
@@ -101,13 +101,13 @@ def test_no_more_are_under_way_than_allowed_and_every_cell_is_asked_once(tmp_pat
     collect(tmp_path / "few", few, work(30), terms=Terms(at_once=2))
     assert few.most["all"] == 2
     provider = Steered()
-    tally, kept, purse = collect(tmp_path / "j", provider, work(30), terms=Terms(at_once=8, at_once_each=3))
+    tally, kept, spending = collect(tmp_path / "j", provider, work(30), terms=Terms(at_once=8, at_once_each=3))
     assert provider.most["slow"] == 3 and provider.most["fast"] <= 3
     asked = Counter((body["model"], json.dumps(body["messages"])) for body in provider.bodies)
     assert len(asked) == 60 and set(asked.values()) == {1}
     assert tally.done == len(kept.answers) == 60
-    assert purse.spent == kept.spent == sum(answer.cost for answer in kept.answers.values())
-    assert (purse.held, purse.uncertain) == (0, 0)
+    assert spending.spent == kept.spent == sum(answer.cost for answer in kept.answers.values())
+    assert (spending.held, spending.uncertain) == (0, 0)
 
 
 def test_a_question_is_asked_with_its_instruction_and_limit() -> None:
@@ -125,10 +125,10 @@ def test_holds_never_exceed_the_budget_and_it_ends_row_by_row(tmp_path: Path) ->
     ceilings = {each.candidate: each.choice.ceiling for each in todo}
     budget = sum(ceilings.values()) * 2
     provider = Steered()
-    tally, kept, purse = collect(tmp_path / "j", provider, todo, budget=budget)
+    tally, kept, spending = collect(tmp_path / "j", provider, todo, budget=budget)
     assert tally.out_of_budget in ceilings.values() and not tally.stopped
-    assert kept.spent == purse.spent <= budget and purse.held == 0
-    assert purse.left < max(ceilings.values())
+    assert kept.spent == spending.spent <= budget and spending.held == 0
+    assert spending.left < max(ceilings.values())
     rows = Counter(cell[0] for cell in kept.answers)
     assert set(list(rows.values())[:-1]) <= {2}, "rows are whole but for the last"
     after, kept, _ = collect(tmp_path / "j", provider, [w for w in todo if w.cell not in kept.answers])
@@ -142,37 +142,37 @@ def test_a_reply_that_was_lost_counts_in_full_and_a_refusal_not_at_all(tmp_path:
         return ProviderError("no", reason="http_503", status=503) if number == 2 else None
 
     todo = work(3)
-    tally, kept, purse = collect(tmp_path / "j", Steered(fails), todo)
+    tally, kept, spending = collect(tmp_path / "j", Steered(fails), todo)
     assert tally.done == 6 and tally.retries == 2
     assert tally.failures == {"connection_failed": 1, "http_503": 1}
-    assert purse.uncertain == kept.uncertain == todo[0].choice.ceiling
+    assert spending.uncertain == kept.uncertain == todo[0].choice.ceiling
     assert kept.ends == {"answered": 6, "refused": 0, "failed": 1, "broken": 1, "lost": 0}
 
 
 def test_a_lost_reply_is_not_asked_again_where_the_budget_has_no_room_for_another(tmp_path: Path) -> None:
     todo = work(1)[:1]
     error = ProviderError("gone", reason="broke_off", reached=True)
-    tally, kept, purse = collect(tmp_path / "j", Steered(lambda *_: error), todo, budget=todo[0].choice.ceiling)
-    assert (tally.done, purse.left, purse.held, kept.asks) == (0, 0, 0, 1)
+    tally, kept, spending = collect(tmp_path / "j", Steered(lambda *_: error), todo, budget=todo[0].choice.ceiling)
+    assert (tally.done, spending.left, spending.held, kept.asks) == (0, 0, 0, 1)
 
 
 def test_a_cell_whose_replies_are_lost_again_and_again_is_left(tmp_path: Path) -> None:
     todo = work(1)[:1]
     error = ProviderError("gone", reason="broke_off", reached=True)
     provider = Steered(lambda *_: error)
-    tally, kept, purse = collect(tmp_path / "j", provider, todo, terms=Terms(first_wait_s=1e-6))
+    tally, kept, spending = collect(tmp_path / "j", provider, todo, terms=Terms(first_wait_s=1e-6))
     assert (tally.done, len(provider.bodies), kept.ends["broken"]) == (0, 3, 3)
-    assert purse.uncertain == 3 * todo[0].choice.ceiling and purse.held == 0
+    assert spending.uncertain == 3 * todo[0].choice.ceiling and spending.held == 0
 
 
 def test_tries_are_bounded_and_a_failing_candidate_is_closed(tmp_path: Path) -> None:
     error = ProviderError("down", reason="http_500", status=500)
     provider = Steered(lambda _number, model: error if model == "slow" else None)
-    tally, kept, purse = collect(tmp_path / "j", provider, work(40))
+    tally, kept, spending = collect(tmp_path / "j", provider, work(40))
     assert "10 consecutive cells failed" in tally.closed["slow"]
     assert 30 <= sum(body["model"] == "slow" for body in provider.bodies) <= 3 * 13
     assert sum(cell[1] == "fast" for cell in kept.answers) == 40
-    assert (purse.held, purse.uncertain) == (0, 0)
+    assert (spending.held, spending.uncertain) == (0, 0)
 
 
 def test_a_wrong_key_closes_a_candidate_at_once(tmp_path: Path) -> None:

@@ -127,11 +127,11 @@ def test_a_cell_that_was_refused_may_be_asked_again(tmp_path: Path) -> None:
 
 
 def test_a_purse_holds_no_more_than_is_left() -> None:
-    purse = SpendingLimit(100, spent=10, uncertain=20)
-    assert purse.hold(70) and purse.left == 0
-    assert not purse.hold(1) and purse.hold(0)
-    purse.settle(70, 30)
-    assert (purse.spent, purse.left) == (40, 40)
-    assert purse.hold(40)
-    purse.lose(40)
-    assert (purse.uncertain, purse.held, purse.left) == (60, 0, 0)
+    spending = SpendingLimit(100, spent=10, uncertain=20)
+    assert spending.hold(70) and spending.left == 0
+    assert not spending.hold(1) and spending.hold(0)
+    spending.settle(70, 30)
+    assert (spending.spent, spending.left) == (40, 40)
+    assert spending.hold(40)
+    spending.lose(40)
+    assert (spending.uncertain, spending.held, spending.left) == (60, 0, 0)
