@@ -28,8 +28,8 @@ from gateway.outcomes.spend import SqliteSpend
 from gateway.pipeline.observer import Observer
 from gateway.routing.pacing.controller import PacingController
 from gateway.stores.base import OpenTenantStore
-from gateway.stores.sqlite.beside import beside, refuse_other_tables
 from gateway.stores.sqlite.pacing import SqlitePacingStore
+from gateway.stores.sqlite.secondary import check_secondary, secondary_path
 from gateway.telemetry.comparison import ComparisonGauges
 from gateway.telemetry.gauges import BudgetGauges, watch_lag, watch_paces
 from gateway.telemetry.metrics import Metrics
@@ -108,8 +108,8 @@ def begin_pacing(store: BudgetStore, around: PacingContext, stack: AsyncExitStac
 
     Raises SchemaError for a file that this version cannot use.
     """
-    path, clock = beside(around.settings.store.path), around.clock
-    refuse_other_tables(path)
+    path, clock = secondary_path(around.settings.store.path), around.clock
+    check_secondary(path)
     controller = PacingController(
         store, SqlitePacingStore(path), clock=clock, report=around.report, processes=around.processes
     )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from gateway.errors import StoreError
 from gateway.pipeline.record import RequestRecord
-from gateway.stores.sqlite.beside import transaction
+from gateway.stores.sqlite.secondary import transaction
 
 HOUR_S = 3_600
 FLUSH_S = 1.0

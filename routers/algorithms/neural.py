@@ -1,7 +1,7 @@
 """The three networks of MMR-Bench (arXiv 2601.17814), trained alike: `mlp`, `mlp_mf` and `cross_attention`.
 
-They differ from the published code in three things: a missing cell is left out of the loss and not counted as a failure,
-the loss is the cross-entropy of the scores, and held-out groups decide when training stops (see
+They differ from the published code in three things: a missing cell is left out of the loss and not counted as a
+failure, the loss is the cross-entropy of the scores, and held-out groups decide when training stops (see
 `routers.numeric.cross_fitting`).
 """
 

@@ -41,7 +41,7 @@ def opened(path: Path | str, schema: Schema, patience_s: float = PATIENCE_S) -> 
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Whether it would have gone well had nobody else held the file."""
+    """Return True where the statement failed only because another process held the file."""
     return _code(error) in BUSY_CODES
 
 
@@ -60,8 +60,10 @@ def _code(error: Exception) -> int | None:
 
 
 def _make_ready(db: sqlite3.Connection, schema: Schema, path: Path | str, deadline: float) -> None:
-    """SQLite's own patience does not hold here: of two that turn a new file to WAL, one is told at once that it is
-    busy (https://www.sqlite.org/c3ref/busy_handler.html: a wait that could not end is not begun).
+    """Bring the file to WAL mode and its newest schema, and try again while another process does the same.
+
+    SQLite's own timeout does not apply here: of two processes that turn a new file to WAL, one gets SQLITE_BUSY at once
+    (https://www.sqlite.org/c3ref/busy_handler.html: SQLite does not begin a wait that could deadlock).
     """
     while True:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.stores.sqlite.beside import transaction
+from gateway.stores.sqlite.secondary import transaction
 
 
 class SqlitePacingStore:

@@ -1,5 +1,6 @@
-"""The file beside the ledger's: what is no money but must outlive a restart. SQLite has one writer a file, and a
-reservation must not wait for these.
+"""The embedded store's second file: pacing and spend reports, which must survive a restart but are not money.
+
+SQLite allows one writer per file, and a reservation must not wait for these writes.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from gateway.stores.sqlite.tables import SECONDARY
 PATIENCE_S = 5.0
 
 
-def beside(store: Path) -> Path:
-    """For a gateway whose `store.path` is `loupe.sqlite`: `loupe-spend.sqlite`."""
+def secondary_path(store: Path) -> Path:
+    """Return the second file's path: `loupe-spend.sqlite` where `store.path` is `loupe.sqlite`."""
     return store.with_name(f"{store.stem}-spend{store.suffix}")
 
 
-def refuse_other_tables(path: Path) -> None:
+def check_secondary(path: Path) -> None:
     """Migrate the file if it is there. Raises SchemaError. Any other fault may pass before the file is needed."""
     if not path.is_file():
         return

@@ -22,7 +22,7 @@ OPENER = """
 import sys
 from pathlib import Path
 from gateway.outcomes.log.schema import open_decisions
-from gateway.stores.sqlite.beside import transaction
+from gateway.stores.sqlite.secondary import transaction
 from gateway.stores.sqlite.tenants import SqliteTenants
 
 for line in sys.stdin:

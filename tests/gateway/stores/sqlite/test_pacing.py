@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import StoreError
-from gateway.stores.sqlite.beside import beside
 from gateway.stores.sqlite.pacing import SqlitePacingStore
+from gateway.stores.sqlite.secondary import secondary_path
 
 
 def test_the_file_lies_beside_the_ledgers() -> None:
-    assert beside(Path("var/loupe.sqlite")) == Path("var/loupe-spend.sqlite")
+    assert secondary_path(Path("var/loupe.sqlite")) == Path("var/loupe-spend.sqlite")
 
 
 def test_what_was_written_last_is_read(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import pytest
 
 from gateway.outcomes.log.content import questions
 from gateway.outcomes.log.schema import CONTENT, DECISIONS
-from gateway.stores.sqlite.beside import refuse_other_tables
 from gateway.stores.sqlite.file import opened
 from gateway.stores.sqlite.pacing import SqlitePacingStore
 from gateway.stores.sqlite.schema import NewColumn, Schema, SchemaError, columns_of
+from gateway.stores.sqlite.secondary import check_secondary
 from gateway.stores.sqlite.tables import SECONDARY, STORE
 from gateway.stores.sqlite.tenants import SqliteTenants
 from tests.gateway.stores.sqlite.files import opened as opened_store
@@ -214,13 +214,13 @@ def test_what_only_reads_refuses_a_newer_file_and_takes_an_older(path: Path) -> 
 
 def test_the_secondary_file_is_only_refused_ahead_for_its_tables(tmp_path: Path) -> None:
     path = tmp_path / "spend.sqlite"
-    refuse_other_tables(path)
+    check_secondary(path)
     assert not path.exists()
     path.write_bytes(b"no database at all" * 100)
-    refuse_other_tables(path)
+    check_secondary(path)
     change(lay("spend", tmp_path / "old.sqlite"), "PRAGMA user_version = 99")
     with pytest.raises(SchemaError):
-        refuse_other_tables(tmp_path / "old.sqlite")
+        check_secondary(tmp_path / "old.sqlite")
 
 
 async def settled(path: Path, hold_id: str, charge: int, tokens: int) -> bool:
