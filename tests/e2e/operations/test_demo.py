@@ -15,6 +15,7 @@ from gateway.config.settings import load_settings
 
 REQUESTS = 60
 DEMO = (sys.executable, "-m", "gateway.cli", "demo", "--requests", str(REQUESTS))
+ENDLESS = (*DEMO[:-1], "240")
 
 
 @pytest.mark.slow
@@ -38,7 +39,7 @@ def test_demo_routes_accounts_to_the_nanodollar_and_exits_0(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_demo_ends_its_pool_and_its_gateway(tmp_path: Path, number: signal.Signals) -> None:
-    with subprocess.Popen([*DEMO, "--keep", str(tmp_path)], stdout=subprocess.PIPE, text=True) as demo:
+    with subprocess.Popen([*ENDLESS, "--keep", str(tmp_path)], stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         said = next(line for line in demo.stdout if "sending" in line)
         settings = load_settings(tmp_path / "gateway.yaml")
