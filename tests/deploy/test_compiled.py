@@ -39,7 +39,9 @@ TESTS = (
     "tests/e2e/requests/test_hang_ups.py",
     "tests/e2e/requests/test_hostile_bodies.py",
 )
-"""Those of the modules that are compiled, and of the path that they are on."""
+"""The tests of the modules that are compiled, and of the request's path that they are on."""
+LEFT_OUT = "not 2020 and not DynaMath and not replay"
+"""The long versions of tests whose short version is run here, and the simulated pool, which is not compiled."""
 
 
 @pytest.mark.parametrize("name", COMPILED)
@@ -105,7 +107,9 @@ def test_the_compiled_gateway_passes_the_tests_of_its_path(compiled: Path) -> No
     loaded = _run(compiled, "-c", ask, *modules).split()
     assert len(loaded) == len(modules)
     assert all(Path(file).suffix == ".so" and compiled in Path(file).parents for file in loaded), loaded
-    passed = _run(compiled, "-m", "pytest", "-p", "no:cacheprovider", "--hypothesis-profile", "quick", *TESTS)
+    passed = _run(
+        compiled, "-m", "pytest", "-p", "no:cacheprovider", "--hypothesis-profile", "quick", "-k", LEFT_OUT, *TESTS
+    )
     assert " passed" in passed or "100%" in passed, passed[-3000:]
 
 
