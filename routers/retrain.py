@@ -31,7 +31,7 @@ _LEAST_CELLS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class RetrainSettings:
     """How to retrain.
 
     Attributes:
@@ -116,7 +116,7 @@ class RetrainResult:
 
 
 def retrain(
-    algorithm: Algorithm, merged: MergedOutcomes, rival: Contender, encoder_digest: str, terms: Terms
+    algorithm: Algorithm, merged: MergedOutcomes, rival: Contender, encoder_digest: str, terms: RetrainSettings
 ) -> RetrainResult:
     """Fit without the held-out groups and judge. Raises TableError and ValueError for tables that are too small."""
     holdout = hold_out(
@@ -129,7 +129,7 @@ def retrain(
     return RetrainResult(contest, holdout, rival.router.digest)
 
 
-def judge_offer(offered: Contender, merged: MergedOutcomes, rival: Contender, terms: Terms) -> RetrainResult:
+def judge_offer(offered: Contender, merged: MergedOutcomes, rival: Contender, terms: RetrainSettings) -> RetrainResult:
     """Judge an artifact that is there already, on every query that neither it nor the other learned from.
 
     Raises TableError where nothing is left, or where it does not say what it learned from.
@@ -147,7 +147,12 @@ def judge_offer(offered: Contender, merged: MergedOutcomes, rival: Contender, te
 
 
 def fit_on_all(
-    algorithm: Algorithm, merged: MergedOutcomes, encoder: EncoderName, terms: Terms, folder: Path, found: RetrainResult
+    algorithm: Algorithm,
+    merged: MergedOutcomes,
+    encoder: EncoderName,
+    terms: RetrainSettings,
+    folder: Path,
+    found: RetrainResult,
 ) -> str:
     """Fit on everything and write it down, with what was found of it; its digest."""
     table, views = merged.learned(np.arange(len(merged.table)), terms.power)

@@ -92,8 +92,8 @@ def one(drawn: random.Random, candidates: Catalog, shape: TextShape, found: Foun
     if not decision.choices and any(row.dropped == OVER_CAP for row in decision.dropped):
         found.counts["refused_for_the_cap"] += 1
     for row in decision.choices:
-        least = min(row.floor, row.ceiling)  # the floor of one that is cut short is over the cap
-        granted = least + round((row.ceiling - least) * drawn.random())
+        least = min(row.min_budget, row.max_cost)  # the floor of one that is cut short is over the cap
+        granted = least + round((row.max_cost - least) * drawn.random())
         hold_against(row, query, row.output_limit, cap, found)
         hold_against(row, query, fit_to_hold(row, query, granted), granted, found)
 

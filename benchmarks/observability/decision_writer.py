@@ -89,7 +89,7 @@ def _record(number: int) -> RequestRecord:
         output_tokens=20,
         metered=False,
         expected_cost=best.expected_cost,
-        held=best.ceiling,
+        held=best.max_cost,
         cost=12_345,
         forecast_quality=0.75,
         propensity=1.0,

@@ -37,14 +37,14 @@ class Ledger:
     held: int = 0
     violations: int = 0
 
-    def reserve(self, ceiling: int) -> bool:
-        if self.spent + self.held + ceiling > self.limit:
+    def reserve(self, max_cost: int) -> bool:
+        if self.spent + self.held + max_cost > self.limit:
             return False
-        self.held += ceiling
+        self.held += max_cost
         return True
 
-    def settle(self, ceiling: int, charge: int) -> None:
-        self.held -= ceiling
+    def settle(self, max_cost: int, charge: int) -> None:
+        self.held -= max_cost
         self.spent += charge
         self.violations += self.spent + self.held > self.limit
 
@@ -121,12 +121,12 @@ def run(world: World, policy: Policy) -> Played:
         ranked = policy.rank(number, now, row, ledger)
         is_refused = False
         for choice in ranked[:MOST_CHOICES]:
-            if ledger.reserve(choice.ceiling):
+            if ledger.reserve(choice.max_cost):
                 column = column_of[choice.candidate.name]
                 charge = world.charge(now, row, column)
                 ended = Ended(choice.expected_cost, charge, is_refused)
                 until = now + FIRST_TOKEN_S + tokens[row][column] / TOKENS_PER_S
-                heapq.heappush(under_way, (until, number, choice.ceiling, charge, ended))
+                heapq.heappush(under_way, (until, number, choice.max_cost, charge, ended))
                 scored += score[row][column]
                 break
             is_refused = True
@@ -144,10 +144,10 @@ def run(world: World, policy: Policy) -> Played:
 
 
 def _settle(ledger: Ledger, policy: Policy, entry: tuple[float, int, int, int, Ended]) -> None:
-    _, number, ceiling, charge, ended = entry
-    if charge > ceiling:
-        raise ValueError(f"request {number} was charged {charge}, over its ceiling of {ceiling}")
-    ledger.settle(ceiling, charge)
+    _, number, max_cost, charge, ended = entry
+    if charge > max_cost:
+        raise ValueError(f"request {number} was charged {charge}, over its maximum cost of {max_cost}")
+    ledger.settle(max_cost, charge)
     policy.ended(number, ended)
 
 

@@ -22,8 +22,16 @@ from gateway.billing.window import window_at
 from gateway.errors import AuthenticationError, ConfigError, InvalidRequest, RequestError, StoreError
 from gateway.pipeline.refusals import starting
 from gateway.tenants.management import NewKey, TenantManagement
-from gateway.tenants.registry import ApiKey, TenantRegistry, TenantTerms
-from gateway.tenants.schema import KeyTerms, Section, TenantBody, TenantName, invalid, key_as_written, tenant_as_written
+from gateway.tenants.registry import ApiKey, TenantRegistry, TenantSettings
+from gateway.tenants.schema import (
+    KeyConfig,
+    Section,
+    TenantConfig,
+    TenantName,
+    invalid,
+    key_as_written,
+    tenant_as_written,
+)
 from gateway.tenants.tenant import key_owner
 
 LARGEST_BODY = 1024 * 1024
@@ -31,7 +39,7 @@ Body = TypeVar("Body", bound=BaseModel)
 Result = TypeVar("Result")
 
 
-class KeyBody(KeyTerms):
+class NewKeyConfig(KeyConfig):
     tenant: TenantName
 
 
@@ -85,7 +93,7 @@ class AdminRoutes:
         return _tenant(registry.tenant(name), registry)
 
     async def create_tenant(self, request: Request) -> dict[str, Any]:
-        body = await _read(request, TenantBody)
+        body = await _read(request, TenantConfig)
         return _tenant(await self._change(lambda management: management.create_tenant(body)))
 
     async def update_tenant(self, request: Request, name: str) -> dict[str, Any]:
@@ -109,11 +117,11 @@ class AdminRoutes:
     async def create_key(self, request: Request, response: Response) -> dict[str, Any]:
         """The answer alone holds the key itself."""
         response.headers["cache-control"] = "no-store"
-        body = await _read(request, KeyBody)
+        body = await _read(request, NewKeyConfig)
         return _new_key(await self._change(lambda management: management.create_key(body.tenant, body)))
 
     async def update_key(self, request: Request, key_id: str) -> dict[str, Any]:
-        body = await _read(request, KeyTerms)
+        body = await _read(request, KeyConfig)
         return _key(await self._change(lambda management: management.update_key(key_id, body)), time.time())
 
     async def revoke_key(self, key_id: str) -> dict[str, Any]:
@@ -218,7 +226,7 @@ def _list(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"object": "list", "data": rows}
 
 
-def _tenant(terms: TenantTerms, registry: TenantRegistry | None = None) -> dict[str, Any]:
+def _tenant(terms: TenantSettings, registry: TenantRegistry | None = None) -> dict[str, Any]:
     """Return a tenant as JSON shows it. Without a registry, a command has just made or changed the tenant."""
     shown = {"object": "tenant", **tenant_as_written(terms)}
     shown["provisioned"] = registry is not None and terms.name in registry.provisioned

@@ -21,7 +21,7 @@ def decision_table(state: RequestState, decision: Decision) -> dict[str, Any]:
         "chosen": best.candidate.name if best else None,
         "cap_usd": _usd(state.request.cap),
         "lambda": preference.price_weight if preference else None,
-        "cheapest_feasible_usd": _usd(cheapest.floor) if cheapest else None,
+        "cheapest_feasible_usd": _usd(cheapest.min_budget) if cheapest else None,
         "next_better": _next_better(decision),
         "candidates": [_row(row, rank) for rank, row in enumerate(decision.choices, 1)]
         + [_row(row, None) for row in decision.dropped],
@@ -36,14 +36,14 @@ def _next_better(decision: Decision) -> dict[str, Any] | None:
     better = [row for row in rows if row.forecast is not None and row.forecast.quality > least]
     if not better:
         return None
-    row = min(better, key=lambda row: (row.floor, -row.forecast.quality if row.forecast else 0.0))
+    row = min(better, key=lambda row: (row.min_budget, -row.forecast.quality if row.forecast else 0.0))
     quality = row.forecast.quality if row.forecast else 0.0
     return {
         "candidate": row.candidate.name,
         "quality": round(quality, 4),
         "quality_gain": round(quality - least, 4),
         "expected_cost_usd": _usd(row.expected_cost),
-        "needs_budget_usd": _usd(row.floor),
+        "needs_budget_usd": _usd(row.min_budget),
     }
 
 
@@ -58,8 +58,8 @@ def _row(row: Assessment, rank: int | None) -> dict[str, Any]:
         "quality_std": round(forecast.quality_std, 4) if forecast else None,
         "score": round(row.score, 6) if forecast else None,
         "expected_cost_usd": _usd(row.expected_cost),
-        "ceiling_usd": _usd(row.ceiling),
-        "needs_budget_usd": _usd(row.floor),
+        "ceiling_usd": _usd(row.max_cost),
+        "needs_budget_usd": _usd(row.min_budget),
         "input_tokens": row.input_tokens,
         "output_tokens": round(forecast.output_tokens, 1) if forecast else None,
         "output_tokens_p90": round(forecast.output_tokens_high, 1) if forecast else None,

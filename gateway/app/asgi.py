@@ -37,7 +37,7 @@ from gateway.app.services import (
 )
 from gateway.billing.store import BudgetStore
 from gateway.config.checked import CheckedConfig
-from gateway.config.settings import EncoderSettings, Settings
+from gateway.config.settings import EncoderConfig, Settings
 from gateway.config.tenants import declared_in
 from gateway.errors import ConfigError, LoupeError, StoreError
 from gateway.images.fetch import LookUp, look_up
@@ -261,7 +261,7 @@ def _encoder(bundle: str) -> Encoder:
         raise ConfigError(f"encoder.bundle: {error}") from error
 
 
-def _query_encoder(encoder: Encoder, section: EncoderSettings) -> QueryEncoder:
+def _query_encoder(encoder: Encoder, section: EncoderConfig) -> QueryEncoder:
     return QueryEncoder(
         encoder, cache_entries=section.cache_entries, max_batch=section.max_batch, threads=section.threads
     )

@@ -18,7 +18,7 @@ from typing import Any
 from gateway.app.generation import ConfigGeneration, ConfigGenerations
 from gateway.app.services import TenantServices
 from gateway.config.checked import CheckedConfig
-from gateway.config.settings import Settings, load_settings
+from gateway.config.settings import Settings, load_config
 from gateway.config.tenants import declared_in
 from gateway.errors import ConfigError, RequestError, StoreError
 from gateway.tenants.provisioning import SyncResult
@@ -98,7 +98,7 @@ class Reloader:
         before = self._settings
         assert before is not None
         digest = await asyncio.to_thread(self._digest_of, self._config)
-        settings = await asyncio.to_thread(load_settings, self._config)
+        settings = await asyncio.to_thread(load_config, self._config)
         fixed = list(_fixed_changes(before, settings))
         if fixed:
             raise ConfigError(f"{', '.join(fixed)}: cannot change without a restart")

@@ -10,7 +10,7 @@ import logging
 import threading
 from pathlib import Path
 
-from gateway.config.settings import RouterSettings
+from gateway.config.settings import RouterConfig
 from gateway.errors import ConfigError
 from gateway.routing.catalog import Catalog
 from gateway.routing.forecaster import RouterInService
@@ -105,7 +105,7 @@ class RouterWatch:
         _log.error("router %s stays in service: %s", self.in_service.router.digest[:ID_LENGTH], why)
 
 
-def live_router(section: RouterSettings, encoder: Encoder, given: Router | None = None) -> RouterWatch:
+def live_router(section: RouterConfig, encoder: Encoder, given: Router | None = None) -> RouterWatch:
     """As the configuration has it; `given` stands instead of `router.artifact`. Raises ConfigError."""
     try:
         facts = facts_of(encoder)
@@ -133,6 +133,6 @@ def widened_for(router: Router, catalog: Catalog) -> Router:
     return found
 
 
-def artifact_path(section: RouterSettings) -> Path:
+def artifact_path(section: RouterConfig) -> Path:
     """Where the router lies that serves while nothing is promoted. Raises ArtifactError."""
     return bundled() if section.artifact == "default" else Path(section.artifact)

@@ -13,7 +13,7 @@ class Reservation(NamedTuple):
     """What is to be set aside in every window.
 
     Attributes:
-        ceiling, floor: nanodollars: `ceiling` if there is room, never less than `floor`.
+        max_cost, min_budget: nanodollars: `max_cost` if there is room, never less than `min_budget`.
         ttl_s: seconds after which it is charged in full, unless it was settled or renewed.
         tokens: what windows of tokens set aside: input and output as expected.
         requests: what windows of requests set aside: one, but none for a second attempt at the same request.
@@ -21,8 +21,8 @@ class Reservation(NamedTuple):
 
     id: str
     windows: tuple[Window, ...]
-    ceiling: int
-    floor: int
+    max_cost: int
+    min_budget: int
     ttl_s: float
     tokens: int = 0
     requests: int = 1
@@ -68,8 +68,8 @@ def grant(reservation: Reservation, standings: Sequence[tuple[int, int]]) -> Gra
 
     A hold of nothing is refused by no window of money: what is free is never blocked.
     """
-    ceiling, floor = reservation.ceiling, reservation.floor
-    amount, remaining, any_soft = ceiling, None, False
+    max_cost, min_budget = reservation.max_cost, reservation.min_budget
+    amount, remaining, any_soft = max_cost, None, False
     for window, (spent, held) in zip(reservation.windows, standings, strict=True):
         left = window.limit - spent - held
         if window.soft:
@@ -77,7 +77,7 @@ def grant(reservation: Reservation, standings: Sequence[tuple[int, int]]) -> Gra
         elif window.unit != "usd":
             if left < share(window.unit, 0, reservation.tokens, reservation.requests):
                 return OverLimit(window, max(left, 0), held)
-        elif left < floor and ceiling > 0:
+        elif left < min_budget and max_cost > 0:
             return OverLimit(window, max(left, 0), held)
         else:
             if left < amount:

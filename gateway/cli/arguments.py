@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.app.services import open_tenant_store
 from gateway.config.secrets import key_secret
-from gateway.config.settings import load_settings
+from gateway.config.settings import load_config
 from gateway.config.tenants import declared_tenants
 from gateway.errors import ConfigError, StoreError
 from gateway.tenants.key_hash import KeyHash
@@ -42,7 +42,7 @@ def opened(config: Path, *, any_secret: bool = False) -> Iterator[TenantManageme
     """The store that a running gateway of this configuration uses too. Tenants that are new in the configuration are
     read in first. With `any_secret` keys may be hashed with another: none can be made then.
     """
-    settings = load_settings(config)
+    settings = load_config(config)
     try:
         store = open_tenant_store(settings)
         try:

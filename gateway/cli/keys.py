@@ -11,7 +11,7 @@ from gateway.cli.arguments import add_budgets, add_config, moment, names, opened
 from gateway.config.secrets import hash_key
 from gateway.errors import ConfigError
 from gateway.tenants.management import KEY_PREFIX, NewKey, TenantManagement
-from gateway.tenants.schema import KeyTerms, key_as_written
+from gateway.tenants.schema import KeyConfig, key_as_written
 
 COLUMNS = ("id", "tenant", "name", "state", "expires", "budgets", "candidates", "last_used_at", "provisioned")
 
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _create(arguments: argparse.Namespace, found: TenantManagement) -> None:
     given = {name: getattr(arguments, name) for name in ("name", "expires", "candidates")}
-    terms = read_as(KeyTerms, {**given, "budgets": arguments.budget})
+    terms = read_as(KeyConfig, {**given, "budgets": arguments.budget})
     _show_once(found.create_key(arguments.tenant, terms), arguments.json)
 
 

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gateway.cli.demo import interrupt
-from gateway.demo.loop.loop import LoopTerms, run_loop
+from gateway.demo.loop.loop import LoopSettings, run_loop
 from gateway.demo.loop.report import as_json, as_text, problems
 from gateway.demo.services import tail
 from gateway.errors import ConfigError
@@ -31,7 +31,7 @@ PACKAGES = ("loupe-gateway", "numpy", "onnxruntime", "scikit-learn", "aiohttp")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The table, how much is asked, and where the results go."""
-    known = LoopTerms()
+    known = LoopSettings()
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the frontier before and after there")
     parser.add_argument(
@@ -72,7 +72,7 @@ def _run_in(folder: Path, arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     table, what = _table(arguments, folder)
     print(f"loupe loop-demo: {what}", flush=True)
-    terms = LoopTerms(
+    terms = LoopSettings(
         requests=arguments.requests,
         rounds=arguments.rounds,
         explore=arguments.explore,

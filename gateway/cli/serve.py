@@ -17,7 +17,7 @@ from gateway.api.server import OnePieceProtocol
 from gateway.app.asgi import Gateway, build
 from gateway.app.child_process import loupe_command
 from gateway.app.workers import Workers
-from gateway.config.settings import load_settings
+from gateway.config.settings import load_config
 from gateway.errors import ConfigError
 from gateway.telemetry.multiprocess import WorkerPlace
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    settings = load_settings(arguments.config)
+    settings = load_config(arguments.config)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     host = arguments.host or settings.server.host
     port = settings.server.port if arguments.port is None else arguments.port

@@ -8,8 +8,8 @@ from typing import Any
 
 from gateway.cli.arguments import add_budgets, add_config, members, names, opened, read_as, show
 from gateway.tenants.management import TenantManagement
-from gateway.tenants.registry import TenantTerms
-from gateway.tenants.schema import TenantBody, tenant_as_written
+from gateway.tenants.registry import TenantSettings
+from gateway.tenants.schema import TenantConfig, tenant_as_written
 
 COLUMNS = ("name", "budgets", "candidates", "quality_weight", "on_infeasible", "created_at", "provisioned")
 PACING_HELP = "off, learned, even, or plan=even,burst=0.1"
@@ -51,7 +51,7 @@ def _list(arguments: argparse.Namespace, found: TenantManagement) -> None:
 
 
 def _create(arguments: argparse.Namespace, found: TenantManagement) -> None:
-    body = read_as(TenantBody, {"name": arguments.name, **_terms(arguments)})
+    body = read_as(TenantConfig, {"name": arguments.name, **_terms(arguments)})
     _show([found.create_tenant(body)], arguments.json)
 
 
@@ -86,6 +86,6 @@ def _section(words: str) -> bool | dict[str, str]:
     return words == "on" if words in ("on", "off") else members(words)
 
 
-def _show(tenants: Iterable[TenantTerms], as_json: bool, provisioned: Collection[str] = ()) -> None:
+def _show(tenants: Iterable[TenantSettings], as_json: bool, provisioned: Collection[str] = ()) -> None:
     rows = [{**tenant_as_written(terms), "provisioned": terms.name in provisioned} for terms in tenants]
     show(rows, COLUMNS, as_json)

@@ -8,7 +8,7 @@ from gateway.billing.image_tokens import image_token_formula
 from gateway.billing.price import Price
 from gateway.billing.price_list import PriceRequest, price_of
 from gateway.billing.text_tokens import DEFAULT_TOKENIZER, tokenizer_named
-from gateway.config.settings import CandidateSettings, Settings
+from gateway.config.settings import CandidateConfig, Settings
 from gateway.routing.catalog import Candidate
 
 LONGEST_OVER_MEAN = 230
@@ -26,7 +26,7 @@ USUAL_TOKENIZERS = {
 """By what the name of the image formula begins with; the rest has OpenAI's."""
 
 
-def candidate_of(section: CandidateSettings, settings: Settings) -> Candidate:
+def candidate_of(section: CandidateConfig, settings: Settings) -> Candidate:
     """Raises ConfigError for a price or an image-token formula that is not known."""
     price, prices = _price(section, settings.providers[section.provider].base_url)
     return Candidate(
@@ -47,7 +47,7 @@ def candidate_of(section: CandidateSettings, settings: Settings) -> Candidate:
     )
 
 
-def _price(section: CandidateSettings, base_url: str) -> tuple[Price, str]:
+def _price(section: CandidateConfig, base_url: str) -> tuple[Price, str]:
     asked = PriceRequest(
         candidate=section.name,
         model=section.provider_model or section.name,

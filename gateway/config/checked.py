@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.config.candidates import candidate_of
 from gateway.config.secrets import secret_from
-from gateway.config.settings import ProviderSettings, Settings
+from gateway.config.settings import ProviderConfig, Settings
 from gateway.images.fetch import FetchPolicy
 from gateway.providers.base import Endpoint
 from gateway.routing.catalog import Catalog
@@ -39,7 +39,7 @@ class CheckedConfig:
         return tuple(candidate.name for candidate in self.catalog)
 
 
-def _endpoint(name: str, section: ProviderSettings) -> Endpoint:
+def _endpoint(name: str, section: ProviderConfig) -> Endpoint:
     return Endpoint(
         name=name,
         base_url=section.base_url,

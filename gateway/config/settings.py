@@ -15,7 +15,7 @@ from gateway.billing.money import NANODOLLARS
 from gateway.config.secrets import hash_key, secret_from
 from gateway.errors import ConfigError
 from gateway.stores.base import StoreAddress
-from gateway.tenants.schema import KeyTerms, Name, Section, TenantBody, Usd, faults
+from gateway.tenants.schema import KeyConfig, Name, Section, TenantConfig, Usd, faults
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -32,7 +32,7 @@ def _local_for_lease(name: Any) -> Any:
     return "local" if name == "lease" else name
 
 
-class ServerSettings(Section):
+class ServerConfig(Section):
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
     max_body_mb: float = Field(32, gt=0, le=512)
@@ -45,7 +45,7 @@ class ServerSettings(Section):
     """Processes that share the port and the store."""
 
 
-class StoreSettings(Section):
+class StoreConfig(Section):
     kind: Annotated[str, AfterValidator(partial(_kind_of, "store", stores.KINDS))] = "sqlite"
     """Where budgets are kept. Decisions are kept in SQLite either way."""
     path: Path = Path("loupe.sqlite")
@@ -80,26 +80,26 @@ class StoreSettings(Section):
         return StoreAddress(self.path, partial(secret_from, self.redis_url_env), self.redis_limit_ms / 1e3, allowance)
 
 
-class LogSettings(Section):
+class LogConfig(Section):
     path: Path | None = None
     """Where request lines go; standard output when it is not set."""
 
 
-class DecisionSettings(Section):
+class DecisionConfig(Section):
     keep: bool = True
     """Whether every decision is kept, beside the store: what `loupe table export` and feedback need."""
     days: float | None = Field(None, gt=0, le=3_650)
     """Decisions that are older, and their labels, are removed; null: never."""
 
 
-class ContentSettings(Section):
+class ContentConfig(Section):
     keep: bool = False
     """Whether questions, images and replies are kept, too: what `loupe grade` needs."""
     days: float = Field(30, gt=0, le=3_650)
     """Content that was last seen longer ago is removed."""
 
 
-class ImageSettings(Section):
+class ImageConfig(Section):
     schemes: tuple[Literal["https", "http"], ...] = ("https",)
     allow_hosts: tuple[str, ...] = ()
     """`host` or `host:port` that may be private; everything else must be public."""
@@ -109,7 +109,7 @@ class ImageSettings(Section):
     timeout_s: Seconds = 10
 
 
-class EncoderSettings(Section):
+class EncoderConfig(Section):
     bundle: str = "fused-lite"
     timeout_ms: float = Field(1000, gt=0)
     cache_entries: int = Field(4096, ge=1)
@@ -117,7 +117,7 @@ class EncoderSettings(Section):
     max_batch: int = Field(4, ge=1)
 
 
-class RouterSettings(Section):
+class RouterConfig(Section):
     artifact: str = "default"
     """`default` is the bundled one; else the path that `loupe train --out` wrote."""
     artifacts: Path | None = None
@@ -125,7 +125,7 @@ class RouterSettings(Section):
     timeout_ms: float = Field(200, gt=0)
 
 
-class ProviderSettings(Section):
+class ProviderConfig(Section):
     kind: Annotated[str, AfterValidator(partial(_kind_of, "provider", providers.KINDS))] = "openai"
     """A name in `gateway.providers.KINDS`."""
     base_url: str = Field(pattern=r"^https?://")
@@ -138,7 +138,7 @@ class ProviderSettings(Section):
     max_connections: int = Field(512, ge=1)
 
 
-class CandidateSettings(Section):
+class CandidateConfig(Section):
     name: Name
     provider: str
     provider_model: str | None = None
@@ -174,7 +174,7 @@ class CandidateSettings(Section):
         return self
 
 
-class KeySettings(KeyTerms):
+class ProvisionedKeyConfig(KeyConfig):
     """A key of the configuration. Without a name the first digits of its hash are its name."""
 
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
@@ -195,25 +195,25 @@ class KeySettings(KeyTerms):
         return hash_key(secret_from(self.env or ""))
 
 
-class TenantSettings(TenantBody):
-    keys: tuple[KeySettings, ...] = ()
+class ProvisionedTenantConfig(TenantConfig):
+    keys: tuple[ProvisionedKeyConfig, ...] = ()
 
 
 class Settings(Section):
-    server: ServerSettings = ServerSettings()
-    store: StoreSettings = StoreSettings()
-    log: LogSettings = LogSettings()
-    decisions: DecisionSettings = DecisionSettings()
-    content: ContentSettings = ContentSettings()
-    images: ImageSettings = ImageSettings()
-    encoder: EncoderSettings = EncoderSettings()
-    router: RouterSettings = RouterSettings()
+    server: ServerConfig = ServerConfig()
+    store: StoreConfig = StoreConfig()
+    log: LogConfig = LogConfig()
+    decisions: DecisionConfig = DecisionConfig()
+    content: ContentConfig = ContentConfig()
+    images: ImageConfig = ImageConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    router: RouterConfig = RouterConfig()
     policies: dict[Name, float] = Field(default_factory=dict)
     """Further model names that route, each with its own quality weight (0 to 1)."""
     max_attempts: int = Field(3, ge=1, le=16)
-    providers: dict[Name, ProviderSettings]
-    candidates: tuple[CandidateSettings, ...] = Field(min_length=1)
-    tenants: tuple[TenantSettings, ...] = ()
+    providers: dict[Name, ProviderConfig]
+    candidates: tuple[CandidateConfig, ...] = Field(min_length=1)
+    tenants: tuple[ProvisionedTenantConfig, ...] = ()
     tenants_from: Literal["store", "yaml"] | None = None
     """Without effect since what the file names is the file's; accepted for one more version."""
 
@@ -250,7 +250,7 @@ class Settings(Section):
         return self
 
 
-def load_settings(path: Path) -> Settings:
+def load_config(path: Path) -> Settings:
     """Read and check a configuration file. Raises ConfigError with one line a fault, each naming its key."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))

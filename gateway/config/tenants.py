@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.config.settings import KeySettings, Settings
+from gateway.config.settings import ProvisionedKeyConfig, Settings
 from gateway.errors import ConfigError
 from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.provisioning import ConfiguredTenants
@@ -30,7 +30,7 @@ def declared_tenants(settings: Settings, config: Path | None) -> ConfiguredTenan
     return ConfiguredTenants([section.terms() for section in settings.tenants], (), _shown(config))
 
 
-def _key(tenant: str, section: KeySettings, key_hash: KeyHash) -> ApiKey:
+def _key(tenant: str, section: ProvisionedKeyConfig, key_hash: KeyHash) -> ApiKey:
     known = section.hash()
     hashed = key_hash.over(bytes.fromhex(known)).hex()
     return ApiKey(

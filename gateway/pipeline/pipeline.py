@@ -208,11 +208,11 @@ class Pipeline:
         Returns the refusal when its hold did not fit. Raises ProviderError when it failed with nothing relayed.
         """
         request, name = state.request, choice.candidate.name
-        ceiling = choice.ceiling if request.cap is None else min(choice.ceiling, request.cap - state.cost)
-        floor = min(choice.floor, choice.ceiling)
-        if ceiling < floor:
+        max_cost = choice.max_cost if request.cap is None else min(choice.max_cost, request.cap - state.cost)
+        min_budget = min(choice.min_budget, choice.max_cost)
+        if max_cost < min_budget:
             return None
-        reservation = state.reservation(choice, (ceiling, floor), self._reservations.ttl_s)
+        reservation = state.reservation(choice, (max_cost, min_budget), self._reservations.ttl_s)
         charge = Charge(choice, request.query)
         settled = False
 

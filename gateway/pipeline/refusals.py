@@ -56,10 +56,10 @@ def infeasible(decision: Decision, request: ChatRequest) -> RequestError:
             f"no candidate can serve this request ({reasons or 'none allowed'})", code="no_capable_candidate"
         )
     return BudgetInfeasible(
-        f"X-Budget {to_usd(request.cap)} USD is below the cheapest feasible price, {to_usd(cheapest.floor)} USD "
+        f"X-Budget {to_usd(request.cap)} USD is below the cheapest feasible price, {to_usd(cheapest.min_budget)} USD "
         f"({cheapest.candidate.name})",
         param="X-Budget",
-        headers=(NO_RETRY, ("x-route-feasible-cost", to_usd(cheapest.floor))),
+        headers=(NO_RETRY, ("x-route-feasible-cost", to_usd(cheapest.min_budget))),
     )
 
 

@@ -153,14 +153,14 @@ class RequestState:
         it is tried. One that explores is held in full or not at all: exploration's window must not cut a reply short.
         """
         self.reservations += 1
-        windows, (ceiling, floor) = self.windows, bounds
+        windows, (max_cost, min_budget) = self.windows, bounds
         if self.exploration_windows and self.is_first(choice):
-            windows, floor = windows + self.exploration_windows, ceiling
+            windows, min_budget = windows + self.exploration_windows, max_cost
         return Reservation(
             id=f"{self.tenant.name}/{self.request_id}.{self.reservations - 1}",
             windows=windows,
-            ceiling=ceiling,
-            floor=floor,
+            max_cost=max_cost,
+            min_budget=min_budget,
             ttl_s=ttl_s,
             tokens=choice.expected_tokens,
             requests=1 if self.choice is None else 0,

@@ -59,7 +59,7 @@ class Assessment(NamedTuple):
         output_tokens: expected, of all `choices` replies together, within the limit.
         estimated_cost: what these tokens cost at list price; `expected_cost` is that times the candidate's calibration.
         writes_cache: whether input may be written to the provider's prompt cache, which some charge more for.
-        ceiling: nanodollars: it cannot cost more. This is what is reserved.
+        max_cost: nanodollars: it cannot cost more. This is what is reserved.
     """
 
     candidate: Candidate
@@ -75,7 +75,7 @@ class Assessment(NamedTuple):
     output_tokens: int = 0
     estimated_cost: int = 0
     writes_cache: bool = False
-    ceiling: int = 0
+    max_cost: int = 0
 
     @property
     def expected_tokens(self) -> int:
@@ -84,7 +84,7 @@ class Assessment(NamedTuple):
         return self.input_tokens + min(replied, self.output_limit) * self.choices
 
     @property
-    def floor(self) -> int:
+    def min_budget(self) -> int:
         """Nanodollars: with less than this a reply would be cut before its forecast 90% quantile."""
         most = cost_at_most if self.writes_cache else cost
         return most(self.candidate.price, self.input_ceiling, self.needed_output_tokens * self.choices)
@@ -114,7 +114,7 @@ class Decision(NamedTuple):
     def cheapest_feasible(self) -> Assessment | None:
         """The row that the least cap makes feasible: its floor is that cap. None when no cap would do."""
         rows = [row for row in (*self.choices, *self.dropped) if row.dropped in (None, OVER_CAP)]
-        return min(rows, key=lambda row: row.floor, default=None)
+        return min(rows, key=lambda row: row.min_budget, default=None)
 
 
 def price_weight_of(quality_weight: float) -> float:
@@ -143,7 +143,7 @@ def decide(
     if not fitting and preference.on_infeasible == "cheapest":
         cut_short = [row for row in dropped if row.dropped == OVER_CAP and row.output_limit >= 1]
         if cut_short:
-            cheapest = min(cut_short, key=lambda row: row.floor)
+            cheapest = min(cut_short, key=lambda row: row.min_budget)
             fitting = [cheapest._replace(dropped=None)]
             dropped.remove(cheapest)
     return Decision(tuple(fitting), tuple(dropped))
@@ -160,7 +160,7 @@ CONTEXT = "context_too_short"
 
 def fit_to_hold(row: Assessment, query: Query, granted: int) -> int:
     """Output tokens a reply may take when `granted` nanodollars (floor <= granted <= ceiling) were reserved."""
-    if granted >= row.ceiling:
+    if granted >= row.max_cost:
         return row.output_limit
     affordable = affordable_output_tokens(row.candidate.price, row.input_ceiling, granted, may_write=row.writes_cache)
     if affordable is None:
@@ -237,20 +237,20 @@ class _QueryTerms:
         if needed < 1:
             needed = 1
         dropped = self._unfit(candidate, room, healthy)
-        ceiling = self._at_most(price, input_ceiling, limit * choices)
-        if cap is not None and ceiling > cap and dropped is None:
+        max_cost = self._at_most(price, input_ceiling, limit * choices)
+        if cap is not None and max_cost > cap and dropped is None:
             affordable = affordable_output_tokens(price, input_ceiling, cap, may_write=self._writes_cache)
             limit = (affordable or 0) // choices
             dropped = OVER_CAP if limit < needed else None
-            ceiling = self._at_most(price, input_ceiling, limit * choices)
+            max_cost = self._at_most(price, input_ceiling, limit * choices)
         if limit < 0:
-            limit, ceiling = 0, self._at_most(price, input_ceiling, 0)
+            limit, max_cost = 0, self._at_most(price, input_ceiling, 0)
         output = (replied if replied < limit else limit) * choices
         estimated = expected = cost(price, expected_input, output)
         if self._factors is not None and (factor := self._factors.get(candidate.name, 1.0)) != 1.0:
             expected = ceil(estimated * factor)
-            if expected > ceiling and factor > 1.0:
-                expected = ceiling if ceiling > estimated else estimated
+            if expected > max_cost and factor > 1.0:
+                expected = max_cost if max_cost > estimated else estimated
         return _new(
             Assessment,
             (
@@ -267,7 +267,7 @@ class _QueryTerms:
                 output,
                 estimated,
                 self._writes_cache,
-                ceiling,
+                max_cost,
             ),
         )
 

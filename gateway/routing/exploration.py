@@ -109,7 +109,7 @@ def safe_set(choices: Sequence[Assessment], settings: ExplorationSettings, allow
     safe = [0]
     for place, row in enumerate(choices[1:], start=1):
         forecast = row.forecast
-        if forecast is None or row.ceiling > allowance:
+        if forecast is None or row.max_cost > allowance:
             continue
         if forecast.quality + settings.optimism * forecast.quality_std >= least:
             safe.append(place)

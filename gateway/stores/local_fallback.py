@@ -179,12 +179,12 @@ class LocalFallbackStore:
         windows = _money(reservation.windows)
         if not windows:
             self._left(error)
-            return Grant(reservation.ceiling, None, local=True)
+            return Grant(reservation.max_cost, None, local=True)
         lease = self._leases.get(_names(windows))
-        if lease is None or (lease.left < reservation.floor and reservation.ceiling > 0):
+        if lease is None or (lease.left < reservation.min_budget and reservation.max_cost > 0):
             raise error
         self._left(error)
-        amount = min(reservation.ceiling, lease.left)
+        amount = min(reservation.max_cost, lease.left)
         lease.local[reservation.id] = amount
         lease.used_at = self._clock()
         return Grant(amount, lease.left, local=True)

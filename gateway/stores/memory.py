@@ -43,7 +43,7 @@ class MemoryStore:
         self._closed = True
 
     async def reserve(self, reservation: Reservation) -> Grant | OverLimit:
-        self._ready(reservation.ceiling)
+        self._ready(reservation.max_cost)
         standing = self._memory.holds.get(reservation.id)
         if standing is not None:
             return Grant(standing.amount, None)

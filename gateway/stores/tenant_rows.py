@@ -12,21 +12,21 @@ from typing import Any
 
 from gateway.billing.window import Budget
 from gateway.errors import ConfigError
-from gateway.tenants.policy import ExplorationSettings, PacingTerms
-from gateway.tenants.registry import ApiKey, TenantTerms
+from gateway.tenants.policy import ExplorationSettings, TenantPacingSettings
+from gateway.tenants.registry import ApiKey, TenantSettings
 
 ROWS_REMEMBERED = 50_000
 """Rows that need not be read word by word again: of many keys few change."""
 CHECKED_TEXT = b"loupe: the secret that keys are hashed with"
 
 
-def write_tenant(terms: TenantTerms) -> str:
+def write_tenant(terms: TenantSettings) -> str:
     return json.dumps(asdict(terms))
 
 
 @lru_cache(ROWS_REMEMBERED)
-def read_tenant(text: str) -> TenantTerms:
-    return TenantTerms(**_values(json.loads(text)))
+def read_tenant(text: str) -> TenantSettings:
+    return TenantSettings(**_values(json.loads(text)))
 
 
 def write_key(key: ApiKey) -> str:
@@ -63,7 +63,7 @@ def settle_secret(given: bytes | None, kept: KeptSecret, place: str) -> tuple[by
 def _values(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Lists back into the tuples that they were. What an older version did not write has its default."""
     candidates = raw["candidates"]
-    kinds: Mapping[str, type[Any]] = {"pacing": PacingTerms, "exploration": ExplorationSettings}
+    kinds: Mapping[str, type[Any]] = {"pacing": TenantPacingSettings, "exploration": ExplorationSettings}
     parts = {name: kind(**raw[name]) for name, kind in kinds.items() if raw.get(name) is not None}
     return {
         **raw,

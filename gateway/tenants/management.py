@@ -15,7 +15,7 @@ from gateway.tenants.provisioning import ConfiguredTenants, SyncResult, read_in,
 from gateway.tenants.registry import (
     ApiKey,
     TenantRegistry,
-    TenantTerms,
+    TenantSettings,
     add_key,
     add_tenant,
     put_key,
@@ -24,7 +24,7 @@ from gateway.tenants.registry import (
     revoke_key,
     rotate_key,
 )
-from gateway.tenants.schema import KeyTerms, TenantBody, invalid, tenant_as_written
+from gateway.tenants.schema import KeyConfig, TenantConfig, invalid, tenant_as_written
 from gateway.tenants.store import TenantStore
 
 KEY_PREFIX = "sk-loupe-"
@@ -55,21 +55,21 @@ class TenantManagement:
     def registry(self) -> TenantRegistry:
         return self._store.load()[0]
 
-    def create_tenant(self, body: TenantBody) -> TenantTerms:
+    def create_tenant(self, body: TenantConfig) -> TenantSettings:
         terms = body.terms(self._clock())
         self._check(terms.candidates)
         return self._store.change(lambda registry: (add_tenant(registry, terms), terms))
 
-    def update_tenant(self, name: str, changes: Mapping[str, Any]) -> TenantTerms:
+    def update_tenant(self, name: str, changes: Mapping[str, Any]) -> TenantSettings:
         """Change what is named; the rest stays. `name` stays too: it names windows."""
 
-        def change(registry: TenantRegistry) -> tuple[TenantRegistry, TenantTerms]:
+        def change(registry: TenantRegistry) -> tuple[TenantRegistry, TenantSettings]:
             old = registry.own_tenant(name)
             written = {key: value for key, value in tenant_as_written(old).items() if key != "created_at"}
             if "budget" in changes:
                 written["budgets"] = []
             try:
-                body = TenantBody.model_validate({**written, **changes, "name": name})
+                body = TenantConfig.model_validate({**written, **changes, "name": name})
             except ValidationError as error:
                 raise invalid(error) from None
             terms = body.terms(old.created_at)
@@ -83,7 +83,7 @@ class TenantManagement:
         now = self._clock()
         self._store.change(lambda registry: (remove_tenant(registry, registry.own_tenant(name).name, now), None))
 
-    def create_key(self, tenant: str, terms: KeyTerms) -> NewKey:
+    def create_key(self, tenant: str, terms: KeyConfig) -> NewKey:
         now, made = self._clock(), self._made()
         self._check(terms.candidates)
         record = ApiKey(
@@ -99,7 +99,7 @@ class TenantManagement:
         self._store.change(lambda registry: (add_key(registry, record, now), None))
         return NewKey(record, made.secret)
 
-    def update_key(self, key_id: str, terms: KeyTerms) -> ApiKey:
+    def update_key(self, key_id: str, terms: KeyConfig) -> ApiKey:
         """Set what `terms` has set: expiry, budgets, candidates. The name names windows, and stays."""
         self._check(terms.candidates)
 

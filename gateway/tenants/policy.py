@@ -36,12 +36,12 @@ class ExplorationSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class PacingTerms:
+class TenantPacingSettings:
     """What a tenant may say about its pacing: `plan` and `burst` are `learns_shape` and `burst` of the settings."""
 
     plan: Literal["learned", "even"] = "learned"
     burst: float = 0.05
 
 
-PACED = PacingTerms()
+PACED = TenantPacingSettings()
 """How a tenant is paced that says nothing of it."""

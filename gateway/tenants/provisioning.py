@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gateway.tenants.registry import ApiKey, TenantRegistry, TenantTerms, mark_of, remove_tenant, taken
+from gateway.tenants.registry import ApiKey, TenantRegistry, TenantSettings, mark_of, remove_tenant, taken
 
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredTenants:
     """What a configuration names, and the file that names it, as people are told of that file."""
 
-    tenants: Sequence[TenantTerms]
+    tenants: Sequence[TenantSettings]
     keys: Sequence[ApiKey]
     file: str
 
@@ -100,7 +100,7 @@ def _ended_by_commands(registry: TenantRegistry, declared: ConfiguredTenants) ->
     return ended - replaced_by_file
 
 
-def _since(terms: TenantTerms, registry: TenantRegistry, now: float) -> TenantTerms:
+def _since(terms: TenantSettings, registry: TenantRegistry, now: float) -> TenantSettings:
     known = registry.tenants.get(terms.name)
     return replace(terms, created_at=known.created_at if known else now)
 

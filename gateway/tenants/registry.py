@@ -13,13 +13,13 @@ from typing import Literal
 
 from gateway.billing.window import Budget
 from gateway.errors import InvalidRequest, NotFoundError
-from gateway.tenants.policy import PACED, ExplorationSettings, PacingTerms
+from gateway.tenants.policy import PACED, ExplorationSettings, TenantPacingSettings
 
 Origin = Literal["made", "yaml"]
 
 
 @dataclass(frozen=True, slots=True)
-class TenantTerms:
+class TenantSettings:
     """What a tenant may do. `candidates`: None for all there are. Times are seconds since the epoch.
 
     `pacing` is of the windows that can be paced; None: its budgets are only enforced. `exploration`: None: never.
@@ -31,7 +31,7 @@ class TenantTerms:
     quality_weight: float = 0.8
     on_infeasible: Literal["refuse", "cheapest"] = "refuse"
     created_at: float = 0.0
-    pacing: PacingTerms | None = PACED
+    pacing: TenantPacingSettings | None = PACED
     exploration: ExplorationSettings | None = None
 
 
@@ -76,11 +76,11 @@ class TenantRegistry:
     path of that file: they change there and nowhere else. A store of an older version has a digest for the path.
     """
 
-    tenants: Mapping[str, TenantTerms] = field(default_factory=dict)
+    tenants: Mapping[str, TenantSettings] = field(default_factory=dict)
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
     provisioned: Mapping[str, str] = field(default_factory=dict)
 
-    def tenant(self, name: str) -> TenantTerms:
+    def tenant(self, name: str) -> TenantSettings:
         """Raises NotFoundError."""
         found = self.tenants.get(name)
         if found is None:
@@ -94,7 +94,7 @@ class TenantRegistry:
             raise NotFoundError(f"unknown key {key_id!r:.80}", param="id", code="key_not_found")
         return found
 
-    def own_tenant(self, name: str) -> TenantTerms:
+    def own_tenant(self, name: str) -> TenantSettings:
         """Return a tenant that commands may change. Raises NotFoundError, or InvalidRequest (409) if a file has it."""
         found = self.tenant(name)
         if name in self.provisioned:
@@ -124,14 +124,14 @@ def mark_of(key: ApiKey) -> str:
     return f"{key.tenant}/key/{key.name}"
 
 
-def add_tenant(registry: TenantRegistry, terms: TenantTerms) -> TenantRegistry:
+def add_tenant(registry: TenantRegistry, terms: TenantSettings) -> TenantRegistry:
     """Raises InvalidRequest (409) when the name is taken."""
     if terms.name in registry.tenants:
         raise taken(f"there is a tenant {terms.name!r} already", "name")
     return put_tenant(registry, terms)
 
 
-def put_tenant(registry: TenantRegistry, terms: TenantTerms) -> TenantRegistry:
+def put_tenant(registry: TenantRegistry, terms: TenantSettings) -> TenantRegistry:
     """The tenant has these terms, whether or not it was there. What it spent goes on counting."""
     return replace(registry, tenants={**registry.tenants, terms.name: terms})
 

@@ -14,8 +14,8 @@ from pydantic_core import ErrorDetails
 from gateway.billing.money import NANODOLLARS, from_usd
 from gateway.billing.window import Budget, Period, Unit
 from gateway.errors import InvalidRequest
-from gateway.tenants.policy import ExplorationSettings, PacingTerms
-from gateway.tenants.registry import ApiKey, TenantTerms
+from gateway.tenants.policy import ExplorationSettings, TenantPacingSettings
+from gateway.tenants.registry import ApiKey, TenantSettings
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
 TenantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -26,7 +26,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class BudgetSettings(Section):
+class BudgetConfig(Section):
     """One window: `usd`, `requests` or `tokens` over a period."""
 
     usd: Usd | None = None
@@ -56,13 +56,13 @@ class BudgetSettings(Section):
         return Budget(limit, self.period, unit, self.rolling, self.soft, self.zone)
 
 
-class KeyTerms(Section):
+class KeyConfig(Section):
     """What one key may do."""
 
     name: Name | None = None
     """Names the key's own windows."""
     expires: datetime | None = None
-    budgets: tuple[BudgetSettings, ...] = ()
+    budgets: tuple[BudgetConfig, ...] = ()
     """Of this key alone, beside its tenant's."""
     candidates: tuple[str, ...] | None = Field(None, min_length=1)
     """Fewer than its tenant's."""
@@ -78,7 +78,7 @@ class KeyTerms(Section):
         return None if self.expires is None else self.expires.timestamp()
 
 
-class PacingBody(Section):
+class PacingConfig(Section):
     """How spend is paced in hard USD windows of an hour or longer."""
 
     plan: Literal["learned", "even"] = "learned"
@@ -86,11 +86,11 @@ class PacingBody(Section):
     burst: float = Field(0.05, ge=0, le=1)
     """Spend may run ahead of the plan by this share of the limit."""
 
-    def terms(self) -> PacingTerms:
-        return PacingTerms(self.plan, self.burst)
+    def terms(self) -> TenantPacingSettings:
+        return TenantPacingSettings(self.plan, self.burst)
 
 
-class ExplorationBody(Section):
+class ExplorationConfig(Section):
     """How often, and at what cost, another candidate than the best serves."""
 
     rate: float = Field(0.05, ge=0, le=1)
@@ -110,24 +110,24 @@ def _switch(told: Any) -> Any:
     return None if told in (False, "off") else told
 
 
-class TenantBody(Section):
+class TenantConfig(Section):
     """What one tenant may do."""
 
     name: TenantName
-    budget: BudgetSettings | None = None
+    budget: BudgetConfig | None = None
     """Short for a single one of `budgets`."""
-    budgets: tuple[BudgetSettings, ...] = ()
+    budgets: tuple[BudgetConfig, ...] = ()
     candidates: tuple[str, ...] | None = Field(None, min_length=1)
     """Allow-list, and the order when routing declines; the catalog's order when it is not set."""
     quality_weight: float = Field(0.8, ge=0, le=1)
     on_infeasible: Literal["refuse", "cheapest"] = "refuse"
-    pacing: Annotated[PacingBody | None, BeforeValidator(_switch)] = PacingBody()
+    pacing: Annotated[PacingConfig | None, BeforeValidator(_switch)] = PacingConfig()
     """`off`: budgets are enforced and nothing more."""
-    exploration: Annotated[ExplorationBody | None, BeforeValidator(_switch)] = None
+    exploration: Annotated[ExplorationConfig | None, BeforeValidator(_switch)] = None
 
-    def terms(self, created_at: float = 0.0) -> TenantTerms:
+    def terms(self, created_at: float = 0.0) -> TenantSettings:
         budgets = (*((self.budget,) if self.budget else ()), *self.budgets)
-        return TenantTerms(
+        return TenantSettings(
             self.name,
             tuple(budget.budget() for budget in budgets),
             self.candidates,
@@ -140,7 +140,7 @@ class TenantBody(Section):
 
 
 def budget_as_written(budget: Budget) -> dict[str, Any]:
-    """A budget as `BudgetSettings` reads it."""
+    """A budget as `BudgetConfig` reads it."""
     limit = budget.limit / NANODOLLARS if budget.unit == "usd" else budget.limit
     return {
         budget.unit: limit,
@@ -151,8 +151,8 @@ def budget_as_written(budget: Budget) -> dict[str, Any]:
     }
 
 
-def tenant_as_written(terms: TenantTerms) -> dict[str, Any]:
-    """A tenant as `TenantBody` reads it, and when it was made."""
+def tenant_as_written(terms: TenantSettings) -> dict[str, Any]:
+    """A tenant as `TenantConfig` reads it, and when it was made."""
     return {
         "name": terms.name,
         "budgets": [budget_as_written(budget) for budget in terms.budgets],

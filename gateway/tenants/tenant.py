@@ -10,7 +10,7 @@ from typing import Literal
 
 from gateway.billing.window import Budget, Window, window_at
 from gateway.tenants.key_hash import KeyHash
-from gateway.tenants.policy import PACED, ExplorationSettings, PacingTerms
+from gateway.tenants.policy import PACED, ExplorationSettings, TenantPacingSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Tenant:
     key: str = ""
     key_budgets: tuple[Budget, ...] = ()
     expires_at: float | None = None
-    pacing: PacingTerms | None = PACED
+    pacing: TenantPacingSettings | None = PACED
     exploration: ExplorationSettings | None = None
 
     def windows(self, now: float) -> tuple[Window, ...]:

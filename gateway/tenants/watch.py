@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from gateway.errors import StoreError
-from gateway.tenants.registry import ApiKey, TenantRegistry, TenantTerms
+from gateway.tenants.registry import ApiKey, TenantRegistry, TenantSettings
 from gateway.tenants.store import Marks, TenantStore
 from gateway.tenants.tenant import Tenant, Tenants
 
@@ -123,7 +123,7 @@ class TenantWatch:
             self._store.note_used([each.hex() for each in used], self._clock())
 
 
-def tenant_of(terms: TenantTerms, key: ApiKey, candidates: Collection[str]) -> Tenant:
+def tenant_of(terms: TenantSettings, key: ApiKey, candidates: Collection[str]) -> Tenant:
     """A tenant as one of its keys shows it. Names that no candidate has any more are left out; a key never shows more
     than its tenant has.
     """

@@ -164,10 +164,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.stores[-1] = self.run(self.place.open())
 
     @precondition(lambda self: self.reference.made)
-    @rule(ceiling=st.integers(1, 700), pick=st.integers(0, 99), turns=st.integers(0, 4))
-    def process_dies_while_it_is_asked(self, ceiling: int, pick: int, turns: int) -> None:
+    @rule(max_cost=st.integers(1, 700), pick=st.integers(0, 99), turns=st.integers(0, 4))
+    def process_dies_while_it_is_asked(self, max_cost: int, pick: int, turns: int) -> None:
         """Whatever of it was done: the settlement is asked for again, the hold is one that nobody knows of."""
-        reservation, (other, amount) = self.new_hold(ceiling, 0, 60, 1, 0), self.picked(pick)
+        reservation, (other, amount) = self.new_hold(max_cost, 0, 60, 1, 0), self.picked(pick)
         self.run(self.die_asked(self.store, reservation, other.id, amount, turns))
         self.stores[-1] = self.run(self.place.open())
         self.run(self.store.settle(other.id, amount, 0))
@@ -226,7 +226,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for store in self.stores:
             self.run(store.balances([window for window, _ in list(self.seen.values())[-1:]]))
 
-    def new_hold(self, ceiling: int, floor: int, ttl_s: int, tokens: int, requests: int) -> Reservation:
+    def new_hold(self, max_cost: int, min_budget: int, ttl_s: int, tokens: int, requests: int) -> Reservation:
         """It takes of every budget as they are now."""
         windows = []
         for kind, budget in self.budgets.items():
@@ -234,7 +234,13 @@ class LedgerMachine(RuleBasedStateMachine):
             self.seen.pop(windows[-1].key, None)
             self.seen[windows[-1].key] = (windows[-1], kind)
         return Reservation(
-            f"{self.tenant}/{next(self.names)}", tuple(windows), ceiling, min(floor, ceiling), ttl_s, tokens, requests
+            f"{self.tenant}/{next(self.names)}",
+            tuple(windows),
+            max_cost,
+            min(min_budget, max_cost),
+            ttl_s,
+            tokens,
+            requests,
         )
 
     def picked(self, pick: int) -> tuple[Reservation, int]:

@@ -34,11 +34,11 @@ class Reference:
             return Grant(self.made[reservation.id][1], None)
         left = {window: window.limit - sum(self.stands(window)) for window in reservation.windows}
         for window in [window for window in reservation.windows if not window.soft]:
-            needed = takes(window, reservation.floor, reservation.tokens, reservation.requests)
-            if left[window] < needed and (window.unit != "usd" or reservation.ceiling):
+            needed = takes(window, reservation.min_budget, reservation.tokens, reservation.requests)
+            if left[window] < needed and (window.unit != "usd" or reservation.max_cost):
                 return OverLimit(window, max(left[window], 0), self.stands(window)[1])
         money = [left[window] for window in reservation.windows if window.unit == "usd" and not window.soft]
-        amount = max(0, min([reservation.ceiling, *money]))
+        amount = max(0, min([reservation.max_cost, *money]))
         self.made[reservation.id], self.ends_at[reservation.id] = (reservation, amount), now + reservation.ttl_s
         over = tuple(
             w.key

@@ -42,8 +42,8 @@ class Place(Protocol):
     async def open(self) -> OpenStore: ...
 
 
-def reservation(name: str, ceiling: int, floor: int | None = None, *windows: Window) -> Reservation:
-    return Reservation(name, windows or (DAY,), ceiling, ceiling if floor is None else floor, LEASE_S)
+def reservation(name: str, max_cost: int, min_budget: int | None = None, *windows: Window) -> Reservation:
+    return Reservation(name, windows or (DAY,), max_cost, max_cost if min_budget is None else min_budget, LEASE_S)
 
 
 async def stands(store: BudgetStore, *windows: Window) -> list[tuple[int, int]]:
@@ -346,7 +346,9 @@ async def check_windows_of_tokens_and_requests_count_their_own(place: Place) -> 
     again = first._replace(id="second try", requests=0)
     assert await store.reserve(again) == Grant(300, 500)
     assert await store.reserve(first._replace(id="second", tokens=1)) == Grant(300, 200)
-    assert await store.reserve(first._replace(id="third", tokens=1, ceiling=0, floor=0)) == OverLimit(requests, 0, 1)
+    assert await store.reserve(first._replace(id="third", tokens=1, max_cost=0, min_budget=0)) == OverLimit(
+        requests, 0, 1
+    )
     await store.close()
 
 

@@ -9,18 +9,18 @@ import pytest
 
 from gateway.billing.window import Budget
 from gateway.errors import ConfigError, NotFoundError
-from gateway.tenants.policy import ExplorationSettings, PacingTerms
-from gateway.tenants.registry import ApiKey, TenantRegistry, TenantTerms, add_key, add_tenant
+from gateway.tenants.policy import ExplorationSettings, TenantPacingSettings
+from gateway.tenants.registry import ApiKey, TenantRegistry, TenantSettings, add_key, add_tenant
 from gateway.tenants.store import TenantStore
 
-ACME = TenantTerms(
+ACME = TenantSettings(
     "acme",
     budgets=(Budget(5 * 10**9, "month", zone="Asia/Tokyo", soft=True), Budget(60, "minute", "requests", rolling=True)),
     candidates=("small", "large"),
     quality_weight=0.25,
     on_infeasible="cheapest",
     created_at=1_000.5,
-    pacing=PacingTerms("even", 0.25),
+    pacing=TenantPacingSettings("even", 0.25),
     exploration=ExplorationSettings(rate=0.5, budget_share=0.125),
 )
 KEY = ApiKey(
@@ -35,7 +35,7 @@ KEY = ApiKey(
     origin="yaml",
 )
 FULL = TenantRegistry(
-    {"acme": ACME, "plain": TenantTerms("plain"), "unpaced": TenantTerms("unpaced", pacing=None)},
+    {"acme": ACME, "plain": TenantSettings("plain"), "unpaced": TenantSettings("unpaced", pacing=None)},
     {"key_1": KEY},
     {"acme": "/etc/loupe/gateway.yaml"},
 )

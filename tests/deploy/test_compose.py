@@ -25,7 +25,7 @@ import yaml
 from benchmarks.common.processes import free_port
 from benchmarks.common.prometheus_server import prometheus_server
 from gateway.config.candidates import candidate_of
-from gateway.config.settings import load_settings
+from gateway.config.settings import load_config
 from tests.gateway.stores.redis.redis_server import RedisServer
 
 from .boards import ROOT
@@ -77,7 +77,7 @@ def test_nothing_is_open_to_the_network() -> None:
 
 def test_the_services_call_each_other_by_the_names_and_ports_that_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOUPE_EXAMPLE_KEY", KEY)
-    settings = load_settings(DEPLOY / "compose.gateway.yaml")
+    settings = load_config(DEPLOY / "compose.gateway.yaml")
     words = SERVICES["replay"]["command"]
     assert settings.providers["pool"].base_url == f"http://replay:{words[words.index('--port') + 1]}/v1"
     assert [candidate_of(section, settings).name for section in settings.candidates]

@@ -38,7 +38,7 @@ class ScriptedLedger:
     async def reserve(self, reservation: Reservation) -> Grant | OverLimit:
         self.reserved.append(reservation)
         self._clock.turn(self.reserve_s)
-        answer = self.answers.pop(0) if self.answers else Grant(reservation.ceiling, None)
+        answer = self.answers.pop(0) if self.answers else Grant(reservation.max_cost, None)
         if isinstance(answer, BaseException):
             raise answer
         return answer

@@ -22,7 +22,7 @@ from routers.retrain import (
     TIME,
     Contender,
     MergedOutcomes,
-    Terms,
+    RetrainSettings,
     fit_on_all,
     judge_offer,
     retrain,
@@ -34,7 +34,7 @@ from tests.fakes.logged_table import logged
 from tests.fakes.synthetic import drawn_table
 
 IMAGE_VIEWS = frozenset({"image", "image_features"})
-TERMS = Terms(holdout=0.3, rules=Rules(replicates=200))
+TERMS = RetrainSettings(holdout=0.3, rules=Rules(replicates=200))
 LINEAR_MF = ALGORITHMS["linear_mf"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gateway.config.settings import load_settings
+from gateway.config.settings import load_config
 from gateway.errors import ConfigError, StoreError
 from gateway.outcomes.log.content import delete_content
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Raises ConfigError."""
     try:
-        rows = delete_content(load_settings(arguments.config).store.path, arguments.tenant)
+        rows = delete_content(load_config(arguments.config).store.path, arguments.tenant)
     except StoreError as error:
         raise ConfigError(str(error)) from None
     print(f"{rows} of {arguments.tenant} deleted: questions, images, replies and comments")

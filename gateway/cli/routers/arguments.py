@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.config.settings import Settings, load_settings
+from gateway.config.settings import Settings, load_config
 from gateway.errors import ConfigError
 from gateway.outcomes.datasets import load_encoder
 from models.dual_encoder import DualEncoder
@@ -54,7 +54,7 @@ def place_of(arguments: argparse.Namespace) -> ArtifactPlace:
         return ArtifactPlace(ArtifactStore(arguments.artifacts), arguments.encoder or DEFAULT_ENCODER, bundled())
     if arguments.encoder is not None:
         raise ConfigError("--encoder has no effect with --config, which names an encoder")
-    settings = load_settings(arguments.config)
+    settings = load_config(arguments.config)
     if settings.router.artifacts is None:
         raise ConfigError(f"{arguments.config}: router.artifacts is not set, so routers cannot be promoted")
     fallback = bundled() if settings.router.artifact == "default" else Path(settings.router.artifact)

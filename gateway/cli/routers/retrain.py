@@ -17,7 +17,7 @@ from routers.artifact import ArtifactError, bundled
 from routers.artifact_store import ID_LENGTH, facts_of, usable
 from routers.evaluation.comparison import Rules
 from routers.registry import ALGORITHMS, DEFAULT
-from routers.retrain import Contender, MergedOutcomes, RetrainResult, Terms, fit_on_all, judge_offer
+from routers.retrain import Contender, MergedOutcomes, RetrainResult, RetrainSettings, fit_on_all, judge_offer
 from routers.retrain import retrain as retrain_router
 from routers.table.outcome_table import TableError
 from routers.table.weights import FLATTENED
@@ -98,7 +98,11 @@ def _judge(
 
 
 def _found(
-    arguments: argparse.Namespace, merged: MergedOutcomes, rival: Contender, encoder: DualEncoder, terms: Terms
+    arguments: argparse.Namespace,
+    merged: MergedOutcomes,
+    rival: Contender,
+    encoder: DualEncoder,
+    terms: RetrainSettings,
 ) -> RetrainResult:
     if arguments.offer is None:
         return retrain_router(find_algorithm(arguments.router), merged, rival, encoder.digest, terms)
@@ -107,9 +111,9 @@ def _found(
     return judge_offer(offered, merged, rival, terms)
 
 
-def _terms(arguments: argparse.Namespace) -> Terms:
+def _terms(arguments: argparse.Namespace) -> RetrainSettings:
     rules = Rules(level=arguments.level, margin=arguments.margin, replicates=arguments.replicates)
-    return Terms(holdout=arguments.holdout, power=arguments.weights, seed=arguments.seed, rules=rules)
+    return RetrainSettings(holdout=arguments.holdout, power=arguments.weights, seed=arguments.seed, rules=rules)
 
 
 def _end(told: RetrainReport, place: ArtifactPlace | None) -> int:

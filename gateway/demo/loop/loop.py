@@ -26,7 +26,7 @@ _ID = 12
 
 
 @dataclass(frozen=True, slots=True)
-class LoopTerms:
+class LoopSettings:
     """How the loop is run.
 
     Attributes:
@@ -76,7 +76,7 @@ class LoopResult:
         return bool(self.rounds[-1]["promoted"])
 
 
-def run_loop(path: Path, folder: Path, terms: LoopTerms, say: Callable[[str], None]) -> LoopResult:
+def run_loop(path: Path, folder: Path, terms: LoopSettings, say: Callable[[str], None]) -> LoopResult:
     """Everything that is written goes into `folder`. Raises ServiceFailed and CommandFailed."""
     table = part(path, start=terms.start, held_out=terms.held_out, seed=terms.seed)
     sizes = f"{len(table.start)} queries to start from, {len(table.asked)} to ask, {len(table.held_out)} held out"
@@ -99,7 +99,7 @@ def run_loop(path: Path, folder: Path, terms: LoopTerms, say: Callable[[str], No
     return LoopResult(table, rounds, frontier, bad, was_refused, cells, traffic.tally, under)
 
 
-def _begin(site: LoopSite, table: LoopTable, path: Path, terms: LoopTerms, say: Callable[[str], None]) -> None:
+def _begin(site: LoopSite, table: LoopTable, path: Path, terms: LoopSettings, say: Callable[[str], None]) -> None:
     """Tables, prices, and a router that has seen little."""
     queries = read_table([path]).queries
     typical = sum(query.image_tokens + len(query.question) / CHARACTERS_PER_TOKEN for query in queries) / len(queries)
@@ -115,7 +115,7 @@ def _begin(site: LoopSite, table: LoopTable, path: Path, terms: LoopTerms, say: 
 
 
 def _rounds(
-    site: LoopSite, table: LoopTable, traffic: Traffic, terms: LoopTerms, say: Callable[[str], None]
+    site: LoopSite, table: LoopTable, traffic: Traffic, terms: LoopSettings, say: Callable[[str], None]
 ) -> tuple[list[dict[str, Any]], int]:
     """Ask, label, export, retrain, until something is promoted; what each found, and the requests meanwhile."""
     found: list[dict[str, Any]] = []
@@ -136,7 +136,7 @@ def _rounds(
 
 
 def _retrain(
-    site: LoopSite, table: LoopTable, traffic: Traffic, terms: LoopTerms, say: Callable[[str], None]
+    site: LoopSite, table: LoopTable, traffic: Traffic, terms: LoopSettings, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Export and retrain with the router in service, while requests go on."""
     site.run("table", "export", "--store", site.store, "--out", site.folder / "online")
@@ -170,7 +170,7 @@ def _frontier(site: LoopSite, table: LoopTable, serving: str, say: Callable[[str
 
 
 def _offer_bad(
-    site: LoopSite, table: LoopTable, terms: LoopTerms, say: Callable[[str], None]
+    site: LoopSite, table: LoopTable, terms: LoopSettings, say: Callable[[str], None]
 ) -> tuple[dict[str, Any], bool]:
     """A router that learned from shuffled labels, offered for promotion; whether it was refused."""
     say(f"offering a router that was trained on {BAD_QUERIES} queries with shuffled labels")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.demo.loop.loop import LoopResult, LoopTerms
+from gateway.demo.loop.loop import LoopResult, LoopSettings
 
 
 def problems(found: LoopResult) -> list[str]:
@@ -26,7 +26,7 @@ def problems(found: LoopResult) -> list[str]:
     return wrong
 
 
-def as_json(found: LoopResult, terms: LoopTerms, made: dict[str, Any]) -> dict[str, Any]:
+def as_json(found: LoopResult, terms: LoopSettings, made: dict[str, Any]) -> dict[str, Any]:
     """Keys as issue 5 names them, then what else there is to know. QNC is null where the best single is not reached."""
     before, after = found.frontier["before"], found.frontier["after"]
     return {

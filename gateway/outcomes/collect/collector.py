@@ -50,7 +50,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class CollectSettings:
     """How hard to try: requests at once, in all and of one candidate; tries a cell; the first wait in seconds."""
 
     at_once: int = 16
@@ -84,7 +84,7 @@ class Collector:
         providers: Mapping[str, Provider],
         journal: Journal,
         spending: SpendingLimit,
-        terms: Terms,
+        terms: CollectSettings,
         manner: Manner,
         progress: Callable[[CollectTally], None],
     ) -> None:
@@ -112,13 +112,13 @@ class Collector:
         try:
             while not self.stop.is_set():
                 following = self._following(queues, list(tasks.values()))
-                if following is not None and self._spending.hold(following.choice.ceiling):
+                if following is not None and self._spending.hold(following.choice.max_cost):
                     queues[following.candidate].pop()
                     tasks[asyncio.create_task(self._cell(following))] = following.candidate
                 elif tasks:
                     await self._any_of(tasks)
                 else:
-                    self.tally.out_of_budget = following.choice.ceiling if following else None
+                    self.tally.out_of_budget = following.choice.max_cost if following else None
                     break
             self.tally.stopped = self.stop.is_set()
             while tasks:
@@ -157,17 +157,17 @@ class Collector:
 
     async def _cell(self, work: Work) -> None:
         """Try one cell, whose ceiling is held, until it is answered, turned down, or given up."""
-        ceiling = work.choice.ceiling
+        max_cost = work.choice.max_cost
         attempt, lost = 1, 0
         while (error := await self._attempt(work)) is not None:
             self.tally.failures[error.reason] = self.tally.failures.get(error.reason, 0) + 1
             if error.reached:
-                self._spending.lose(ceiling)
+                self._spending.lose(max_cost)
                 lost += 1
             if self._is_hopeless(work, error) or attempt == self._terms.tries or lost == MOST_LOST:
                 break
             if await self._stopped_within(self._wait_s(attempt)) or (
-                error.reached and not self._spending.hold(ceiling)
+                error.reached and not self._spending.hold(max_cost)
             ):
                 break
             self.tally.retries += 1
@@ -177,7 +177,7 @@ class Collector:
             self.tally.done += 1
             return
         if not error.reached:
-            self._spending.settle(ceiling, 0)
+            self._spending.settle(max_cost, 0)
         self._give_up(work.candidate, error)
 
     def _is_hopeless(self, work: Work, error: ProviderError) -> bool:
@@ -196,11 +196,11 @@ class Collector:
 
     async def _attempt(self, work: Work) -> ProviderError | None:
         """Ask once: the held ceiling is settled where it was answered; else the error, and it is still held."""
-        ceiling, candidate = work.choice.ceiling, work.choice.candidate
+        max_cost, candidate = work.choice.max_cost, work.choice.candidate
         body = body_of(work.row, work.choice, self._manner)
-        number = await self._journal.ask(work.cell, form_of(work.row, work.choice, self._manner), ceiling)
+        number = await self._journal.ask(work.cell, form_of(work.row, work.choice, self._manner), max_cost)
         charge = Charge(work.choice, work.query)
-        charge.granted = ceiling
+        charge.granted = max_cost
         charge.sent()
         began = time.perf_counter()
         try:
@@ -226,8 +226,8 @@ class Collector:
             latency_s=round(time.perf_counter() - began, 6),
             prices=candidate.prices,
         )
-        self._spending.settle(ceiling, answer.cost)
-        self.tally.over_ceiling += answer.cost > ceiling
+        self._spending.settle(max_cost, answer.cost)
+        self.tally.over_ceiling += answer.cost > max_cost
         await self._journal.end(number, ANSWERED, answer=asdict(answer))
         return None
 

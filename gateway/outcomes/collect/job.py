@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.config.checked import MEBIBYTE, CheckedConfig
-from gateway.config.settings import Settings, load_settings
+from gateway.config.settings import Settings, load_config
 from gateway.errors import ConfigError
 from gateway.images.data_url import ImageLimits
-from gateway.outcomes.collect.collector import Terms, Work
+from gateway.outcomes.collect.collector import CollectSettings, Work
 from gateway.outcomes.collect.dataset import Dataset, ReadingSettings, Row, read_dataset
 from gateway.outcomes.collect.journal import Cell, JournalState
 from gateway.outcomes.collect.request import Manner, assess, form_of, query_of
@@ -33,7 +33,7 @@ class Job:
     """Those to ask about, in the order of asking."""
     candidates: Sequence[Candidate]
     manner: Manner
-    terms: Terms
+    terms: CollectSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Remains:
 
 
 def job_of(arguments: argparse.Namespace) -> Job:
-    settings = _narrowed(load_settings(arguments.config), arguments.candidates)
+    settings = _narrowed(load_config(arguments.config), arguments.candidates)
     plan = CheckedConfig.of(settings)
     limits = ImageLimits(int(settings.images.max_mb * MEBIBYTE), settings.images.max_pixels)
     try:
@@ -64,7 +64,9 @@ def job_of(arguments: argparse.Namespace) -> Job:
         rows=rows[: arguments.limit],
         candidates=tuple(plan.catalog),
         manner=Manner(arguments.instruction, arguments.max_tokens),
-        terms=Terms(arguments.concurrency, arguments.per_candidate, arguments.tries, arguments.retry_s, arguments.seed),
+        terms=CollectSettings(
+            arguments.concurrency, arguments.per_candidate, arguments.tries, arguments.retry_s, arguments.seed
+        ),
     )
 
 

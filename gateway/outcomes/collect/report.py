@@ -75,7 +75,7 @@ def _described(candidate: Candidate, kept: JournalState) -> dict[str, Any]:
 
 def say_plan(job: Job, remains: Remains, spending: SpendingLimit) -> None:
     expected = sum(each.choice.expected_cost for each in remains.work)
-    most = sum(each.choice.ceiling for each in remains.work)
+    most = sum(each.choice.max_cost for each in remains.work)
     print(
         f"{len(job.rows):,} rows x {len(job.candidates)} candidates: {len(remains.work):,} cells to ask, "
         f"{len(remains.unfit):,} that a candidate cannot serve; about {to_usd(expected)} USD, {to_usd(most)} at the "

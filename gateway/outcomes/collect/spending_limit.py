@@ -18,19 +18,19 @@ class SpendingLimit:
     def left(self) -> int:
         return self.limit - self.spent - self.uncertain - self.held
 
-    def hold(self, ceiling: int) -> bool:
+    def hold(self, max_cost: int) -> bool:
         """Set aside what one call may cost; False, and nothing is, where that is not there."""
-        if ceiling > self.left:
+        if max_cost > self.left:
             return False
-        self.held += ceiling
+        self.held += max_cost
         return True
 
-    def settle(self, ceiling: int, charge: int) -> None:
+    def settle(self, max_cost: int, charge: int) -> None:
         """A held call was billed."""
-        self.held -= ceiling
+        self.held -= max_cost
         self.spent += charge
 
-    def lose(self, ceiling: int) -> None:
+    def lose(self, max_cost: int) -> None:
         """A held call's bill is not known: all of it counts as gone."""
-        self.held -= ceiling
-        self.uncertain += ceiling
+        self.held -= max_cost
+        self.uncertain += max_cost

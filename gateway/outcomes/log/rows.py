@@ -150,7 +150,7 @@ def _candidates(decision: Decision, propensities: Mapping[str, float] | None) ->
                 row.input_ceiling,
                 row.output_limit,
                 row.expected_cost,
-                row.ceiling,
+                row.max_cost,
                 row.score,
                 row.dropped,
                 propensities and propensities.get(name, 0.0),

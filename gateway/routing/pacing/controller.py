@@ -82,7 +82,7 @@ class PacingView:
         if drawn is None or not drawn.explores:
             return explored, drawn, ()
         if account.terms.explored:  # until the ledger is read again; the hold is what counts
-            account.allowance -= explored.choices[0].ceiling
+            account.allowance -= explored.choices[0].max_cost
         own = self.tenant.windows(now)[: len(self.tenant.budgets)]
         return explored, drawn, exploration_windows(own, settings.budget_share)
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from gateway.billing.window import ROLLING_S, Budget, Window
 from gateway.routing.decision import LARGEST_LAMBDA, price_weight_of
-from gateway.tenants.policy import PacingTerms
+from gateway.tenants.policy import TenantPacingSettings
 
 PACED_PERIODS = ("hour", "day", "week", "month")
 """Shorter windows are over before there is anything to learn from; a total has no end to pace towards."""
@@ -151,7 +151,7 @@ def request_scale(named: float | None, own: float) -> float:
     return scale_of(named) / (own_price_weight(own) or 1.0)
 
 
-def pacing_settings(asked: PacingTerms, quality_weight: float, processes: int) -> PacingSettings:
+def pacing_settings(asked: TenantPacingSettings, quality_weight: float, processes: int) -> PacingSettings:
     """Return how a tenant of this weight is paced: never at less than what it thinks money is worth in any case."""
     least = own_price_weight(quality_weight)
     return PacingSettings(

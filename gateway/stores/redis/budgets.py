@@ -114,7 +114,7 @@ class RedisStore:
         await self._redis.connection_pool.disconnect()
 
     async def reserve(self, reservation: Reservation) -> Grant | OverLimit:
-        _check_amount(reservation.ceiling)
+        _check_amount(reservation.max_cost)
         task = asyncio.ensure_future(self._reserve(reservation))
         self._reserving[reservation.id] = task  # a caller that is cancelled must not leave it half done
         task.add_done_callback(lambda done: self._reserved(reservation.id, done))
@@ -153,7 +153,7 @@ class RedisStore:
         keys = [self._key(_tenant(reservation.id), "h", reservation.id), self._key(tenant, "due")]
         now = self._clock()
         values: list[Any] = ["reserve", now, reservation.ttl_s, KEPT_MS]
-        values += [reservation.ceiling, reservation.floor, reservation.tokens, reservation.requests]
+        values += [reservation.max_cost, reservation.min_budget, reservation.tokens, reservation.requests]
         for window in reservation.windows:
             parts = self._parts(window)
             keys += parts

@@ -76,7 +76,7 @@ class SqliteStore:
         self._db.close()
 
     async def reserve(self, reservation: Reservation) -> Grant | OverLimit:
-        _check_amount(reservation.ceiling)
+        _check_amount(reservation.max_cost)
         result: Grant | OverLimit = await self._ask(lambda: self._ledger.reserve(reservation))
         return result
 

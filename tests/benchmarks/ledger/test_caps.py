@@ -26,9 +26,9 @@ def test_a_limit_that_is_too_high_would_be_found() -> None:
     row = decide(query, (one,), None, Preference(1.0, 10**12), reference_cost=1, is_healthy=lambda _name: True).choices[
         0
     ]
-    hold_against(row, query, row.output_limit, row.ceiling, found)
+    hold_against(row, query, row.output_limit, row.max_cost, found)
     assert found.over == []
-    hold_against(row, query, row.output_limit + 1, row.ceiling - 1, found)
+    hold_against(row, query, row.output_limit + 1, row.max_cost - 1, found)
     assert len(found.over) == 1
 
 

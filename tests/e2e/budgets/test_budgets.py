@@ -171,15 +171,15 @@ def test_exactly_as_many_requests_at_once_as_the_budget_covers(
     release = threading.Event()
     provider.on("large", wait_then(release, answer()))
     with _with_budget(provider, tmp_path / "probe", {"usd": 1.0}) as probe:
-        ceiling = round(probe.route(prompt)["candidates"][0]["ceiling_usd"] * 1e9)
+        max_cost = round(probe.route(prompt)["candidates"][0]["ceiling_usd"] * 1e9)
     with (
-        _with_budget(provider, tmp_path / "site", {"usd": room * ceiling / 1e9}) as site,
+        _with_budget(provider, tmp_path / "site", {"usd": room * max_cost / 1e9}) as site,
         ThreadPoolExecutor(20) as pool,
     ):
         asked = [pool.submit(site.chat, prompt) for _ in range(20)]
         provider.wait_for_calls(room)
         refused = _finished(asked, 20 - room)
-        assert site.usage() == {"limit": room * ceiling, "spent": 0, "held": room * ceiling, "remaining": 0}
+        assert site.usage() == {"limit": room * max_cost, "spent": 0, "held": room * max_cost, "remaining": 0}
         for one in refused:
             assert one.status == 429
             assert one.headers["retry-after"] == "1", "what is held may yet come back"
@@ -196,8 +196,8 @@ def test_two_gateways_on_one_file_share_one_budget(provider: ScriptedProvider, t
     release = threading.Event()
     provider.on("large", wait_then(release, answer()))
     with _with_budget(provider, tmp_path / "probe", {"usd": 1.0}) as probe:
-        ceiling = round(probe.route(prompt)["candidates"][0]["ceiling_usd"] * 1e9)
-    budget = {"usd": room * ceiling / 1e9}
+        max_cost = round(probe.route(prompt)["candidates"][0]["ceiling_usd"] * 1e9)
+    budget = {"usd": room * max_cost / 1e9}
     with (
         _with_budget(provider, tmp_path / "site", budget) as one,
         _with_budget(provider, tmp_path / "site", budget) as two,
@@ -207,7 +207,9 @@ def test_two_gateways_on_one_file_share_one_budget(provider: ScriptedProvider, t
         provider.wait_for_calls(room)
         _finished(asked, 24 - room)
         assert (
-            one.usage() == two.usage() == {"limit": room * ceiling, "spent": 0, "held": room * ceiling, "remaining": 0}
+            one.usage()
+            == two.usage()
+            == {"limit": room * max_cost, "spent": 0, "held": room * max_cost, "remaining": 0}
         )
         release.set()
         assert sorted(each.result().status for each in asked) == [200] * room + [429] * (24 - room)

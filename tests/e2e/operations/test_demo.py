@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.settings import load_settings
+from gateway.config.settings import load_config
 
 REQUESTS = 60
 DEMO = (sys.executable, "-m", "gateway.cli", "demo", "--requests", str(REQUESTS))
@@ -42,7 +42,7 @@ def test_interrupted_demo_ends_its_pool_and_its_gateway(tmp_path: Path, number: 
     with subprocess.Popen([*ENDLESS, "--keep", str(tmp_path)], stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         said = next(line for line in demo.stdout if "sending" in line)
-        settings = load_settings(tmp_path / "gateway.yaml")
+        settings = load_config(tmp_path / "gateway.yaml")
         ports = [settings.server.port, int(settings.providers["pool"].base_url.split(":")[2].removesuffix("/v1"))]
         assert all(_is_open(port) for port in ports)
         demo.send_signal(number)

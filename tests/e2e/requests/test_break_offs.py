@@ -214,16 +214,16 @@ def test_break_off_leaves_the_fallback_what_is_left_of_the_cap(site: Site, provi
     provider.on("large", end_early(300))
     prompt = ask(max_tokens=60)
     table = site.route(prompt)["candidates"]
-    ceiling = {row["candidate"]: round(row["ceiling_usd"] * 1e9) for row in table}
+    max_cost = {row["candidate"]: round(row["ceiling_usd"] * 1e9) for row in table}
     provider.on("middle", end_early(300))
-    answered = site.chat(prompt, X_Budget=usd(ceiling["large"]))
+    answered = site.chat(prompt, X_Budget=usd(max_cost["large"]))
     assert answered.status == 200
     entries = site.ledger.entries(answered.headers["x-request-id"])
     spent = 0
     for entry in entries:
-        assert entry.amount + spent <= ceiling["large"]
+        assert entry.amount + spent <= max_cost["large"]
         spent += entry.charge or 0
-    assert spent <= ceiling["large"]
+    assert spent <= max_cost["large"]
 
 
 @dataclass(frozen=True)

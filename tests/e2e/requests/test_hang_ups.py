@@ -71,9 +71,9 @@ def test_hang_up_in_the_middle_of_a_whole_reply_charges_its_bytes(site: Site, pr
         client.close()
         assert provider.calls[0].left.wait(60)
     wait_until(lambda: site.usage()["held"] == 0, "the settlement")
-    floor = charge("large", site.input_tokens(ask(False)), 0)
+    min_budget = charge("large", site.input_tokens(ask(False)), 0)
     # The bytes may not have been read when the client left: then the input alone is charged.
-    _assert_left(site, *(floor, charge("large", site.input_tokens(ask(False)), -(-101 // 4))))
+    _assert_left(site, *(min_budget, charge("large", site.input_tokens(ask(False)), -(-101 // 4))))
 
 
 @pytest.mark.parametrize("stream", [True, False])

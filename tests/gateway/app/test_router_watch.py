@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gateway.app.router_watch import RouterWatch, live_router, watch_router, widened_for
-from gateway.config.settings import RouterSettings
+from gateway.config.settings import RouterConfig
 from gateway.errors import ConfigError
 from gateway.routing.catalog import Catalog
 from gateway.telemetry.metrics import Metrics
@@ -306,7 +306,7 @@ def test_a_router_that_fits_is_tried_once_and_given_back() -> None:
 
 def test_the_configuration_names_the_router_that_serves_first(tmp_path: Path, made: Artifacts) -> None:
     digest = load(made.folder(0.9)).digest
-    section = RouterSettings(artifact=str(made.folder(0.9)))
+    section = RouterConfig(artifact=str(made.folder(0.9)))
     assert live_router(section, FakeEncoder()).in_service.router.digest == digest
     assert live_router(section, FakeEncoder(), fallback()).in_service.router.digest == "fake-router"
     alone = live_router(section, FakeEncoder())
@@ -314,14 +314,14 @@ def test_the_configuration_names_the_router_that_serves_first(tmp_path: Path, ma
         alone.look()
     assert (alone.in_service.router.digest, alone.swaps, alone.failures) == (digest, 0, 0), "nothing is looked for"
     with pytest.raises(ConfigError, match=r"router\.artifact: .*nowhere"):
-        live_router(RouterSettings(artifact=str(tmp_path / "nowhere")), FakeEncoder())
+        live_router(RouterConfig(artifact=str(tmp_path / "nowhere")), FakeEncoder())
     with pytest.raises(ConfigError, match=r"router\.artifact: the router was trained on the encoder"):
         live_router(section, OtherEncoder())
 
 
 def test_the_configuration_names_the_shelf_that_is_watched(watched: Watched) -> None:
     digest = watched.promoted(0.9)
-    live = live_router(RouterSettings(artifacts=watched.store.folder), FakeEncoder(), fallback())
+    live = live_router(RouterConfig(artifacts=watched.store.folder), FakeEncoder(), fallback())
     live.open()
     live.close()
     assert live.in_service.router.digest == digest

@@ -15,7 +15,7 @@ import yaml
 from gateway.cli import main
 from gateway.cli.arguments import moment, seconds
 from gateway.config.secrets import hash_key
-from gateway.config.settings import load_settings
+from gateway.config.settings import load_config
 from gateway.config.tenants import declared_in
 from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.tenants.key_hash import KeyHash
@@ -98,7 +98,7 @@ def test_a_tenant_of_the_file_is_known_before_a_gateway_ran_and_is_the_files(lou
 
 
 def test_a_key_of_the_file_is_listed_and_not_changed(loupe: Loupe, config: Path) -> None:
-    settings = load_settings(config)
+    settings = load_config(config)
     with closing(SqliteTenants(settings.store.path)) as store:
         store.open()
         key_hash = KeyHash(store.secret(None)[0])

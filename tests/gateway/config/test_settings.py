@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from gateway.config.secrets import hash_key, secret_from
-from gateway.config.settings import KeySettings, Settings, StoreSettings, load_settings
+from gateway.config.settings import ProvisionedKeyConfig, Settings, StoreConfig, load_config
 from gateway.errors import ConfigError
-from gateway.tenants.policy import ExplorationSettings, PacingTerms
-from gateway.tenants.registry import TenantTerms
-from gateway.tenants.schema import TenantBody, tenant_as_written
+from gateway.tenants.policy import ExplorationSettings, TenantPacingSettings
+from gateway.tenants.registry import TenantSettings
+from gateway.tenants.schema import TenantConfig, tenant_as_written
 
 ROOT = Path(__file__).resolve().parents[3]
 HASH = hash_key("a key")
@@ -47,7 +47,7 @@ def changed(where: str, value: Any) -> dict[str, Any]:
 
 
 def test_the_least_file_is_enough(tmp_path: Path) -> None:
-    settings = load_settings(write(tmp_path, GOOD))
+    settings = load_config(write(tmp_path, GOOD))
     assert [candidate.name for candidate in settings.candidates] == ["small", "large"]
     assert settings.server.host == "127.0.0.1"
     assert settings.tenants[0].budget is None
@@ -58,7 +58,7 @@ def test_the_least_file_is_enough(tmp_path: Path) -> None:
 def test_the_shipped_file_is_good_and_names_every_key() -> None:
     path = ROOT / "deploy" / "gateway.yaml"
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    load_settings(path)
+    load_config(path)
     assert set(raw) == set(Settings.model_fields) - {"tenants_from"}, "which is accepted and has no effect"
     for name in ("server", "store", "log", "images", "encoder", "router"):
         section = Settings.model_fields[name].annotation
@@ -127,7 +127,7 @@ def test_the_shipped_file_is_good_and_names_every_key() -> None:
 def test_each_fault_names_its_key_and_value(tmp_path: Path, where: str, value: Any, key: str, shown: str) -> None:
     path = write(tmp_path, changed(where, value))
     with pytest.raises(ConfigError) as fault:
-        load_settings(path)
+        load_config(path)
     first, *lines = str(fault.value).splitlines()
     assert first == f"{path}: 1 fault(s)"
     assert len(lines) == 1
@@ -136,24 +136,24 @@ def test_each_fault_names_its_key_and_value(tmp_path: Path, where: str, value: A
 
 
 def test_content_is_not_kept_unless_it_is_asked_for_and_never_without_decisions(tmp_path: Path) -> None:
-    found = load_settings(write(tmp_path, GOOD))
+    found = load_config(write(tmp_path, GOOD))
     assert (found.decisions.keep, found.content.keep, found.content.days) == (True, False, 30)
     with pytest.raises(ConfigError, match="no effect without decisions"):
-        load_settings(write(tmp_path, {**GOOD, "content": {"keep": True}, "decisions": {"keep": False}}))
+        load_config(write(tmp_path, {**GOOD, "content": {"keep": True}, "decisions": {"keep": False}}))
 
 
 @pytest.mark.parametrize("name", ["candidates", "providers"])
 def test_what_has_no_default_must_be_there(tmp_path: Path, name: str) -> None:
     less = {key: value for key, value in GOOD.items() if key != name}
     with pytest.raises(ConfigError, match=rf"{name}: Field required"):
-        load_settings(write(tmp_path, less))
+        load_config(write(tmp_path, less))
 
 
 def test_every_fault_has_its_line(tmp_path: Path) -> None:
     bad = changed("server.port", -1)
     bad["max_attempts"] = 99
     with pytest.raises(ConfigError, match=r"2 fault\(s\)\n  server\.port: .*\n  max_attempts: "):
-        load_settings(write(tmp_path, bad))
+        load_config(write(tmp_path, bad))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_every_fault_has_its_line(tmp_path: Path) -> None:
 )
 def test_a_fault_shows_no_secret(tmp_path: Path, change: tuple[str, Any]) -> None:
     with pytest.raises(ConfigError) as fault:
-        load_settings(write(tmp_path, changed(*change)))
+        load_config(write(tmp_path, changed(*change)))
     assert "sk-secret" not in str(fault.value)
 
 
@@ -189,7 +189,7 @@ def test_a_fault_shows_no_secret(tmp_path: Path, change: tuple[str, Any]) -> Non
 def test_a_file_that_is_no_configuration_says_so(tmp_path: Path, content: str, reason: str) -> None:
     path = write(tmp_path, content)
     with pytest.raises(ConfigError) as fault:
-        load_settings(path)
+        load_config(path)
     assert str(fault.value).startswith(f"{path}: {reason}")
 
 
@@ -197,19 +197,19 @@ def test_bytes_that_are_no_text_are_no_configuration(tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_bytes(b"a: \xff\xfe")
     with pytest.raises(ConfigError, match="not valid YAML"):
-        load_settings(path)
+        load_config(path)
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder"])
 def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, kind: str) -> None:
     path = tmp_path if kind == "folder" else tmp_path / "missing.yaml"
     with pytest.raises(ConfigError, match=str(path)):
-        load_settings(path)
+        load_config(path)
 
 
 def test_a_key_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOUPE_TEST_KEY", "a key")
-    assert KeySettings(env="LOUPE_TEST_KEY").hash() == KeySettings(sha256=HASH).hash() == HASH
+    assert ProvisionedKeyConfig(env="LOUPE_TEST_KEY").hash() == ProvisionedKeyConfig(sha256=HASH).hash() == HASH
     assert hashlib.sha256(b"a key").hexdigest() == HASH
 
 
@@ -235,30 +235,30 @@ def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch, va
 )
 def test_prices_that_do_not_fit_together_are_refused(tmp_path: Path, where: str, value: Any, shown: str) -> None:
     with pytest.raises(ConfigError, match=shown):
-        load_settings(write(tmp_path, changed(where, value)))
+        load_config(write(tmp_path, changed(where, value)))
 
 
 def test_a_candidate_may_leave_its_price_to_the_list(tmp_path: Path) -> None:
     changes = changed("candidates.0", {"name": "gpt-4o", "provider": "pool"})
-    assert load_settings(write(tmp_path, changes)).candidates[0].input_usd_per_mtok is None
+    assert load_config(write(tmp_path, changes)).candidates[0].input_usd_per_mtok is None
 
 
 @pytest.mark.parametrize(
     ("told", "pacing"),
     [
-        ({}, PacingTerms()),
-        ({"pacing": True}, PacingTerms()),
-        ({"pacing": "on"}, PacingTerms()),
-        ({"pacing": {}}, PacingTerms()),
-        ({"pacing": {"plan": "even", "burst": 0.2}}, PacingTerms("even", 0.2)),
+        ({}, TenantPacingSettings()),
+        ({"pacing": True}, TenantPacingSettings()),
+        ({"pacing": "on"}, TenantPacingSettings()),
+        ({"pacing": {}}, TenantPacingSettings()),
+        ({"pacing": {"plan": "even", "burst": 0.2}}, TenantPacingSettings("even", 0.2)),
         ({"pacing": False}, None),
         ({"pacing": "off"}, None),
     ],
 )
-def test_pacing_is_on_until_it_is_switched_off(told: dict[str, Any], pacing: PacingTerms | None) -> None:
-    terms = TenantBody.model_validate({"name": "acme", **told}).terms()
+def test_pacing_is_on_until_it_is_switched_off(told: dict[str, Any], pacing: TenantPacingSettings | None) -> None:
+    terms = TenantConfig.model_validate({"name": "acme", **told}).terms()
     assert terms.pacing == pacing
-    assert TenantBody.model_validate(writable(terms)).terms() == terms
+    assert TenantConfig.model_validate(writable(terms)).terms() == terms
 
 
 @pytest.mark.parametrize(
@@ -273,19 +273,19 @@ def test_pacing_is_on_until_it_is_switched_off(told: dict[str, Any], pacing: Pac
 def test_exploration_is_off_until_it_is_asked_for(
     told: dict[str, Any], exploration: ExplorationSettings | None
 ) -> None:
-    terms = TenantBody.model_validate({"name": "acme", **told}).terms()
+    terms = TenantConfig.model_validate({"name": "acme", **told}).terms()
     assert terms.exploration == exploration
-    assert TenantBody.model_validate(writable(terms)).terms() == terms
+    assert TenantConfig.model_validate(writable(terms)).terms() == terms
 
 
-def writable(terms: TenantTerms) -> dict[str, Any]:
+def writable(terms: TenantSettings) -> dict[str, Any]:
     """As it is shown, less what is not for writing."""
     return {name: value for name, value in tenant_as_written(terms).items() if name != "created_at"}
 
 
 def test_old_names_of_the_stores_settings_are_taken_for_one_version() -> None:
-    old = StoreSettings.model_validate({"lease_s": 5, "when_gone": "lease", "local_lease_usd": 0.2})
-    new = StoreSettings.model_validate({"reservation_ttl_s": 5, "when_gone": "local", "local_allowance_usd": 0.2})
+    old = StoreConfig.model_validate({"lease_s": 5, "when_gone": "lease", "local_lease_usd": 0.2})
+    new = StoreConfig.model_validate({"reservation_ttl_s": 5, "when_gone": "local", "local_allowance_usd": 0.2})
     assert old == new
     assert (new.reservation_ttl_s, new.when_gone, new.local_allowance_usd) == (5, "local", 0.2)
 
@@ -295,4 +295,4 @@ def test_old_names_of_the_stores_settings_are_taken_for_one_version() -> None:
 )
 def test_an_old_name_beside_its_new_one_is_refused(raw: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="is the old name of"):
-        StoreSettings.model_validate(raw)
+        StoreConfig.model_validate(raw)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.settings import load_settings
+from gateway.config.settings import load_config
 from gateway.demo.ledger import read_pool_log
 from gateway.demo.services import HOST, ServiceError, demo_tenants, free_port, running, write_config
 from gateway.providers.replay.candidates import CANDIDATES
@@ -41,7 +41,7 @@ def test_process_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) ->
 def test_configuration_is_one_that_the_gateway_takes(tmp_path: Path) -> None:
     tenants = demo_tenants()
     path = write_config(tmp_path, 4_711, 4_712, CANDIDATES, tenants)
-    settings = load_settings(path)
+    settings = load_config(path)
     assert [candidate.name for candidate in settings.candidates] == [candidate.name for candidate in CANDIDATES]
     assert [tenant.name for tenant in settings.tenants] == ["alpha", "bravo", "charlie"]
     text = path.read_text(encoding="utf-8")

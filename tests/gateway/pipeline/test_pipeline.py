@@ -56,9 +56,9 @@ def test_the_ceiling_is_held_and_the_provider_is_told_the_limit_it_pays_for() ->
     [reservation] = house.ledger.reserved
     assert record.decision is not None
     best = record.decision.choices[0]
-    assert (reservation.ceiling, reservation.floor, reservation.ttl_s) == (best.ceiling, best.floor, 60.0)
-    assert reservation.ceiling > reservation.floor > 0
-    assert (reservation.tokens, reservation.requests, record.held) == (best.expected_tokens, 1, best.ceiling)
+    assert (reservation.max_cost, reservation.min_budget, reservation.ttl_s) == (best.max_cost, best.min_budget, 60.0)
+    assert reservation.max_cost > reservation.min_budget > 0
+    assert (reservation.tokens, reservation.requests, record.held) == (best.expected_tokens, 1, best.max_cost)
     assert house.provider.bodies[0]["max_tokens"] == best.output_limit == 4_096
 
 
@@ -67,11 +67,11 @@ def test_a_hold_that_was_cut_cuts_the_reply_too() -> None:
     _, whole = house.serve()
     assert whole.decision is not None
     best = whole.decision.choices[0]
-    cut = House(answers=[Grant(best.floor, 7)])
+    cut = House(answers=[Grant(best.min_budget, 7)])
     sink, record = cut.serve()
     assert cut.provider.bodies[0]["max_tokens"] == best.needed_output_tokens == 200
-    assert (record.held, record.remaining) == (best.floor, 7)
-    assert sink.headers["x-budget-remaining"] == f"{(7 + best.floor - 300) / 1e9:.9f}".rstrip("0")
+    assert (record.held, record.remaining) == (best.min_budget, 7)
+    assert sink.headers["x-budget-remaining"] == f"{(7 + best.min_budget - 300) / 1e9:.9f}".rstrip("0")
 
 
 def test_a_failed_attempt_costs_nothing_and_the_next_choice_serves() -> None:
@@ -128,12 +128,12 @@ def test_a_tenant_that_takes_the_cheapest_is_served_over_nothing_but_a_cap() -> 
     tenant = Tenant("acme", ACME.candidates, 1.0, on_infeasible="cheapest", pacing=None)
     _, found = House().serve()
     assert found.decision is not None
-    below = min(choice.floor for choice in found.decision.choices) - 100
+    below = min(choice.min_budget for choice in found.decision.choices) - 100
     house = House()
     _, record = house.serve(a_request(budget=f"{below / 1e9:.9f}".encode()), tenant=tenant)
     assert record.outcome == "ok"
     [reservation] = house.ledger.reserved
-    assert reservation.floor <= reservation.ceiling <= below
+    assert reservation.min_budget <= reservation.max_cost <= below
     refused = House()
     request = a_request(model="fair", budget=f"{below / 1e9:.9f}".encode())
     assert refused.serve(request, tenant=tenant)[0].status == 402, "who names a candidate is not given less of it"
@@ -179,16 +179,16 @@ def test_attempts_share_one_cap_and_stop_when_it_is_used_up() -> None:
     lost = 10 * best.input_tokens
     broken = ScriptedReply(breaks=a_failure())
     roomy = House([broken, whole_reply()])
-    _, record = roomy.serve(a_request(budget=f"{best.floor / 1e9:.9f}".encode()))
-    assert [reservation.ceiling for reservation in roomy.ledger.reserved] == [
-        best.floor,
-        min(fair.ceiling, best.floor - lost),
+    _, record = roomy.serve(a_request(budget=f"{best.min_budget / 1e9:.9f}".encode()))
+    assert [reservation.max_cost for reservation in roomy.ledger.reserved] == [
+        best.min_budget,
+        min(fair.max_cost, best.min_budget - lost),
     ]
     assert (record.outcome, record.cost) == ("ok", lost + 30)
 
     alike = tuple(candidate(name, DEAR) for name in FORECASTS)
     tight = House([broken], candidates=alike)
-    sink, record = tight.serve(a_request(budget=f"{best.floor / 1e9:.9f}".encode()))
+    sink, record = tight.serve(a_request(budget=f"{best.min_budget / 1e9:.9f}".encode()))
     assert len(tight.ledger.reserved) == 1, "what is left covers none of the others"
     assert (sink.status, record.cost) == (502, lost)
 
@@ -196,11 +196,11 @@ def test_attempts_share_one_cap_and_stop_when_it_is_used_up() -> None:
 def test_a_cap_that_is_just_enough_is_held_in_full() -> None:
     _, found = House().serve()
     assert found.decision is not None
-    floor = found.decision.choices[0].floor
+    min_budget = found.decision.choices[0].min_budget
     house = House()
-    _, record = house.serve(a_request(budget=f"{floor / 1e9:.9f}".encode()))
+    _, record = house.serve(a_request(budget=f"{min_budget / 1e9:.9f}".encode()))
     [reservation] = house.ledger.reserved
-    assert (record.candidate, reservation.ceiling, reservation.floor) == ("good", floor, floor)
+    assert (record.candidate, reservation.max_cost, reservation.min_budget) == ("good", min_budget, min_budget)
 
 
 def test_a_client_that_leaves_cancels_the_call_and_pays_for_what_was_sent() -> None:

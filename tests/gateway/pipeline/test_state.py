@@ -194,10 +194,10 @@ def test_what_explores_is_held_in_full_and_in_explorations_window() -> None:
     first, best = state.decision.choices
     assert first.candidate.name == "b"
     reservation = state.reservation(first, (500, 100), 60.0)
-    assert (reservation.ceiling, reservation.floor) == (500, 500)
+    assert (reservation.max_cost, reservation.min_budget) == (500, 500)
     assert reservation.windows == (*state.windows, APART)
     reservation = state.reservation(best, (500, 100), 60.0)
-    assert (reservation.floor, reservation.windows) == (100, state.windows)
+    assert (reservation.min_budget, reservation.windows) == (100, state.windows)
 
 
 def test_a_request_counts_once_however_often_a_hold_is_refused() -> None:
@@ -238,7 +238,7 @@ def test_who_was_drawn_instead_of_the_best_is_told() -> None:
 def test_what_is_pinned_is_counted_and_does_not_explore() -> None:
     state = steered("pinned")
     assert state.exploration is None
-    assert state.reservation(state.decision.choices[0], (5, 1), 60.0).floor == 1 if state.decision else False
+    assert state.reservation(state.decision.choices[0], (5, 1), 60.0).min_budget == 1 if state.decision else False
 
 
 def test_pacing_plans_with_the_best_choice_whoever_serves() -> None:

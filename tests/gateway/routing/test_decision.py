@@ -38,8 +38,8 @@ def test_a_plain_decision_takes_the_better_score() -> None:
     assert best.input_tokens == 44
     assert best.expected_cost == 44 * 1_000 + 100 * 4_000
     assert best.input_ceiling == 161 + 16 + 64
-    assert best.floor == 241 * 1_000 + 200 * 4_000
-    assert best.ceiling == 241 * 1_000 + 4_096 * 4_000
+    assert best.min_budget == 241 * 1_000 + 200 * 4_000
+    assert best.max_cost == 241 * 1_000 + 4_096 * 4_000
     assert best.score == pytest.approx(0.8 - 0.25 * 444_000 / 3_000_000)
     by_price = case.decide(price_weight=4.0)
     assert [row.candidate.name for row in by_price.choices] == ["cheap", "dear"]
@@ -50,7 +50,7 @@ def test_no_choice_can_cost_more_than_the_cap(case: Case, cap: int | None, polic
     decision = case.decide(cap=cap, on_infeasible=policy)
     for row in decision.choices:
         most = cost(row.candidate.price, row.input_ceiling, row.output_limit * case.query.choices)
-        assert row.ceiling == most
+        assert row.max_cost == most
         assert cap is None or most <= cap
         assert row.dropped is None
 
@@ -72,8 +72,8 @@ def test_every_candidate_stands_once_chosen_or_dropped(case: Case, cap: int | No
 @given(cases(), CAPS)
 def test_amounts_are_in_order(case: Case, cap: int | None) -> None:
     for row in case.decide(cap=cap).choices:
-        assert 0 <= row.floor <= row.ceiling
-        assert 0 <= row.expected_cost <= row.ceiling
+        assert 0 <= row.min_budget <= row.max_cost
+        assert 0 <= row.expected_cost <= row.max_cost
         assert 1 <= row.output_limit <= (case.query.max_output_tokens or row.output_limit)
         assert row.input_tokens + row.output_limit <= row.candidate.context_tokens
 
@@ -144,10 +144,10 @@ def test_cheapest_feasible_price_is_exactly_enough(case: Case, cap: int | None) 
     cheapest = case.decide(cap=cap).cheapest_feasible
     assume(cheapest is not None)
     assert cheapest is not None
-    enough = case.decide(cap=cheapest.floor)
+    enough = case.decide(cap=cheapest.min_budget)
     assert cheapest.candidate.name in {row.candidate.name for row in enough.choices}
-    if cheapest.floor > 0:
-        short = case.decide(cap=cheapest.floor - 1)
+    if cheapest.min_budget > 0:
+        short = case.decide(cap=cheapest.min_budget - 1)
         assert cheapest.candidate.name not in {row.candidate.name for row in short.choices}
         assert not short.choices
 
@@ -155,7 +155,7 @@ def test_cheapest_feasible_price_is_exactly_enough(case: Case, cap: int | None) 
 @given(cases(), CAPS)
 def test_cheapest_feasible_price_does_not_hang_on_the_cap(case: Case, cap: int | None) -> None:
     with_cap, without = case.decide(cap=cap).cheapest_feasible, case.decide().cheapest_feasible
-    assert (with_cap.floor if with_cap else None) == (without.floor if without else None)
+    assert (with_cap.min_budget if with_cap else None) == (without.min_budget if without else None)
 
 
 @given(cases(), st.integers(0, 5_000_000))
@@ -167,9 +167,9 @@ def test_policy_of_the_cheapest_serves_what_the_cap_allows_at_all(case: Case, ca
     able = [row for row in refused.dropped if row.dropped == OVER_CAP and row.output_limit >= 1]
     assert len(served.choices) == bool(able)
     for row in served.choices:
-        assert row.floor == min(other.floor for other in able)
+        assert row.min_budget == min(other.min_budget for other in able)
         assert row.output_limit >= 1
-        assert row.expected_cost <= row.ceiling <= cap
+        assert row.expected_cost <= row.max_cost <= cap
 
 
 @given(cases(), CAPS)
@@ -192,7 +192,7 @@ def test_declined_routing_keeps_the_tenants_order(case: Case, cap: int | None) -
 @given(cases(), CAPS, st.floats(0, 1))
 def test_any_hold_between_floor_and_ceiling_is_kept_to(case: Case, cap: int | None, share: float) -> None:
     for row in case.decide(cap=cap).choices:
-        granted = row.floor + int((row.ceiling - row.floor) * share)
+        granted = row.min_budget + int((row.max_cost - row.min_budget) * share)
         limit = fit_to_hold(row, case.query, granted)
         assert 1 <= limit <= row.output_limit
         assert cost(row.candidate.price, row.input_ceiling, limit * case.query.choices) <= granted
@@ -232,7 +232,7 @@ def test_several_replies_cost_their_number() -> None:
     query = Query("", 10, 1, max_output_tokens=100, choices=3)
     three = Case(query, (candidate("a"),), None, 1, frozenset()).decide().choices[0]
     output = cost(Price(0, one.candidate.price.output_per_million), 0, 100)
-    assert three.ceiling - one.ceiling == 2 * output
+    assert three.max_cost - one.max_cost == 2 * output
     assert three.output_limit == one.output_limit == 100
 
 
@@ -245,7 +245,7 @@ def test_a_candidate_is_forecast_by_the_column_that_stands_for_it() -> None:
 def test_a_forecast_below_nothing_costs_no_less_than_nothing() -> None:
     forecasts = {"a": CandidateForecast(0.5, 0.0, -1e6, -1e5)}
     row = Case(Query("", 10, 1), (candidate("a"),), forecasts, 10**6, frozenset()).decide().choices[0]
-    assert 0 <= row.expected_cost <= row.floor
+    assert 0 <= row.expected_cost <= row.min_budget
 
 
 @given(st.floats(0, 1))
@@ -290,7 +290,7 @@ def test_a_factor_ranks_and_never_lowers_a_ceiling() -> None:
     assert (first.candidate.name, second.candidate.name) == ("dear", "cheap")
     assert first.estimated_cost == plain["dear"].expected_cost
     assert first.expected_cost == -(-first.estimated_cost // 3)
-    assert (first.ceiling, first.floor) == (plain["dear"].ceiling, plain["dear"].floor)
+    assert (first.max_cost, first.min_budget) == (plain["dear"].max_cost, plain["dear"].min_budget)
     assert second == plain["cheap"]
 
 
@@ -299,8 +299,8 @@ def test_with_any_factor_no_cost_is_expected_over_the_ceiling(case: Case, cap: i
     factors = dict.fromkeys((c.name for c in case.candidates), factor)
     plain = {row.candidate.name: row for row in case.decide(cap=cap).choices}
     for row in case.decide(cap=cap, factors=factors).choices:
-        assert row.expected_cost <= row.ceiling
-        assert row.ceiling == plain.pop(row.candidate.name).ceiling
+        assert row.expected_cost <= row.max_cost
+        assert row.max_cost == plain.pop(row.candidate.name).max_cost
     assert not plain
 
 
@@ -319,7 +319,7 @@ def test_input_that_may_be_written_to_the_cache_is_held_at_that_price() -> None:
         Case(Query("", 1_000, 1, writes_cache=flag), (candidate("a", price),), None, 1, frozenset()).decide().choices[0]
         for flag in (False, True)
     )
-    assert 4 * writes.ceiling == 5 * plain.ceiling
+    assert 4 * writes.max_cost == 5 * plain.max_cost
     assert writes.estimated_cost == plain.estimated_cost
 
 

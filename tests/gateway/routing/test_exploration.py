@@ -124,7 +124,7 @@ def test_only_the_safe_set_is_drawn_from(
     assert explored.candidate == first.candidate.name
     assert explored.best == best.candidate.name
     if explored.explores:
-        assert first.ceiling <= allowance
+        assert first.max_cost <= allowance
         assert first.forecast.quality + optimism * first.forecast.quality_std >= best.forecast.quality - slack
 
 
@@ -134,7 +134,7 @@ def test_explored_choice_is_within_the_requests_cap(
 ) -> None:
     after, _ = explore(decided(rows, cap=cap), ExplorationSettings(rate=1.0, slack=1.0), PLENTY, uniform)
 
-    assert all(row.ceiling <= cap for row in after.choices)
+    assert all(row.max_cost <= cap for row in after.choices)
 
 
 @given(cells, st.integers(0, 10**9), shares)

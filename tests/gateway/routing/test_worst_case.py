@@ -24,7 +24,7 @@ def test_the_worst_case_of_every_choice_is_within_the_cap(
     case = _with_text(case, text, tokenizer, writes)
     for row in case.decide(cap=cap, on_infeasible=policy).choices:
         worst = worst_case(row.candidate, case.query, row.output_limit)
-        assert worst == row.ceiling
+        assert worst == row.max_cost
         assert cap is None or worst <= cap
 
 
@@ -36,7 +36,7 @@ def test_whatever_a_provider_counts_within_its_limits_costs_no_more_than_the_hol
     case = _with_text(case, text, tokenizer, writes=True)
     held, inputs, outputs, cached, written = shares
     for row in case.decide().choices:
-        granted = row.floor + int((row.ceiling - row.floor) * held)
+        granted = row.min_budget + int((row.max_cost - row.min_budget) * held)
         limit = fit_to_hold(row, case.query, granted)
         tokens = int(row.input_ceiling * inputs)
         bill = cost_with_cache(

@@ -63,9 +63,9 @@ class LeasedMachine(RuleBasedStateMachine):
             self.ask(process, 1, 1)
             self.run(process.tend())
 
-    @rule(process=PROCESS, ceiling=st.integers(0, 300), floor=st.integers(0, 300))
-    def reserve(self, process: int, ceiling: int, floor: int) -> None:
-        self.ask(self.processes[process], ceiling, min(floor, ceiling))
+    @rule(process=PROCESS, max_cost=st.integers(0, 300), min_budget=st.integers(0, 300))
+    def reserve(self, process: int, max_cost: int, min_budget: int) -> None:
+        self.ask(self.processes[process], max_cost, min(min_budget, max_cost))
 
     @precondition(lambda self: self.granted)
     @rule(pick=st.integers(0, 99), thousandths=st.integers(0, 1_000), times=st.integers(1, 2))
@@ -106,15 +106,15 @@ class LeasedMachine(RuleBasedStateMachine):
         assert held >= 0
         assert 0 <= spent + held <= LIMIT
 
-    def ask(self, process: LocalFallbackStore, ceiling: int, floor: int) -> None:
-        reservation = Reservation(f"acme/h{next(self.names)}", (WINDOW,), ceiling, floor, HOLD_LEASE_S)
+    def ask(self, process: LocalFallbackStore, max_cost: int, min_budget: int) -> None:
+        reservation = Reservation(f"acme/h{next(self.names)}", (WINDOW,), max_cost, min_budget, HOLD_LEASE_S)
         try:
             answer = self.run(process.reserve(reservation))
         except StoreError:
             assert self.place.inner.away
             return
         if isinstance(answer, Grant):
-            assert floor <= answer.amount <= ceiling
+            assert min_budget <= answer.amount <= max_cost
             self.granted[reservation.id] = (process, answer.amount)
 
 

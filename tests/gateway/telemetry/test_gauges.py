@@ -11,7 +11,7 @@ from gateway.billing.window import Budget, Window, window_at
 from gateway.stores.memory import MemoryStore
 from gateway.telemetry.gauges import AT_ONCE, LARGEST_KEYS, BudgetGauges, window_labels, window_name
 from gateway.telemetry.metrics import LARGEST_GAUGES, LARGEST_TENANTS, Metrics
-from gateway.tenants.registry import ApiKey, TenantRegistry, TenantTerms
+from gateway.tenants.registry import ApiKey, TenantRegistry, TenantSettings
 from gateway.tenants.tenant import key_owner
 
 from .test_metrics import read, value
@@ -32,7 +32,9 @@ class Asked:
         return [Balance(window, 0, 0) for window in windows]
 
 
-def gauges(metrics: Metrics, store: MemoryStore | Asked, tenants: Sequence[TenantTerms], *keys: ApiKey) -> BudgetGauges:
+def gauges(
+    metrics: Metrics, store: MemoryStore | Asked, tenants: Sequence[TenantSettings], *keys: ApiKey
+) -> BudgetGauges:
     registry = TenantRegistry({terms.name: terms for terms in tenants}, {key.id: key for key in keys})
     return BudgetGauges(metrics, lambda: registry, store.balances, report=lambda *_: None, clock=lambda: NOW)
 
@@ -46,7 +48,7 @@ def limits(metrics: Metrics) -> dict[str, float]:
 def test_windows_are_shown_in_their_unit() -> None:
     async def scenario() -> None:
         metrics, store = Metrics(), MemoryStore(lambda: NOW)
-        found = gauges(metrics, store, [TenantTerms("acme", BUDGETS)])
+        found = gauges(metrics, store, [TenantSettings("acme", BUDGETS)])
         windows = _windows(BUDGETS)
         await store.reserve(Reservation("acme/1", windows, 2_000_000_000, 0, 60))
         await store.settle("acme/1", 1_500_000_000)
@@ -66,7 +68,7 @@ def test_windows_are_shown_in_their_unit() -> None:
 def test_the_ledger_is_asked_in_small_parts_and_for_no_more_tenants_than_are_shown() -> None:
     async def scenario() -> None:
         metrics, asked = Metrics(), Asked()
-        tenants = [TenantTerms(f"t{n}", BUDGETS) for n in range(LARGEST_TENANTS + 100)]
+        tenants = [TenantSettings(f"t{n}", BUDGETS) for n in range(LARGEST_TENANTS + 100)]
         await gauges(metrics, asked, tenants).refresh()
         assert max(asked.counts) == AT_ONCE
         assert sum(asked.counts) == LARGEST_TENANTS * len(BUDGETS)
@@ -82,7 +84,7 @@ def test_a_keys_own_windows_are_shown_beside_its_tenants() -> None:
         own = window_at(key_owner("acme", "laptop"), budget, NOW)
         await store.reserve(Reservation("acme/1", (*_windows(BUDGETS), own), 2_000_000_000, 0, 60))
         await store.settle("acme/1", 1_500_000_000)
-        await gauges(metrics, store, [TenantTerms("acme", BUDGETS)], LAPTOP).refresh()
+        await gauges(metrics, store, [TenantSettings("acme", BUDGETS)], LAPTOP).refresh()
         laptop = {"tenant": "acme", "window": "key/laptop/rolling_day", "unit": "usd", "enforced": "hard"}
         kinds = ("limit", "spent", "held", "remaining")
         assert [value(metrics, f"loupe_budget_{kind}", **laptop) for kind in kinds] == [2.0, 1.5, 0, 0.5]
@@ -102,7 +104,7 @@ def test_only_keys_that_stand_are_shown_and_a_rotated_one_as_its_successor() -> 
             replace(LAPTOP, id="k5", name="free", budgets=()),
             replace(LAPTOP, id="k6", tenant="gone"),
         )
-        await gauges(metrics, Asked(), [TenantTerms("acme")], *keys).refresh()
+        await gauges(metrics, Asked(), [TenantSettings("acme")], *keys).refresh()
         assert limits(metrics) == {"acme key/laptop/rolling_day": 3.0}
 
     asyncio.run(scenario())
@@ -111,7 +113,7 @@ def test_only_keys_that_stand_are_shown_and_a_rotated_one_as_its_successor() -> 
 def test_keys_are_bounded_and_never_keep_a_tenant_out() -> None:
     async def scenario() -> None:
         metrics, asked = Metrics(), Asked()
-        tenants = [TenantTerms(f"t{n}", BUDGETS) for n in range(LARGEST_TENANTS + 1)]
+        tenants = [TenantSettings(f"t{n}", BUDGETS) for n in range(LARGEST_TENANTS + 1)]
         keys = [replace(LAPTOP, id=f"k{n}", tenant="t0", name=f"n{n}") for n in range(10 * LARGEST_KEYS)]
         hidden = replace(LAPTOP, id="hidden", tenant=tenants[-1].name)
         await gauges(metrics, asked, tenants, hidden, *keys).refresh()
@@ -126,7 +128,7 @@ def test_no_window_is_asked_for_that_no_gauge_has_room_for() -> None:
     async def scenario() -> None:
         metrics, asked = Metrics(), Asked()
         budgets = tuple(Budget(each + 1) for each in range(2 * LARGEST_GAUGES))
-        await gauges(metrics, asked, [TenantTerms("acme", budgets)]).refresh()
+        await gauges(metrics, asked, [TenantSettings("acme", budgets)]).refresh()
         assert sum(asked.counts) == LARGEST_GAUGES
 
     asyncio.run(scenario())
@@ -145,7 +147,7 @@ def test_a_ledger_that_is_out_of_order_is_reported_and_asked_again() -> None:
 
         found = BudgetGauges(
             Metrics(),
-            lambda: TenantRegistry({"acme": TenantTerms("acme", BUDGETS)}),
+            lambda: TenantRegistry({"acme": TenantSettings("acme", BUDGETS)}),
             balances,
             report=lambda where, _: faults.append(where),
         )

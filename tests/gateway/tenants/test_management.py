@@ -17,8 +17,8 @@ from gateway.tenants.key_hash import KeyHash
 from gateway.tenants.management import KEY_PREFIX, NewKey, TenantManagement
 from gateway.tenants.policy import PACED
 from gateway.tenants.provisioning import ConfiguredTenants, SyncResult
-from gateway.tenants.registry import ApiKey, TenantRegistry, TenantTerms
-from gateway.tenants.schema import KeyTerms, TenantBody
+from gateway.tenants.registry import ApiKey, TenantRegistry, TenantSettings
+from gateway.tenants.schema import KeyConfig, TenantConfig
 from tests.fakes.clock import HandClock
 
 NOW = 1_767_268_800.0
@@ -38,11 +38,11 @@ class Office:
     def registry(self) -> TenantRegistry:
         return self.management.registry()
 
-    def acme(self, **terms: Any) -> TenantTerms:
-        return self.management.create_tenant(TenantBody(name="acme", **terms))
+    def acme(self, **terms: Any) -> TenantSettings:
+        return self.management.create_tenant(TenantConfig(name="acme", **terms))
 
     def key(self, name: str | None = "laptop", **terms: Any) -> NewKey:
-        return self.management.create_key("acme", KeyTerms(name=name, **terms))
+        return self.management.create_key("acme", KeyConfig(name=name, **terms))
 
     def refused(self, act: Callable[[], Any]) -> tuple[int, str | None, str | None]:
         """(status, code, param) of a refusal, which must leave everything as it was."""
@@ -62,7 +62,7 @@ def office(tmp_path: Path) -> Iterator[Office]:
 
 def test_a_tenant_is_made_with_its_terms_and_the_time(office: Office) -> None:
     made = office.acme(budget={"usd": 5, "period": "day"}, candidates=["small"], quality_weight=0.25)
-    expected = TenantTerms(
+    expected = TenantSettings(
         "acme",
         budgets=(Budget(5 * USD, "day"),),
         candidates=("small",),
@@ -77,7 +77,7 @@ def test_a_tenant_is_made_with_its_terms_and_the_time(office: Office) -> None:
 def test_a_tenant_is_made_once_and_only_of_candidates_there_are(office: Office) -> None:
     office.acme()
     assert office.refused(office.acme) == (409, "already_exists", "name")
-    body = TenantBody(name="other", candidates=("small", "huge"))
+    body = TenantConfig(name="other", candidates=("small", "huge"))
     assert office.refused(lambda: office.management.create_tenant(body)) == (400, "candidate_not_found", "candidates")
 
 
@@ -197,7 +197,7 @@ def test_a_change_of_a_key_leaves_what_it_does_not_name(office: Office) -> None:
     key = made
     for told, fields in changes:
         key = replace(key, **fields)
-        assert office.management.update_key(made.id, KeyTerms.model_validate(told)) == key
+        assert office.management.update_key(made.id, KeyConfig.model_validate(told)) == key
         assert office.registry.key(made.id) == key
 
 
@@ -205,12 +205,12 @@ def test_a_change_of_a_key_that_makes_no_sense_is_refused(office: Office) -> Non
     office.acme()
     made = office.key().record
     update = office.management.update_key
-    assert office.refused(lambda: update("key_x", KeyTerms())) == (404, "key_not_found", "id")
-    assert office.refused(lambda: update(made.id, KeyTerms(name="phone"))) == (400, None, "name")
-    unknown = KeyTerms(candidates=("huge",))
+    assert office.refused(lambda: update("key_x", KeyConfig())) == (404, "key_not_found", "id")
+    assert office.refused(lambda: update(made.id, KeyConfig(name="phone"))) == (400, None, "name")
+    unknown = KeyConfig(candidates=("huge",))
     assert office.refused(lambda: update(made.id, unknown)) == (400, "candidate_not_found", "candidates")
     office.management.revoke_key(made.id)
-    assert office.refused(lambda: update(made.id, KeyTerms())) == (409, "key_ended", "id")
+    assert office.refused(lambda: update(made.id, KeyConfig())) == (409, "key_ended", "id")
 
 
 def test_a_key_is_revoked_at_the_time_of_the_first_command(office: Office) -> None:
@@ -257,7 +257,7 @@ def test_a_rotated_key_has_a_successor_with_its_terms_and_ends_after_the_grace(o
 
 
 def test_what_the_file_provisions_is_changed_by_no_command(office: Office) -> None:
-    declared = ConfiguredTenants([TenantTerms("acme")], [], "/etc/loupe/gateway.yaml")
+    declared = ConfiguredTenants([TenantSettings("acme")], [], "/etc/loupe/gateway.yaml")
     office.management.read_in(declared)
     before = office.registry
     for command in (
@@ -269,7 +269,7 @@ def test_what_the_file_provisions_is_changed_by_no_command(office: Office) -> No
 
 
 def test_a_configuration_is_read_in_at_the_time_of_the_command(office: Office) -> None:
-    acme = TenantTerms("acme")
+    acme = TenantSettings("acme")
     declared = ConfiguredTenants([acme], [], "gateway.yaml")
     assert office.management.read_in(declared) == SyncResult(added=("acme",))
     assert office.registry.tenant("acme") == replace(acme, created_at=NOW)
@@ -282,8 +282,8 @@ def test_a_configuration_is_read_in_at_the_time_of_the_command(office: Office) -
 
 def test_tenants_that_the_store_never_had_are_added_and_nothing_else_changes(office: Office) -> None:
     kept = office.acme(quality_weight=0.1)
-    declared = ConfiguredTenants([TenantTerms("acme"), TenantTerms("new")], [], "gateway.yaml")
+    declared = ConfiguredTenants([TenantSettings("acme"), TenantSettings("new")], [], "gateway.yaml")
     office.clock.turn(5.0)
     office.management.read_in_new_tenants(declared)
-    new = TenantTerms("new", created_at=NOW + 5)
+    new = TenantSettings("new", created_at=NOW + 5)
     assert office.registry == TenantRegistry({"acme": kept, "new": new}, {}, {"new": "gateway.yaml"})

@@ -11,7 +11,7 @@ from gateway.tenants.provisioning import ConfiguredTenants, SyncResult, read_in,
 from gateway.tenants.registry import (
     ApiKey,
     TenantRegistry,
-    TenantTerms,
+    TenantSettings,
     mark_of,
     put_key,
     put_tenant,
@@ -23,28 +23,28 @@ from gateway.tenants.registry import (
 FILE, ANOTHER_FILE = "/etc/loupe/gateway.yaml", "/etc/loupe/next.yaml"
 DIGEST = "266c219fcb8ef6a8897e9ac48905ddad"
 """What an older version wrote of a section in place of the path of its file."""
-ACME, OTHER = TenantTerms("acme"), TenantTerms("other")
+ACME, OTHER = TenantSettings("acme"), TenantSettings("other")
 KEY = ApiKey("k1", "acme", "laptop", "aa", created_at=0.0, origin="yaml")
 MADE = ApiKey("m1", "acme", "phone", "bb", created_at=50.0)
 
 
-def declared(*sections: TenantTerms | ApiKey, file: str = FILE) -> ConfiguredTenants:
+def declared(*sections: TenantSettings | ApiKey, file: str = FILE) -> ConfiguredTenants:
     """A configuration of these."""
-    tenants = [each for each in sections if isinstance(each, TenantTerms)]
+    tenants = [each for each in sections if isinstance(each, TenantSettings)]
     return ConfiguredTenants(tenants, [each for each in sections if isinstance(each, ApiKey)], file)
 
 
 def read(
-    registry: TenantRegistry, *sections: TenantTerms | ApiKey, now: float = 100.0, file: str = FILE
+    registry: TenantRegistry, *sections: TenantSettings | ApiKey, now: float = 100.0, file: str = FILE
 ) -> TenantRegistry:
     return read_in(registry, declared(*sections, file=file), now)[0]
 
 
-def told(registry: TenantRegistry, *sections: TenantTerms | ApiKey) -> SyncResult:
+def told(registry: TenantRegistry, *sections: TenantSettings | ApiKey) -> SyncResult:
     return read_in(registry, declared(*sections), 100.0)[1]
 
 
-def refusal(registry: TenantRegistry, *sections: TenantTerms | ApiKey) -> str:
+def refusal(registry: TenantRegistry, *sections: TenantSettings | ApiKey) -> str:
     with pytest.raises(InvalidRequest) as refused:
         read(registry, *sections)
     assert (refused.value.status, refused.value.code) == (409, "already_exists")

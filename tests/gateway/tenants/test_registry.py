@@ -11,7 +11,7 @@ from gateway.errors import InvalidRequest, NotFoundError
 from gateway.tenants.registry import (
     ApiKey,
     TenantRegistry,
-    TenantTerms,
+    TenantSettings,
     add_key,
     add_tenant,
     put_key,
@@ -22,7 +22,7 @@ from gateway.tenants.registry import (
 )
 
 NOW = 1_000.0
-ACME = TenantTerms("acme", candidates=("small", "large"))
+ACME = TenantSettings("acme", candidates=("small", "large"))
 KEY = ApiKey("k1", "acme", "laptop", "aa", created_at=NOW)
 ROSTER = add_key(add_tenant(TenantRegistry(), ACME), KEY, NOW)
 
@@ -45,7 +45,7 @@ def test_changed_terms_leave_the_keys() -> None:
 
 
 def test_a_tenant_that_is_taken_off_takes_its_keys_along() -> None:
-    other = add_key(put_tenant(ROSTER, TenantTerms("other")), replace(KEY, id="k9", tenant="other", hash="99"), NOW)
+    other = add_key(put_tenant(ROSTER, TenantSettings("other")), replace(KEY, id="k9", tenant="other", hash="99"), NOW)
     left = remove_tenant(other, "acme", NOW + 5)
     assert list(left.tenants) == ["other"]
     assert left.key("k1").revoked_at == NOW + 5
@@ -127,7 +127,7 @@ def test_a_key_in_its_grace_is_not_rotated_again() -> None:
 
 FILE = "/etc/loupe/gateway.yaml"
 OF_THE_FILE = TenantRegistry(
-    {"acme": ACME, "made": TenantTerms("made")},
+    {"acme": ACME, "made": TenantSettings("made")},
     {"k1": replace(KEY, origin="yaml"), "k2": replace(KEY, id="k2", name="phone", hash="bb")},
     {"acme": FILE, "acme/key/laptop": FILE},
 )
@@ -147,7 +147,7 @@ def test_what_the_file_names_is_not_for_commands_to_change() -> None:
 
 
 def test_what_commands_made_is_theirs_beside_what_the_file_names() -> None:
-    assert OF_THE_FILE.own_tenant("made") == TenantTerms("made")
+    assert OF_THE_FILE.own_tenant("made") == TenantSettings("made")
     assert OF_THE_FILE.own_key("k2").name == "phone"
     rotated = replace(KEY, id="k3", hash="cc")
     assert replace(OF_THE_FILE, keys={"k3": rotated}).own_key("k3") == rotated, "of a name that the file has, too"

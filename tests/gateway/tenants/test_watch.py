@@ -14,14 +14,14 @@ from gateway.billing.window import Budget
 from gateway.errors import StoreError
 from gateway.stores.sqlite.tenants import SqliteTenants
 from gateway.tenants.key_hash import KeyHash
-from gateway.tenants.registry import ApiKey, TenantRegistry, TenantTerms
+from gateway.tenants.registry import ApiKey, TenantRegistry, TenantSettings
 from gateway.tenants.store import Marks
 from gateway.tenants.tenant import Tenants
 from gateway.tenants.watch import LOOK_S, TenantWatch, tenant_of
 from tests.e2e.harness.scripted_provider import wait_until
 
 KEY_HASH = KeyHash(b"a secret of this server")
-ACME = TenantTerms("acme", budgets=(Budget(5),), candidates=None)
+ACME = TenantSettings("acme", budgets=(Budget(5),), candidates=None)
 KEY = ApiKey("k1", "acme", "laptop", KEY_HASH.of(b"sk-one").hex(), created_at=0.0, budgets=(Budget(3),))
 ALL = ("small", "middle", "large")
 ROSTER = TenantRegistry({"acme": ACME}, {"k1": KEY})

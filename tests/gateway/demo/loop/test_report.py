@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.demo.loop.loop import LoopResult, LoopTerms
+from gateway.demo.loop.loop import LoopResult, LoopSettings
 from gateway.demo.loop.report import as_json, as_text, problems
 from gateway.demo.loop.table import LoopTable
 from gateway.demo.loop.traffic import TrafficTally
@@ -45,7 +45,7 @@ def found(**changes: Any) -> LoopResult:
 
 def test_all_is_well_where_the_frontier_rose() -> None:
     assert problems(found()) == []
-    wrote = as_json(found(), LoopTerms(), {"command": "x"})
+    wrote = as_json(found(), LoopSettings(), {"command": "x"})
     assert json.loads(json.dumps(wrote, allow_nan=False)) == wrote
     keys = ["nauc_before", "nauc_after", "qnc_before", "qnc_after", "cells_before", "cells_after"]
     keys.append("bad_artifact_refused")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.errors import ProviderError
-from gateway.outcomes.collect.collector import Collector, CollectTally, Terms, Work
+from gateway.outcomes.collect.collector import Collector, CollectSettings, CollectTally, Work
 from gateway.outcomes.collect.dataset import Row
 from gateway.outcomes.collect.journal import Journal, JournalState
 from gateway.outcomes.collect.request import Manner, assess, body_of, query_of
@@ -20,7 +20,7 @@ from tests.gateway.billing.makers import candidate
 
 CANDIDATES = (candidate("fast", provider_model="fast"), candidate("slow", provider_model="slow"))
 MANNER = Manner("Be brief.", 50)
-QUICK = Terms(at_once=6, at_once_each=4, tries=3, first_wait_s=1e-6)
+QUICK = CollectSettings(at_once=6, at_once_each=4, tries=3, first_wait_s=1e-6)
 
 
 class Reply:
@@ -81,7 +81,7 @@ def work(rows: int) -> list[Work]:
 
 
 def collect(
-    path: Path, provider: Steered, todo: Sequence[Work], *, budget: int = 10**12, terms: Terms = QUICK
+    path: Path, provider: Steered, todo: Sequence[Work], *, budget: int = 10**12, terms: CollectSettings = QUICK
 ) -> tuple[CollectTally, JournalState, SpendingLimit]:
     async def collecting() -> tuple[CollectTally, JournalState, SpendingLimit]:
         journal = Journal(path, lambda: None)
@@ -98,10 +98,12 @@ def collect(
 
 def test_no_more_are_under_way_than_allowed_and_every_cell_is_asked_once(tmp_path: Path) -> None:
     few = Steered()
-    collect(tmp_path / "few", few, work(30), terms=Terms(at_once=2))
+    collect(tmp_path / "few", few, work(30), terms=CollectSettings(at_once=2))
     assert few.most["all"] == 2
     provider = Steered()
-    tally, kept, spending = collect(tmp_path / "j", provider, work(30), terms=Terms(at_once=8, at_once_each=3))
+    tally, kept, spending = collect(
+        tmp_path / "j", provider, work(30), terms=CollectSettings(at_once=8, at_once_each=3)
+    )
     assert provider.most["slow"] == 3 and provider.most["fast"] <= 3
     asked = Counter((body["model"], json.dumps(body["messages"])) for body in provider.bodies)
     assert len(asked) == 60 and set(asked.values()) == {1}
@@ -122,7 +124,7 @@ def test_a_question_is_asked_with_its_instruction_and_limit() -> None:
 
 def test_holds_never_exceed_the_budget_and_it_ends_row_by_row(tmp_path: Path) -> None:
     todo = work(30)
-    ceilings = {each.candidate: each.choice.ceiling for each in todo}
+    ceilings = {each.candidate: each.choice.max_cost for each in todo}
     budget = sum(ceilings.values()) * 2
     provider = Steered()
     tally, kept, spending = collect(tmp_path / "j", provider, todo, budget=budget)
@@ -145,14 +147,14 @@ def test_a_reply_that_was_lost_counts_in_full_and_a_refusal_not_at_all(tmp_path:
     tally, kept, spending = collect(tmp_path / "j", Steered(fails), todo)
     assert tally.done == 6 and tally.retries == 2
     assert tally.failures == {"connection_failed": 1, "http_503": 1}
-    assert spending.uncertain == kept.uncertain == todo[0].choice.ceiling
+    assert spending.uncertain == kept.uncertain == todo[0].choice.max_cost
     assert kept.ends == {"answered": 6, "refused": 0, "failed": 1, "broken": 1, "lost": 0}
 
 
 def test_a_lost_reply_is_not_asked_again_where_the_budget_has_no_room_for_another(tmp_path: Path) -> None:
     todo = work(1)[:1]
     error = ProviderError("gone", reason="broke_off", reached=True)
-    tally, kept, spending = collect(tmp_path / "j", Steered(lambda *_: error), todo, budget=todo[0].choice.ceiling)
+    tally, kept, spending = collect(tmp_path / "j", Steered(lambda *_: error), todo, budget=todo[0].choice.max_cost)
     assert (tally.done, spending.left, spending.held, kept.asks) == (0, 0, 0, 1)
 
 
@@ -160,9 +162,9 @@ def test_a_cell_whose_replies_are_lost_again_and_again_is_left(tmp_path: Path) -
     todo = work(1)[:1]
     error = ProviderError("gone", reason="broke_off", reached=True)
     provider = Steered(lambda *_: error)
-    tally, kept, spending = collect(tmp_path / "j", provider, todo, terms=Terms(first_wait_s=1e-6))
+    tally, kept, spending = collect(tmp_path / "j", provider, todo, terms=CollectSettings(first_wait_s=1e-6))
     assert (tally.done, len(provider.bodies), kept.ends["broken"]) == (0, 3, 3)
-    assert spending.uncertain == 3 * todo[0].choice.ceiling and spending.held == 0
+    assert spending.uncertain == 3 * todo[0].choice.max_cost and spending.held == 0
 
 
 def test_tries_are_bounded_and_a_failing_candidate_is_closed(tmp_path: Path) -> None:
@@ -179,6 +181,6 @@ def test_a_wrong_key_closes_a_candidate_at_once(tmp_path: Path) -> None:
     body = json.dumps({"error": {"message": "your key sk-123 is wrong"}}).encode()
     error = ProviderError("pool answered 401", reason="http_401", status=401, body=body)
     provider = Steered(lambda *_: error)
-    tally, _, _ = collect(tmp_path / "j", provider, work(40), terms=Terms(at_once=1, first_wait_s=1e-6))
+    tally, _, _ = collect(tmp_path / "j", provider, work(40), terms=CollectSettings(at_once=1, first_wait_s=1e-6))
     assert tally.closed == dict.fromkeys(("fast", "slow"), "pool answered 401")
     assert len(provider.bodies) == 2

@@ -49,7 +49,7 @@ def test_every_candidate_stands_with_its_forecast_and_its_prices() -> None:
         assert found[name]["output_tokens"] == FORECASTS[name].output_tokens
         assert found[name]["output_tokens_high"] == FORECASTS[name].output_tokens_high
         assert found[name]["expected_cost_nanousd"] == assessed.expected_cost
-        assert found[name]["worst_cost_nanousd"] == assessed.ceiling >= assessed.expected_cost
+        assert found[name]["worst_cost_nanousd"] == assessed.max_cost >= assessed.expected_cost
         assert found[name]["score"] == assessed.score
     assert [found[name]["dropped"] for name in found] == [None, None, "sees_no_images"]
 

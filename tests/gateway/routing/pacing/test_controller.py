@@ -17,7 +17,7 @@ from gateway.routing.decision import LARGEST_LAMBDA, Decision
 from gateway.routing.exploration import Exploration, draw
 from gateway.routing.pacing.controller import FORGET_S, SOLVE_IDLE_S, PacingController, PacingView
 from gateway.stores.memory import MemoryStore
-from gateway.tenants.policy import ExplorationSettings, PacingTerms
+from gateway.tenants.policy import ExplorationSettings, TenantPacingSettings
 from gateway.tenants.tenant import Tenant
 from tests.fakes.paces import KeptPaces
 from tests.gateway.routing.pacing.test_account import DAY, MIDNIGHT, PRICES, decision
@@ -165,7 +165,9 @@ def test_new_terms_keep_what_was_learned_and_a_table_made_anew_changes_nothing()
         await site.serve(60)
         before = site.pacing_view()
         assert site.pacing_view(replace(ACME, expires_at=5.0, candidates=("dear",))) is before
-        after = site.pacing_view(replace(ACME, budgets=(Budget(10**12, "day"),), pacing=PacingTerms(burst=0.5)))
+        after = site.pacing_view(
+            replace(ACME, budgets=(Budget(10**12, "day"),), pacing=TenantPacingSettings(burst=0.5))
+        )
         assert after.purses == before.purses
         site.clock.now += 10
         [(pace, _)] = (await site.controller.paces(after.tenant)).values()
@@ -282,10 +284,10 @@ def test_what_explores_is_taken_from_the_allowance_until_the_ledger_is_read() ->
         pacing_view = site.pacing_view(EXPLORING)
         cheap = next(row for row in decision().choices if row.candidate.name == "cheap")
         assert explored(pacing_view, 20) == [], "nothing is known of the ledger yet"
-        pacing_view.purses[0].allowance = 3 * cheap.ceiling
+        pacing_view.purses[0].allowance = 3 * cheap.max_cost
         rows = explored(pacing_view, 200)
         assert sum(drawn.explores for _, drawn in rows) == 3
-        assert 3 * cheap.ceiling > pacing_view.purses[0].allowance >= 0
+        assert 3 * cheap.max_cost > pacing_view.purses[0].allowance >= 0
         await site.settled()
         assert pacing_view.purses[0].allowance == DAY.limit
 

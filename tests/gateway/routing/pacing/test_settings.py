@@ -19,7 +19,7 @@ from gateway.routing.pacing.settings import (
     scaled,
     standing_of,
 )
-from gateway.tenants.policy import PacingTerms
+from gateway.tenants.policy import TenantPacingSettings
 
 NOW = 1_767_571_200.0 + 6 * 3_600  # 2026-01-05 06:00 UTC
 
@@ -104,6 +104,6 @@ def test_at_the_ends_of_the_scale_the_paced_lambda_rises_from_0() -> None:
 
 
 def test_terms_are_settings_that_begin_at_the_tenants_own_lambda() -> None:
-    settings = pacing_settings(PacingTerms("even", 0.2), 0.8, 4)
+    settings = pacing_settings(TenantPacingSettings("even", 0.2), 0.8, 4)
     assert (settings.learns_shape, settings.burst, settings.processes) == (False, 0.2, 4)
     assert settings.least == settings.start == pytest.approx(0.25)

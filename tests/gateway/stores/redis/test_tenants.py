@@ -13,7 +13,7 @@ from redis import Redis
 
 from gateway.errors import StoreError
 from gateway.stores.redis.tenants import RedisTenants
-from gateway.tenants.registry import TenantTerms
+from gateway.tenants.registry import TenantSettings
 from tests.checks.tenant_checks import FULL, TenantChecks
 from tests.gateway.stores.redis.redis_server import RedisServer
 
@@ -80,6 +80,6 @@ def test_what_an_older_version_wrote_is_read(server: RedisServer, prefix: str, s
     with closing(Redis.from_url(server.url)) as redis:
         redis.set(f"{prefix}:{{tenants}}:roster", json.dumps(written))
     registry = store.load()[0]
-    assert registry.tenant("acme") == TenantTerms("acme", created_at=1.0)
+    assert registry.tenant("acme") == TenantSettings("acme", created_at=1.0)
     assert registry.key("k1").is_provisioned
     assert registry.provisioned == written["read"]
