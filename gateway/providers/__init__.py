@@ -1,6 +1,7 @@
-"""Outbound calls to candidates. Rule: knows HTTP and one candidate at a time; knows no tenant and no budget.
+"""Outbound calls to candidates. Rule: this package knows HTTP and one candidate at a time; it knows no tenant and no
+budget.
 
-A new kind of provider is one file and one line in `KINDS`.
+To add a kind of provider, write one file and add one line to `KINDS`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from gateway.providers.base import Endpoint, Provider
 from gateway.providers.openai import OpenAIProvider
 
 KINDS: dict[str, Callable[[Endpoint], Provider]] = {"openai": OpenAIProvider}
-"""`providers.<name>.kind` of the configuration -> what makes a provider of that kind, inside a running loop."""
+"""A mapping from `providers.<name>.kind` of the configuration to what makes a provider of that kind, inside a running
+loop.
+"""
 
 
 def provider_at(endpoint: Endpoint) -> Provider:

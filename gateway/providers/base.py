@@ -1,4 +1,6 @@
-"""What a provider is: it takes a finished body and gives an exchange, or fails before the first byte."""
+"""The provider interface: a provider takes a finished request body and returns an exchange, or fails before the first
+byte.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +10,29 @@ from typing import Protocol
 
 
 class Exchange(Protocol):
-    """A reply under way. Its first bytes have come; the rest may still break off."""
+    """A reply that is being received. Its first bytes have arrived; the rest may still break off."""
 
     async def read(self) -> bytes:
-        """The bytes that have come since the last call, the first ones included; empty at the reply's end.
+        """Return the bytes that arrived since the last call, including the first ones; empty at the reply's end.
 
         Raises ProviderError when the reply breaks off or a time limit passes.
         """
         ...
 
     def offer(self, take: Callable[[bytes], bool]) -> None:
-        """From here, while a `read` waits, bytes are offered to `take` as they come: those that it takes are done with,
-        and the wait goes on. It must not raise.
+        """From now on, while a `read` waits, offer bytes to `take` as they arrive.
+
+        When `take` returns True, it has consumed the bytes and the wait goes on. `take` must not raise.
         """
         ...
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to `read`: the reply came to its end."""
+        """True when the reply has come to its end and nothing is left to `read`."""
         ...
 
     def close(self) -> None:
-        """End the exchange now: when the reply is not at its end, the call to the provider is cut. Safe to repeat."""
+        """End the exchange now. A reply that is not at its end is cut off. Safe to call repeatedly."""
         ...
 
 
@@ -37,9 +40,9 @@ class Provider(Protocol):
     """An outbound HTTP API that serves candidates."""
 
     async def send(self, body: bytes, request_id: str) -> Exchange:
-        """Send a chat completion; returns once the first bytes of a 2xx reply are there.
+        """Send a chat completion; return once the first bytes of a 2xx reply have arrived.
 
-        Raises ProviderError otherwise; then nothing was spent, and the next choice may be tried.
+        Raises ProviderError otherwise. Then nothing was spent, and the next choice may be tried.
         """
         ...
 
@@ -48,11 +51,11 @@ class Provider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a provider is and how long to wait for it. Times in seconds.
+    """The address of a provider and how long to wait for its replies. Times in seconds.
 
-    `kind` is a name in `gateway.providers.KINDS`. `first_byte_s` counts from sending to the reply's first byte,
-    `idle_s` between bytes, `total_s` over all: waiting for one of the `max_connections`, connecting, and a slow
-    reader.
+    `kind` is a name in `gateway.providers.KINDS`. `first_byte_s` counts from sending to the reply's first byte, and
+    `idle_s` between bytes. `total_s` counts over everything: waiting for one of the `max_connections`, connecting, and
+    a client that reads slowly.
     """
 
     name: str

@@ -1,22 +1,23 @@
-"""A stream's events are alike but for their words: what stands around those is looked at once."""
+"""A template of a stream's events, which differ only in their words: the bytes around the words are parsed once."""
 
 from __future__ import annotations
 
 import re
 
 _WORDS = re.compile(rb'"delta"\s*:\s*\{[^{}]*"content"\s*:\s*"')
-"""Up to where an event's words begin."""
+"""Matches an event up to where its words begin."""
 MOST_LEARNED = 4
 
 
 def is_one_event(data: bytes) -> bool:
-    """Whether it is one whole server-sent event, whose lines end without a carriage return."""
+    """Return whether `data` is exactly one server-sent event, whose lines end without a carriage return."""
     return data.endswith(b"\n\n") and data.find(b"\n\n") == len(data) - 2 and b"\r" not in data
 
 
 class EventTemplate:
-    """What came before and after the words of a plain event, and what to send in its place. Of a stream whose events
-    differ in more, a few are learned and no more.
+    """The bytes before and after the words of a plain event, and the bytes to send instead of them.
+
+    A template learns at most MOST_LEARNED times, so that a stream whose events differ in more than words costs little.
     """
 
     __slots__ = ("_frame", "_learned")
@@ -26,8 +27,10 @@ class EventTemplate:
         self._learned = 0
 
     def around(self, data: bytes) -> bytes | None:
-        """What to send on of an event that differs from the one that was learned in its words alone: within a string,
-        where no quote is, nothing can be special. None for any other.
+        """Return the bytes to send on for an event that differs from the learned event only in its words; None for any
+        other.
+
+        Words without a quote lie within one JSON string, so nothing in them can be special.
         """
         frame = self._frame
         if frame is None:
@@ -40,8 +43,9 @@ class EventTemplate:
         return None if b'"' in words else named + words + tail
 
     def learn(self, data: bytes, sent: bytes) -> None:
-        """Note what stands around the words of a plain event, where it is one event and has some; `sent` is what was
-        sent on of it.
+        """Learn the bytes around the words of a plain event, if `data` is one event with words.
+
+        `sent` is what was sent on for this event.
         """
         if self._learned >= MOST_LEARNED:
             return

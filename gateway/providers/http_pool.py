@@ -1,4 +1,4 @@
-"""The connections to one origin: kept while they are good, never more than allowed, shared in the order of asking."""
+"""A pool of connections to one origin: kept while usable, never more than allowed, given out in the order of asking."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 from gateway.providers.http_connection import Connection, Overdue
 
 KEEP_IDLE_S = 30.0
-"""An unused connection is not trusted longer than this: the other side may be about to close it."""
+"""Seconds after which an unused connection is no longer trusted: the other side may be about to close it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port of a URL, and its path."""
+    """The scheme, host and port of a URL, and its path."""
 
     host: str
     port: int
@@ -27,7 +27,7 @@ class Origin:
 
     @classmethod
     def of(cls, url: str) -> Origin:
-        """Raises ValueError for a URL that nothing can be sent to."""
+        """Parse a URL. Raises ValueError for a URL that cannot be sent to."""
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         host = (parts.hostname or "").encode("idna").decode()
@@ -46,7 +46,7 @@ class Origin:
 
 
 class ConnectionPool:
-    """Connections to one origin, at most `largest` at once; the most recently used first."""
+    """Connections to one origin, at most `largest` at once. The most recently used connection is used first."""
 
     def __init__(self, origin: Origin, *, largest: int, connect_s: float) -> None:
         self._origin = origin
@@ -55,14 +55,16 @@ class ConnectionPool:
         self._idle: list[Connection] = []
         self._open = 0
         self._queue: deque[asyncio.Future[Connection | None]] = deque()
-        """Who waits for a place. While somebody does, none is idle: it is handed on, so that nobody pushes in."""
+        """Callers that wait for a place. While one waits, no connection is idle: a released connection goes to the
+        longest-waiting caller, so that a new caller cannot overtake it.
+        """
         self._loop = asyncio.get_running_loop()
         self._closed = False
 
     async def take(self, deadline: float, *, fresh: bool = False) -> Connection:
-        """A connection to use and then release: a `fresh` one was never used before.
+        """Return a connection to use and then release. With `fresh`, the connection was never used before.
 
-        Raises TimeoutError, OSError or ssl.SSLError; Overdue when none came free by `deadline` (loop time).
+        Raises TimeoutError, OSError or ssl.SSLError; Overdue when no place became free by `deadline` (loop time).
         """
         if self._closed:
             raise _closing()
@@ -93,13 +95,15 @@ class ConnectionPool:
         self._pass_on(connection if reusable else None)
 
     def lost(self, connection: Connection) -> None:
-        """An idle connection was closed by the other side; one in use is given back by its user."""
+        """Forget an idle connection that the other side closed. The user of a connection in use
+        gives it back instead.
+        """
         if connection in self._idle:
             self._idle.remove(connection)
             self._open -= 1
 
     def close(self) -> None:
-        """Close what is idle and turn away who waits. What is in use is closed when it is released."""
+        """Close the idle connections and reject the waiting callers. A connection in use closes when it is released."""
         self._closed = True
         for connection in self._idle:
             connection.abort()
@@ -114,7 +118,7 @@ class ConnectionPool:
         return connection.is_open and self._loop.time() - connection.idle_since < KEEP_IDLE_S
 
     async def _turn(self, deadline: float) -> Connection | None:
-        """Wait for a place, and get it with the connection that is in it, if one is."""
+        """Wait for a place. Return the connection in that place, or None if the place is empty."""
         turn: asyncio.Future[Connection | None] = self._loop.create_future()
         self._queue.append(turn)
         try:
@@ -132,7 +136,7 @@ class ConnectionPool:
             raise Overdue from None
 
     async def _connect(self, deadline: float) -> Connection:
-        """A new connection, in a place that is already counted."""
+        """Open a new connection, in a place that is already counted."""
         origin, left = self._origin, deadline - self._loop.time()
         try:
             async with asyncio.timeout(min(self._connect_s, left)):
@@ -142,12 +146,12 @@ class ConnectionPool:
         except BaseException as error:
             self._pass_on(None)
             if isinstance(error, TimeoutError) and left < self._connect_s:
-                raise Overdue from None  # a place came free just before the time for all was up
+                raise Overdue from None  # a place became free just before the deadline
             raise
         return connection
 
     def _pass_on(self, connection: Connection | None) -> None:
-        """Give a place, and the connection in it if there is one, to who waits longest."""
+        """Give a place, and its connection if it has one, to the caller that has waited longest."""
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():

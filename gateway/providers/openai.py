@@ -12,15 +12,15 @@ from gateway.providers.http_connection import BrokenConnection, Connection, Over
 from gateway.providers.http_pool import ConnectionPool, Origin
 
 PERMANENT = frozenset({400, 413, 415, 422})
-"""Answers that another candidate would not change: the request itself is at fault."""
+"""Statuses that another candidate would not change, because the request itself is wrong."""
 LONGEST_ERROR_BYTES = 65_536
 
 
 class OpenAIProvider:
-    """Implements `Provider`. Make it inside a running loop; close it: exchanges under way may come to their end."""
+    """Implements `Provider`. Create it inside a running loop. After `close`, exchanges in progress may still finish."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        """Raises ConfigError for a URL or a header that cannot be sent."""
+        """Create the provider. Raises ConfigError for a URL or a header that cannot be sent."""
         self._endpoint = endpoint
         origin = _origin(endpoint)
         self._pool = ConnectionPool(origin, largest=endpoint.max_connections, connect_s=endpoint.connect_s)
@@ -51,7 +51,9 @@ class OpenAIProvider:
         self._pool.close()
 
     async def _exchange(self, head: bytes, body: bytes, deadline: float, *, fresh: bool) -> Connection:
-        """Send on a kept connection, and once more on a new one if that was closed before it answered anything."""
+        """Send on a kept connection; send once more on a new one if the kept one was closed before any of its reply
+        arrived.
+        """
         name = self._endpoint.name
         try:
             connection = await self._pool.take(deadline, fresh=fresh)
@@ -97,7 +99,7 @@ class OpenAIProvider:
             while len(body) < LONGEST_ERROR_BYTES and (data := await connection.read()):
                 body += data
         except (BrokenConnection, TimeoutError):
-            pass  # its status says enough
+            pass  # the status is enough
         return ProviderError(
             f"{self._endpoint.name} answered {connection.status}",
             reason=f"http_{connection.status}",
@@ -119,7 +121,7 @@ class OpenAIExchange:
         self._closed = False
 
     async def read(self) -> bytes:
-        if self._closed:  # the connection may be another exchange's by now
+        if self._closed:  # another exchange may use the connection by now
             raise ProviderError(f"{self._name}: read after the exchange was closed", reason="broke_off")
         if self._first:
             first, self._first = self._first, b""
@@ -146,16 +148,16 @@ class OpenAIExchange:
 
 
 def _origin(endpoint: Endpoint) -> Origin:
-    """Where to send: the path goes before the query that some providers keep their version in."""
+    """Return where to send. The path goes before the query, in which some providers keep their version."""
     base, mark, query = endpoint.base_url.partition("?")
     try:
         return Origin.of(base.rstrip("/") + "/chat/completions" + mark + query)
-    except ValueError as error:  # UnicodeError, for a host that is no name, is one
+    except ValueError as error:  # includes UnicodeError, for an invalid host name
         raise ConfigError(f"providers.{endpoint.name}.base_url cannot be used: {error}") from None
 
 
 def _head(endpoint: Endpoint, origin: Origin) -> bytes:
-    """The request line and headers, up to those of the single request. The operator's stand in for ours."""
+    """Return the request line and all headers except the per-request ones. The operator's headers replace ours."""
     headers = {
         "host": ("Host", origin.authority),
         "content-type": ("Content-Type", "application/json"),

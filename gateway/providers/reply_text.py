@@ -1,4 +1,4 @@
-"""What was said in a reply or a chunk of one, however deep a provider nests it."""
+"""The text in a reply or in a chunk of a reply, however deeply a provider nests it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 
 def said_in(payload: Any, member: str) -> str:
-    """The content of choice 0 in a whole reply's `message` or a chunk's `delta`; a list of parts gives its texts."""
+    """Return the content of choice 0 in a whole reply's `message` or a chunk's `delta`; of a list of parts, their
+    texts.
+    """
     choices = payload.get("choices") if isinstance(payload, dict) else None
     for choice in choices if isinstance(choices, list) else ():
         said = choice.get(member) if isinstance(choice, dict) and choice.get("index", 0) == 0 else None
@@ -20,7 +22,7 @@ def said_in(payload: Any, member: str) -> str:
 
 
 def bytes_said(payload: Any) -> int:
-    """UTF-8 bytes of everything in a chunk or reply that was made of output tokens."""
+    """Return the UTF-8 bytes of everything in a chunk or reply that was made of output tokens."""
     choices = payload.get("choices") if isinstance(payload, dict) else None
     total = 0
     for choice in choices if isinstance(choices, list) else ():
@@ -33,7 +35,7 @@ def bytes_said(payload: Any) -> int:
 def _length(said: dict[str, Any]) -> int:
     total = 0
     left: list[tuple[str, Any]] = [("", said)]
-    while left:  # a loop, not a recursion: how deep it goes is up to the provider
+    while left:  # a loop, not a recursion, because the provider decides how deep the nesting is
         key, value = left.pop()
         if isinstance(value, str):
             total += 0 if key in _UNSAID else len(value.encode("utf-8", "surrogatepass"))

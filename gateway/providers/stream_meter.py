@@ -1,7 +1,7 @@
-"""Reads a reply in passing: its usage, its end, and what to bill when the provider counted nothing.
+"""A meter that reads a reply while it passes: its usage, its end, and what to bill if the provider sent no usage.
 
-Bytes go through untouched but for two places: `model` names the candidate that served, and the last data event
-of a stream carries the exact cost (`x_route`). Only events that matter are parsed; content is only searched.
+Bytes pass unchanged but for two places: `model` names the candidate that served, and the last data event of a stream
+carries the exact cost (`x_route`). Only events that matter are parsed; content is only searched.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from gateway.providers.reply_text import bytes_said, said_in
 BYTES_PER_TOKEN = 4
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 _SPECIAL = tuple(map(re.compile, (rb'"usage"\s*:\s*\{', rb'"finish_reason"\s*:\s*"', rb"\[DONE\]", rb'"error"\s*:')))
-"""What makes an event worth parsing. (Apart, because each begins with literal text, which is found fast.)"""
+"""Patterns that make an event worth parsing. (Separate patterns, because each begins with literal text, which is found
+fast.)
+"""
 _scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 LARGEST_EVENT = 16 * 1024 * 1024
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 
 
 class BrokenReply(ValueError):
-    """A whole reply that is no chat completion."""
+    """A whole reply that is not a chat completion, or a stream's event without an end."""
 
 
 class StreamMeter:
-    """Follows one server-sent-event stream. Feed it every chunk; at the end ask `finish` for the last bytes."""
+    """A meter of one server-sent-event stream. Feed it every chunk; at the end call `finish` for the last bytes."""
 
     __slots__ = (
         "_ends",
@@ -56,16 +58,16 @@ class StreamMeter:
         self._ends: list[bytes] = []
         self.usage: Usage | None = None
         self.finished = False
-        """Whether a choice gave its finish reason."""
+        """True once a choice has given its finish reason."""
         self.finish_reason: str | None = None
-        """The first that came."""
+        """The first finish reason of the stream."""
         self.done = False
-        """Whether `[DONE]` was seen."""
+        """True once `[DONE]` was seen."""
         self.failed = False
-        """Whether the provider itself sent an error event."""
+        """True once the provider itself has sent an error event."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take a chunk of any size; return what to send on now (whole events only, perhaps none).
+        """Take a chunk of any size. Returns what to send on now (whole events only, perhaps none).
 
         Raises BrokenReply for an event without an end.
         """
@@ -75,7 +77,7 @@ class StreamMeter:
         if self._tail:
             data = self._tail + data
             self._tail = b""
-        elif is_one_event(data):  # and a special one
+        elif is_one_event(data):  # one event, and a special one
             return self._event(_MODEL.sub(self._named, data))
         if not data.endswith(b"\n\n"):
             end = _last_end(data, len(data))
@@ -94,8 +96,9 @@ class StreamMeter:
         return plain + b"".join([self._event(event) for event in _events(block[start:])])
 
     def feed_plain(self, data: bytes) -> bytes | None:
-        """Take a chunk if it is whole events of content and nothing else: what to send on now, at least one byte.
-        None when it is more than that, and then it was not taken: `feed` it.
+        """Take a chunk if it is whole events of content only. Returns what to send on now, at least one byte.
+
+        Returns None for any other chunk, which is then not taken: pass it to `feed`.
         """
         if self._tail or not data.endswith(b"\n\n"):
             return None
@@ -110,15 +113,16 @@ class StreamMeter:
         return block
 
     def finish(self, extra: dict[str, Any]) -> bytes:
-        """The end of a stream that came to its end: the last data event, with `extra` merged into it, and `[DONE]`."""
+        """Return the end of a complete stream: the last data event, with `extra` merged into it, and `[DONE]`."""
         ends = self._ends
         if ends:
             ends[-1] = _merge(ends[-1], extra)
         return b"".join(ends) + b"data: [DONE]\n\n"
 
     def break_off(self, message: str, code: str) -> bytes:
-        """The end of a stream that broke: what was held back, then an error event (unless the provider sent its own),
-        and no `[DONE]`.
+        """Return the end of a broken stream: the held-back events, then an error event, and no `[DONE]`.
+
+        The error event is left out if the provider has sent one.
         """
         ends = b"".join(self._ends)
         if self.failed:
@@ -127,7 +131,7 @@ class StreamMeter:
         return ends + b"data: " + json.dumps({"error": error}).encode() + b"\n\n"
 
     def output_tokens_seen(self) -> int:
-        """Output tokens of what came through, by our own count: a token an event, or four bytes a token if more."""
+        """Return our own count of the output tokens that passed: one per event, or per four bytes if that is more."""
         events = text_bytes = 0
         for block in [*self._seen, *self._ends]:
             for event in _events(block):
@@ -137,7 +141,7 @@ class StreamMeter:
         return max(events, -(-text_bytes // BYTES_PER_TOKEN))
 
     def said(self) -> str:
-        """The text of the first choice, as far as it came."""
+        """Return the text of the first choice, as far as it arrived."""
         payloads = [_payload(event) for block in [*self._seen, *self._ends] for event in _events(block)]
         return "".join([said_in(payload, "delta") for payload in payloads])
 
@@ -171,7 +175,7 @@ class StreamMeter:
 
 @dataclass(frozen=True, slots=True)
 class WholeReply:
-    """A reply that was not streamed, with the candidate's name in it. `output_tokens` is our own count."""
+    """A reply that was not streamed, with the candidate's name in it."""
 
     body: bytes
     usage: Usage | None
@@ -179,7 +183,7 @@ class WholeReply:
 
     @property
     def output_tokens(self) -> int:
-        """Our own count, where the provider sent none."""
+        """Our own count of the output tokens, for when the provider sent none."""
         return -(-bytes_said(self._payload) // BYTES_PER_TOKEN)
 
     @property
@@ -187,12 +191,12 @@ class WholeReply:
         return _finish_reason(self._payload["choices"])
 
     def said(self) -> str:
-        """The text of the first choice."""
+        """Return the text of the first choice."""
         return said_in(self._payload, "message")
 
 
 def read_whole(body: bytes, candidate: str) -> WholeReply:
-    """Read a whole reply; raises BrokenReply when it is none."""
+    """Read a whole reply. Raises BrokenReply for a body that is not a chat completion."""
     try:
         payload = _decode(body)
     except (ValueError, RecursionError) as error:
@@ -200,24 +204,24 @@ def read_whole(body: bytes, candidate: str) -> WholeReply:
     if not isinstance(payload, dict) or not isinstance(payload.get("choices"), list):
         raise BrokenReply("the reply is not a chat completion")
     renamed, times = _MODEL.subn(_member(candidate), body)
-    if times != 1 or not isinstance(payload.get("model"), str):  # then it is not plain which one is the reply's own
+    if times != 1 or not isinstance(payload.get("model"), str):  # then it is unclear which `model` is the reply's own
         renamed = json.dumps({**payload, "model": candidate}).encode()
     return WholeReply(renamed, usage_of(payload), payload)
 
 
 @lru_cache(4096)
 def _member(candidate: str) -> bytes:
-    """`"model":"..."`, as a replacement text of `_MODEL`."""
+    """Return `"model":"..."` as a replacement text for `_MODEL`."""
     return b'"model":' + json.dumps(candidate).encode().replace(b"\\", b"\\\\")
 
 
 def partial_output_tokens(body: bytes) -> int:
-    """Output tokens of a whole reply that broke off: its bytes are all that is known, so they are counted as text."""
+    """Return the output tokens of a whole reply that broke off: only its bytes are known, so they count as text."""
     return -(-len(body) // BYTES_PER_TOKEN)
 
 
 def _last_end(data: bytes, before: int) -> int:
-    """Where the last whole event before this place ends; 0 when none does."""
+    """Return where the last whole event before this place ends; 0 if there is none."""
     end = max(data.rfind(b"\n\n", 0, before) + 2, data.rfind(b"\n\r\n", 0, before) + 3)
     return end if end > 2 else 0
 
@@ -231,7 +235,7 @@ def _events(block: bytes) -> list[bytes]:
 
 
 def _data(event: bytes) -> bytes:
-    """The joined `data:` lines of an event."""
+    """Return the joined `data:` lines of an event."""
     if event.startswith(b"data:") and event.find(b"\n") >= len(event) - 2:
         return event[5:].strip()
     lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
@@ -243,7 +247,7 @@ def _payload(event: bytes) -> Any:
 
 
 def _decode(data: bytes) -> Any:
-    """What `json.loads` gives, in less of its time: two thirds for an event. Raises ValueError and RecursionError."""
+    """Decode JSON like `json.loads`, in two thirds of its time for an event. Raises ValueError and RecursionError."""
     text = data.decode().strip(" \t\n\r")
     try:
         value, end = _scan(text, 0)
@@ -257,7 +261,7 @@ def _decode(data: bytes) -> Any:
 def _parsed(data: bytes) -> Any:
     try:
         return _decode(data)
-    except (ValueError, RecursionError):  # a comment, a keep-alive or nonsense: sent on as it is, counts for nothing
+    except (ValueError, RecursionError):  # a comment, a keep-alive or invalid data: sent on unchanged, not counted
         return None
 
 
@@ -266,12 +270,12 @@ def _finished(choice: Any) -> bool:
 
 
 def _finish_reason(choices: list[Any]) -> str | None:
-    """The first that is given; a provider may say anything, and only a short word is a reason."""
+    """Return the first finish reason. A provider may send anything; only a string of 1 to 40 characters is a reason."""
     reasons = [choice.get("finish_reason") for choice in choices if isinstance(choice, dict)]
     return next((reason for reason in reasons if isinstance(reason, str) and 0 < len(reason) <= 40), None)
 
 
 def _merge(event: bytes, extra: dict[str, Any]) -> bytes:
-    """The event with `extra`'s members added to its JSON object."""
+    """Return the event with the members of `extra` added to its JSON object."""
     data = _data(event)
     return b"data: " + data[:-1] + b"," + json.dumps(extra).encode()[1:] + b"\n\n"

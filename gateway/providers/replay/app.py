@@ -1,4 +1,4 @@
-"""The pool as a raw ASGI application: parse, find the cell, answer it, count it."""
+"""The pool as a raw ASGI application: parse a request, find its cell in the table, answer and count it."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ ANSWER_TO_UNKNOWN = "this query is not in the replayed table"
 
 
 class ReplayApp:
-    """One pool. `faults` may be exchanged while it serves; `counts` says what it served.
+    """A simulated pool. `faults` may be replaced while the pool serves; `counts` says what the pool served.
 
     Args:
-        table: what is replayed.
-        faults: what goes wrong.
-        unknown: what the table does not hold is refused (400 `unknown_query`) or given a default answer.
+        table: the outcome table to replay.
+        faults: the delays and faults to inject.
+        unknown: refuse a query that is not in the table (400 `unknown_query`), or give it a default answer.
         chunk_tokens: tokens in one chunk of a stream.
-        seed: of the draws that decide which requests the faults befall.
-        wait: how the seconds of `faults` are waited for; may be exchanged while it serves.
+        seed: seed of the random draws that decide which requests get faults.
+        wait: the function that waits the seconds of `faults`; may be replaced while the pool serves.
     """
 
     def __init__(
@@ -141,14 +141,14 @@ class ReplayApp:
 
 
 def _asked(request: ReplayRequest) -> tuple[str, list[str]]:
-    """The last user message's text, and its images or else those of the latest message that has some."""
+    """Return the last user message's text, and its images, or else the images of the latest message that has some."""
     users = [message for message in request.messages if message.role == "user"] or request.messages
     images = next((found for message in reversed(users) if (found := message.images())), [])
     return users[-1].text(), images
 
 
 def _prompt_tokens(request: ReplayRequest, query: ReplayQuery | None, images: list[str]) -> int:
-    """The stated estimate: a token for four characters and for 750 pixels; at least one."""
+    """Return the estimate of prompt tokens: a token per four characters and per 750 pixels; at least one."""
     characters = sum(len(message.text()) for message in request.messages)
     if not images:
         pictured = 0

@@ -1,8 +1,9 @@
-"""Draws the outcome table that the pool replays: who would be right on which task, and with how many tokens.
+"""The simulation of the outcome table that the pool replays: which candidate is right on which task, with how many
+tokens.
 
 A candidate is right with its real mean on the nearest real subject, shifted by the task's level. A draw that all
-candidates share makes them right and wrong together, as in real tables: a latent normal with correlation RHO,
-chosen so that the 0/1 outcomes correlate about as in DynaMath (mean phi .33). Output tokens are log-normal.
+candidates share makes them right and wrong together, as in real tables: a latent normal with correlation RHO, chosen so
+that the 0/1 outcomes correlate about as in DynaMath (mean phi .33). Output tokens are log-normal.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from gateway.providers.replay.tasks import Task
 
 RHO = 0.5
 LEVEL_SHIFT = (0.35, 0.0, -0.35)
-"""Of the latent normal, in standard deviations: easy, middle, hard."""
+"""Shift of the latent normal per level (easy, middle, hard), in standard deviations."""
 TOKEN_SPREAD = 0.38
 """Standard deviation of log tokens."""
 CHARACTERS_PER_TOKEN = 4
@@ -32,7 +33,7 @@ CHARACTERS_PER_TOKEN = 4
 
 @dataclass(frozen=True, slots=True)
 class SimulatedTable:
-    """Outcomes of n tasks x K candidates; tokens as the pool will bill them, costs in nanodollars."""
+    """Outcomes of n tasks x K candidates. Tokens are as the pool will bill them; costs are in nanodollars."""
 
     tasks: tuple[Task, ...]
     candidates: tuple[DemoCandidate, ...]
@@ -41,14 +42,14 @@ class SimulatedTable:
     output_tokens: NDArray[np.int64]
 
     def costs(self) -> NDArray[np.int64]:
-        """[n, K] nanodollars, each cell rounded up as a bill is."""
+        """Return the costs [n, K] in nanodollars, each cell rounded up as a bill is."""
         prices = [candidate.price() for candidate in self.candidates]
         rows = zip(self.input_tokens.tolist(), self.output_tokens.tolist(), strict=True)
         return np.array([[cost(*cell) for cell in zip(prices, *row, strict=True)] for row in rows], dtype=np.int64)
 
 
 def simulate(tasks: Sequence[Task], candidates: Sequence[DemoCandidate], seed: int) -> SimulatedTable:
-    """One outcome per task and candidate; the same for the same seed."""
+    """Draw one outcome per task and candidate; the same seed gives the same outcomes."""
     generator = np.random.default_rng((seed, len(tasks), len(candidates)))
     shape = (len(tasks), len(candidates))
     normal = NormalDist()
@@ -72,7 +73,7 @@ def simulate(tasks: Sequence[Task], candidates: Sequence[DemoCandidate], seed: i
 
 
 def write_table(table: SimulatedTable, folder: Path) -> Path:
-    """The table in MMR-Bench's CSV with its images in `folder`; gives the CSV's path."""
+    """Write the table as MMR-Bench's CSV, with its images, into `folder`. Returns the CSV's path."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     path = folder / "simulated.csv"
     costs = table.costs()

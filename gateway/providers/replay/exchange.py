@@ -1,4 +1,4 @@
-"""One exchange of the pool: the reply, whole or streamed, with its faults, until it is sent or cut."""
+"""One exchange of the pool: the reply, whole or streamed, with its faults, until it is sent or cut off."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ class ReplayHangUp(Exception):
 
 
 Wait = Callable[[asyncio.Task[MutableMapping[str, Any]], float], Awaitable[object]]
-"""Waits so many seconds, or until the task is done that ends when the client leaves."""
+"""A function that waits the given seconds, or until the task is done; the task ends when the client leaves."""
 
 
 async def seconds_or_gone(gone: asyncio.Task[MutableMapping[str, Any]], seconds: float) -> None:
-    """Wait by the loop's clock."""
+    """Wait `seconds` by the loop's clock, or until the client has gone."""
     await asyncio.wait((gone,), timeout=seconds)
 
 
 @dataclass(slots=True)
 class ReplayExchange:
-    """A parsed request and the means to answer it. `serve` or `refuse` it once; both say how it ended."""
+    """A parsed request and the means to answer it. Call `serve` or `refuse` once; both return how the request ended."""
 
     request: ReplayRequest
     faults: Faults
@@ -70,12 +70,12 @@ class ReplayExchange:
     _gone: asyncio.Task[MutableMapping[str, Any]] | None = field(default=None, init=False)
 
     async def refuse(self, message: str, code: str | None, param: str) -> ServedRequest:
-        """400."""
+        """Refuse the request with status 400."""
         await self._send_whole(400, error_body(message, "invalid_request_error", code, param))
         return self._served(400, "failed")
 
     async def serve(self, spoken: SimulatedReply, answer: str | None, prompt_tokens: int) -> ServedRequest:
-        """Answer with this text. A forced tool is called with `answer` instead."""
+        """Answer with this text. If the request forces a tool, call the tool with `answer` instead."""
         faults = self.faults
         tool = self.request.forced_tool()
         if tool is not None:
@@ -93,7 +93,7 @@ class ReplayExchange:
             await self._pause(faults.latency_s)
             return await self._answer_whole(spoken, tool)
         except ReplayHangUp:
-            # The prompt was taken in, whether or not a byte came back.
+            # The pool has read the prompt, whether or not it sent a byte back.
             self.prompt_tokens = prompt_tokens
             return self._served(200, "cancelled")
         finally:
@@ -153,13 +153,13 @@ class ReplayExchange:
             await self._send_delta(index, Delta(), _finish_reason(spoken, tool))
         if self._shows_usage():
             await self._send_body(event(self._chunk([], self._usage())))
-        await asyncio.sleep(0)  # lets a hang-up be seen before the stream counts as complete
+        await asyncio.sleep(0)  # so that a hang-up is noticed before the stream counts as complete
         await self._pause(0.0)
         await self.send({"type": "http.response.body", "body": DONE})
         return self._served(200, "completed")
 
     async def _pause(self, seconds: float) -> None:
-        """Wait; raises ReplayHangUp as soon as the client is."""
+        """Wait. Raises ReplayHangUp as soon as the client has gone."""
         if self._gone is None:
             return
         if seconds > 0.0:

@@ -1,4 +1,4 @@
-"""What can be made to go wrong, and the draws that decide when it does."""
+"""The faults that the pool can inject, and the random draws that decide when it does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What befalls one request."""
+    """The faults of one request."""
 
     fails: bool = False
     breaks: bool = False
@@ -54,11 +54,13 @@ class Faults:
             raise ConfigError(f"fail_status is {self.fail_status}: it must be between 400 and 599")
 
     def concern(self, candidate: str) -> bool:
-        """Whether they apply to this candidate."""
+        """Return whether these faults apply to the candidate."""
         return not self.only or candidate in self.only
 
     def draw(self, generator: np.random.Generator) -> Draw:
-        """One request's faults. Nothing is drawn where nothing can happen: a calm pool stays quick."""
+        """Draw one request's faults. When no fault is possible nothing is drawn, so that a pool without faults stays
+        fast.
+        """
         if not (self.fail_rate or self.break_rate or self.no_usage_rate):
             return CALM
         return Draw(

@@ -1,8 +1,8 @@
-"""The text of an answer: as long as the table says, with the recorded answer, or a wrong one, at its end.
+"""The text of an answer: as long as the table says, ending with the recorded answer or a wrong one.
 
-A reply of N tokens is N pieces of four characters: it can be cut, streamed and counted by token, and a
-reader who counts four characters a token comes to the table's count. A reply that `max_tokens` cuts loses its
-answer, as a real one would.
+A reply of N tokens is N pieces of four characters. It can be cut, streamed and counted by token, and a reader that
+counts four characters per token arrives at the table's count. A reply that `max_tokens` cuts loses its answer, as a
+real reply would.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ _FILLER = "let you see now add one row and the sum for all the top bar set now s
 
 @dataclass(frozen=True, slots=True)
 class SimulatedReply:
-    """What a candidate says: `text` in `tokens` pieces. `is_cut` where the limit ended it."""
+    """A candidate's reply: `text` in `tokens` pieces. `is_cut` is True if the token limit ended it."""
 
     text: str
     tokens: int
     is_cut: bool = False
 
     def piece(self, start: int, end: int) -> str:
-        """Text of the tokens `start` to `end`; the last token takes what is left over."""
+        """Return the text of the tokens `start` to `end`; the last token includes the remaining characters."""
         if end >= self.tokens and not self.is_cut:
             return self.text[start * TOKEN_CHARACTERS :]
         return self.text[start * TOKEN_CHARACTERS : end * TOKEN_CHARACTERS]
 
 
 def speak(answer: str, tokens: int, limit: int | None) -> SimulatedReply:
-    """Some words of filler, then the answer, `tokens` long; cut to `limit` tokens."""
+    """Return a reply of `tokens` tokens, filler words and then the answer, cut to `limit` tokens."""
     ending = ANSWER_MARK + answer
     filler = tokens - -(-len(ending) // TOKEN_CHARACTERS)
     spoken = SimulatedReply(text=_filler(filler) + ending if filler >= 0 else answer, tokens=tokens)
@@ -39,14 +39,14 @@ def speak(answer: str, tokens: int, limit: int | None) -> SimulatedReply:
 
 
 def cut(spoken: SimulatedReply, limit: int | None) -> SimulatedReply:
-    """The first `limit` tokens of it."""
+    """Return the reply's first `limit` tokens."""
     if limit is None or limit >= spoken.tokens:
         return spoken
     return SimulatedReply(text=spoken.text[: limit * TOKEN_CHARACTERS], tokens=limit, is_cut=True)
 
 
 def final_answer(text: str) -> str | None:
-    """The answer that a reply's text ends in; None where it was cut before it came to one."""
+    """Return the answer at the end of a reply's text; None if the reply was cut before its answer."""
     _, mark, answer = text.rpartition(ANSWER_MARK)
     if mark:
         return answer
@@ -54,12 +54,12 @@ def final_answer(text: str) -> str | None:
 
 
 def right_answer(answer: str) -> str:
-    """The recorded answer; a fixed word where the table recorded none."""
+    """Return the recorded answer, or a fixed word if the table recorded none."""
     return answer or "correct"
 
 
 def wrong_answer(answer: str, salt: str) -> str:
-    """An answer that is visibly another one; the same for the same salt."""
+    """Return an answer that visibly differs from the recorded one; the same salt gives the same answer."""
     draw = zlib.crc32(f"{salt}\n{answer}".encode())
     if len(answer) == 1 and "A" <= answer <= "E":
         return "ABCDE"[("ABCDE".index(answer) + 1 + draw % 4) % 5]

@@ -22,13 +22,13 @@ class ReplayMessage(msgspec.Struct):
     content: str | list[ReplayPart] | None = None
 
     def text(self) -> str:
-        """Its text parts, one a line."""
+        """Return the text parts, one per line."""
         if self.content is None or isinstance(self.content, str):
             return self.content or ""
         return "\n".join(part.text for part in self.content if part.text is not None)
 
     def images(self) -> list[str]:
-        """Addresses of its images: data URLs or remote ones."""
+        """Return the addresses of the images: data URLs or remote URLs."""
         if self.content is None or isinstance(self.content, str):
             return []
         urls = (part.image_url for part in self.content if part.image_url is not None)
@@ -52,12 +52,12 @@ class ReplayRequest(msgspec.Struct):
     response_format: dict[str, Any] | None = None
 
     def limit(self) -> int | None:
-        """Output tokens allowed per choice: the smaller where both names are used."""
+        """Return the output tokens allowed per choice: the smaller value if both names are used."""
         limits = [value for value in (self.max_tokens, self.max_completion_tokens) if value is not None]
         return min(limits, default=None)
 
     def forced_tool(self) -> str | None:
-        """The function that the answer must call, if it must."""
+        """Return the function that the answer must call, or None."""
         if not self.tools:
             return None
         if isinstance(self.tool_choice, dict):
@@ -67,7 +67,7 @@ class ReplayRequest(msgspec.Struct):
         return None
 
     def wants_json(self) -> bool:
-        """Whether the answer must be a JSON object."""
+        """Return whether the answer must be a JSON object."""
         return bool(self.response_format) and (self.response_format or {}).get("type") != "text"
 
 
@@ -90,7 +90,7 @@ class ToolCall(msgspec.Struct, omit_defaults=True):
 
 
 class ReplayMessageOut(msgspec.Struct):
-    """A whole message."""
+    """A whole message of a reply."""
 
     content: str | None
     role: str = "assistant"
@@ -127,7 +127,9 @@ class ChunkChoice(msgspec.Struct):
 
 
 class Chunk(msgspec.Struct):
-    """One event of a stream. `usage` is null on all but the last where it was asked for, else absent."""
+    """One event of a stream. If usage was asked for, it is null in all events but the last; otherwise `usage` is
+    absent.
+    """
 
     id: str
     created: int
@@ -142,10 +144,10 @@ encode = msgspec.json.Encoder().encode
 
 
 def event(chunk: Chunk) -> bytes:
-    """The chunk as one server-sent event."""
+    """Return the chunk as one server-sent event."""
     return b"data: " + encode(chunk) + b"\n\n"
 
 
 def error_body(message: str, type_: str, code: str | None, param: str | None = None) -> bytes:
-    """OpenAI's error shape."""
+    """Return an error body in OpenAI's format."""
     return encode({"error": {"message": message, "type": type_, "code": code, "param": param}})

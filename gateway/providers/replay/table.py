@@ -25,7 +25,7 @@ RIGHT_FROM = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ReplayCell:
-    """One candidate's outcome on one query. `prompt_tokens` is None where the table does not say."""
+    """One candidate's outcome on one query. `prompt_tokens` is None if the table does not give it."""
 
     is_right: bool
     completion_tokens: int
@@ -34,7 +34,7 @@ class ReplayCell:
 
 @dataclass(frozen=True, slots=True)
 class ReplayQuery:
-    """One row. `image` is the sha256 of its image file, empty where it has none."""
+    """One row. `image` is the sha256 of the image file, or empty if the row has no image."""
 
     id: str
     question: str
@@ -47,7 +47,7 @@ class ReplayQuery:
 
 @dataclass(frozen=True, slots=True)
 class ReplayTable:
-    """Queries by (question, sha256 of the image) and by (question, image path)."""
+    """The queries, indexed by (question, sha256 of the image) and by (question, image path)."""
 
     candidates: tuple[str, ...]
     queries: tuple[ReplayQuery, ...]
@@ -55,7 +55,9 @@ class ReplayTable:
     by_path: Mapping[tuple[str, str], ReplayQuery]
 
     def find(self, question: str, images: Sequence[str]) -> ReplayQuery | None:
-        """The query that asks this of one of these images: data URLs, or addresses that end in its path."""
+        """Return the query with this question and one of these images (data URLs, or URLs ending in
+        the image's path).
+        """
         question = question.strip()
         if not images:
             return self.by_content.get((question, ""))
@@ -69,7 +71,7 @@ class ReplayTable:
         return None
 
     def _find_by_path(self, question: str, url: str) -> ReplayQuery | None:
-        """Nothing is fetched: a remote image is known by the end of its path."""
+        """Find a query by the end of a remote image's path. Nothing is fetched."""
         parts = unquote(urlsplit(url).path).strip("/").split("/")
         endings = ("/".join(parts[start:]) for start in range(len(parts)))
         return next((self.by_path[question, ending] for ending in endings if (question, ending) in self.by_path), None)
@@ -77,7 +79,7 @@ class ReplayTable:
 
 @lru_cache(maxsize=256)
 def content_hash(data_url: str) -> str:
-    """sha256 of the file in a data URL; empty where it is not base64."""
+    """Return the sha256 of the file in a data URL; empty if the data is not base64."""
     try:
         return hashlib.sha256(binascii.a2b_base64(data_url[data_url.find(",") + 1 :])).hexdigest()
     except (binascii.Error, ValueError):
@@ -85,10 +87,10 @@ def content_hash(data_url: str) -> str:
 
 
 def read_table(paths: Sequence[Path], images: Path | None = None) -> ReplayTable:
-    """Read tables into one: the union of their candidates, the first row of those that ask the same.
+    """Read several tables into one: all candidates, and the first row of those with the same question and image.
 
-    Images lie under `images`, or else beside each table. Raises ConfigError: no such file, no such column, a
-    cell that is not a number, an image that is missing or not an image.
+    Images lie under `images`, or else in each table's own folder. Raises ConfigError for a missing file or column, a
+    cell that is not a number, and an image that is missing or not an image.
     """
     candidates: dict[str, None] = {}
     queries: list[ReplayQuery] = []
@@ -106,7 +108,7 @@ def read_table(paths: Sequence[Path], images: Path | None = None) -> ReplayTable
 
 
 class _TableReader:
-    """Reads one CSV; images used by several rows are read once."""
+    """A reader of one CSV. An image that several rows use is read once."""
 
     def __init__(self, path: Path, images: Path) -> None:
         self.path = path
@@ -174,7 +176,7 @@ class _TableReader:
         return value
 
     def _image(self, number: int, image_path: str) -> tuple[str, int]:
-        """sha256 of the file, and the tokens that it is taken for: its own width x height / 750."""
+        """Return the file's sha256 and its number of tokens: the image's own width x height / 750."""
         if image_path not in self._seen:
             file = self.images / image_path
             try:

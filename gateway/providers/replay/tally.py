@@ -1,4 +1,4 @@
-"""What the pool served, exactly: the other side of the gateway's ledger."""
+"""Exact counts of what the pool served, to compare with the gateway's ledger."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SECRET_HEADERS = frozenset({b"authorization", b"api-key", b"x-api-key", b"cookie
 
 @dataclass(slots=True)
 class ReplayTally:
-    """Counts of one candidate. `requests` is the sum of the next four; tokens are those that are billed.
+    """Counts of one candidate. `requests` is the sum of the next four counters; tokens are the billed ones.
 
     Attributes:
         completed: sent to the end.
-        cancelled: the client went away before the end; billed its prompt and the tokens sent by then.
-        broken: cut midway by an injected fault. A stream is billed its prompt and the tokens sent, a whole
-            body everything: it was written before it was lost.
-        failed: refused or failed before the first byte; billed nothing.
+        cancelled: the client left before the end; the prompt and the tokens sent until then are billed.
+        broken: cut midway by an injected fault. For a stream the prompt and the tokens sent are billed. A whole
+            body is billed completely, because it was written before it was lost.
+        failed: refused or failed before the first byte; nothing is billed.
     """
 
     requests: int = 0
@@ -34,7 +34,7 @@ class ReplayTally:
 
 @dataclass(frozen=True, slots=True)
 class ServedRequest:
-    """One request as it ended: `limit` is its `max_tokens`, `end` the name of the counter in `ReplayTally`."""
+    """A request that has ended. `limit` is its `max_tokens`; `end` is the name of its counter in `ReplayTally`."""
 
     model: str
     status: int
@@ -46,7 +46,7 @@ class ServedRequest:
     headers: Iterable[tuple[bytes, bytes]]
 
     def as_dict(self) -> dict[str, Any]:
-        """Fit for JSON: header names in lower case, none that holds a secret."""
+        """Return a dictionary for JSON: header names in lower case, without headers that hold secrets."""
         return {
             "model": self.model,
             "status": self.status,
@@ -65,7 +65,7 @@ class ServedRequest:
 
 
 class Counts:
-    """Tallies per candidate and the last requests."""
+    """The tallies per candidate, and the last requests."""
 
     def __init__(self, candidates: Iterable[str]) -> None:
         self.tallies = {name: ReplayTally() for name in candidates}
@@ -81,7 +81,7 @@ class Counts:
         self.log.append(served)
 
     def as_dict(self, log: int = 0) -> dict[str, Any]:
-        """`candidates`: name -> counts; where asked for, `log`: the last requests, oldest first."""
+        """Return `candidates`: name -> counts; if `log` is positive, also `log`: the last requests, oldest first."""
         counts: dict[str, Any] = {name: asdict(tally) for name, tally in self.tallies.items()}
         if log <= 0:
             return {"candidates": counts}

@@ -42,7 +42,10 @@ class Task:
 
 
 def draw_tasks(count: int, seed: int) -> list[Task]:
-    """`count` tasks, families and levels in turn. The same seed draws the same; a task does not hang on `count`."""
+    """Draw `count` tasks, cycling through families and levels.
+
+    The same seed draws the same tasks; a task does not depend on `count`.
+    """
     return [_draw_task(number, seed) for number in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""Draws questions: images with a question whose answer is known because the image was drawn from it.
+"""Functions that draw questions: an image with a question, whose answer is known because the image was drawn from it.
 
-Rule: one file a family; each function takes (generator, level) and gives a Sketch. Level 0 is easy, 2 is hard.
+Rule: one file per family; each function takes (generator, level) and returns a Sketch. Level 0 is easy, 2 is hard.
 """

@@ -1,4 +1,4 @@
-"""A surface to draw on at twice the size, brought down smoothly at the end, and the colours that are used on it."""
+"""A surface that is drawn at twice the size and scaled down smoothly at the end, and the colours used on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PALETTES: tuple[tuple[Colour, ...], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """An image with its question. `facts` are the numbers that it was drawn from and the answer follows from."""
+    """An image with its question. `facts` are the numbers that the image was drawn from and that give the answer."""
 
     image: Image.Image
     question: str
@@ -35,7 +35,7 @@ class Sketch:
 
 
 class Canvas:
-    """Coordinates are in final pixels, y downwards."""
+    """A surface to draw on. Coordinates are in final pixels, y downwards."""
 
     def __init__(self, width: int = WIDTH, height: int = HEIGHT, background: Colour = WHITE) -> None:
         self.width = width
@@ -45,11 +45,11 @@ class Canvas:
         self._draw = ImageDraw.Draw(self._image)
 
     def finish(self) -> Image.Image:
-        """The image in its final size."""
+        """Return the image in its final size."""
         return self._image.resize((self.width, self.height), Image.Resampling.LANCZOS)
 
     def text(self, at: Point, words: str, size: int = 13, fill: Colour = INK, anchor: str = "mm") -> None:
-        """Words at a point; `anchor` as Pillow has it: horizontal l, m, r and vertical a, m, s."""
+        """Draw words at a point; `anchor` is as in Pillow: horizontal l, m, r and vertical a, m, s."""
         font = ImageFont.load_default(size * SCALE)
         self._draw.text(_scaled(at), words, fill=fill, font=font, anchor=anchor)
 
@@ -57,7 +57,7 @@ class Canvas:
         self._draw.line([_scaled(point) for point in points], fill=fill, width=_thick(width), joint="curve")
 
     def dashes(self, start: Point, end: Point, fill: Colour = FAINT, dash: float = 5.0) -> None:
-        """A dashed straight line."""
+        """Draw a dashed straight line."""
         x, y = end[0] - start[0], end[1] - start[1]
         count = max(1, int((x * x + y * y) ** 0.5 / dash / 2))
         for number in range(count):
@@ -73,7 +73,7 @@ class Canvas:
         width: float = 1.0,
         radius: float = 0.0,
     ) -> None:
-        """A rectangle between two corners, top left first."""
+        """Draw a rectangle between two corners, top left first."""
         edges = [_scaled(corner), _scaled(opposite)]
         self._draw.rounded_rectangle(edges, radius * SCALE, fill, outline, _thick(width))
 
@@ -88,7 +88,7 @@ class Canvas:
         self._draw.ellipse(_around(centre, radius), fill, outline, _thick(width))
 
     def slice(self, centre: Point, radius: float, start: float, end: float, fill: Colour) -> None:
-        """A slice of a pie between two angles in degrees, clockwise from three o'clock."""
+        """Draw a slice of a pie between two angles in degrees, clockwise from three o'clock."""
         self._draw.pieslice(_around(centre, radius), start, end, fill, WHITE, _thick(1.5))
 
     def arc(self, centre: Point, radius: float, start: float, end: float, fill: Colour = INK) -> None:
@@ -101,7 +101,7 @@ class Canvas:
         outline: Colour | None = None,
         width: float = 1.0,
     ) -> None:
-        """A polygon."""
+        """Draw a polygon."""
         corners = [_scaled(point) for point in points]
         if fill is not None:
             self._draw.polygon(corners, fill)
@@ -110,18 +110,18 @@ class Canvas:
 
 
 def palette(generator: np.random.Generator) -> list[Colour]:
-    """One of the palettes, shuffled."""
+    """Return one of the palettes, shuffled."""
     colours = PALETTES[int(generator.integers(len(PALETTES)))]
     return [colours[index] for index in generator.permutation(len(colours))]
 
 
 def pick(generator: np.random.Generator, choices: Sequence[str], count: int) -> list[str]:
-    """`count` different ones of the choices, in random order."""
+    """Return `count` different choices, in random order."""
     return [choices[index] for index in generator.permutation(len(choices))[:count]]
 
 
 def tint(colour: Colour, share: float) -> Colour:
-    """The colour mixed with white; a `share` of 1 is white."""
+    """Return the colour mixed with white; a `share` of 1 is white."""
     red, green, blue = (round(part + (255 - part) * share) for part in colour)
     return red, green, blue
 

@@ -29,7 +29,7 @@ GRID_STEP = 20
 
 
 def bars(generator: np.random.Generator, level: int) -> Sketch:
-    """Level 0 names a bar, 1 asks for the span of the tallest and the shortest, 2 for a sum."""
+    """Draw a bar chart. Level 0 asks for a bar's value, 1 for the tallest minus the shortest, 2 for a sum of bars."""
     count = (4, 6, 8)[level]
     names = pick(generator, THINGS, count)
     values = [int(value) for value in 5 * generator.choice(np.arange(2, 20), count, replace=False)]
@@ -60,7 +60,7 @@ def bars(generator: np.random.Generator, level: int) -> Sketch:
 
 
 def lines(generator: np.random.Generator, level: int) -> Sketch:
-    """Level 0 asks for the peak's month, 1 for a rise between two months, 2 for the widest gap of two lines."""
+    """Draw a line chart. Level 0 asks for the peak's month, 1 for a change, 2 for the widest gap between two lines."""
     count = (6, 8, 10)[level]
     start = int(generator.integers(0, len(MONTHS) - count + 1))
     months = MONTHS[start : start + count]
@@ -85,7 +85,7 @@ def lines(generator: np.random.Generator, level: int) -> Sketch:
 
 
 def pies(generator: np.random.Generator, level: int) -> Sketch:
-    """Level 0 asks for a printed share, 1 for the sum of two, 2 for a share that is not printed."""
+    """Draw a pie chart. Level 0 asks for a printed share, 1 for the sum of two, 2 for a share that is not printed."""
     count = (3, 5, 6)[level]
     shares = _shares(generator, count)
     names = pick(generator, THINGS, count)
@@ -116,7 +116,7 @@ def pies(generator: np.random.Generator, level: int) -> Sketch:
 
 
 def _chart(title: str, top: int, *, shows_values: bool) -> Canvas:
-    """Title and grid. Without printed values the grid is the only way to read one, so that it is finer."""
+    """Draw a title and a grid. Without printed values the grid is finer, because values can only be read from it."""
     canvas = Canvas()
     canvas.text((256, 28), title, 18)
     step = GRID_STEP if shows_values else GRID_STEP // 4
@@ -135,7 +135,7 @@ def _draw_series(canvas: Canvas, points: list[Point], values: list[int] | None, 
         canvas.circle(point, 4, fill=colour, outline=WHITE, width=1)
         if values is not None:
             beside = values[max(0, number - 1) : number + 2]
-            is_trough = values[number] == min(beside)  # there the line runs above the point
+            is_trough = values[number] == min(beside)  # at a trough the line runs above the point
             canvas.text((point[0], point[1] + (14 if is_trough else -13)), str(values[number]), 11)
 
 
@@ -162,7 +162,7 @@ def _ask_lines(
 
 
 def _walk(generator: np.random.Generator, count: int) -> list[int]:
-    """Different values in steps of 4, so that one of them is the highest beyond doubt."""
+    """Return different values in steps of 4, so that exactly one value is the highest."""
     return [int(value) for value in 4 * generator.choice(np.arange(3, 23), count, replace=False)]
 
 
@@ -172,7 +172,7 @@ def _has_single_widest(a: list[int], b: list[int]) -> bool:
 
 
 def _shares(generator: np.random.Generator, count: int) -> list[int]:
-    """Percentages of at least 6 that add up to 100."""
+    """Return percentages of at least 6 that add up to 100."""
     weights = generator.dirichlet([3.0] * count)
     shares = [6 + int(weight * (100 - 6 * count)) for weight in weights]
     shares[0] += 100 - sum(shares)

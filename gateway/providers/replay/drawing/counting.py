@@ -1,4 +1,4 @@
-"""Things to count: shapes, nested squares, cells of a grid."""
+"""Pictures of things to count: shapes, nested squares, cells of a grid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRIES = 400
 
 
 def shapes(generator: np.random.Generator, level: int) -> Sketch:
-    """Level 0 has one kind, 1 two kinds, 2 two kinds in two colours, smaller and more of them."""
+    """Draw shapes to count. Level 0 has one kind, 1 two kinds, 2 two kinds in two colours, smaller and more of them."""
     radius = (34.0, 25.0, 19.0)[level]
     total = int(generator.integers(*((4, 8), (9, 14), (15, 23))[level]))
     places = _places(generator, total, radius)
@@ -39,7 +39,7 @@ def shapes(generator: np.random.Generator, level: int) -> Sketch:
 
 
 def nested_squares(generator: np.random.Generator, level: int) -> Sketch:
-    """Squares inside squares, in random places of one another."""
+    """Draw squares inside squares, each at a random place in the square around it; ask for the number of squares."""
     count = int(generator.integers(*((2, 4), (4, 6), (6, 9))[level]))
     canvas = Canvas()
     colour = palette(generator)[0]
@@ -57,7 +57,7 @@ def nested_squares(generator: np.random.Generator, level: int) -> Sketch:
 
 
 def grids(generator: np.random.Generator, level: int) -> Sketch:
-    """An empty grid; asks for the number of its cells."""
+    """Draw an empty grid; ask for the number of its cells."""
     low, high = ((2, 5), (4, 7), (6, 10))[level]
     rows, columns = int(generator.integers(low, high)), int(generator.integers(low, high))
     canvas = Canvas()
@@ -73,7 +73,7 @@ def grids(generator: np.random.Generator, level: int) -> Sketch:
 
 
 def _places(generator: np.random.Generator, count: int, radius: float) -> list[Point]:
-    """Centres of shapes that do not touch; fewer where there is no room left."""
+    """Return centres of shapes that do not touch; fewer than `count` if no room is left."""
     places: list[Point] = []
     for _ in range(TRIES):
         place = (

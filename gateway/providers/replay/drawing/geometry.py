@@ -13,7 +13,7 @@ CENTRE: Point = (256, 192)
 
 
 def angles(generator: np.random.Generator, level: int) -> Sketch:
-    """The third angle of a triangle; at level 1 through an outer angle, at 2 in one with two equal sides."""
+    """Ask for a triangle's third angle; at level 1 via an outer angle, at 2 in a triangle with two equal sides."""
     first = int(generator.integers(35, 76))
     second = int(generator.integers(35, 76))
     if level == 2:
@@ -41,7 +41,9 @@ def angles(generator: np.random.Generator, level: int) -> Sketch:
 
 
 def right_triangles(generator: np.random.Generator, level: int) -> Sketch:
-    """The longest side of a right triangle; at level 1 a shorter side, at 2 the area from the longest and another."""
+    """Ask for a right triangle's longest side; at level 1 a shorter side, at 2 the area or, if that is not whole, the
+    perimeter.
+    """
     short, long, longest = TRIPLES[int(generator.integers(len(TRIPLES)))]
     if generator.integers(2):
         short, long = long, short
@@ -73,7 +75,7 @@ def right_triangles(generator: np.random.Generator, level: int) -> Sketch:
 
 
 def floors(generator: np.random.Generator, level: int) -> Sketch:
-    """The area of a rectangle; at level 1 the outline of an L, at 2 its area."""
+    """Ask for the area of a rectangle; at level 1 for the outline of an L shape, at 2 for its area."""
     width, height = int(generator.integers(8, 15)), int(generator.integers(6, 11))
     notch = (int(generator.integers(2, width - 3)), int(generator.integers(2, height - 2)))
     scale = min(330 / width, 240 / height)
@@ -105,7 +107,7 @@ def floors(generator: np.random.Generator, level: int) -> Sketch:
 
 
 def _triangle(first: int, second: int, base: float) -> tuple[Point, Point, Point]:
-    """Corners of a triangle on a base, true to its two base angles; smaller where it would be too tall."""
+    """Return the corners of a triangle on a base, exact in its two base angles; smaller if it would be too tall."""
     rise_a, rise_b = math.tan(math.radians(first)), math.tan(math.radians(second))
     height = base / (1 / rise_a + 1 / rise_b)
     base *= min(1.0, 290 / height)
@@ -121,7 +123,7 @@ def _mark_angle(canvas: Canvas, corner: Point, start: float, end: float, words: 
 
 
 def _tick(canvas: Canvas, a: Point, b: Point) -> None:
-    """A short stroke across the middle of a side: sides that bear it are equal."""
+    """Draw a short stroke across the middle of a side: sides with such a stroke are equal."""
     x, y = (a[0] + b[0]) / 2, (a[1] + b[1]) / 2
     length = math.dist(a, b)
     across = ((b[1] - a[1]) / length * 8, (a[0] - b[0]) / length * 8)

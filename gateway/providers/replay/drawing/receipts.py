@@ -28,7 +28,7 @@ TAX_PERCENT = 8
 
 
 def receipts(generator: np.random.Generator, level: int) -> Sketch:
-    """Level 0 asks for a printed total, 1 for an item's amount that is cut off, 2 for the change."""
+    """Draw a receipt. Level 0 asks for a printed total, 1 for an item's blotted-out amount, 2 for the change."""
     count = (3, 5, 6)[level]
     chosen = [ITEMS[index] for index in generator.permutation(len(ITEMS))[:count]]
     quantities = [int(value) for value in generator.integers(1, 5, count)]
@@ -69,7 +69,7 @@ def receipts(generator: np.random.Generator, level: int) -> Sketch:
 
 
 def _paper(canvas: Canvas, generator: np.random.Generator, length: float) -> tuple[float, float]:
-    """A strip of paper with its shadow; gives the left and right edge of what is printed on it."""
+    """Draw a strip of paper with its shadow. Returns the left and right edge of the printed area."""
     width = float(generator.integers(250, 300))
     left = (WIDTH - width) / 2 + float(generator.integers(-60, 60))
     red, green, blue = canvas.background

@@ -12,7 +12,9 @@ LEFT, RIGHT, TOP = 32, 480, 62
 
 
 def tables(generator: np.random.Generator, level: int) -> Sketch:
-    """Level 0 asks for a cell, 1 for a column's sum, 2 for the largest among the rows that pass a condition."""
+    """Draw a table. Level 0 asks for a cell, 1 for a column's sum, 2 for the largest value in rows that pass a
+    condition.
+    """
     rows, columns = ((4, 3), (5, 3), (8, 5))[level]
     cities = pick(generator, CITIES, rows)
     heads = pick(generator, COLUMNS, columns)
