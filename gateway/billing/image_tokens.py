@@ -1,4 +1,4 @@
-"""How many input tokens an image takes, by the name that a configuration gives: a provider family's published formula.
+"""The input tokens of an image, by the formula name in a configuration: a provider family's published formula.
 
 A formula is `(width, height, detail) -> tokens`; sides are at least 1, detail is `auto`, `low` or `high`.
 """
@@ -13,7 +13,7 @@ from gateway.billing import image_tokens_open as image_grids
 from gateway.errors import ConfigError
 
 ImageTokens = Callable[[int, int, str], int]
-"""(width, height, detail) -> input tokens."""
+"""A formula: (width, height, detail) -> input tokens."""
 
 IMAGE_TOKENS: dict[str, ImageTokens] = {
     formula.__name__: formula
@@ -43,14 +43,16 @@ IMAGE_TOKENS: dict[str, ImageTokens] = {
         image_grids.mistral_patches,
     )
 }
-"""A formula's name in the configuration -> the formula. A new formula is one function and one line here."""
+"""A mapping from a formula's name in the configuration to the formula. To add a formula, add a function and a line
+here.
+"""
 
 
 def image_token_formula(name: str) -> ImageTokens:
-    """The formula that a configuration names. Raises ConfigError.
+    """Return the formula that a configuration names. Raises ConfigError for an unknown name.
 
-    A key of IMAGE_TOKENS; `flat:N` for N tokens whatever the image; or `openai_patches:BUDGET:PERCENT` for the next of
-    OpenAI's models: at most BUDGET patches of 32 pixels, each PERCENT hundredths of a token.
+    The name is a key of IMAGE_TOKENS, or `flat:N` for N tokens for any image, or `openai_patches:BUDGET:PERCENT` for
+    future OpenAI models: at most BUDGET patches of 32 pixels, each counted as PERCENT hundredths of a token.
     """
     if name in IMAGE_TOKENS:
         return IMAGE_TOKENS[name]
@@ -63,7 +65,7 @@ def image_token_formula(name: str) -> ImageTokens:
 
 
 def flat(tokens: int) -> ImageTokens:
-    """A formula that gives every image `tokens`, as for Gemma 3 (256) or LLaVA 1.5 (576)."""
+    """Return a formula that gives every image `tokens` tokens, as for Gemma 3 (256) or LLaVA 1.5 (576)."""
     if tokens < 0:
         raise ConfigError(f"an image cannot take {tokens} tokens")
 

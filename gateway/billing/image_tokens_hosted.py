@@ -1,8 +1,8 @@
-"""How many input tokens an image takes at OpenAI, Anthropic and Google: what their pages say, and what they billed.
+"""The input tokens of an image at OpenAI, Anthropic and Google: what their pages say, and what they billed.
 
-Each is `(width, height, detail) -> tokens`; sides are at least 1, detail is `auto`, `low` or `high`. `auto` is counted
-as `high`: the provider may choose it, and what is held must cover it. Where sources conflict the larger count is
-taken, and the conflict is told.
+Each formula is `(width, height, detail) -> tokens`; sides are at least 1, detail is `auto`, `low` or `high`. `auto` is
+counted as `high`, because the provider may choose `high` and the reservation must cover it. Where sources conflict, the
+formula takes the larger count, and its docstring names the conflict.
 """
 
 from __future__ import annotations
@@ -11,82 +11,86 @@ from functools import lru_cache
 from math import floor, sqrt
 
 PATCH = 32
-"""Pixels a side of OpenAI's patches."""
+"""The side of one of OpenAI's patches, in pixels."""
 
 
 def openai_tiles(width: int, height: int, detail: str) -> int:
-    """GPT-4o, GPT-4.1, GPT-4.5: 85 tokens, and at high detail 170 for each tile of 512 pixels."""
+    """Count for GPT-4o, GPT-4.1, GPT-4.5: 85 tokens, and at high detail 170 more per tile of 512 pixels."""
     return _openai_tiles(width, height, detail, base=85, per_tile=170)
 
 
 def openai_tiles_mini(width: int, height: int, detail: str) -> int:
-    """GPT-4o mini: the tiles of `openai_tiles` at 2833 + 5667 each."""
+    """Count for GPT-4o mini: as `openai_tiles`, with 2833 + 5667 tokens per tile."""
     return _openai_tiles(width, height, detail, base=2833, per_tile=5667)
 
 
 def openai_tiles_reasoning(width: int, height: int, detail: str) -> int:
-    """o1, o1-pro and o3: the tiles of `openai_tiles` at 75 + 150 each."""
+    """Count for o1, o1-pro and o3: as `openai_tiles`, with 75 + 150 tokens per tile."""
     return _openai_tiles(width, height, detail, base=75, per_tile=150)
 
 
 def openai_tiles_gpt5(width: int, height: int, detail: str) -> int:
-    """GPT-5 and 5.1: the tiles of `openai_tiles` at 70 + 140 each."""
+    """Count for GPT-5 and 5.1: as `openai_tiles`, with 70 + 140 tokens per tile."""
     return _openai_tiles(width, height, detail, base=70, per_tile=140)
 
 
 def openai_patches_mini(width: int, height: int, _detail: str) -> int:
-    """GPT-4.1 mini: patches of 32 pixels, at most 1536, times 1.62. Detail does not count.
+    """Count for GPT-4.1 mini: patches of 32 pixels, at most 1536, times 1.62. Ignores detail.
 
-    Source: OpenAI, "Images and vision", calculating costs. There a larger image is scaled until it fits 1536 patches
-    and ends a few below (1800x2400 at 1452); here it is counted as 1536, for so it was billed: 4000x1474 at
-    1536 x 1.62 (community forum thread 1281361). In 2026 the page names a limit of 6144 patches for it, now
-    deprecated: `openai_patches:6144:162` has that.
+    Source: OpenAI, "Images and vision", calculating costs. On that page a larger image is scaled until it fits 1536
+    patches and ends slightly below (1800x2400 at 1452). This formula counts such an image as 1536, because it was
+    billed so: 4000x1474 at 1536 x 1.62 (community forum thread 1281361). In 2026 the page names a limit of 6144 patches
+    for this model, now deprecated: `openai_patches:6144:162` has that limit.
     """
     return _percent(min(1536, _patches(width, height)), 162)
 
 
 def openai_patches_nano(width: int, height: int, _detail: str) -> int:
-    """GPT-4.1 nano: the patches of `openai_patches_mini`, times 2.46."""
+    """Count for GPT-4.1 nano: the patches of `openai_patches_mini`, times 2.46."""
     return _percent(min(1536, _patches(width, height)), 246)
 
 
 def openai_patches_o4_mini(width: int, height: int, _detail: str) -> int:
-    """o4-mini: the patches of `openai_patches_mini`, times 1.72."""
+    """Count for o4-mini: the patches of `openai_patches_mini`, times 1.72."""
     return _percent(min(1536, _patches(width, height)), 172)
 
 
 def openai_patches_gpt5_mini(width: int, height: int, _detail: str) -> int:
-    """GPT-5 mini: the patches of `openai_patches_mini`, times 1.2.
+    """Count for GPT-5 mini: the patches of `openai_patches_mini`, times 1.2.
 
-    It was documented with 1.62 in 2025, and billed at 1.20 at every size up to 1536 patches (community forum thread
-    1344040, a table of six); the page says 1.2 since 2026.
+    OpenAI documented 1.62 in 2025, but billed 1.20 at every size up to 1536 patches (community forum thread 1344040, a
+    table of six); the page says 1.2 since 2026.
     """
     return _percent(min(1536, _patches(width, height)), 120)
 
 
 def openai_patches_gpt5_nano(width: int, height: int, _detail: str) -> int:
-    """GPT-5 nano: the patches of `openai_patches_mini`, times 1.5 (documented with 2.46 in 2025, and billed at 1.5)."""
+    """Count for GPT-5 nano: the patches of `openai_patches_mini`, times 1.5.
+
+    OpenAI documented 2.46 in 2025, but billed 1.5.
+    """
     return _percent(min(1536, _patches(width, height)), 150)
 
 
 def openai_patches_gpt52(width: int, height: int, _detail: str) -> int:
-    """GPT-5.2: within 2048 pixels, at most 6144 patches of 32 pixels, times 1.2."""
+    """Count for GPT-5.2: within 2048 pixels, at most 6144 patches of 32 pixels, times 1.2."""
     return openai_patches(width, height, 6144, 120)
 
 
 def openai_patches_gpt54(width: int, height: int, _detail: str) -> int:
-    """GPT-5.4 and 5.5 at high detail and `auto`: within 2048 pixels, at most 2500 patches, times 1.2.
+    """Count for GPT-5.4 and 5.5 at high detail and `auto`: within 2048 pixels, at most 2500 patches, times 1.2.
 
-    Low detail is counted as high: the page gives it no lower limit.
+    Low detail is counted as high, because the page gives no lower limit for low detail.
     """
     return openai_patches(width, height, 2500, 120)
 
 
 def openai_patches(width: int, height: int, budget: int, percent: int) -> int:
-    """OpenAI's patches as documented in 2026: fitted within 2048 pixels, then to `budget` patches, times a factor.
+    """Count OpenAI's patches as documented in 2026: fitted within 2048 pixels, then to `budget` patches, times a
+    factor.
 
-    Source: OpenAI, "Images and vision", calculating costs: past the budget the image is scaled by
-    r = sqrt(32^2 x budget / (width x height)), then so that one side is a whole number of patches.
+    Source: OpenAI, "Images and vision", calculating costs: an image over the budget is scaled by r = sqrt(32^2 x budget
+    / (width x height)), then scaled again so that one side is a whole number of patches.
     """
     width, height = _fit(width, height, 2048)
     patches = _patches(width, height)
@@ -96,41 +100,41 @@ def openai_patches(width: int, height: int, budget: int, percent: int) -> int:
 
 
 def anthropic_area(width: int, height: int, _detail: str) -> int:
-    """Claude 3 to 4.6 as documented until 2026: width x height / 750, at most 1600. Detail does not count.
+    """Count for Claude 3 to 4.6 as documented until 2026: width x height / 750, at most 1600. Ignores detail.
 
-    Source: Anthropic, "Vision", evaluate image size: an image is first scaled down to a long edge of 1568
-    pixels and about 1,600 tokens (1.15 megapixels). Its examples: 200x200 is 54, 1000x1000 is 1334, 1092x1092
-    is 1590. The page now gives `anthropic_patches` instead, which is above this for small images.
+    Source: Anthropic, "Vision", evaluate image size: an image is first scaled down to a long edge of 1568 pixels and
+    about 1,600 tokens (1.15 megapixels). Its examples: 200x200 is 54, 1000x1000 is 1334, 1092x1092 is 1590. The page
+    now gives `anthropic_patches` instead, which counts more for small images.
     """
     width, height = _fit(width, height, 1568)
     return min(1600, -(-width * height // 750))
 
 
 def anthropic_patches(width: int, height: int, _detail: str) -> int:
-    """Claude before 4.7 as documented now: one token per patch of 28 pixels; at most 1568 pixels and 1568 tokens.
+    """Count for Claude before 4.7 as documented now: one token per patch of 28 pixels; at most 1568 pixels and 1568
+    tokens.
 
-    Source: Anthropic, "Vision", evaluate image size, and "Coordinates and bounding boxes", which has the algorithm:
-    the largest size of the same ratio whose sides, rounded up to whole patches, are within the limit of pixels, and
-    whose patches are within the limit of tokens. Its examples: 1920x1080 is scaled to 1456x819 and takes 1560,
-    2000x1500 takes 1564. Detail does not count.
+    Source: Anthropic, "Vision", evaluate image size, and "Coordinates and bounding boxes", which has the algorithm: the
+    largest size of the same ratio whose sides, rounded up to whole patches, are within the limit of pixels, and whose
+    patches are within the limit of tokens. Its examples: 1920x1080 is scaled to 1456x819 and takes 1560, 2000x1500
+    takes 1564. Ignores detail.
     """
     return _anthropic_patches(width, height, longest=1568, most=1568)
 
 
 def anthropic_patches_large(width: int, height: int, _detail: str) -> int:
-    """Claude 4.7 and later: as `anthropic_patches`, at most 2576 pixels and 4784 tokens."""
+    """Count for Claude 4.7 and later: as `anthropic_patches`, at most 2576 pixels and 4784 tokens."""
     return _anthropic_patches(width, height, longest=2576, most=4784)
 
 
 def gemini_tiles(width: int, height: int, _detail: str) -> int:
-    """Gemini 2.0 and 2.5: 258 tokens when both sides are within 384 pixels, else 258 for each tile.
+    """Count for Gemini 2.0 and 2.5: 258 tokens when both sides are within 384 pixels, else 258 per tile.
 
-    Source: Google, "Image understanding", token calculation: the crop unit is floor(min(width, height) / 1.5)
-    and tiles are ceil(width / unit) x ceil(height / unit); 960x540 has unit 360 and 6 tiles. Versions
-    conflict: Vertex AI's page keeps the unit within 256..768, the other does not, and so gives 6 tiles for
-    3840x2160 where the bounded unit gives 15. The bounded one is taken: it is the larger count for large
-    images, which are the ones that cost. `gemini_crop_units` is the other. Gemini 3 prices by
-    `media_resolution`: `gemini_media`.
+    Source: Google, "Image understanding", token calculation: the crop unit is floor(min(width, height) / 1.5) and tiles
+    are ceil(width / unit) x ceil(height / unit); 960x540 has unit 360 and 6 tiles. Google's pages conflict: Vertex AI's
+    page keeps the unit within 256..768; the other page does not, and so gives 6 tiles for 3840x2160 where the bounded
+    unit gives 15. This formula bounds the unit, because that gives the larger count for large images, which are the
+    expensive ones. `gemini_crop_units` is the unbounded formula. Gemini 3 prices by `media_resolution`: `gemini_media`.
     """
     if width <= 384 and height <= 384:
         return 258
@@ -139,9 +143,9 @@ def gemini_tiles(width: int, height: int, _detail: str) -> int:
 
 
 def gemini_crop_units(width: int, height: int, _detail: str) -> int:
-    """Gemini as the Gemini API's page alone has it: the tiles of `gemini_tiles`, their unit without bounds.
+    """Count for Gemini by the Gemini API's page alone: the tiles of `gemini_tiles`, with a unit without bounds.
 
-    The page calls it a rough formula. By it no image of a usual ratio takes more than six tiles.
+    The page calls it a rough formula. With this formula no image of a usual ratio takes more than six tiles.
     """
     if width <= 384 and height <= 384:
         return 258
@@ -150,19 +154,19 @@ def gemini_crop_units(width: int, height: int, _detail: str) -> int:
 
 
 def gemini_media(_width: int, _height: int, detail: str) -> int:
-    """Gemini 3: 1120 tokens, and 280 at low detail. The size does not count.
+    """Count for Gemini 3: 1120 tokens, and 280 at low detail. Ignores the size.
 
-    Source: Google, "Media resolution": low 280, medium 560, high 1120, which is the default of images.
+    Source: Google, "Media resolution": low 280, medium 560, high 1120, which is the default for images.
     """
     return 280 if detail == "low" else 1120
 
 
 def _openai_tiles(width: int, height: int, detail: str, base: int, per_tile: int) -> int:
-    """OpenAI, "Images and vision", calculating costs: fit 2048x2048, shortest side to 768, tiles of 512.
+    """Count tiles by OpenAI, "Images and vision", calculating costs: fit 2048x2048, shortest side to 768, tiles of 512.
 
-    Its examples: 1024x1024 is 765 and 2048x4096 is 1105. "Scaled such that the shortest side is 768" is down
-    only: 128x64 was billed one tile. Scaled sides are rounded to the nearest pixel: 2049x513 was billed eight
-    tiles and 2050x513 four (community forum threads 1262691 and 1281361).
+    Its examples: 1024x1024 is 765 and 2048x4096 is 1105. "Scaled such that the shortest side is 768" means scaling down
+    only: 128x64 was billed one tile. Scaled sides are rounded to the nearest pixel: 2049x513 was billed eight tiles and
+    2050x513 four (community forum threads 1262691 and 1281361).
     """
     if detail == "low":
         return base
@@ -178,11 +182,11 @@ def _patches(width: int, height: int) -> int:
 
 
 def _shrunk_patches(width: int, height: int, budget: int) -> int:
-    """The patches of an image that was scaled to the budget; in floating point, as published."""
+    """Return the patches of an image that was scaled to the budget; in floating point, as published."""
     ratio = sqrt(PATCH * PATCH * budget / (width * height))
     columns, rows = width * ratio / PATCH, height * ratio / PATCH
     ratio *= min(floor(columns) / columns, floor(rows) / rows)
-    if not ratio:  # a side of less than one patch: the published formula leaves nothing of it
+    if not ratio:  # a side is below one patch, and the published formula scales the image to nothing
         return budget
     return _patches(floor(width * ratio), floor(height * ratio))
 
@@ -193,7 +197,9 @@ def _percent(patches: int, percent: int) -> int:
 
 @lru_cache(4096)
 def _anthropic_patches(width: int, height: int, longest: int, most: int) -> int:
-    """The published search: over the longer side, the shorter one rounded to the nearest, halves to even."""
+    """Run the published search over the longer side; the shorter side is rounded to the nearest
+    pixel, halves to even.
+    """
     longer, shorter = max(width, height), min(width, height)
     if _visual_tokens(longer, shorter) <= most and longer <= longest:
         return _visual_tokens(longer, shorter)
@@ -216,7 +222,7 @@ def _beside(side: int, longer: int, shorter: int) -> int:
 
 
 def _fit(width: int, height: int, longest: int) -> tuple[int, int]:
-    """Scale down so that the longer side is within `longest`; sides to the nearest pixel, at least 1."""
+    """Scale down so that the longer side is within `longest`; sides are rounded to the nearest pixel, at least 1."""
     longer = max(width, height)
     if longer <= longest:
         return width, height

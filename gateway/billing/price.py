@@ -1,4 +1,4 @@
-"""What tokens cost: one function, used for the estimate, the ceiling and the bill alike."""
+"""The cost of tokens: the estimate, the ceiling and the bill all use the same functions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """List price of a candidate, in nanodollars per million tokens.
+    """The list price of a candidate, in nanodollars per million tokens.
 
     Attributes:
-        cached_input_per_million: of input that the provider read from its prompt cache; None: as other input.
-        cache_write_per_million: of input that it wrote there, where it charges for that; None: as other input.
+        cached_input_per_million: price of input that the provider read from its prompt cache; None: as other input.
+        cache_write_per_million: price of input that the provider wrote to its prompt cache, if it charges for
+            writing; None: as other input.
         tiers: prices of long inputs, by rising threshold. Past a threshold all tokens cost the tier's price, not only
-            those beyond it (so do Anthropic, Google and OpenAI). No tier is cheaper than the one before: a bound on
-            the input then bounds the cost.
+            the tokens beyond it (as at Anthropic, Google and OpenAI). No tier is cheaper than the tier before it,
+            so that a bound on the input also bounds the cost.
     """
 
     input_per_million: int
@@ -26,7 +27,7 @@ class Price:
     tiers: tuple[Tier, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises ValueError for prices that would make a ceiling exceedable."""
+        """Raise ValueError for prices with which a request could cost more than its ceiling."""
         if (self.cached_input_per_million or 0) > self.input_per_million:
             raise ValueError("cached input is dearer than input")
         before: Price = self
@@ -52,11 +53,11 @@ class Price:
 
     @property
     def written(self) -> int:
-        """The most that a token of input can cost: that it is written to the cache, or that it is not."""
+        """The most that an input token can cost, whether it is written to the cache or not."""
         return max(self.input_per_million, self.cache_write_per_million or 0)
 
     def at(self, input_tokens: int) -> Price:
-        """The price of an input of this length."""
+        """Return the price for an input of this length."""
         for tier in reversed(self.tiers):
             if input_tokens > tier.above_input_tokens:
                 return tier.price
@@ -65,21 +66,21 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """The price of inputs of more than so many tokens."""
+    """The price for inputs of more than `above_input_tokens` tokens."""
 
     above_input_tokens: int
     price: Price
 
 
 def cost(price: Price, input_tokens: int, output_tokens: int) -> int:
-    """Nanodollars for these tokens, none of them cached; rounded once, up."""
+    """Return the nanodollars for these tokens, none of them cached; rounded up once."""
     if price.tiers:
         price = price.at(input_tokens)
     return -(-(price.input_per_million * input_tokens + price.output_per_million * output_tokens) // MILLION)
 
 
 def cost_at_most(price: Price, input_tokens: int, output_tokens: int) -> int:
-    """`cost`, when the input may be written to the provider's cache: no split of the input costs more."""
+    """Return `cost` for an input that may be written to the provider's cache: no split of the input costs more."""
     if price.tiers:
         price = price.at(input_tokens)
     return -(-(price.written * input_tokens + price.output_per_million * output_tokens) // MILLION)
@@ -88,9 +89,9 @@ def cost_at_most(price: Price, input_tokens: int, output_tokens: int) -> int:
 def cost_with_cache(
     price: Price, input_tokens: int, output_tokens: int, *, cached_tokens: int, written_tokens: int
 ) -> int:
-    """Nanodollars for these tokens; `cached_tokens` and `written_tokens` are parts of the input that do not overlap.
+    """Return the nanodollars for these tokens; `cached_tokens` and `written_tokens` are disjoint parts of the input.
 
-    Parts that a provider reports as more than the whole are cut to it.
+    If a provider reports a part larger than the whole, the part is cut to the whole.
     """
     if price.tiers:
         price = price.at(input_tokens)
@@ -105,9 +106,10 @@ def cost_with_cache(
 
 
 def affordable_output_tokens(price: Price, input_tokens: int, cap: int, *, may_write: bool = False) -> int | None:
-    """Most output tokens that keep the cost within `cap` nanodollars; `may_write` as in `cost_at_most`.
+    """Return the most output tokens that keep the cost within `cap` nanodollars; `may_write` is as in `cost_at_most`.
 
-    None when output is free and the input fits (no limit follows from the cap); -1 when the input alone is over.
+    Returns None when output is free and the input fits (the cap sets no limit); -1 when the input alone exceeds the
+    cap.
     """
     if price.tiers:
         price = price.at(input_tokens)

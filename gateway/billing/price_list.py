@@ -1,7 +1,8 @@
-"""A candidate's price: what its configuration sets, and what is left out from the bundled list of `genai-prices`.
+"""A candidate's price: set by its configuration; what the configuration omits comes from the bundled list of
+`genai-prices`.
 
-The list is the package's own data, read once at start; nothing is ever fetched. A price that neither sets is refused:
-what a candidate costs is never guessed.
+The list is the package's own data, read once at start; nothing is ever fetched. A price that neither gives is an error:
+Loupe never guesses what a candidate costs.
 """
 
 from __future__ import annotations
@@ -27,19 +28,20 @@ NOT_COUNTED = (
     "input_mchars",
     "input_text_messages_kcount",
 )
-"""What a list price may charge for apart from tokens of input and output. (Web searches and audio are no part of what
-is estimated at all.)"""
+"""Things that a list price may charge for besides tokens of input and output, and that Loupe does not count. (Web
+searches and audio are not part of any estimate.)
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class PriceRequest:
-    """What a configuration says of a candidate's price. Amounts in USD per million tokens.
+    """A candidate's price as its configuration gives it. Amounts in USD per million tokens.
 
     Attributes:
-        candidate: its name, for messages.
-        model: what its provider calls it.
+        candidate: the candidate's name, for messages.
+        model: the name of the model at its provider.
         provider: the provider's name in the configuration; `base_url` is its address.
-        price_as: `provider/model` of the list, where it is not the above.
+        price_as: `provider/model` of the list, if the list uses other names than `provider` and `model`.
     """
 
     candidate: str
@@ -54,9 +56,9 @@ class PriceRequest:
 
 
 def price_of(asked: PriceRequest, now: datetime) -> tuple[Price, str]:
-    """The price, and where it is from: `genai-prices 0.2.3 openai/gpt-4o`, `set 2.5/10`, or the list and what was set.
+    """Return the price and its source: `genai-prices 0.2.3 openai/gpt-4o`, `set 2.5/10`, or the list and what was set.
 
-    Raises ConfigError, naming the candidate and what to do, for a price that is unknown or makes no sense.
+    Raises ConfigError for an unknown or invalid price; its message names the candidate and what to do.
     """
     try:
         if asked.input_usd is not None and asked.output_usd is not None:
@@ -71,7 +73,10 @@ def price_of(asked: PriceRequest, now: datetime) -> tuple[Price, str]:
 
 
 def _override(price: Price, asked: PriceRequest) -> Price:
-    """What is set stands for every length of input; setting input and output leaves no tier of the list."""
+    """Return the price with the configured amounts in place. A configured amount applies to every length of input.
+
+    Setting both input and output removes all tiers of the list.
+    """
     if asked.input_usd is not None and asked.output_usd is not None:
         price = Price(_per_million(asked.input_usd), _per_million(asked.output_usd))
     tiers = tuple(Tier(tier.above_input_tokens, _with_cache(tier.price, asked)) for tier in price.tiers)
@@ -87,8 +92,10 @@ def _with_cache(price: Price, asked: PriceRequest) -> Price:
 
 
 def _listed(asked: PriceRequest, now: datetime) -> tuple[Price, str]:
-    """The price of the list, and its name there. Raises LookupError or ValueError."""
-    snapshot = import_module("genai_prices.data_snapshot").get_snapshot()  # takes 40 ms, and only some need it
+    """Return the price of the list, and its name there. Raises LookupError or ValueError."""
+    snapshot = import_module(
+        "genai_prices.data_snapshot"
+    ).get_snapshot()  # the import takes 40 ms, and only some candidates need it
     if asked.price_as is not None:
         provider_name, _, model_name = asked.price_as.partition("/")
         provider = snapshot.find_provider(None, provider_name, None)
@@ -105,7 +112,7 @@ def _listed(asked: PriceRequest, now: datetime) -> tuple[Price, str]:
 
 
 def _provider_at(snapshot: Any, asked: PriceRequest) -> Any:
-    """By its address, which cannot be mistaken; else by the name that it was given."""
+    """Find the list's provider by its address, which is unambiguous, else by its name in the configuration."""
     try:
         return snapshot.find_provider(None, None, asked.base_url)
     except LookupError:
@@ -118,9 +125,9 @@ def _provider_at(snapshot: Any, asked: PriceRequest) -> Any:
 
 
 def _standing(model: Any, now: datetime) -> list[Any]:
-    """The prices that may stand today: the last that has begun, and those of other hours of the day.
+    """Return the prices that may apply today: the last one that has begun, and the ones for other hours of the day.
 
-    Of prices that change by the hour the dearest is taken, for ceilings must hold at any.
+    The caller takes the dearest of prices that change by the hour, because a ceiling must hold at any hour.
     """
     if not isinstance(model.prices, list):
         return [model.prices]
@@ -131,7 +138,9 @@ def _standing(model: Any, now: datetime) -> list[Any]:
 
 
 def _price(listed: Any) -> Price:
-    """One of the list's prices as ours. Raises ValueError for one that tokens do not settle."""
+    """Convert one of the list's prices to a `Price`. Raises ValueError for a price that tokens
+    alone do not determine.
+    """
     amounts = {name: value for name, value in vars(listed).items() if value is not None}
     separate = [name for name in NOT_COUNTED if name in amounts]
     if separate:
@@ -150,7 +159,7 @@ def _price(listed: Any) -> Price:
 
 
 def _flat(amounts: dict[str, Any], input_tokens: int) -> Price:
-    """The prices of an input of so many tokens."""
+    """Return the prices for an input of `input_tokens` tokens."""
 
     def at(name: str) -> int | None:
         value = amounts.get(name)
@@ -171,7 +180,7 @@ def _per_million(usd: float | Decimal) -> int:
 
 
 def _shown(asked: PriceRequest) -> str:
-    """The amounts that were set, as `input/output`, then those of the cache by name."""
+    """Return the configured amounts as text: `input/output`, then the cache amounts by name."""
     parts = []
     if asked.input_usd is not None and asked.output_usd is not None:
         parts.append(f"{_plain(asked.input_usd)}/{_plain(asked.output_usd)}")

@@ -1,4 +1,4 @@
-"""Holds: what is set aside before it is spent, and the rule by which windows grant or refuse it."""
+"""Reservations: money set aside before it is spent, and the rule by which windows grant or refuse a reservation."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gateway.billing.window import Window
 
 
 class Reservation(NamedTuple):
-    """What is to be set aside in every window.
+    """A request to set money aside in every window.
 
     Attributes:
-        max_cost, min_budget: nanodollars: `max_cost` if there is room, never less than `min_budget`.
-        ttl_s: seconds after which it is charged in full, unless it was settled or renewed.
-        tokens: what windows of tokens set aside: input and output as expected.
-        requests: what windows of requests set aside: one, but none for a second attempt at the same request.
+        max_cost, min_budget: nanodollars to set aside: `max_cost` if there is room, never less than `min_budget`.
+        ttl_s: seconds after which the reservation is charged in full, unless it was settled or renewed.
+        tokens: tokens that token windows set aside: expected input and output.
+        requests: requests that request windows set aside: one, but zero for a second attempt at the same request.
     """
 
     id: str
@@ -29,14 +29,14 @@ class Reservation(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """The hold stands.
+    """A granted reservation.
 
     Attributes:
-        amount: nanodollars.
-        remaining: nanodollars that are left in the tightest hard window after it (None: there is none), those apart
-            not counted.
-        exceeded: keys of soft windows that are over their limit with it.
-        local: whether it was granted without the ledger, out of what was set aside before.
+        amount: nanodollars set aside.
+        remaining: nanodollars left in the tightest hard window after this reservation; None without a hard window.
+            Windows that are `separate` do not count.
+        exceeded: keys of soft windows that are over their limit with this reservation.
+        local: True if granted without asking the ledger, from money that was set aside earlier.
     """
 
     amount: int
@@ -47,7 +47,10 @@ class Grant(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OverLimit:
-    """It does not fit `window`, which has `remaining` of its unit left; `held` of it may yet come back."""
+    """A refused reservation: it does not fit `window`.
+
+    `remaining` is what the window has left, in its unit; `held` of the window is reserved and may become free again.
+    """
 
     window: Window
     remaining: int
@@ -56,7 +59,7 @@ class OverLimit:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Where a window stands, in its unit."""
+    """The amounts spent and held in a window, in its unit."""
 
     window: Window
     spent: int
@@ -64,9 +67,9 @@ class Balance:
 
 
 def grant(reservation: Reservation, standings: Sequence[tuple[int, int]]) -> Grant | OverLimit:
-    """What windows that stand at (spent, held) answer to a hold, in the hold's order of windows.
+    """Return what the windows answer to a reservation, given their (spent, held) in the reservation's order of windows.
 
-    A hold of nothing is refused by no window of money: what is free is never blocked.
+    No window of money refuses a reservation of nothing: free requests are never blocked.
     """
     max_cost, min_budget = reservation.max_cost, reservation.min_budget
     amount, remaining, any_soft = max_cost, None, False
@@ -98,7 +101,10 @@ def _exceeded(reservation: Reservation, amount: int, standings: Sequence[tuple[i
 
 
 def share(unit: str, money: int, tokens: int, requests: int) -> int:
-    """What a window of this unit counts of so many nanodollars, tokens and requests: of a hold as of a charge."""
+    """Return the part that a window of this unit counts, out of nanodollars, tokens and requests.
+
+    The rule is the same for a reservation and for a charge.
+    """
     if unit == "usd":
         return money
     return tokens if unit == "tokens" else requests

@@ -1,4 +1,4 @@
-"""What is kept between requests: budgets (holds and spend)."""
+"""The interfaces of what is kept between requests: budgets (reservations and spend), and pacing states."""
 
 from __future__ import annotations
 
@@ -13,33 +13,35 @@ class BudgetStore(Protocol):
     """The ledger. Every method is atomic over all the windows it touches."""
 
     async def reserve(self, reservation: Reservation) -> Grant | OverLimit:
-        """Set aside in all windows, or in none. The same id again gives the standing hold, and claims nothing more."""
+        """Reserve in all windows, or in none. A repeated id returns the existing reservation and
+        reserves nothing more.
+        """
         ...
 
     async def settle(self, hold_id: str, charge: int, tokens: int = 0) -> bool:
-        """Turn a hold into spend (nanodollars, tokens, its requests) and free the rest; once: False when there is no
-        such hold or it was settled.
+        """Turn a reservation into spend (nanodollars, tokens, its requests) and free the rest.
 
-        May be called when `reserve` was cancelled before it answered: it takes effect after that reservation.
+        Returns False when the reservation does not exist or was already settled. May be called when `reserve` was
+        cancelled before it answered: the settlement then takes effect after that reservation.
         """
         ...
 
     async def renew(self, hold_ids: Sequence[str], ttl_s: float) -> None:
-        """Let these holds, where they still stand, live for `ttl_s` seconds from now."""
+        """Extend these reservations, if they still exist, to `ttl_s` seconds from now."""
         ...
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:
-        """Where the windows stand, reservations and settlements asked for earlier included."""
+        """Return the windows' balances, including all reservations and settlements requested earlier."""
         ...
 
 
 class PaceStates(Protocol):
-    """Keeps what pacing has learned, as text by owner, so that a restart goes on with it. Blocking."""
+    """A store of what pacing has learned, as text by owner, so that a restart can continue from it. Blocking."""
 
     def read(self, owner: str) -> str | None:
-        """None when nothing is kept. Raises StoreError."""
+        """Return the owner's saved state, or None without one. Raises StoreError."""
         ...
 
     def write(self, states: Mapping[str, str]) -> None:
-        """In place of what was kept of these. Raises StoreError."""
+        """Save these owners' states, replacing their earlier ones. Raises StoreError."""
         ...

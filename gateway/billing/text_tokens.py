@@ -1,15 +1,15 @@
-"""Tokens of a text: what to expect of a provider family's tokenizer, and what cannot be exceeded.
+"""Tokens of a text: the number to expect of a provider family's tokenizer, and an upper bound.
 
 No tokenizer runs here: their vocabularies are megabytes that no well-kept package carries, and the candidates of one
 request have several. A text is counted once, by classes of characters, and each family has its tokens per class.
-
 Measured with the families' own vocabularies (o200k and cl100k of tiktoken, Llama 3 and 4, Qwen, Mistral's Tekken; for
 Claude the reconstruction of counts by `ctok` 1.3) on 2,700 pieces of 60 to 1,500 bytes: prose, code, JSON, tools, logs,
-numbers, emoji, 19 languages and the questions of two outcome tables. On pieces that were held out the count is off by 8
-to 11% on average, Claude's too, where a token for four bytes is off by 19 to 21% (Claude 22%, and since 2026 31%, for
-that takes a third more tokens). `benchmarks/estimates/texts.py` repeats it for OpenAI's.
-Gemini's tokenizer was not to be had: Google's page says "about 4 characters"; it is taken for o200k's, which has as
-large a vocabulary, with a token for each digit.
+numbers, emoji, 19 languages and the questions of two outcome tables. On held-out pieces the count is off by 8 to 11% on
+average, Claude's too, while one token per four bytes is off by 19 to 21% (Claude 22%, and since 2026 31%, because that
+tokenizer needs a third more tokens). `benchmarks/estimates/texts.py` repeats the measurement for OpenAI's.
+
+Gemini's tokenizer was not available: Google's page says "about 4 characters". It is assumed to be like o200k, whose
+vocabulary is as large, with one token per digit.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ BYTES_PER_TOKEN = 4
 
 
 class TextShape(NamedTuple):
-    """How many characters of each class a text has.
+    """The number of characters of each class in a text.
 
     Attributes:
-        most_bytes: of its UTF-8, or of its NFC form's where that is longer: some tokenizers normalise first.
-        lower, upper, digits, spaces, marks: ASCII; `marks` is everything else of it, line breaks too.
-        latin, cyrillic, two: of two bytes; `two` is the others: Greek, Hebrew, Arabic.
-        indic, symbols, kana, han, hangul: of three bytes; `indic` has Thai and its neighbours too.
-        four: of four bytes: emoji.
+        most_bytes: bytes of the text's UTF-8, or of its NFC form if that is longer: some tokenizers normalise first.
+        lower, upper, digits, spaces, marks: ASCII; `marks` is all other ASCII, including line breaks.
+        latin, cyrillic, two: two-byte characters; `two` is all others: Greek, Hebrew, Arabic.
+        indic, symbols, kana, han, hangul: three-byte characters; `indic` also has Thai and its neighbours.
+        four: four-byte characters: emoji.
     """
 
     most_bytes: int
@@ -56,12 +56,12 @@ class TextShape(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
-    """How a family of tokenizers cuts text.
+    """The token counts of a family of tokenizers.
 
     Attributes:
-        thousandths: tokens of a thousand characters of each class, in the order of `TextShape` from `lower` on.
-        marks_case: whether it has tokens of its own for capitals and the edges of words, as Claude's.
-        tools_prompt: tokens of what the provider itself writes before tools, as far as it is published.
+        thousandths: tokens per thousand characters of each class, in the order of `TextShape` from `lower` on.
+        marks_case: True if it has separate tokens for capitals and the edges of words, as Claude's tokenizer has.
+        tools_prompt: tokens of the text that the provider itself writes before tools, as far as it is published.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Tokenizer:
     tools_prompt: int = 0
 
     def expected(self, shape: TextShape) -> int:
-        """Tokens to expect: an estimate to rank by."""
+        """Return the tokens to expect: an estimate to rank by."""
         each = self.thousandths
         most, lower, upper, digits, spaces, marks = shape[:6]
         total = each[0] * lower + each[1] * upper + each[2] * digits + each[3] * spaces + each[4] * marks
@@ -80,8 +80,10 @@ class Tokenizer:
         return found if found <= most else min(found, self.ceiling(shape))
 
     def ceiling(self, shape: TextShape) -> int:
-        """The most tokens it can be. For Claude's see `marks_case`: one more for each capital and each byte that is
-        not ASCII, which no text of 90,000 random ones that mix capitals, marks and scripts exceeded.
+        """Return the most tokens that the text can have.
+
+        With `marks_case` (Claude), that is one more for each capital and each byte that is not ASCII: of 90,000 random
+        texts that mix capitals, marks and scripts, none exceeded this.
         """
         if not self.marks_case:
             return ceiling_text_tokens(shape.most_bytes)
@@ -104,22 +106,22 @@ def shape_of(pieces: Iterable[str | bytes | memoryview]) -> TextShape:
 
 
 def expected_text_tokens(text_bytes: int) -> int:
-    """Tokens to expect of a text of which only the bytes are known: one per four, rounded up.
+    """Return the tokens to expect of a text of which only the bytes are known: one per four, rounded up.
 
-    The rule of thumb that OpenAI and Google publish for English ("a token is about 4 characters").
+    This is the rule of thumb that OpenAI and Google publish for English ("a token is about 4 characters").
     """
     return -(-text_bytes // BYTES_PER_TOKEN)
 
 
 def ceiling_text_tokens(text_bytes: int) -> int:
-    """The most tokens that `text_bytes` bytes of UTF-8 can become: one per byte, and one more.
+    """Return the most tokens that `text_bytes` bytes of UTF-8 can become: one per byte, plus one.
 
-    Byte-level BPE (GPT, Llama 3, Qwen) starts from one token per byte and only ever merges. SentencePiece
-    with byte fallback (Gemma, Mistral, Llama 2) covers a character by one piece or by one token per byte of
-    it. Both tile the text: no token stands for less than a byte. The one more is the space that SentencePiece
-    puts in front. What a chat template adds is counted per message, elsewhere.
+    Byte-level BPE (GPT, Llama 3, Qwen) starts from one token per byte and only ever merges. SentencePiece with byte
+    fallback (Gemma, Mistral, Llama 2) covers a character by one piece or by one token per byte of the character. Both
+    cover the text without overlap: no token covers less than a byte. The extra token is the space that SentencePiece
+    puts in front. The tokens that a chat template adds are counted per message, elsewhere.
 
-    The bound is of the text as it is tokenized: `TextShape.most_bytes` sees to tokenizers that first normalise to
+    The bound holds for the text as it is tokenized. `TextShape.most_bytes` covers tokenizers that first normalise to
     NFC (Qwen, Claude), which makes nearly every text shorter and the few characters that it takes apart longer.
     """
     return text_bytes + 1 if text_bytes > 0 else 0
@@ -151,12 +153,14 @@ TOKENIZERS = MappingProxyType(
         )
     }
 )
-"""By the name that a configuration gives. `anthropic` is Claude 3 to Opus 4.6, `anthropic_2026` what came after."""
+"""The tokenizers by their name in a configuration. `anthropic` is Claude 3 to Opus 4.6,
+`anthropic_2026` later models.
+"""
 DEFAULT_TOKENIZER = TOKENIZERS["openai_o200k"]
 
 
 def tokenizer_named(name: str) -> Tokenizer:
-    """Raises ConfigError for a name that is not known."""
+    """Return the tokenizer of this name. Raises ConfigError for an unknown name."""
     if name not in TOKENIZERS:
         raise ConfigError(f"unknown tokenizer {name!r}; known: {', '.join(TOKENIZERS)}")
     return TOKENIZERS[name]
@@ -167,7 +171,7 @@ _UPPER = string.ascii_uppercase.encode()
 _DIGITS = string.digits.encode()
 _ASCII = bytes(range(0x80))
 _CONTINUATION = bytes(range(0x80, 0xC0))
-_LEADS = (  # by class, in the order of `TextShape` from `latin` on; `two` is what is left of C0..DF
+_LEADS = (  # by class, in the order of `TextShape` from `latin` on; `two` is the rest of C0..DF
     bytes(range(0xC2, 0xCC)),
     bytes(range(0xD0, 0xD4)),
     bytes((*range(0xCC, 0xD0), *range(0xD4, 0xE0))),
@@ -181,7 +185,7 @@ _LEADS = (  # by class, in the order of `TextShape` from `latin` on; `two` is wh
 
 
 def _counted(data: bytes, most: int) -> TextShape:
-    """Each pass deletes a class and looks at what is left, which is ever shorter."""
+    """Count the classes of characters. Each pass deletes one class, so that the next pass reads a shorter rest."""
     rest = data.translate(None, _LOWER)
     lower = len(data) - len(rest)
     left = rest.translate(None, _UPPER)
@@ -202,7 +206,7 @@ def _counted(data: bytes, most: int) -> TextShape:
 
 
 def _longest_form(text: str, size: int) -> int:
-    """Bytes of a text of `size` bytes, or of its NFC form, where that is longer."""
+    """Return the bytes of a text of `size` bytes, or of its NFC form if that is longer."""
     if unicodedata.is_normalized("NFC", text):
         return size
     return max(size, len(unicodedata.normalize("NFC", text).encode("utf-8", "replace")))

@@ -1,4 +1,4 @@
-"""A provider's own count of a reply's tokens, as it stands in the `usage` of an OpenAI-compatible reply."""
+"""A provider's own count of a reply's tokens, as in the `usage` of an OpenAI-compatible reply."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 LARGEST_COUNT = 1_000_000_000
-"""A count over this is taken for nonsense."""
+"""The largest count that is accepted; a larger count is rejected as invalid."""
 
 
 class Usage(NamedTuple):
-    """Tokens as billed: input, and output over all choices.
+    """The billed tokens: input, and output over all choices.
 
     Attributes:
         cached_tokens: the part of the input that was read from the provider's prompt cache.
-        written_tokens: the part of the input that was written to it, where the provider says so.
-        reasoning_tokens: the part of the output that was thought and not said.
+        written_tokens: the part of the input that was written to that cache, if the provider reports it.
+        reasoning_tokens: the part of the output that the model used to reason and did not send.
     """
 
     input_tokens: int
@@ -26,14 +26,14 @@ class Usage(NamedTuple):
 
 
 def usage_of(payload: Any) -> Usage | None:
-    """The usage of a reply or a chunk; None where there is none, or nonsense.
+    """Return the usage of a reply or a chunk; None for a missing or invalid usage.
 
-    OpenAI's convention is taken: cached tokens are part of `prompt_tokens` and reasoning tokens part of
-    `completion_tokens`, and are never added to them. Two others are known by `total_tokens`, which counts everything:
+    By OpenAI's convention, cached tokens are part of `prompt_tokens` and reasoning tokens part of
+    `completion_tokens`, and are never added to them. `total_tokens`, which counts everything, reveals two others:
 
-    * Where it exceeds both together by just the tokens of the cache, these stand beside the prompt's, as in
-      Anthropic's own counts, and are input too.
-    * Where it exceeds them otherwise, the rest was thought: Gemini's endpoint leaves thinking out of
+    * If it exceeds the sum of both by exactly the cache tokens, the cache tokens are not part of `prompt_tokens`, as
+      in Anthropic's own counts, and are added to the input.
+    * If it exceeds the sum by another number, the rest is reasoning: Gemini's endpoint leaves reasoning out of
       `completion_tokens`, and bills it as output.
     """
     usage = payload.get("usage") if isinstance(payload, dict) else None
@@ -53,12 +53,14 @@ def usage_of(payload: Any) -> Usage | None:
     elif beside > 0:
         reasoning = max(reasoning, beside)
         outputs += beside
-    outputs = max(outputs, reasoning)  # it cannot be less than its part
+    outputs = max(outputs, reasoning)  # the output cannot be less than the reasoning, which is part of it
     return Usage(inputs, outputs, cached, written, reasoning)
 
 
 def _cache(usage: Mapping[str, Any]) -> tuple[int, int]:
-    """Tokens read from the cache and written to it: OpenAI's `cached_tokens`; OpenRouter's `cache_write_tokens`."""
+    """Return the tokens read from the cache and written to it: OpenAI's `cached_tokens`, OpenRouter's
+    `cache_write_tokens`.
+    """
     details = _details(usage, "prompt_tokens_details")
     cached, written = _cache_beside(usage)
     return (
@@ -68,8 +70,8 @@ def _cache(usage: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _cache_beside(usage: Mapping[str, Any]) -> tuple[int, int]:
-    """The same under other names: DeepSeek's, and Anthropic's, which LiteLLM and others pass on."""
-    if len(usage) <= 3:  # as most are
+    """Return the same counts under other names: DeepSeek's, and Anthropic's, which LiteLLM and others pass on."""
+    if len(usage) <= 3:  # the usual case: no cache counts
         return 0, 0
     return (
         _count(usage, "prompt_cache_hit_tokens") or _count(usage, "cache_read_input_tokens") or 0,
@@ -83,6 +85,6 @@ def _details(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _count(usage: Mapping[str, Any], name: str) -> int | None:
-    """A count that makes sense, or None."""
+    """Return the count if it is valid, else None."""
     found = usage.get(name)
     return found if type(found) is int and 0 <= found <= LARGEST_COUNT else None

@@ -1,4 +1,4 @@
-"""Budget windows: which stretch of time spend, requests or tokens count towards, and up to what."""
+"""Budget windows: the stretch of time over which spend, requests or tokens are counted, and the limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROLLING_S = {"minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800, "month
 """Lengths of rolling windows, in seconds; a rolling month is 30 days."""
 ROLLING_PARTS = 12
 KEPT_S = 32 * 86_400.0
-"""How long a window is remembered after its end, or after its last use where it has none of its own."""
+"""Seconds for which a window is remembered after its end, or after its last use if it has no end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class Budget:
 
     Attributes:
         limit: nanodollars, requests or tokens, as `unit` says.
-        rolling: the last so many seconds, not a stretch of the calendar.
-        soft: says when it is exceeded, and refuses nothing.
-        zone: IANA name of the time zone whose days, weeks and months are meant; minutes and hours are cut in UTC.
+        rolling: count over the last seconds (ROLLING_S), not over a stretch of the calendar.
+        soft: report when the limit is exceeded, but refuse nothing.
+        zone: IANA name of the time zone of days, weeks and months; minutes and hours are always in UTC.
     """
 
     limit: int
@@ -44,11 +44,11 @@ class Window:
     """One stretch of one owner's budget. Times are seconds since the epoch, UTC.
 
     Attributes:
-        key: whose it is, its kind and its start. What comes before the first `/` is the tenant.
-        ends_at: when it starts over; None for `total`. A rolling window lets go of its oldest part then.
-        earlier: keys of the parts before this one that a rolling window still counts.
-        forget_at: when nobody will ask for it any more; None if that never comes.
-        apart: a limit beside the budget: it refuses, but what is left of it is not what is left of the budget.
+        key: owner, kind and start of the window. The text before the first `/` is the tenant.
+        ends_at: when the window starts over; None for `total`. A rolling window drops its oldest part then.
+        earlier: keys of the earlier parts that a rolling window still counts.
+        forget_at: when nothing will read the window any more; None if that never happens.
+        separate: a limit in addition to the budget: it refuses, but its rest does not count as the budget's rest.
     """
 
     key: str
@@ -63,9 +63,9 @@ class Window:
 
 
 def window_at(owner: str, budget: Budget, now: float) -> Window:
-    """The window that `now` (seconds since the epoch) falls into.
+    """Return the window that contains `now` (seconds since the epoch).
 
-    A rolling window is kept in `ROLLING_PARTS` parts and counts as many whole ones before the current: it never
+    A rolling window is kept in `ROLLING_PARTS` parts and counts that many whole parts before the current part: it never
     counts less than its length, and at most one part more.
     """
     name = budget.period if budget.unit == "usd" else f"{budget.unit}/{budget.period}"
@@ -83,7 +83,7 @@ def window_at(owner: str, budget: Budget, now: float) -> Window:
 
 
 def session_window(tenant: str, session: str, limit: int, now: float) -> Window:
-    """The window of one session: it never starts over, and is forgotten `KEPT_S` after its last request."""
+    """Return the window of one session. It never starts over, and is forgotten `KEPT_S` after its last request."""
     return Window(f"{tenant}/session/{session}", limit, 0.0, None, forget_at=now + KEPT_S)
 
 
@@ -123,7 +123,7 @@ def _calendar(period: Period, now: datetime) -> tuple[datetime, datetime]:
     hour = minute.replace(minute=0)
     if period == "hour":
         return hour, hour + timedelta(hours=1)
-    day = hour.replace(hour=0, fold=0)  # by the wall clock: a day of 23 or 25 hours ends at midnight all the same
+    day = hour.replace(hour=0, fold=0)  # by the wall clock: a day of 23 or 25 hours also ends at midnight
     if period == "day":
         return day, day + timedelta(days=1)
     if period == "week":
