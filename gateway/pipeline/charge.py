@@ -1,4 +1,4 @@
-"""What one attempt costs, at every point where it may end."""
+"""The cost of one attempt, at every point where the attempt may end."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from gateway.routing.query import Query
 
 
 class Charge:
-    """The running charge of one attempt. Until the request is sent it is zero; a reply cut short is charged its
-    input plus what was seen, at most the hold; a complete one is charged its usage, or our own count of it.
+    """The running charge of one attempt.
+
+    Until the request is sent the charge is zero. A reply that was cut short is charged its input plus the output seen
+    so far, at most the reservation. A complete reply is charged its usage, or our own count of it.
     """
 
     __slots__ = ("_choice", "_query", "_sent", "granted", "metered", "usage")
@@ -25,7 +27,7 @@ class Charge:
 
     @property
     def amount(self) -> int:
-        """Nanodollars."""
+        """The charge so far, in nanodollars."""
         if not self._sent:
             return 0
         usage, price = self.usage, self._choice.candidate.price
@@ -43,27 +45,29 @@ class Charge:
 
     @property
     def tokens(self) -> int:
-        """Input and output, as far as there was any."""
+        """The input and output tokens so far."""
         return self.usage.input_tokens + self.usage.output_tokens if self._sent else 0
 
     def sent(self) -> None:
-        """The request is on its way: from here its input may be billed."""
+        """Note that the request was sent: from now on its input may be billed."""
         self._sent = True
         self.seen(0)
 
     def unsent(self) -> None:
-        """The attempt failed before its first byte: it cost nothing."""
+        """Note that the attempt failed before its first byte: it cost nothing."""
         self._sent = False
         self.usage, self.metered = Usage(0, 0), False
 
     def seen(self, output_tokens: int) -> None:
-        """Our own count of what came, where the provider sent none. Before it speaks, a candidate that reasons has
-        thought, unseen: as much as it does on average.
+        """Count the output ourselves, because the provider sent no usage.
+
+        A candidate that reasons has done so before its first words, unseen by us: its average reasoning tokens are
+        added.
         """
         if output_tokens:
             output_tokens += self._choice.candidate.reasoning_tokens[0] * self._choice.choices
         self.usage, self.metered = Usage(self._choice.input_tokens, output_tokens), True
 
     def billed(self, usage: Usage) -> None:
-        """The provider's own count."""
+        """Take the provider's own count."""
         self.usage, self.metered = usage, False

@@ -1,4 +1,4 @@
-"""A chat completion request as it came in: parsed once, its bytes kept."""
+"""A chat completion request as it was received: parsed once, its bytes kept."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import NamedTuple
 from gateway.routing.query import Query, QueryImage
 
 Raw = bytes | memoryview
-"""A JSON value as it stands in the request."""
+"""A JSON value, exactly as written in the request."""
 LIMIT_PARAMETERS = ("max_tokens", "max_completion_tokens")
 
 
 @dataclass(frozen=True, slots=True)
 class InlineImage:
-    """An image that came as a data URL. `payload` is its base64 text, not copied and not decoded until read."""
+    """An image that came as a data URL. `payload` is its base64 text, not copied and not decoded until `read`."""
 
     payload: Raw
     key: bytes
 
     @property
     def size(self) -> int:
-        """Bytes that it keeps in memory."""
+        """Bytes that the image keeps in memory."""
         return len(self.payload)
 
     def read(self) -> bytes:
@@ -50,9 +50,9 @@ class FetchedBytes:
 
 @dataclass(frozen=True, slots=True)
 class RemoteImage:
-    """An image that is yet to be fetched. Its URL stands in part `part` of message `message`.
+    """An image that is not fetched yet. Its URL is in part `part` of message `message`.
 
-    `encoded` says whether routing looks at it, or only prices it.
+    `encoded` is True if routing encodes the image, and False if routing only prices it.
     """
 
     url: str
@@ -67,12 +67,12 @@ class RemoteImage:
 
 
 class ChatRequest(NamedTuple):
-    """One request, with everything that routing, pricing and sending need.
+    """A request, with everything that routing, pricing and sending need.
 
     Attributes:
         fields: top-level members, name -> raw JSON value.
-        query: what prices and routing see; complete once `remote` is empty.
-        images: the images to encode: those of the last message that has any.
+        query: what pricing and routing see; complete once `remote` is empty.
+        images: the images to encode: the images of the last message that has any.
         remote: images that must be fetched before the query is complete.
         cap: `X-Budget` in nanodollars.
         allowed: `X-Candidates`.
@@ -93,13 +93,13 @@ class ChatRequest(NamedTuple):
 
 
 def inline_image(payload: Raw, width: int, height: int, detail: str) -> tuple[InlineImage, QueryImage]:
-    """The two faces of a data URL's image: what is encoded and what is priced."""
+    """Return a data URL's image in two forms: one to encode and one to price."""
     key = hashlib.sha256(payload).digest()
     return InlineImage(payload, key), QueryImage(width, height, detail, key)
 
 
 def body_for(request: ChatRequest, model: str, limit_parameter: str, output_limit: int) -> bytes:
-    """The request's body for one candidate: other members stand as the client wrote them.
+    """Return the request's body for one candidate: all other members remain as the client wrote them.
 
     Sets `model` and the output limit (as `limit_parameter`, whichever name the client used), and asks for usage on
     streams, so that the bill is exact.
@@ -107,7 +107,7 @@ def body_for(request: ChatRequest, model: str, limit_parameter: str, output_limi
     fields = dict(request.fields)
     fields["model"] = _json(model)
     for name in LIMIT_PARAMETERS:
-        if name != limit_parameter:  # the limit that holds must be the only one, under the name that is obeyed
+        if name != limit_parameter:  # only the effective limit may remain, under the name that this provider obeys
             fields.pop(name, None)
     fields[limit_parameter] = str(output_limit).encode()
     if request.streamed:

@@ -1,4 +1,4 @@
-"""The fast path of a stream: chunks go straight to the reply, and the meter reads them in passing."""
+"""The fast path of a stream: chunks go straight to the reply, and the meter reads them as they pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.providers.stream_meter import StreamMeter
 
 
 class DirectWriter:
-    """Offered what comes of a stream; what it takes is sent and counted."""
+    """A receiver that is offered a stream's chunks; it sends and counts the chunks that it takes."""
 
     __slots__ = ("_meter", "_outlet", "_state")
 
@@ -19,7 +19,7 @@ class DirectWriter:
         self._outlet = outlet
 
     def __call__(self, data: bytes) -> bool:
-        """Whether it took a chunk: whole events of content, and the client not behind."""
+        """Take a chunk if it is whole events of content and the client keeps up. Returns whether it took the chunk."""
         outlet = self._outlet
         if outlet.is_paused:
             return False
@@ -29,18 +29,18 @@ class DirectWriter:
         if plain is None:
             return False
         outlet.pass_on(plain)
-        self._state.waited_s -= timer() - since  # the relay takes all of its wait for the provider's
+        self._state.waited_s -= timer() - since  # the relay counts all of its wait as waiting for the provider
         return True
 
 
 class Outlet(Protocol):
-    """The client's side of a stream that was begun."""
+    """The client's side of a stream that has started."""
 
     @property
     def is_paused(self) -> bool:
-        """Whether the client reads more slowly than it is written to."""
+        """True while the client reads more slowly than the gateway writes."""
         ...
 
     def pass_on(self, data: bytes) -> None:
-        """A part of the body, while the outlet is not paused."""
+        """Write a part of the body. Call it only while the outlet is not paused."""
         ...

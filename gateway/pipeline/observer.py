@@ -1,4 +1,4 @@
-"""What watches: it is told of every finished request."""
+"""The observer interfaces: an observer is told of each finished request."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Observer(Protocol):
 @runtime_checkable
 class LabelObserver(Protocol):
     def labelled(self, tenant: str, candidate: str, modality: str, score: float) -> None:
-        """Take the first label that a source gave an answer. `modality` is `text` or `image`; score is 0 to 1."""
+        """Take the first label that a source gave to an answer. `modality` is `text` or `image`; score is 0 to 1."""
         ...
 
 
 class RefusalObserver(Protocol):
     def refused_early(self, error: RequestError) -> None:
-        """Take a request that was refused before it was one: no key, no JSON, an image that is none."""
+        """Take a request that was refused before it was parsed: no key, invalid JSON, an invalid image."""
         ...

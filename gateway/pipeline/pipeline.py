@@ -35,7 +35,7 @@ AUTO = "auto"
 
 
 class Pipeline:
-    """Serves requests. One instance a process; every collaborator comes in from the composition root."""
+    """The service of requests. One instance per process; the composition root passes in every collaborator."""
 
     def __init__(
         self,
@@ -71,16 +71,16 @@ class Pipeline:
         self._clock = clock
         self._health = Health(candidate.name for candidate in catalog)
         self._orders: dict[tuple[str, ...], Sequence[Candidate]] = {}
-        """Each tenant's candidates; as many as there are tenants."""
+        """Each tenant's candidates, by the names in their order; at most one entry per tenant."""
 
     async def serve(self, state: RequestState, sink: Sink) -> None:
-        """Answer a request through the sink: a reply or a refusal, then settle and record, whatever happens."""
+        """Answer a request through the sink: reply or refuse, then settle and record, whatever happens."""
         try:
             await self._serve(state, sink)
         except RequestError as error:
             state.refused(error)
             await sink.refuse(error, state.headers(state.cost))
-        except Exception as error:  # a fault of ours: the client is told no more than that
+        except Exception as error:  # an error of the gateway: the client is told nothing more
             self._report("pipeline", error)
             fault = RequestError("an error inside the gateway", status=500, code="internal_error")
             state.refused(fault)
@@ -88,7 +88,7 @@ class Pipeline:
                 await sink.refuse(fault, state.headers(state.cost))
         except asyncio.CancelledError:
             state.outcome, state.status = "client_left", 499
-            if not sink.client_left:  # the server is going down
+            if not sink.client_left:  # the server is shutting down
                 raise
             task = asyncio.current_task()
             assert task is not None
@@ -152,7 +152,10 @@ class Pipeline:
         return state.decision
 
     def _price_weight(self, state: RequestState, named: float | None) -> float:
-        """Of the quality weight that the request names, or its tenant's; raised while pacing finds money short."""
+        """Return the price weight of the quality weight that the request names, or else of its tenant's.
+
+        Pacing raises the price weight while the tenant spends too fast.
+        """
         state.pacing_view = pacing_view = self._controller.pacing_view(state.tenant)
         if pacing_view is None:
             return price_weight_of(state.tenant.quality_weight if named is None else named)
@@ -160,7 +163,7 @@ class Pipeline:
         return price_weight
 
     def _resolve(self, state: RequestState) -> tuple[Sequence[Candidate], float | None, bool]:
-        """The candidates in the tenant's order, the quality weight that was asked for, and whether to route at all."""
+        """Return the candidates in the tenant's order, the requested quality weight, and whether to route at all."""
         request, tenant = state.request, state.tenant
         order = self._order(tenant.candidates)
         if request.model != AUTO and request.model not in self._policies:
@@ -205,7 +208,8 @@ class Pipeline:
     async def _attempt(self, state: RequestState, choice: Assessment, sink: Sink) -> OverLimit | None:
         """Reserve, send, relay and settle one choice.
 
-        Returns the refusal when its hold did not fit. Raises ProviderError when it failed with nothing relayed.
+        Returns the refusal if the reservation did not fit. Raises ProviderError if the attempt failed with nothing
+        relayed.
         """
         request, name = state.request, choice.candidate.name
         max_cost = choice.max_cost if request.cap is None else min(choice.max_cost, request.cap - state.cost)
@@ -240,7 +244,9 @@ class Pipeline:
                 self._health.note(name, state.timer(), well=error.permanent)
                 state.attempts.append(Attempt(name, error.reason, charge.amount))
                 raise
-            self._health.note(name, state.timer(), well=state.error_code is None)  # not well: it broke off midway
+            self._health.note(
+                name, state.timer(), well=state.error_code is None
+            )  # an error code here means that the reply broke off midway
             state.attempts.append(Attempt(name, None, charge.amount))
             return None
         finally:

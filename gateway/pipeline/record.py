@@ -1,4 +1,4 @@
-"""What is kept of a finished request: one frozen record, taken by every observer, which reads it by name."""
+"""The description of a finished request: one frozen record, which every observer reads by field name."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from gateway.routing.query import Query
 
 
 class ReplyContent(Protocol):
-    """What a candidate said, read only by those who keep it: reading it takes time."""
+    """A candidate's reply as text. Only observers that keep it read it, because reading takes time."""
 
     def said(self) -> str:
-        """The text of its first choice."""
+        """Return the text of the first choice."""
         ...
 
 
 class Versions(NamedTuple):
-    """What a decision was made by, beside the router: hex sha256 of the encoder, of the candidates' prices, and of the
-    configuration.
+    """The versions that a decision was based on, besides the router's: hex sha256 of the encoder, of the candidates'
+    prices, and of the configuration.
     """
 
     encoder: str
@@ -30,7 +30,7 @@ class Versions(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One candidate that was tried: `failure` is a short label, None for the one that served."""
+    """A candidate that was tried. `failure` is a short label, or None for the candidate that served."""
 
     candidate: str
     failure: str | None
@@ -38,32 +38,32 @@ class Attempt(NamedTuple):
 
 
 class RequestRecord(NamedTuple):
-    """A request, from its first byte in to its settled charge. Money in nanodollars, times in seconds.
+    """A request, from its first received byte to its settled charge. Money in nanodollars, times in seconds.
 
     Attributes:
         reason: why this candidate (`routed`, `pinned`, `declined:...`, and more behind `;`), as in `X-Route-Reason`.
         outcome: `ok`, `cut_short`, `client_left`, `refused` or `failed`.
-        error_code: the code of the error the client saw, or None.
-        metered: whether the tokens are Loupe's own count, because the provider sent no usage.
+        error_code: the code of the error that the client saw, or None.
+        metered: True if the tokens are Loupe's own count, because the provider sent no usage.
         overhead_s: time that Loupe itself added: everything but waiting for the provider and the client.
-        parse_s, decide_s, reserve_s: 0 where the request did not come so far; `reserve_s` is of all attempts together.
+        parse_s, decide_s, reserve_s: 0 if the request did not get that far; `reserve_s` is the sum over all attempts.
         dearest_cost: expected cost of the dearest candidate that could have served.
-        exceeded: soft windows that are over their limit with it.
-        propensity: with what probability the decision took this candidate (1 without exploration). 0 where another
-            served than was decided on, because a hold did not fit or an attempt failed: nobody knows it then, and
-            off-policy evaluation must leave the outcome out.
-        prices: by which prices the candidate was estimated and charged: a list and its version, or what was set.
-        estimated_cost: the estimate before it was calibrated; `expected_cost` is after. Made of
+        exceeded: soft windows that are over their limit with this request.
+        propensity: the probability with which the decision took this candidate (1 without exploration). 0 if another
+            candidate served than was decided on, because a reservation did not fit or an attempt failed: the
+            probability is then unknown, and off-policy evaluation must leave the outcome out.
+        prices: the source of the candidate's prices: a list and its version, or the amounts that were set.
+        estimated_cost: the estimate before calibration; `expected_cost` is after calibration. Computed from
             `estimated_input_tokens` and `estimated_output_tokens` (of all replies).
-        remaining: nanodollars that the fullest window had left once the reply's ceiling was held.
-        finish_reason: of the first choice that gave one, as the provider words it.
+        remaining: nanodollars left in the fullest window after the reply's ceiling was reserved.
+        finish_reason: finish reason of the first choice that gave one, in the provider's words.
 
-    References, so that what is kept of them is worked out later, off the path:
-        decision: every candidate's row; None where the request was refused before.
+    References, so that observers compute what to keep of them later, off the request path:
+        decision: every candidate's row; None if the request was refused before the decision.
         query: what was priced and encoded, with the key and size of every image.
-        sources: the images that were encoded, in their bytes.
-        exploration: the draw, where there was one.
-        reply: what was said, only where the operator keeps content.
+        sources: the bytes of the images that were encoded.
+        exploration: the draw, if there was one.
+        reply: the reply's text, only if the operator keeps content.
     """
 
     request_id: str
@@ -114,7 +114,7 @@ class RequestRecord(NamedTuple):
 
 
 Source = str | tuple[str, str]
-"""Where a value comes from: a field, or a field and an expression of it, in which `{0}` stands for the field."""
+"""The source of a value: a field, or a field and an expression of the field, in which `{0}` stands for the field."""
 
 
 def reader(
@@ -122,9 +122,9 @@ def reader(
 ) -> Callable[..., Any]:
     """Make a function of a record that returns a tuple of these values, in their order, or `make` called with them.
 
-    A source may also name one of the function's further `parameters`. The function's text is put together here once, as
-    `collections.namedtuple` does: a loop over the sources takes half as long again. There are two sources or more.
-    Raises ValueError for a source that names neither a field nor a parameter.
+    A source may also name one of the function's further `parameters`. The function's text is built here once, as
+    `collections.namedtuple` does, because a loop over the sources takes half as long again. Needs at least two sources.
+    Raises ValueError for a source that is neither a field nor a parameter.
     """
     values = []
     for source in sources:
@@ -134,5 +134,5 @@ def reader(
         values.append(expression.format(name if name in parameters else f"record.{name}"))
     made = f"{'' if make is None else 'make'}({', '.join(values)})"
     text = f"lambda {', '.join(('record', *parameters))}: {made}"
-    function: Callable[..., Any] = eval(text, {"make": make})  # noqa: S307  our own words
+    function: Callable[..., Any] = eval(text, {"make": make})  # noqa: S307  the text is our own
     return function

@@ -1,4 +1,4 @@
-"""The refusals of the path, in words that say what, which and the value."""
+"""The refusals of the request path. Each message says what is wrong, where, and with which value."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def no_such_candidate(name: str) -> InvalidRequest:
 
 
 def infeasible(decision: Decision, request: ChatRequest) -> RequestError:
-    """402 when a higher cap would do, naming it; 503 when those that could serve it rest; else 400."""
+    """Return 402, naming the price, if a higher cap would be enough; 503 if capable candidates are
+    unhealthy; else 400.
+    """
     cheapest = decision.cheapest_feasible
     reasons = "; ".join(f"{row.candidate.name}: {row.dropped}" for row in decision.dropped[:16])
     if cheapest is None and any(row.dropped == UNHEALTHY for row in decision.dropped):
@@ -64,7 +66,7 @@ def infeasible(decision: Decision, request: ChatRequest) -> RequestError:
 
 
 def over_quota(refused: OverLimit, now: float) -> QuotaError:
-    """429: what is left of the window does not cover this request."""
+    """Return the 429 error: what is left of the window does not cover this request."""
     window = refused.window
     tenant, _, kind = window.key.partition("/")
     wait = window.ends_at - now if window.ends_at is not None else None
@@ -87,7 +89,10 @@ def over_quota(refused: OverLimit, now: float) -> QuotaError:
 
 
 def provider_failed(failures: Sequence[ProviderError]) -> RequestError:
-    """What the client is told when no attempt served: a fault of the request as the provider words it, else 502."""
+    """Return the error when no attempt served: the provider's own message for a fault of the request, else 502.
+
+    Returns 429 if every candidate is rate limited.
+    """
     last = failures[-1]
     if last.permanent:
         return _as_provider_said(last)
@@ -103,7 +108,7 @@ def provider_failed(failures: Sequence[ProviderError]) -> RequestError:
 
 
 def _label(value: Any) -> str | None:
-    """A provider's `param` or `code` as it may go on into records: short and printable, or none."""
+    """Return a provider's `param` or `code` if it is short and printable enough for records, else None."""
     return value if isinstance(value, str) and len(value) <= 200 and value.isprintable() else None
 
 
@@ -124,5 +129,5 @@ def _as_provider_said(failure: ProviderError) -> RequestError:
         message = str(error["message"])[:2000]
         param, code = _label(error.get("param")), _label(error.get("code")) or code
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        pass  # the provider's error has no such shape: ours stands
+        pass  # the provider's error has another format: keep our own message
     return InvalidRequest(message, param=param, code=code, status=failure.status or 400)

@@ -1,7 +1,7 @@
-"""From the provider to the client: one path, streamed or not, that owns the exchange until it is settled.
+"""The relay from the provider to the client: one path, streamed or not, that owns the exchange until it is settled.
 
-A whole reply is sent once it is complete, so that it is never a 200 with a broken body. A stream is sent on as
-it comes; when it breaks off after the first byte the client gets an error event, and no `[DONE]`.
+A whole reply is sent once it is complete, so that it is never a 200 with a broken body. A stream is sent on as it
+arrives; when it breaks off after the first byte the client gets an error event, and no `[DONE]`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Sink(Protocol):
 
     @property
     def client_left(self) -> bool:
-        """Whether the client hung up; then the request is cancelled."""
+        """True if the client hung up; the request is then cancelled."""
         ...
 
     @property
     def started(self) -> bool:
-        """Whether the status line is on its way: nothing can be refused any more."""
+        """True once the status line is sent: from then on the request cannot be refused."""
         ...
 
     async def start(self, status: int, content_type: bytes, headers: list[Header], length: int | None) -> None: ...
@@ -39,14 +39,14 @@ class Sink(Protocol):
 
     @property
     def outlet(self) -> Outlet | None:
-        """Where a stream that was begun can be passed on without waiting, if there is such a place."""
+        """The outlet that a started stream can be passed on to without waiting, or None."""
         ...
 
     async def refuse(self, error: RequestError, headers: list[Header]) -> None: ...
 
 
 async def relay_whole(state: RequestState, exchange: Exchange, charge: Charge, settle: Settle, sink: Sink) -> None:
-    """Collect the reply, settle, send it. Raises ProviderError when it breaks off: nothing was sent then."""
+    """Collect the reply, settle, and send it. Raises ProviderError if the reply breaks off; nothing was sent then."""
     candidate = candidate_name(state)
     parts: list[bytes] = []
     size = 0
@@ -74,11 +74,11 @@ async def relay_whole(state: RequestState, exchange: Exchange, charge: Charge, s
 
 
 async def relay_stream(state: RequestState, exchange: Exchange, charge: Charge, settle: Settle, sink: Sink) -> None:
-    """Send the stream on as it comes. Raises ProviderError when it fails before anything was sent on."""
+    """Send the stream on as it arrives. Raises ProviderError if it fails before anything was sent on."""
     meter = StreamMeter(candidate_name(state), wants_usage=state.request.wants_usage)
     state.reply = meter
     started = False
-    held = b""  # the last events, when they come with [DONE]: they leave together with the end, once it is settled
+    held = b""  # last events that arrive with [DONE]: sent together with the end, after settling
     broken: ProviderError | None = None
     try:
         while not exchange.ended:
@@ -125,13 +125,13 @@ async def relay_stream(state: RequestState, exchange: Exchange, charge: Charge, 
 
 
 def candidate_name(state: RequestState) -> str:
-    """The name that the reply carries as its `model`."""
+    """Return the name that the reply carries as its `model`."""
     assert state.choice is not None
     return state.choice.candidate.name
 
 
 async def _read(state: RequestState, exchange: Exchange) -> bytes:
-    """The exchange's next bytes; the time until they come counts as waiting."""
+    """Return the exchange's next bytes; the time until they arrive counts as waiting."""
     since = state.timer()
     try:
         return await exchange.read()
@@ -140,7 +140,7 @@ async def _read(state: RequestState, exchange: Exchange) -> bytes:
 
 
 def _end(state: RequestState, meter: StreamMeter, broken: ProviderError | None) -> bytes:
-    """The last bytes of a stream that was begun."""
+    """Return the last bytes of a stream that has started."""
     if broken is None:
         return meter.finish({"x_route": _summary(state)})
     state.error_code = broken.reason

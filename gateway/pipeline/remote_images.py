@@ -1,7 +1,7 @@
 """Images that came as URLs: fetched once, under guard, and sent on as data URLs.
 
-What was checked is what the candidate sees: no provider is handed a URL, so none can be made to fetch a private
-address, and routing, price and answer are all about the same bytes.
+The candidate sees exactly the bytes that were checked. No provider receives a URL, so no provider can be made to fetch
+a private address, and routing, price and answer all concern the same bytes.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ class Download(Protocol):
 
 class Fetcher(Protocol):
     async def fetch(self, url: str, *, param: str | None = None) -> Download:
-        """Raises ImageRefused, naming `param`."""
+        """Fetch an image. Raises ImageError, naming `param`."""
         ...
 
 
 class RemoteImages:
-    """Completes requests whose images are yet to be fetched."""
+    """A service that completes requests whose images are not fetched yet."""
 
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
 
     async def fetch(self, request: ChatRequest) -> ChatRequest:
-        """The request with every image in its bytes. Raises ImageRefused, naming the part at fault."""
+        """Return the request with the bytes of every image. Raises ImageError, naming the message part at fault."""
         if not request.remote:
             return request
         downloads = await _all_or_none([self._fetcher.fetch(i.url, param=i.param) for i in request.remote])
@@ -52,7 +52,7 @@ class RemoteImages:
 
 
 async def _all_or_none(fetches: Sequence[Coroutine[Any, Any, Download]]) -> Sequence[Download]:
-    """Fetch side by side; when one is refused the others are given up."""
+    """Fetch concurrently; when one fetch is refused, cancel the others."""
     tasks = [asyncio.ensure_future(fetch) for fetch in fetches]
     try:
         return await asyncio.gather(*tasks)
@@ -66,7 +66,7 @@ async def _all_or_none(fetches: Sequence[Coroutine[Any, Any, Download]]) -> Sequ
 def _with_images(request: ChatRequest, downloads: Sequence[Download]) -> ChatRequest:
     try:
         messages = json.loads(bytes(request.fields["messages"]))
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, or nested past all sense
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, or nested too deeply
         raise InvalidRequest(f"messages cannot be read: {error}", param="messages", code="invalid_json") from None
     priced, encoded = list(request.query.images), list(request.images)
     for image, download in zip(request.remote, downloads, strict=True):
@@ -78,7 +78,7 @@ def _with_images(request: ChatRequest, downloads: Sequence[Download]) -> ChatReq
             encoded.append(FetchedBytes(download.data, key))
     try:
         written = json.dumps(messages, allow_nan=False).encode()
-    except ValueError:  # 1e400 is read as infinite, and has no JSON
+    except ValueError:  # 1e400 is read as infinity, which JSON cannot express
         raise InvalidRequest("messages: a number is out of range", param="messages", code="invalid_json") from None
     return request._replace(
         fields={**request.fields, "messages": written},

@@ -1,4 +1,6 @@
-"""The holds of the requests under way: made, kept alive, and settled to the end, whatever becomes of the request."""
+"""The reservations of the requests in progress: made, kept alive, and always settled, whatever
+happens to the request.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,10 @@ from gateway.pipeline.refusals import store_unavailable
 
 
 class Reservations:
-    """One instance a process. A hold's lease is short, so that a crashed process is noticed soon; it is renewed while
-    its request lives. `report` takes what a request must not fail of.
+    """The reservations of one process; one instance per process.
+
+    A reservation's lease is short, so that a crashed process is noticed soon; the lease is renewed while its request
+    lives. `report` takes errors that must not make a request fail.
     """
 
     def __init__(
@@ -32,7 +36,7 @@ class Reservations:
         self._settling: set[asyncio.Task[Any]] = set()
 
     async def reserve(self, reservation: Reservation) -> Grant | OverLimit:
-        """Raises RequestError (503) when the store cannot say."""
+        """Reserve in the store. Raises RequestError (503) when the store does not answer."""
         self._live.add(reservation.id)
         try:
             answer = await self._store.reserve(reservation)
@@ -44,11 +48,13 @@ class Reservations:
         return answer
 
     async def settle(self, hold_id: str, charge: int, tokens: int) -> None:
-        """Settle to the end even when the request is cancelled meanwhile: asking twice settles once."""
+        """Settle even when the request is cancelled meanwhile. Settling again is safe: a
+        reservation settles only once.
+        """
         self._live.discard(hold_id)
         try:
             await self._store.settle(hold_id, charge, tokens)
-        except StoreError as error:  # the hold stands until its lease ends, and is then charged in full
+        except StoreError as error:  # the reservation exists until its lease ends, and is then charged in full
             self._report("settle", error)
         except asyncio.CancelledError:
             again = asyncio.ensure_future(self._settle_again(hold_id, charge, tokens))
@@ -58,7 +64,7 @@ class Reservations:
             raise
 
     async def renew_for_ever(self) -> None:
-        """Three times a lease, renew those that stand."""
+        """Renew the live reservations three times per lease."""
         while True:
             await self._sleep(self.ttl_s / 3)
             if self._live:
@@ -68,7 +74,7 @@ class Reservations:
                     self._report("renew", error)
 
     async def drain(self) -> None:
-        """Wait until every settlement under way is done."""
+        """Wait until every settlement in progress is done."""
         while self._settling:
             await asyncio.gather(*self._settling, return_exceptions=True)
 

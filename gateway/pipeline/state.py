@@ -1,4 +1,4 @@
-"""One request on its way: what is known of it so far, and the record that it leaves."""
+"""The state of one request on its way: what is known of it so far, and the record made at its end."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ from gateway.routing.pacing.controller import PacingView
 from gateway.tenants.tenant import Tenant
 
 Header = tuple[bytes, bytes]
-_EXPECTED_COST = itemgetter(Assessment._fields.index("expected_cost"))  # by place: half of what by name takes
+_EXPECTED_COST = itemgetter(
+    Assessment._fields.index("expected_cost")
+)  # by position: takes half the time of access by name
 
 
 class RequestState:
-    """The only thing on the path that changes. Made when the request is parsed, read once at its end."""
+    """The state of a request, the only object on the request path that changes.
+
+    Made when the request is parsed, read once at the end.
+    """
 
     __slots__ = (
         "attempts",
@@ -78,8 +83,10 @@ class RequestState:
         started_at: float,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Begin at `started_at`, in seconds since the epoch. `timer` is the clock, in seconds from any origin, that all
-        durations of the request are read off; `began` is its reading when the request came.
+        """Begin at `started_at`, in seconds since the epoch.
+
+        `timer` is the clock, in seconds from any origin, that measures all durations of the request; `began` is its
+        reading when the request arrived.
         """
         self.request_id = request_id
         self.tenant = tenant
@@ -111,25 +118,28 @@ class RequestState:
         self.status = 0
         self.error_code: str | None = None
         self.router_digest = ""
-        """Of the router that it was decided by; empty until one is asked."""
+        """Digest of the router that forecast for this request; empty until a router is asked."""
         self.encode_s = 0.0
         self.waited_s = 0.0
         self.first_byte_s: float | None = None
         self.finish_reason: str | None = None
         self.reply: ReplyContent | None = None
         self.pacing_view: PacingView | None = None
-        """How its tenant is steered; None for one that is neither paced nor explores."""
+        """How pacing steers the tenant; None for a tenant that is neither paced nor explores."""
         self.scale = 1.0
         self.pace = ""
         self.exploration: Exploration | None = None
         self.exploration_windows: tuple[Window, ...] = ()
         self.planned_cost: int | None = None
-        """What pacing expects of it: the cost of the best choice. None until it was counted."""
+        """The cost that pacing expects of the request: the cost of the best choice. None until it was counted."""
         self.is_out_of_money = False
-        """Whether a hold of it was refused because money was missing."""
+        """True if a reservation of this request was refused because money was missing."""
 
     def steer(self, pacing_view: PacingView) -> Decision:
-        """Count towards the tenant's pace, and explore where it does. Gives the decision, with who serves first."""
+        """Count the request towards the tenant's pace, and explore if the tenant explores.
+
+        Returns the decision, in which the first choice is the candidate to serve first.
+        """
         decision = self.decision
         assert decision is not None
         self.planned_cost = decision.choices[0].expected_cost
@@ -149,8 +159,10 @@ class RequestState:
         self.cost_before = self.cost
 
     def reservation(self, choice: Assessment, bounds: tuple[int, int], ttl_s: float) -> Reservation:
-        """What the next attempt sets aside, between `bounds` (ceiling, floor). A request counts as one, however often
-        it is tried. One that explores is held in full or not at all: exploration's window must not cut a reply short.
+        """Return the reservation for the next attempt, between `bounds` (ceiling, floor).
+
+        A request counts as one request, however often it is tried. An exploring request is reserved in full or not at
+        all, because exploration's window must not cut a reply short.
         """
         self.reservations += 1
         windows, (max_cost, min_budget) = self.windows, bounds
@@ -167,7 +179,7 @@ class RequestState:
         )
 
     def is_first(self, choice: Assessment) -> bool:
-        """Whether it is the one that was decided on: what a propensity is of."""
+        """Return whether this is the choice that was decided on, which the propensity describes."""
         return self.decision is not None and bool(self.decision.choices) and choice is self.decision.choices[0]
 
     def first_byte(self) -> None:
@@ -178,7 +190,7 @@ class RequestState:
         self.status, self.error_code = error.status, error.code
 
     def headers(self, exact_cost: int | None = None) -> list[Header]:
-        """The routing headers, as far as they are known; without `exact_cost` the expected one stands."""
+        """Return the routing headers known so far; without `exact_cost` they carry the expected cost."""
         found = [(b"x-request-id", self.request_id.encode())]
         choice = self.choice
         if choice is not None:
@@ -198,8 +210,10 @@ class RequestState:
         return found
 
     def route_reason(self) -> str:
-        """Why this candidate: `routed`, `pinned` or `declined:...`; the pace while it binds; whether it was drawn
-        instead of the best; what failed before it.
+        """Return why this candidate was chosen: `routed`, `pinned` or `declined:...`.
+
+        Adds the pace while pacing restricts spending, whether the candidate was drawn instead of the best, and the
+        attempts that failed before.
         """
         failed = ",".join(f"{a.candidate}:{a.failure}" for a in self.attempts if a.failure)
         reason = f"{self.reason};{self.pace}" if self.pace and self.reason == "routed" else self.reason
