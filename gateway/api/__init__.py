@@ -1,7 +1,7 @@
-"""The inbound edge. Rule: FastAPI and Starlette live here only; nothing here decides or spends.
+"""The inbound HTTP side of the gateway. Rule: FastAPI and Starlette are used only here; nothing here decides or spends.
 
-A new endpoint is one file with `mount(app, services)` and one line in `ROUTES`, or, where FastAPI costs too much, one
-line in `RAW_ROUTES`.
+To add an endpoint, write one file with `mount(app, services)` and add one line to `ROUTES`, or, if FastAPI is too slow
+for it, one line to `RAW_ROUTES`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.api.chat import ChatRoutes
 from gateway.api.services import ApiServices
 
 ROUTES: list[Callable[[FastAPI, ApiServices], None]] = [status.mount, decisions.mount, admin.mount]
-"""What adds routes to the application that FastAPI serves."""
+"""The functions that add routes to the application that FastAPI serves."""
 
 RawRoute = Callable[[ChatRoutes, dict[str, Any], Receive, Send], Awaitable[None]]
 RAW_ROUTES: dict[str, RawRoute] = {"/v1/chat/completions": ChatRoutes.completions, "/v1/route": ChatRoutes.route}

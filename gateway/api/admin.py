@@ -1,4 +1,4 @@
-"""`/admin/*`, behind a key of its own: tenants, keys, everybody's usage, and the configuration read again."""
+"""`/admin/*`, behind a separate key: tenants, keys, every tenant's usage, and reloading the configuration."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class NewKeyConfig(KeyConfig):
 
 class RotateBody(Section):
     grace_s: float = Field(0, ge=0, le=31_536_000)
-    """How long the old key goes on, in seconds."""
+    """Seconds for which the old key stays valid."""
 
 
 def mount(app: FastAPI, services: ApiServices) -> None:
@@ -54,7 +54,7 @@ def mount(app: FastAPI, services: ApiServices) -> None:
 
 
 class AdminRoutes:
-    """The administration of tenants and keys, open to who has the administration's key; closed where none is set."""
+    """The administration of tenants and keys, open to holders of the admin key; closed if no admin key is set."""
 
     def __init__(self, services: ApiServices) -> None:
         expected = (services.admin_key or "").strip().encode()
@@ -97,7 +97,7 @@ class AdminRoutes:
         return _tenant(await self._change(lambda management: management.create_tenant(body)))
 
     async def update_tenant(self, request: Request, name: str) -> dict[str, Any]:
-        """What the body names is changed; the rest stays."""
+        """Change the members that the body names, and keep the rest."""
         changes = await _read_members(request)
         return _tenant(await self._change(lambda management: management.update_tenant(name, changes)))
 
@@ -115,7 +115,7 @@ class AdminRoutes:
         return _key((await self._registry()).key(key_id), time.time())
 
     async def create_key(self, request: Request, response: Response) -> dict[str, Any]:
-        """The answer alone holds the key itself."""
+        """Create a key. Only this answer contains the key itself."""
         response.headers["cache-control"] = "no-store"
         body = await _read(request, NewKeyConfig)
         return _new_key(await self._change(lambda management: management.create_key(body.tenant, body)))
@@ -128,18 +128,22 @@ class AdminRoutes:
         return _key(await self._change(lambda management: management.revoke_key(key_id)), time.time())
 
     async def rotate_key(self, request: Request, response: Response, key_id: str) -> dict[str, Any]:
-        """The answer alone holds the new key itself."""
+        """Replace a key. Only this answer contains the new key itself."""
         response.headers["cache-control"] = "no-store"
         body = await _read(request, RotateBody)
         return _new_key(await self._change(lambda management: management.rotate_key(key_id, body.grace_s)))
 
     async def delete_content(self, tenant: str) -> dict[str, Any]:
-        """Remove what was kept of a tenant's questions, images, replies and comments. It need not exist any more."""
+        """Delete the kept questions, images, replies and comments of a tenant. The tenant itself need not exist any
+        more.
+        """
         rows = await asyncio.to_thread(self._ready().delete_content, tenant)
         return {"object": "content.deleted", "tenant": tenant, "rows": rows}
 
     async def usage(self, tenant: str | None = None, since: str | None = None) -> dict[str, Any]:
-        """Where every budget stands, of tenants and of their keys, and what was spent on whom. Amounts in USD."""
+        """Return the balances of all budgets, of tenants and their keys, and the spend per
+        candidate. Amounts in USD.
+        """
         reports = self._ready().reports
         registry, now = await self._registry(), reports.clock()
         chosen = [registry.tenant(tenant)] if tenant is not None else list(registry.tenants.values())
@@ -156,7 +160,7 @@ class AdminRoutes:
                 row["exploration"], beside = exploration_row(terms.exploration, own)
                 places += beside
             standing = (key for key in registry.keys_of(terms.name) if key.stands(now))
-            for key in {key.name: key for key in standing}.values():  # a rotated key shares its windows
+            for key in {key.name: key for key in standing}.values():  # a rotated key shares the windows of the new key
                 shown: dict[str, Any] = {"id": key.id, "name": key.name, "windows": []}
                 row["keys"].append(shown)
                 owner = key_owner(terms.name, key.name)
@@ -165,7 +169,7 @@ class AdminRoutes:
         return _list(rows)
 
     async def reload(self) -> dict[str, Any]:
-        """Read the configuration again. 400 with what is wrong when it is refused: then nothing has changed."""
+        """Read the configuration again. If it is refused: 400 with the reason, and nothing has changed."""
         try:
             done = await self._ready().reload()
         except ConfigError as error:
@@ -178,7 +182,7 @@ class AdminRoutes:
             what = f"/admin is closed: set {self._variable} (server.admin_key_env) and start the gateway again"
             raise RequestError(what, status=403, code="admin_closed")
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        given = hashlib.sha256(key.strip().encode("latin-1")).digest()  # the bytes that were sent
+        given = hashlib.sha256(key.strip().encode("latin-1")).digest()  # the bytes as sent
         if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._hashed):
             raise AuthenticationError("this is not the admin key", code="invalid_admin_key")
 
@@ -191,12 +195,12 @@ class AdminRoutes:
         return await asyncio.to_thread(self._ready().management.registry)
 
     async def _change(self, change: Callable[[TenantManagement], Result]) -> Result:
-        """Change the store, and let this process see it before anybody is told."""
+        """Change the store, and make the change visible in this process before answering."""
         state = self._ready()
 
         def changed() -> Result:
             result = change(state.management)
-            with suppress(StoreError):  # it is done, and a new key must be shown: the watch takes it over
+            with suppress(StoreError):  # the change is stored and a new key must be shown; the watch will refresh later
                 state.refresh()
             return result
 
@@ -204,7 +208,7 @@ class AdminRoutes:
 
 
 async def _read(request: Request, body: type[Body]) -> Body:
-    """Raises InvalidRequest, naming the member at fault and its value."""
+    """Read and check the body. Raises InvalidRequest, naming the member at fault and its value."""
     try:
         return body.model_validate(await _read_members(request))
     except ValidationError as error:

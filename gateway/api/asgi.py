@@ -1,4 +1,4 @@
-"""The ASGI side of a request: reads its body within limits, sends its reply, notices when the client leaves."""
+"""The ASGI side of a request: reads the body within limits, sends the reply, notices when the client leaves."""
 
 from __future__ import annotations
 
@@ -33,13 +33,16 @@ class AsgiSink:
         self._receive = receive
         self._send = send
         self._reply: ReplyWriter | None = scope.get("extensions", _NONE).get(REPLY)
-        """The reply itself, where our own server runs the app; elsewhere messages are sent."""
+        """The reply itself, if our own server runs the app; with another server, ASGI messages are sent."""
         self.started = False
         self.complete = False
         self.client_left = False
 
     async def read_body(self, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-        """The whole body. Raises BodyTooLarge as soon as it is known to be over `limit` bytes, and ClientHangUp."""
+        """Return the whole body. Raises BodyTooLarge as soon as it is known to exceed `limit` bytes, and ClientHangUp.
+
+        Raises InvalidRequest for a bad Content-Length and for a compressed body.
+        """
         declared = headers.get(b"content-length", b"0")
         if not declared.isdigit():
             raise InvalidRequest(f"Content-Length: {declared[:40]!r} is not a number")
@@ -72,11 +75,11 @@ class AsgiSink:
             await work
         finally:
             self.complete = True
-            self._reply.client_left = None  # it knows of this sink, as this sink knows of the reply
+            self._reply.client_left = None  # breaks the reference cycle between the reply and this sink
         return None
 
     async def _run_watched(self, task: asyncio.Task[Any], work: Coroutine[Any, Any, None]) -> None:
-        """The same where only `receive` tells that the client has left."""
+        """Do the same as `run` with a server where only `receive` tells that the client has left."""
         watching = asyncio.ensure_future(self._watch(task))
         try:
             await work
@@ -139,7 +142,7 @@ def _too_large(limit: int) -> BodyTooLarge:
 
 
 async def small_body(request: Request, limit: int) -> bytes:
-    """The whole body. Raises BodyTooLarge once it is over `limit` bytes."""
+    """Return the whole body. Raises BodyTooLarge once it exceeds `limit` bytes."""
     raw = b""
     async for part in request.stream():
         raw += part
@@ -149,5 +152,5 @@ async def small_body(request: Request, limit: int) -> bytes:
 
 
 def no_json(error: Exception) -> InvalidRequest:
-    """What is told of a body that a parser does not take."""
+    """Build the 400 error for a body that is not valid JSON."""
     return InvalidRequest(f"the body is not valid JSON: {error}"[:300], code="invalid_json")

@@ -1,4 +1,4 @@
-"""From a key to its tenant."""
+"""Authentication: from an API key to its tenant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.tenants.tenant import Tenant, Tenants
 
 
 def authenticate(headers: Mapping[bytes, bytes], tenants: Tenants) -> Tenant:
-    """The tenant of `Authorization: Bearer KEY`. Raises AuthenticationError; the key itself is never shown."""
+    """Return the tenant of `Authorization: Bearer KEY`. Raises AuthenticationError; its message never shows the key."""
     scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer" or not key.strip():
         raise AuthenticationError("no API key: send it as 'Authorization: Bearer KEY'")
@@ -26,7 +26,7 @@ def authenticate(headers: Mapping[bytes, bytes], tenants: Tenants) -> Tenant:
 
 
 def caller(request: Request, tenants: Tenants | None) -> Tenant:
-    """`authenticate` for a route of FastAPI's. Raises 503 while there are no `tenants` yet: the service starts."""
+    """Run `authenticate` for a FastAPI route. Raises 503 while `tenants` is None, because the service is starting."""
     if tenants is None:
         raise starting()
     return authenticate(dict(request.scope["headers"]), tenants)

@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions` and `POST /v1/route`, as raw ASGI: the path that must be fast."""
+"""`POST /v1/chat/completions` and `POST /v1/route`, as raw ASGI: the request path that must be fast."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.tenants.tenant import Tenants
 
 
 class ChatRoutes:
-    """The two routes that read a chat completion: one serves it, one only says what would be done."""
+    """The two routes that read a chat completion: one serves it, the other only says what would be done."""
 
     def __init__(
         self,
@@ -32,7 +32,9 @@ class ChatRoutes:
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`clock` gives seconds since the epoch; `timer` gives seconds from any origin, and times each request."""
+        """Take the parts. `clock` gives seconds since the epoch; `timer` gives seconds from any origin, and times
+        requests.
+        """
         self._pipeline = pipeline
         self._tenants = tenants
         self._limits = limits
@@ -62,7 +64,7 @@ class ChatRoutes:
         await sink.write(body, last=True)
 
     async def _state(self, scope: dict[str, Any], sink: AsgiSink) -> RequestState | None:
-        """The request, parsed; None when it was refused or its client left, which is answered here."""
+        """Return the parsed request. Returns None, after answering, if it was refused or its client left."""
         began = self._timer()
         request_id = _new_request_id()
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -84,5 +86,7 @@ class ChatRoutes:
 
 
 def _new_request_id() -> str:
-    """Unique, and rising with time: rows that are written together then lie together in the store's indexes."""
+    """Return a unique id that rises with time, so that rows written together are close together in
+    the store's indexes.
+    """
     return f"req_{time.time_ns() // 1000:014x}{random.getrandbits(40):010x}"

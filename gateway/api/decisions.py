@@ -1,4 +1,4 @@
-"""`GET /v1/decisions/{id}` and `POST /v1/feedback`: a tenant's own decisions, and its word on them."""
+"""`GET /v1/decisions/{id}` and `POST /v1/feedback`: a tenant's own decisions, and its labels on them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from gateway.outcomes.label import Label, LabelError
 
 LARGEST_BODY = 16 * 1024
 WRITTEN_WITHIN_S = 1.0
-"""A decision is in the log that soon after its answer: an id that is younger is asked for again."""
+"""Seconds within which a decision is in the log after its answer: the lookup of a younger id is repeated."""
 ASK_AGAIN_S = 0.05
 YOUNG_S = 700.0
-"""The id holds when a request began, and the longest take so long to end."""
+"""Seconds that the longest requests take to end; a request's id contains the time when the request began."""
 Found = TypeVar("Found")
 _THUMBS = {"up": 1.0, "down": 0.0}
 
@@ -46,7 +46,9 @@ class DecisionRoutes:
     """A tenant's view of its own decisions, and its labels on them."""
 
     def __init__(self, services: ApiServices, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """`monotonic` gives the seconds by which a decision that is not there yet is waited for."""
+        """Take the services. `monotonic` gives seconds, and limits the wait for a decision that is
+        not in the log yet.
+        """
         self._services = services
         self._monotonic = monotonic
 
@@ -59,7 +61,7 @@ class DecisionRoutes:
         return await self._found(request_id, lambda: log.shown(tenant.name, request_id))
 
     async def feedback(self, request: Request) -> dict[str, Any]:
-        """Label one request. The same source again replaces its label: its last word stands."""
+        """Label one request. A repeated label from the same source replaces the earlier one."""
         tenant, log = caller(request, self._services.tenants), self._log()
         label = _label(await small_body(request, LARGEST_BODY))
         try:
@@ -81,7 +83,7 @@ class DecisionRoutes:
         return self._services.decisions
 
     async def _found(self, request_id: str, ask: Callable[[], Awaitable[Found | None]]) -> Found:
-        """Ask until it is there, as long as it may be on its way into the log. Raises NotFoundError."""
+        """Ask until the log answers, as long as the decision may still be on its way there. Raises NotFoundError."""
         if not request_id.isascii():
             raise _not_found(request_id)
         deadline = self._monotonic() + WRITTEN_WITHIN_S
@@ -97,7 +99,7 @@ def _not_found(request_id: str) -> NotFoundError:
 
 
 def _is_young(request_id: str) -> bool:
-    """Whether it may have ended only now; the id holds the time at which it began."""
+    """Return whether the request may have ended only now; its id contains the time when it began."""
     prefix, _, rest = request_id.partition("_")
     try:
         age_s = time.time() - int(rest[:14], 16) / 1e6
@@ -124,7 +126,7 @@ def _label(raw: bytes) -> Label:
 
 
 def _path(message: str) -> str | None:
-    """`score` of "Expected `float | str`, got `null` - at `$.score`"."""
+    """Return the path in a message: `score` of "Expected `float | str`, got `null` - at `$.score`"."""
     _, at, path = message.rpartition("`$.")
     return path.rstrip("`") if at else None
 

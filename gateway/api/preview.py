@@ -10,7 +10,7 @@ from gateway.routing.decision import OVER_CAP, Assessment, Decision
 
 
 def decision_table(state: RequestState, decision: Decision) -> dict[str, Any]:
-    """What would be done with the request and why. Costs in USD."""
+    """Return what would be done with the request, and why. Costs in USD."""
     best = decision.choices[0] if decision.choices else None
     cheapest = decision.cheapest_feasible
     preference = state.preference
@@ -29,7 +29,7 @@ def decision_table(state: RequestState, decision: Decision) -> dict[str, Any]:
 
 
 def _next_better(decision: Decision) -> dict[str, Any] | None:
-    """The cheapest answer that is forecast to be better than the chosen one, and the cap that would allow it."""
+    """Return the cheapest answer that is forecast to be better than the chosen one, and the cap that would allow it."""
     best = decision.choices[0] if decision.choices else None
     least = best.forecast.quality if best and best.forecast else 0.0
     rows = [row for row in (*decision.choices, *decision.dropped) if row.dropped in (None, OVER_CAP)]

@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol, but a reply's head leaves together with the first bytes of its body.
+"""uvicorn's HTTP protocol, changed so that a reply's head is sent together with the first bytes of its body.
 
-uvicorn writes the head by itself: a system call more for every reply, and a packet more that wakes the client twice.
-The app finds the reply in the scope's extensions too, so that the hot path need not wrap every chunk into a message.
+uvicorn writes the head separately: one more system call per reply, and one more packet, which wakes the client twice.
+The app also finds the reply in the scope's extensions, so that the hot path need not wrap every chunk into a message.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from uvicorn._types import ASGI3Application, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 REPLY = "loupe.reply"
-"""The extension's name."""
+"""The name of the ASGI extension."""
 
 
 class OnePieceProtocol(HttpToolsProtocol):
-    """For `uvicorn.Config(http=...)`."""
+    """The HTTP protocol for `uvicorn.Config(http=...)`."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         reply = ReplyWriter(cycle)
@@ -34,7 +34,9 @@ class OnePieceProtocol(HttpToolsProtocol):
 
 
 class ReplyWriter:
-    """What ASGI calls `send`, for one request. Stands in for the cycle's own and keeps the cycle's state as it does."""
+    """A writer that replaces the cycle's own ASGI `send` for one request, and updates the cycle's state in the same
+    way.
+    """
 
     __slots__ = ("_bodiless", "_cycle", "_head", "client_left")
 
@@ -46,7 +48,10 @@ class ReplyWriter:
         self._bodiless = False
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Raises RuntimeError for messages out of order, headers that break the head, a body of the wrong length."""
+        """Send an ASGI message.
+
+        Raises RuntimeError for messages out of order, headers that break the head, and a body of the wrong length.
+        """
         if self.is_paused:
             await self.drained()
         cycle = self._cycle
@@ -63,7 +68,7 @@ class ReplyWriter:
 
     @property
     def is_paused(self) -> bool:
-        """Whether the client reads more slowly than it is written to: wait until it has `drained`."""
+        """True while the client reads more slowly than the app writes: wait for `drained`."""
         cycle = self._cycle
         return cycle.flow.write_paused and not cycle.disconnected
 
@@ -71,7 +76,9 @@ class ReplyWriter:
         await self._cycle.flow.drain()
 
     def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Status and headers; they leave with the first bytes of the body. Raises RuntimeError as `send` does."""
+        """Take status and headers, which are sent with the first bytes of the body. Raises
+        RuntimeError as `send` does.
+        """
         cycle = self._cycle
         if cycle.disconnected:
             return
@@ -80,12 +87,12 @@ class ReplyWriter:
         cycle.waiting_for_100_continue = False
 
     def write(self, body: bytes, *, more: bool) -> None:
-        """A part of the body. Raises RuntimeError as `send` does."""
+        """Write a part of the body. Raises RuntimeError as `send` does."""
         if not self._cycle.disconnected:
             self._write(body, more)
 
     def pass_on(self, data: bytes) -> None:
-        """A part of a stream that was begun, not empty: most of it goes this way."""
+        """Write a non-empty part of a stream that has started; most of a stream is written this way."""
         cycle = self._cycle
         if not cycle.disconnected:
             cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
@@ -140,8 +147,9 @@ class ReplyWriter:
             cycle.on_response()
 
     def _part_from(self, cycle: RequestResponseCycle) -> None:
-        """What the cycle and its scope know of this reply would keep all three alive until the garbage collector comes:
-        that took a tenth of a request's time.
+        """Remove the references from the cycle and its scope to this reply.
+
+        They would keep all three alive until the garbage collector runs, which took a tenth of a request's time.
         """
         cycle.__dict__.pop("send", None)
         cast(dict[str, Any], cycle.scope)["extensions"] = {}

@@ -1,4 +1,4 @@
-"""What the routes work on: the composition root fills it in as the service starts."""
+"""The services that the routes use: the composition root fills them in as the service starts."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from gateway.tenants.tenant import Tenants
 
 
 class Decisions(Protocol):
-    """The log. Both raise StoreError."""
+    """The log of decisions. Both methods raise StoreError."""
 
     async def shown(self, tenant: str, request_id: str) -> Mapping[str, Any] | None:
-        """A decision of this tenant, or None."""
+        """Return a decision of this tenant, or None."""
         ...
 
     async def label(self, tenant: str, label: Label) -> LabelResult | None:
-        """Keep a label on a request of this tenant, or None. Raises LabelError."""
+        """Keep a label on a request of this tenant; return None for an unknown request. Raises LabelError."""
         ...
 
 
 class ReloadReport(Protocol):
-    """What a reload did: sections that differ from before, and what became of tenants and keys."""
+    """The result of a reload: the sections that changed, and the changes to tenants and keys."""
 
     @property
     def changed(self) -> Sequence[str]: ...
@@ -36,25 +36,28 @@ class ReloadReport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AdminState:
-    """What the routes work on, once the service runs. `refresh` lets this process see what was changed; blocking."""
+    """The services of the admin routes, once the gateway runs.
+
+    `refresh` makes changes in the store visible in this process; blocking.
+    """
 
     management: TenantManagement
     refresh: Callable[[], None]
     reports: UsageReports
     reload: Callable[[], Awaitable[ReloadReport]]
     delete_content: Callable[[str], int]
-    """Of a tenant; how many rows. Blocking; raises StoreError."""
+    """Delete the content of a tenant. Returns the number of rows. Blocking; raises StoreError."""
 
 
 @dataclass(slots=True)
 class ApiServices:
-    """The state behind the routes, None where the service has not started yet.
+    """The state behind the routes. Members are None until the service has started.
 
     Attributes:
-        policies: names of the configuration in service that route, with their quality weights.
-        scrape: gives the body of `/metrics`.
+        policies: the policies of the configuration in service, with their quality weights.
+        scrape: returns the body of `/metrics`.
         admin_key: opens `/admin`; `admin_key_variable` is the environment variable that it comes from.
-        decisions: the log of decisions; None also where the operator keeps none.
+        decisions: the log of decisions; None also if the operator keeps no decisions.
     """
 
     policies: Mapping[str, float]

@@ -1,4 +1,4 @@
-"""Everything that need not be fast: models, usage, health, metrics."""
+"""The routes that need not be fast: models, usage, health, metrics."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from gateway.telemetry.metrics import CONTENT_TYPE
 from gateway.tenants.tenant import Tenant
 
 CREATED = 1_767_225_600
-"""`created` of every entry of GET /v1/models: candidates have no birthday here, and the field is required."""
+"""`created` of every entry of GET /v1/models: the field is required, and candidates have no creation date here."""
 
 
 def mount(app: FastAPI, services: ApiServices) -> None:
-    """Add the routes of this file to the application, and the shape of all its errors."""
+    """Add the routes of this file to the application, and the format of all its errors."""
     StatusRoutes(services).mount(app)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestError, _request_error)
@@ -30,7 +30,7 @@ def mount(app: FastAPI, services: ApiServices) -> None:
 
 
 class StatusRoutes:
-    """Models, usage, health and metrics."""
+    """The routes for models, usage, health and metrics."""
 
     def __init__(self, services: ApiServices) -> None:
         self._services = services
@@ -44,7 +44,7 @@ class StatusRoutes:
         app.add_api_route("/metrics", self.metrics, methods=["GET"])
 
     async def models(self, request: Request) -> dict[str, Any]:
-        """The tenant's candidates, and the names that route among them."""
+        """Return the tenant's candidates, and the names that route among them."""
         tenant = caller(request, self._services.tenants)
         return {"object": "list", "data": [_model(name, kind) for name, kind in self._names(tenant).items()]}
 
@@ -56,7 +56,9 @@ class StatusRoutes:
         return _model(name, kind)
 
     async def usage(self, request: Request) -> dict[str, Any]:
-        """Where the tenant's budget stands, how it is paced, and what was spent on whom (`?since=`). Amounts in USD."""
+        """Return the balances of the tenant's budgets, their paces, and the spend per candidate (`?since=`). Amounts in
+        USD.
+        """
         tenant = caller(request, self._services.tenants)
         if self._services.reports is None:
             raise starting()
@@ -67,7 +69,7 @@ class StatusRoutes:
         return {"status": "ok"}
 
     async def readyz(self) -> Response:
-        """Whether requests can be served: the store answers."""
+        """Return whether requests can be served, which requires that the store answers."""
         if self._services.reports is None:
             return JSONResponse({"status": "starting"}, 503)
         try:

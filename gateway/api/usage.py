@@ -1,4 +1,4 @@
-"""What /v1/usage and /admin/usage read: the ledger's windows, their paces, and what was spent on whom."""
+"""The data of /v1/usage and /admin/usage: the ledger's windows, their paces, and the spend per candidate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Rows = list[dict[str, Any]]
 
 
 class PacePlace(NamedTuple):
-    """A window to be shown, and the list that its row goes into."""
+    """A window to show, and the list that its row is added to."""
 
     rows: Rows
     budget: Budget
@@ -35,7 +35,7 @@ class PacePlace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UsageReports:
-    """`clock` gives seconds since the epoch."""
+    """The reports of usage. `clock` gives seconds since the epoch."""
 
     store: BudgetStore
     spend: SpendReport
@@ -43,7 +43,7 @@ class UsageReports:
     clock: Callable[[], float]
 
     async def of_tenant(self, tenant: Tenant, since: float | None = None) -> dict[str, Any]:
-        """Windows, candidates and, where it explores, exploration. Amounts in USD. Raises StoreError."""
+        """Return windows, candidates and, if the tenant explores, exploration. Amounts in USD. Raises StoreError."""
         now = self.clock()
         since = _checked(since, now)
         paces = await self.controller.paces(tenant)
@@ -59,7 +59,9 @@ class UsageReports:
         return {**found, "candidates": candidates, "candidates_since": since}
 
     async def fill(self, places: Sequence[PacePlace], paces: Mapping[str, tuple[PacingStatus, float]]) -> None:
-        """Ask where windows stand, some at a time, so that requests come in between; put each where it belongs."""
+        """Ask the store for the balances, some at a time so that other requests get their turn; add each row to its
+        list.
+        """
         now = self.clock()
         for start in range(0, len(places), WINDOWS_AT_ONCE):
             some = places[start : start + WINDOWS_AT_ONCE]
@@ -69,11 +71,11 @@ class UsageReports:
                 place.rows.append(window_row(place.budget, balance, None if told is None else pace_row(*told, now)))
 
     def known_paces(self) -> dict[str, tuple[PacingStatus, float]]:
-        """As they were found last, by the name of the window; of those that sent requests through this process."""
+        """Return the latest known paces, by window name, of owners that sent requests through this process."""
         return {each.pace.window: (each.pace, each.least) for each in self.controller.known_paces()}
 
     async def by_candidate(self, since: float | None, tenant: str | None = None) -> dict[str, Rows]:
-        """By tenant: what each candidate was paid since then (None: a day ago), the dearest first.
+        """Return, by tenant, what each candidate was paid since `since` (None: a day ago), the most expensive first.
 
         Raises StoreError.
         """
@@ -88,7 +90,7 @@ class UsageReports:
 def exploration_row(
     settings: ExplorationSettings, places: Sequence[PacePlace]
 ) -> tuple[dict[str, Any], list[PacePlace]]:
-    """What is shown of a tenant's exploration, and where the windows beside those of its budgets go to in it."""
+    """Return what to show of a tenant's exploration, and the places of exploration's own windows in it."""
     rows: Rows = []
     hard = [place for place in places if _is_hard(place.budget)]
     beside = exploration_windows([place.window for place in hard], settings.budget_share)
@@ -97,7 +99,7 @@ def exploration_row(
 
 
 def since_of(text: str | None) -> float | None:
-    """The query's `since`, seconds since the epoch. Raises InvalidRequest."""
+    """Return the query's `since`, in seconds since the epoch. Raises InvalidRequest."""
     try:
         found = None if text is None else float(text)
     except ValueError:
@@ -108,7 +110,7 @@ def since_of(text: str | None) -> float | None:
 
 
 def _checked(since: float | None, now: float) -> float:
-    """The beginning of the hour: spend is summed by it."""
+    """Return the beginning of the hour, because spend is summed by the hour; at most MOST_DAYS ago."""
     found = max(now - (DAY_S if since is None else MOST_DAYS * DAY_S), since or 0.0)
     return found // HOUR_S * HOUR_S
 
@@ -118,7 +120,7 @@ def _is_hard(budget: Budget) -> bool:
 
 
 def window_row(budget: Budget, balance: Balance, pacing: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A window: in USD (`limit_usd`, ...), or in its own unit (`limit`, ...); `pacing` where it is paced."""
+    """Return a window in USD (`limit_usd`, ...) or in its own unit (`limit`, ...), with `pacing` if it is paced."""
     window = balance.window
     mark, unit = ("_usd", NANODOLLARS) if budget.unit == "usd" else ("", 1)
     row = {
@@ -138,7 +140,9 @@ def window_row(budget: Budget, balance: Balance, pacing: dict[str, Any] | None =
 
 
 def pace_row(pace: PacingStatus, least: float, now: float) -> dict[str, Any]:
-    """What this process makes of a window: the lambda it asks for, and whether it is over the tenant's own."""
+    """Return this process's pacing of a window: the lambda that it asks for, and whether that
+    exceeds the tenant's own.
+    """
     left = pace.exhausted_at
     return {
         "lambda": pace.price_weight,

@@ -1,1 +1,1 @@
-"""Read a request's body and headers once; errors say what, which and the value."""
+"""Parsers that read a request's body and headers once. Their errors say what is wrong, where, and with which value."""

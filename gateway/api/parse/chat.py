@@ -1,4 +1,4 @@
-"""From bytes to a request: the body is parsed once, in C, and every value keeps its place in the bytes."""
+"""The parser from bytes to a request: the body is parsed once, in C, and raw values are slices of its bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.pipeline.chat_request import ChatRequest, InlineImage, RemoteImage,
 from gateway.routing.query import Query, QueryImage
 
 LISTED_TIERS = (None, "auto", "default", "flex", "standard", "standard_only")
-"""Those at list price or below; `priority` costs about twice."""
+"""Service tiers that are charged at list price or less; `priority` costs about twice."""
 CHARGED_APART = {
     "web_search_options": "searches are charged by their number",
     "plugins": "plugins are charged separately",
@@ -30,7 +30,7 @@ LARGEST_CHOICES = 128
 LARGEST_OUTPUT_TOKENS = 10_000_000
 DETAILS = ("auto", "low", "high")
 PROMPT_MEMBERS = ("tools", "functions", "response_format", "tool_choice", "prediction")
-"""Top-level members, beside the messages, that become prompt tokens."""
+"""Top-level members, besides the messages, that become prompt tokens."""
 
 
 _CLAIM = msgspec.json.Decoder(bool | None)
@@ -41,7 +41,7 @@ _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
 
 @dataclass(frozen=True, slots=True)
 class ChatLimits:
-    """What a request's images may be before it is refused."""
+    """Limits on a request's images; a request beyond them is refused."""
 
     image: ImageLimits
     max_images: int
@@ -49,7 +49,7 @@ class ChatLimits:
 
 @dataclass(slots=True)
 class _MessageFacts:
-    """What has been read of the messages so far. Images stand with the index of their message."""
+    """The facts read from the messages so far. Images are stored with the index of their message."""
 
     pieces: list[str | memoryview] = field(default_factory=list)
     may_write_cache: bool = False
@@ -111,7 +111,9 @@ def _last_with_images(seen: _MessageFacts) -> int:
 
 
 def _check_text(body: bytes) -> None:
-    """Members that are passed on are not read: bytes that are no text must not reach a provider through them."""
+    """Refuse a body that is not UTF-8. Members that are passed on are not parsed, and could carry such bytes to a
+    provider.
+    """
     if not body.isascii():
         try:
             body.decode()
@@ -158,7 +160,7 @@ def _read_image(seen: _MessageFacts, index: int, number: int, image: ImageUrl, l
 
 
 def _unescaped(url: Raw, where: str) -> memoryview:
-    """The text of a JSON string as bytes: a slice of the request, unless it holds escapes."""
+    """Return the text of a JSON string as bytes: a slice of the request, unless it contains escapes."""
     raw = memoryview(url)
     if bytes(raw[:1]) != b'"':
         raise InvalidRequest(f"{where} must be a string, not {shown(url)}", param=where)
@@ -184,12 +186,12 @@ def _whole_number(fields: dict[str, Raw], name: str, largest: int) -> int | None
 
 
 def _holds_any(fields: dict[str, Raw], name: str) -> bool:
-    """Whether a list is there and not empty; clients write null and [] for none."""
+    """Return whether a list is present and not empty; clients write null and [] for an empty list."""
     return name in fields and bytes(memoryview(fields[name])[:5]) not in (b"null", b"[]")
 
 
 def _may_write_cache(fields: dict[str, Raw]) -> bool:
-    """Whether the request, or one of its tools, may ask for the provider's prompt cache."""
+    """Return whether the request, or one of its tools, may ask for the provider's prompt cache."""
     if "cache_control" in fields:
         return True
     return "tools" in fields and any(word in bytes(memoryview(fields["tools"])) for word in (b"cache_control", b"\\u"))
@@ -202,8 +204,8 @@ def _member(fields: dict[str, Raw], name: str, decoder: msgspec.json.Decoder[Any
 def refuse_charged_apart(fields: Mapping[str, Raw]) -> None:
     """Refuse members that would make a provider charge more than tokens at list price: no estimate covers them.
 
-    A reservation must cover what can be billed, so such members are refused by name rather than passed on or dropped.
-    Members that are null, false or empty ask for nothing. Raises InvalidRequest.
+    A reservation must cover what can be billed, so such members are refused by name, not passed on or dropped. Members
+    that are null, false or empty ask for nothing. Raises InvalidRequest.
     """
     for name, why in CHARGED_APART.items():
         if name in fields and decode(_ANY, fields[name], name) not in (None, False, [], ""):

@@ -1,4 +1,4 @@
-"""The request headers that steer a decision: `X-Budget`, `X-Quality-Weight`, `X-Candidates`."""
+"""The request headers that steer a decision: `X-Budget`, `X-Quality-Weight`, `X-Candidates`, `X-Session-*`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from gateway.billing.money import from_usd
 from gateway.errors import InvalidRequest
 
 Headers = Mapping[bytes, bytes]
-"""Lower-case names, as ASGI gives them."""
+"""Headers by lower-case name, as ASGI gives them."""
 
 
 def budget_cap(headers: Headers) -> int | None:
-    """The most that this request may cost, in nanodollars. Raises InvalidRequest for anything but an amount."""
+    """Return the most that this request may cost, in nanodollars. Raises InvalidRequest for an invalid amount."""
     return _amount(headers, b"x-budget", "X-Budget")
 
 
 def session_cap(headers: Headers) -> tuple[str, int] | None:
-    """The session that the request belongs to, as a hash of its id, and what all of it may cost, in nanodollars.
+    """Return the request's session, as a hash of its id, and the most that the whole session may cost, in nanodollars.
 
-    Raises InvalidRequest for one without the other, or for what is no amount.
+    Returns None without `X-Session-Budget`. Raises InvalidRequest for a budget without an id, or an invalid amount.
     """
     session, limit = _text(headers, b"x-session-id"), _amount(headers, b"x-session-budget", "X-Session-Budget")
-    if limit is None:  # an id alone is no cap: clients send it for their own purposes
+    if limit is None:  # an id alone is not a cap: clients send it for their own purposes
         return None
     if not session:
         raise InvalidRequest("X-Session-Budget without X-Session-Id: say which session", param="X-Session-Id")
@@ -32,7 +32,7 @@ def session_cap(headers: Headers) -> tuple[str, int] | None:
 
 
 def quality_weight(headers: Headers) -> float | None:
-    """How much quality counts against price, 0 to 1. Raises InvalidRequest for anything else."""
+    """Return how much quality counts against price, 0 to 1. Raises InvalidRequest for anything else."""
     text = _text(headers, b"x-quality-weight")
     if text is None:
         return None
@@ -50,7 +50,7 @@ def quality_weight(headers: Headers) -> float | None:
 
 
 def candidate_names(headers: Headers) -> tuple[str, ...] | None:
-    """The candidates that the request allows; None when it allows all."""
+    """Return the candidates that the request allows; None when it allows all."""
     text = _text(headers, b"x-candidates")
     if text is None:
         return None

@@ -1,7 +1,7 @@
-"""The messages of a request, read in one pass where they have the usual shape.
+"""The messages of a request, read in one pass if they have the usual shape.
 
-The usual shape is a role and a content of text and images, and nothing else. Everything else is legal too: it is read
-again, member by member, so that what is not known here is still priced, and what is wrong is named.
+The usual shape is a role and a content of text and images, and nothing else. Everything else is legal too: such
+messages are read again, member by member, so that unknown members are still priced and errors name the member at fault.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TEXT = msgspec.json.Decoder(str)
 
 
 class ImageUrl(msgspec.Struct, forbid_unknown_fields=True):
-    """`url` is a JSON string as it stands in the body."""
+    """The address of an image. `url` is a raw JSON string, as in the body."""
 
     url: Raw
     detail: str | None = None
@@ -38,9 +38,9 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(slots=True)
 class Message:
-    """One message. `others` is all that is neither its text nor its images, as it stands in the body.
+    """A message. `others` is everything that is neither its text nor its images, raw as in the body.
 
-    `may_write_cache` is whether it may ask for the provider's prompt cache (`cache_control`).
+    `may_write_cache` is True if it may ask for the provider's prompt cache (`cache_control`).
     """
 
     role: str
@@ -71,8 +71,8 @@ _IMAGE_URL = msgspec.json.Decoder(_LooseImageUrl)
 def read_messages(raw: Raw) -> list[Message]:
     """Read `messages`. Raises InvalidRequest, naming the member at fault.
 
-    Of a member that appears twice one is read here and the other, perhaps, by the provider: an image's URL could hide
-    so. It is refused.
+    A member that appears twice is refused: Loupe would read one of the two and the provider, perhaps, the other, which
+    could hide an image's URL.
     """
     data = bytes(memoryview(raw))
     try:
@@ -86,21 +86,21 @@ def read_messages(raw: Raw) -> list[Message]:
     found = [_read(index, members) for index, members in enumerate(decode(_MESSAGES, raw, "messages"))]
     if b"image_url" in data or b"\\u" in data:
         _refuse_doubled_members(data)
-    if b"cache_control" in data or b"\\u" in data:  # an escape may spell it
+    if b"cache_control" in data or b"\\u" in data:  # an escape sequence may hide the word
         for message in found:
             message.may_write_cache = True
     return found
 
 
 def _quotes(data: bytes) -> int:
-    """How many quotes enclose strings, members' names included; -1 where it is not plain."""
+    """Return the number of quotes that enclose strings, including members' names; -1 if escapes make it ambiguous."""
     if b"\\" not in data:
         return data.count(b'"')
     return -1 if b"\\\\" in data else data.count(b'"') - data.count(b'\\"')
 
 
 def _quotes_of(message: _Message) -> int:
-    """The quotes of a message in which nothing appears twice and nothing is null."""
+    """Return the number of quotes of a message in which nothing appears twice and nothing is null."""
     content = message.content
     if not isinstance(content, list):
         return 4 if content is None else 8
@@ -162,7 +162,7 @@ def _read_part(message: Message, where: str, raw: Raw) -> None:
         if part.text is None:
             raise InvalidRequest(f"{where}.text is missing", param=f"{where}.text")
         read.text = part.text
-    else:  # audio, files, what is yet to come: sent on as it is, and priced as text, which it cannot exceed
+    else:  # audio, files, future types: sent on unchanged, and priced as text, the most they can cost
         message.others.append(raw)
     message.parts.append(read)
 
@@ -170,7 +170,10 @@ def _read_part(message: Message, where: str, raw: Raw) -> None:
 def _refuse_doubled_members(data: bytes) -> None:
     try:
         json.loads(data, object_pairs_hook=_pairs)
-    except (ValueError, RecursionError) as error:  # legal to some, such as a number of 6,000 digits, but not to all
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # some parsers accept it, such as a number of 6,000 digits, but not all
         raise InvalidRequest(f"the body is not valid JSON: {error}"[:300], code="invalid_json") from None
 
 
@@ -184,7 +187,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def decode(decoder: msgspec.json.Decoder[Any], raw: bytes | Raw, where: str) -> Any:
-    """The decoded value. Raises InvalidRequest, naming the member below `where` and showing the value."""
+    """Return the decoded value. Raises InvalidRequest, naming the member below `where` and showing the value."""
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
@@ -198,6 +201,6 @@ def decode(decoder: msgspec.json.Decoder[Any], raw: bytes | Raw, where: str) -> 
 
 
 def shown(raw: bytes | Raw | None) -> str:
-    """The start of a value, for a message."""
+    """Return the start of a value, for a message."""
     text = bytes(memoryview(raw or b"null")[:60]).decode("utf-8", "replace")
     return text if len(text) < 60 else text[:57] + "..."
