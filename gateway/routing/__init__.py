@@ -1,1 +1,3 @@
-"""Which candidate serves a query: catalog, forecast, decision, exploration, circuit breaker, pacing."""
+"""The choice of the candidate that serves a query: catalog, forecast, decision, exploration,
+circuit breaker, pacing.
+"""

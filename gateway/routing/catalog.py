@@ -13,7 +13,7 @@ TYPICAL_INPUT_TOKENS = 1_000
 TYPICAL_OUTPUT_TOKENS = 500
 
 ImageTokens = Callable[[int, int, str], int]
-"""(width, height, detail) -> input tokens."""
+"""A formula: (width, height, detail) -> input tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +21,16 @@ class Candidate:
     """A model as one provider sells it.
 
     Attributes:
-        name: what clients and reports call it.
+        name: the name that clients and reports use.
         provider: the provider's name in the configuration.
-        provider_model: what the provider calls it.
-        forecast_as: the router's column that stands for it.
+        provider_model: the name that the provider uses.
+        forecast_as: the router's column that forecasts the candidate.
         context_tokens: input and output together.
         max_output_tokens: the provider's own limit for one reply.
-        typical_output_tokens: (mean, 90% quantile) where no forecast is to be had.
-        reasoning_tokens: (mean, 90% quantile) of what it thinks before a reply, beside what is forecast.
-        tokenizer: how it cuts text.
-        prices: where its price is from: a list and its version, or what was set.
+        typical_output_tokens: (mean, 90% quantile), used without a forecast.
+        reasoning_tokens: (mean, 90% quantile) of the reasoning before a reply, in addition to the forecast.
+        tokenizer: the tokenizer family, which gives the tokens of a text.
+        prices: the source of its price: a list and its version, or the amounts that were set.
     """
 
     name: str
@@ -51,17 +51,19 @@ class Candidate:
 
 
 class Catalog:
-    """Candidates by name, in the operator's order."""
+    """The candidates by name, in the operator's order."""
 
     def __init__(self, candidates: tuple[Candidate, ...]) -> None:
         self._by_name: Mapping[str, Candidate] = MappingProxyType({c.name: c for c in candidates})
         costs = [cost(c.price, TYPICAL_INPUT_TOKENS, TYPICAL_OUTPUT_TOKENS) for c in candidates]
         self.reference_cost = max(costs, default=0)
-        """Nanodollars that the dearest candidate takes for a typical request: the unit that lambda weighs costs in."""
+        """Nanodollars that the dearest candidate costs for a typical request: the unit in which lambda weighs costs."""
         self.typical_costs: Mapping[str, int] = {
             c.forecast_as: price for price, c in sorted(zip(costs, candidates, strict=True), key=_dearest_first)
         }
-        """Nanodollars that a typical request takes, by the router's column: at the cheapest of those it stands for."""
+        """Nanodollars of a typical request, by the router's column: the price of the cheapest
+        candidate of that column.
+        """
 
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self._by_name.values())

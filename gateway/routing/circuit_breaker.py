@@ -1,4 +1,4 @@
-"""A circuit breaker per candidate: one that keeps failing rests before it is tried again."""
+"""A circuit breaker per candidate: a candidate that keeps failing rests before it is tried again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable
 
 
 class Breaker:
-    """Opens after `failures` failures in a row, for `rest_s` seconds; then one attempt at a time may prove it well."""
+    """A breaker that opens after `failures` consecutive failures, for `rest_s` seconds.
+
+    After the rest, one trial attempt at a time may show that the candidate works again.
+    """
 
     __slots__ = ("_failures", "_in_a_row", "_open_until", "_rest_s", "_trial_until")
 
@@ -18,13 +21,15 @@ class Breaker:
         self._trial_until = 0.0
 
     def allows(self, now: float) -> bool:
-        """Whether an attempt may be made. Asks only; `begin` takes the trial."""
+        """Return whether an attempt may be made. Changes nothing; `begin` claims the trial."""
         if self._in_a_row < self._failures:
             return True
         return now >= self._open_until and now >= self._trial_until
 
     def begin(self, now: float) -> None:
-        """An attempt starts: while the breaker is half open no second one does, for `rest_s` at most."""
+        """Note that an attempt starts. In the half-open state this blocks a second attempt, for at most `rest_s`
+        seconds.
+        """
         if self._in_a_row >= self._failures:
             self._trial_until = now + self._rest_s
 
@@ -40,25 +45,27 @@ class Breaker:
 
 
 class Health:
-    """The breakers of all candidates; those that are well cost nothing to ask about."""
+    """The breakers of all candidates. Asking about a healthy candidate costs nothing."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._breakers = {name: Breaker() for name in names}
         self._troubled: set[str] = set()
 
     def at(self, now: float) -> Callable[[str], bool]:
-        """Whether a candidate may be tried, as a question to ask of its name."""
+        """Return a function from a candidate's name to whether the candidate may be tried."""
         if not self._troubled:
             return always_well
         return lambda name: name not in self._troubled or self._breakers[name].allows(now)
 
     def begin(self, name: str, now: float) -> None:
-        """An attempt starts."""
+        """Note that an attempt starts."""
         if name in self._troubled:
             self._breakers[name].begin(now)
 
     def note(self, name: str, now: float, *, well: bool) -> None:
-        """An attempt ended. A candidate that answers is well, even if its answer is that the request is at fault."""
+        """Note that an attempt ended. A candidate that answers is healthy, even if it answers that the request is at
+        fault.
+        """
         if not well:
             self._troubled.add(name)
             self._breakers[name].failed(now)
@@ -68,5 +75,5 @@ class Health:
 
 
 def always_well(_: str) -> bool:
-    """What is asked about a candidate that was named by the client: it is tried even while it rests."""
+    """Return True: a candidate that the client named is tried even while it rests."""
     return True

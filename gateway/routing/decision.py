@@ -1,7 +1,7 @@
-"""Which candidate is worth its price: the rule that turns forecasts, a cap and a preference into ranked choices.
+"""The decision which candidate is worth its price: a rule from forecasts, a cap and a preference to ranked choices.
 
-score = quality - lambda * expected_cost / reference_cost, over the candidates that can serve the query within
-the cap. Ranked by expected cost, reserved by the ceiling.
+score = quality - lambda * expected_cost / reference_cost, over the candidates that can serve the query within the cap.
+Choices are ranked by expected cost, and reserved by their ceiling.
 """
 
 from __future__ import annotations
@@ -21,23 +21,27 @@ EXPECTED_TOKENS_PER_MESSAGE = 4
 CEILING_TOKENS_PER_MESSAGE = 16
 CEILING_TOKENS_PER_REQUEST = 64
 CEILING_TOKENS_OF_TOOLS = 1_024
-"""What a provider may write before tools by itself: 159 to 530 tokens for Claude 3 (Anthropic, "Tool use", pricing)."""
+"""Bound on the tokens that a provider itself writes before tools: 159 to 530 for Claude 3 (Anthropic, "Tool use",
+pricing).
+"""
 LARGEST_LAMBDA = 1e9
-"""A nanodollar outweighs any quality, where a typical request costs the dearest candidate a dollar or less."""
+"""At this lambda a nanodollar outweighs any quality, if a typical request costs a dollar or less at the dearest
+candidate.
+"""
 
 OnInfeasible = Literal["refuse", "cheapest"]
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateForecast:
-    """What the router expects of one candidate on one query (tokens are for one of `n` replies)."""
+    """The router's forecast for one candidate on one query (tokens are for one of `n` replies)."""
 
     quality: float
     quality_std: float
     output_tokens: float
     output_tokens_high: float
     expected_tokens: int = field(init=False, repr=False, compare=False)
-    """`output_tokens` in whole tokens, none less than 0: what is counted with."""
+    """`output_tokens` as a whole number, at least 0, for computing costs."""
     high_tokens: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -46,20 +50,20 @@ class CandidateForecast:
 
 
 class Assessment(NamedTuple):
-    """One row of the decision table. (A named tuple: one is made for every candidate of every request.)
+    """A row of the decision table. (A named tuple, because every request makes one for every candidate.)
 
     Attributes:
         forecast: None when routing declined.
-        input_tokens: expected; `input_ceiling`: cannot be exceeded.
+        input_tokens: the expected input tokens; `input_ceiling`: a bound that they cannot exceed.
         output_limit: output tokens that one reply may take, under the client's limit, the context and the cap;
-            the provider is always told it, so that it cannot bill past the ceiling.
+            always sent to the provider, so that it cannot bill more than the ceiling.
         expected_cost: nanodollars, for all `choices` replies.
         needed_output_tokens: the forecast 90% quantile of one reply, as far as the limits allow it.
-        dropped: why it cannot serve, or None.
-        output_tokens: expected, of all `choices` replies together, within the limit.
-        estimated_cost: what these tokens cost at list price; `expected_cost` is that times the candidate's calibration.
-        writes_cache: whether input may be written to the provider's prompt cache, which some charge more for.
-        max_cost: nanodollars: it cannot cost more. This is what is reserved.
+        dropped: why the candidate cannot serve, or None.
+        output_tokens: expected for all `choices` replies together, within the limit.
+        estimated_cost: cost of these tokens at list price; `expected_cost` is that times the candidate's calibration.
+        writes_cache: True if input may be written to the provider's prompt cache, for which some charge more.
+        ceiling: the most that the request can cost, in nanodollars. This amount is reserved.
     """
 
     candidate: Candidate
@@ -79,21 +83,21 @@ class Assessment(NamedTuple):
 
     @property
     def expected_tokens(self) -> int:
-        """Input and output, for all replies."""
+        """Expected input and output tokens, for all replies."""
         replied = self.forecast.expected_tokens if self.forecast else self.candidate.typical_output_tokens[0]
         return self.input_tokens + min(replied, self.output_limit) * self.choices
 
     @property
     def min_budget(self) -> int:
-        """Nanodollars: with less than this a reply would be cut before its forecast 90% quantile."""
+        """The least amount, in nanodollars, that does not cut a reply before its forecast 90% quantile."""
         most = cost_at_most if self.writes_cache else cost
         return most(self.candidate.price, self.input_ceiling, self.needed_output_tokens * self.choices)
 
 
 class Preference(NamedTuple):
-    """What the request and its tenant ask of the decision.
+    """The preferences of the request and its tenant.
 
-    `factors` are what candidates were billed over what was estimated: expected costs are multiplied by them, ceilings
+    `factors` are billed over estimated cost per candidate: expected costs are multiplied by these factors, ceilings
     never are.
     """
 
@@ -104,7 +108,7 @@ class Preference(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Ranked choices (best first), and what was dropped and why."""
+    """Ranked choices (best first), and the dropped candidates with the reasons."""
 
     choices: tuple[Assessment, ...]
     dropped: tuple[Assessment, ...]
@@ -112,13 +116,13 @@ class Decision(NamedTuple):
 
     @property
     def cheapest_feasible(self) -> Assessment | None:
-        """The row that the least cap makes feasible: its floor is that cap. None when no cap would do."""
+        """The row that the smallest cap makes feasible; that cap is the row's floor. None if no cap is enough."""
         rows = [row for row in (*self.choices, *self.dropped) if row.dropped in (None, OVER_CAP)]
         return min(rows, key=lambda row: row.min_budget, default=None)
 
 
 def price_weight_of(quality_weight: float) -> float:
-    """lambda for a preference of 0 (only price counts) to 1 (only quality counts): (1 - w) / w."""
+    """Return lambda for a quality weight from 0 (only price counts) to 1 (only quality counts): (1 - w) / w."""
     if quality_weight <= 0:
         return LARGEST_LAMBDA
     return min((1 - quality_weight) / quality_weight, LARGEST_LAMBDA)
@@ -133,13 +137,13 @@ def decide(
     reference_cost: int,
     is_healthy: Callable[[str], bool],
 ) -> Decision:
-    """Rank the candidates for a query. Without forecasts the order of `candidates` is the ranking."""
+    """Rank the candidates for a query. Without forecasts, the order of `candidates` is the ranking."""
     rows = _QueryTerms(query, preference, reference_cost).rows(candidates, forecasts or {}, is_healthy)
     fitting = [row for row in rows if row.dropped is None]
     dropped = [row for row in rows if row.dropped is not None] if len(fitting) < len(rows) else []
     if forecasts is not None:
         fitting.sort(key=_EXPECTED_COST)
-        fitting.sort(key=_SCORE, reverse=True)  # both keep the order of equals: the cheaper one stays in front
+        fitting.sort(key=_SCORE, reverse=True)  # both sorts are stable: of equal scores the cheaper comes first
     if not fitting and preference.on_infeasible == "cheapest":
         cut_short = [row for row in dropped if row.dropped == OVER_CAP and row.output_limit >= 1]
         if cut_short:
@@ -159,7 +163,9 @@ CONTEXT = "context_too_short"
 
 
 def fit_to_hold(row: Assessment, query: Query, granted: int) -> int:
-    """Output tokens a reply may take when `granted` nanodollars (floor <= granted <= ceiling) were reserved."""
+    """Return the output tokens that a reply may take with `granted` nanodollars (floor <= granted
+    <= ceiling) reserved.
+    """
     if granted >= row.max_cost:
         return row.output_limit
     affordable = affordable_output_tokens(row.candidate.price, row.input_ceiling, granted, may_write=row.writes_cache)
@@ -168,11 +174,14 @@ def fit_to_hold(row: Assessment, query: Query, granted: int) -> int:
     return min(row.output_limit, affordable // query.choices)
 
 
-_new = tuple.__new__  # what a named tuple's own constructor calls, without its keywords: twice as fast
+_new = tuple.__new__  # what a named tuple's own constructor calls, without keywords: twice as fast
 
 
 class _QueryTerms:
-    """What all candidates' assessments of one query share. Written for speed: it runs for each of them each time."""
+    """The terms that the assessments of all candidates share for one query.
+
+    Written for speed, because it runs for every candidate of every request.
+    """
 
     __slots__ = (
         "_at_most",
@@ -207,7 +216,7 @@ class _QueryTerms:
         forecasts: Mapping[str, CandidateForecast],
         is_healthy: Callable[[str], bool],
     ) -> list[Assessment]:
-        """One for each candidate, in their order."""
+        """Return one assessment for each candidate, in their order."""
         assess, forecast_of = self._assess, forecasts.get
         return [assess(c, forecast_of(c.forecast_as), is_healthy(c.name)) for c in candidates]
 
@@ -272,7 +281,7 @@ class _QueryTerms:
         )
 
     def _unfit(self, candidate: Candidate, room: int, healthy: bool) -> str | None:
-        """Why it cannot serve, whatever the cap."""
+        """Return why the candidate cannot serve, whatever the cap, or None."""
         if self._images and not candidate.sees_images:
             return BLIND
         if self._uses_tools and not candidate.calls_tools:
@@ -282,7 +291,9 @@ class _QueryTerms:
         return None if healthy else UNHEALTHY
 
     def _text_of(self, tokenizer: Tokenizer) -> tuple[int, int]:
-        """Expected and most tokens of the text by this tokenizer: once for all candidates that share it."""
+        """Return the expected and the most tokens of the text for this tokenizer, computed once for
+        all its candidates.
+        """
         query, tools = self._query, self._uses_tools
         if query.shape is None:
             expected, most = expected_text_tokens(query.prompt_bytes), ceiling_text_tokens(query.prompt_bytes)

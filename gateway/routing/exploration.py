@@ -1,13 +1,13 @@
-"""Exploration: now and then another candidate than the best, with a probability that is known exactly.
+"""Exploration: sometimes another candidate than the best serves, with an exactly known probability.
 
-Inverse-gap weighting (Foster & Rakhlin, "Beyond UCB: Optimal and Efficient Contextual Bandits with Regression
-Oracles", ICML 2020; after Abe & Long 1999) over a safe set: a candidate whose score lies a gap below the best is
-drawn with probability 1 / (mu + gamma * gap), the best with what is left. mu is the size of the safe set or more,
-so the best is always drawn most often. Weighed by their propensities, outcomes tell what another policy would have
+Inverse-gap weighting (Foster & Rakhlin, "Beyond UCB: Optimal and Efficient Contextual Bandits with Regression Oracles",
+ICML 2020; after Abe & Long 1999) over a safe set: a candidate whose score lies a gap below the best is drawn with
+probability 1 / (mu + gamma * gap), the best with the remaining probability. mu is at least the size of the safe set, so
+the best is always drawn most often. Weighted by their propensities, outcomes tell what another policy would have
 earned.
 
-Rule: nothing is drawn here. The uniform number comes in as an argument and is logged with the propensities, so that
-a decision can be replayed.
+Rule: no random number is drawn here. The uniform number comes in as an argument and is logged with the propensities, so
+that a decision can be replayed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from gateway.routing.decision import Assessment, Decision
 from gateway.tenants.policy import ExplorationSettings
 
 WINDOW = "exploration"
-"""The part of a ledger window's name that says the money in it is exploration's."""
+"""The part of a ledger window's name that marks exploration's money."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """What was drawn, and all it takes to draw it again.
+    """A draw, and everything needed to repeat it.
 
     Attributes:
         propensities: candidate -> probability, of every candidate that could have been drawn; they sum to 1.
-        uniform: the number in [0, 1) that drew.
-        candidate: the one drawn.
-        best: the one that would have served otherwise.
+        uniform: the number in [0, 1) that decided the draw.
+        candidate: the drawn candidate.
+        best: the candidate that would have served otherwise.
     """
 
     propensities: tuple[tuple[str, float], ...]
@@ -42,17 +42,17 @@ class Exploration:
 
     @property
     def explores(self) -> bool:
-        """Whether another than the best was drawn: its cost then counts in exploration's own window, too."""
+        """True if another candidate than the best was drawn: its cost then also counts in exploration's own window."""
         return self.candidate != self.best
 
 
 def window_key(tenant: str, period_key: str) -> str:
-    """The name of exploration's window beside the tenant's own (`day/2026-01-05T00:00`)."""
+    """Return the name of the exploration window that belongs to a tenant's own window (`day/2026-01-05T00:00`)."""
     return f"{tenant}/{WINDOW}/{period_key}"
 
 
 def exploration_windows(windows: Iterable[Window], budget_share: float) -> tuple[Window, ...]:
-    """Exploration's own beside each hard window of money: its share of that one's limit."""
+    """Return the exploration window of each hard window of money, whose limit is a share of that window's limit."""
     return tuple(
         replace(
             window,
@@ -74,11 +74,12 @@ def _beside(key: str) -> str:
 def explore(
     decision: Decision, settings: ExplorationSettings, allowance: int, uniform: float
 ) -> tuple[Decision, Exploration | None]:
-    """Draw who serves. The drawn choice moves to the front, the others keep their order behind it.
+    """Draw which candidate serves. The drawn choice moves to the front, the others keep their order behind it.
 
-    `allowance` is what is left in exploration's window, nanodollars: nothing is safe whose ceiling is over it.
-    `uniform` lies in [0, 1). None where there was nothing to draw: no forecasts, or nobody safe beside the best.
-    The propensity is that of the first choice; where a later one serves, the outcome must not be weighed by it.
+    `allowance` is what is left in exploration's window, in nanodollars: a choice with a higher ceiling is not safe.
+    `uniform` lies in [0, 1). The second result is None if there was nothing to draw: no forecasts, or no safe choice
+    besides the best. The propensity is that of the first choice; if a later choice serves, its outcome must not be
+    weighted by this propensity.
     """
     choices = decision.choices
     safe = safe_set(choices, settings, allowance)
@@ -98,10 +99,10 @@ def explore(
 
 
 def safe_set(choices: Sequence[Assessment], settings: ExplorationSettings, allowance: int) -> list[int]:
-    """Places of the choices that may be drawn, the best (the first) among them.
+    """Return the places of the choices that may be drawn, including the best (the first).
 
-    Choices are within the request's cap already. Safe is who is forecast within `slack` of the best's quality, and
-    whose ceiling fits `allowance`.
+    All choices are already within the request's cap. A choice is safe if its forecast quality is within `slack` of the
+    best's, and its ceiling fits `allowance`.
     """
     if not choices or choices[0].forecast is None:
         return []
@@ -117,7 +118,7 @@ def safe_set(choices: Sequence[Assessment], settings: ExplorationSettings, allow
 
 
 def inverse_gap_weights(scores: Sequence[float], gamma: float, rate: float = 1.0) -> list[float]:
-    """Probabilities of K >= 1 scores, the best first: 1 / (mu + gamma * gap), and the best what is left.
+    """Return probabilities for K >= 1 scores, the best first: 1 / (mu + gamma * gap), and for the best the rest.
 
     mu = max(K, (K - 1) / rate) keeps all others together at `rate` or less; rate > 0. They sum to 1, and each is > 0.
     """
@@ -128,7 +129,9 @@ def inverse_gap_weights(scores: Sequence[float], gamma: float, rate: float = 1.0
 
 
 def draw(propensities: Sequence[float], uniform: float) -> int:
-    """The place that a uniform number in [0, 1) draws; deterministic. Raises ValueError outside of that."""
+    """Return the place that a uniform number in [0, 1) draws; deterministic. Raises ValueError for a number outside [0,
+    1).
+    """
     if not 0 <= uniform < 1:
         raise ValueError(f"{uniform} does not lie in [0, 1)")
     reached = 0.0
@@ -136,4 +139,4 @@ def draw(propensities: Sequence[float], uniform: float) -> int:
         reached += propensity
         if uniform < reached:
             return place
-    return max(place for place, propensity in enumerate(propensities) if propensity > 0)  # rounding at the very end
+    return max(place for place, propensity in enumerate(propensities) if propensity > 0)  # only rounding leads here

@@ -1,4 +1,6 @@
-"""Encode and forecast under a time limit, or decline: routing never fails a request and never holds it up."""
+"""Encoding and forecasting under a time limit, or declining: routing never fails a request and
+never delays it longer.
+"""
 
 from __future__ import annotations
 
@@ -27,31 +29,31 @@ class QueryEncoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NoForecast:
-    """Why there is no forecast: a short label for `X-Route-Reason` and metrics."""
+    """The reason for a missing forecast: a short label for `X-Route-Reason` and metrics."""
 
     reason: str
 
 
 @dataclass(slots=True)
 class RouterInService:
-    """The router that forecasts from here on; another takes its place by being set."""
+    """The router that is used for forecasts from now on; assigning `router` replaces it."""
 
     router: Router
 
 
 @dataclass(frozen=True, slots=True)
 class ForecastLimits:
-    """Seconds."""
+    """Time limits of encoding and forecasting, in seconds."""
 
     encode_s: float
     forecast_s: float
 
 
 class Forecaster:
-    """Forecasts per candidate for a query, by the router that is in service when a request is decided.
+    """A source of forecasts, by the router that is in service when a request is decided.
 
-    `widen` gives a router columns for candidates that it does not know; it is asked once for each router. `staged` is
-    told how long `encode` and `forecast` took, where they were not cached.
+    `widen` gives a router columns for candidates that it does not know, and is called once per router. `staged`
+    receives the seconds that `encode` and `forecast` took, if they were not cached.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class Forecaster:
 
     @property
     def current(self) -> RouterForecaster:
-        """By the router in service. A request takes it once and keeps to it."""
+        """The forecaster of the router in service. A request takes it once and keeps using it."""
         if self._in_service.router is not self._source:
             self._source = self._in_service.router
             self._current = self._serve(self._source)
@@ -86,7 +88,7 @@ class Forecaster:
 
 
 class RouterForecaster:
-    """Forecasts of one router; what it has forecast is known as long as it serves."""
+    """The forecasts of one router. They are cached as long as the router is in service."""
 
     def __init__(
         self,
@@ -97,7 +99,7 @@ class RouterForecaster:
         staged: Callable[[str, float], None],
     ) -> None:
         self.digest = router.digest
-        """Stands in the record of every request that was decided by it."""
+        """The router's digest, in the record of every request that this router decided."""
         self._encoder = encoder
         self._router = router
         self._limits = limits
@@ -106,7 +108,7 @@ class RouterForecaster:
         self._known: OrderedDict[tuple[str, tuple[bytes, ...]], Forecasts] = OrderedDict()
 
     def known(self, text: str, images: Sequence[ImageSource]) -> Forecasts | None:
-        """The forecast of a query seen before, without waiting."""
+        """Return the forecast of a query seen before, or None, without waiting."""
         key = (text, tuple(image.key for image in images))
         forecasts = self._known.get(key)
         if forecasts is not None:
@@ -114,7 +116,7 @@ class RouterForecaster:
         return forecasts
 
     async def forecast(self, text: str, images: Sequence[ImageSource]) -> Forecasts | NoForecast:
-        """Forecast a query, or say why not; takes no longer than both limits together."""
+        """Forecast a query, or return why not; takes no longer than both limits together."""
         views = self._encoder.cached(text, images)
         if views is None:
             began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What routing needs to know of a request."""
+"""A query: what routing needs to know of a request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.billing.text_tokens import TextShape
 
 @dataclass(frozen=True, slots=True)
 class QueryImage:
-    """An image as prices see it: pixels and the asked detail (`auto`, `low`, `high`)."""
+    """An image for pricing: its pixels and the requested detail (`auto`, `low`, `high`)."""
 
     width: int
     height: int
@@ -22,15 +22,15 @@ class Query(NamedTuple):
     """A request's text, images and shape.
 
     Attributes:
-        text: what is encoded: the last user turn's text.
+        text: the text to encode: the last user turn's text.
         prompt_bytes: UTF-8 bytes of everything that becomes text tokens (messages, tools, schemas), normalised to NFC
-            where that is longer.
-        messages: how many messages there are; each adds a few tokens of its own.
+            if that is longer.
+        messages: the number of messages; each adds a few tokens of its own.
         images: every image of the conversation, in order.
         choices: `n`.
         max_output_tokens: the client's own limit, or None.
-        writes_cache: whether it asks for the provider's prompt cache (`cache_control`), which some charge for.
-        shape: what characters the text tokens are made of, where it is known.
+        writes_cache: True if it asks for the provider's prompt cache (`cache_control`), for which some charge.
+        shape: the characters that the text tokens are made of, if known.
     """
 
     text: str

@@ -1,1 +1,1 @@
-"""Pacing: spread a tenant's budget over its period by the price of quality that its traffic can afford."""
+"""Pacing: spreads a tenant's budget over its period by the price weight (lambda) that its traffic can afford."""

@@ -1,6 +1,6 @@
-"""The money of one tenant, or of one key with budgets of its own, as pacing and exploration see it.
+"""The money of one tenant, or of one key with its own budgets, as pacing and exploration see it.
 
-A pacing account learns from every request, and is told now and then where its windows stand in the ledger.
+A pacing account learns from every request, and sometimes receives its windows' balances from the ledger.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from gateway.routing.pacing.settings import PacingSettings, PacingStatus, standi
 RETRY_S = 2.0
 STATE_FORMAT = 1
 UNLIMITED = 10**18
-"""Nanodollars that exploration may spend where there is no budget to take a share of."""
+"""Nanodollars that exploration may spend if there is no budget to take a share of."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountSettings:
-    """Which budgets a pacing account covers, and how.
+    """The budgets that a pacing account covers, and how.
 
     Attributes:
-        owner: whose its windows are, as `window_at` takes it.
+        owner: the owner of its windows, as `window_at` takes it.
         paced: budgets that are paced.
-        explored: budgets of which exploration has a share, and that share.
+        explored: budgets of which exploration has a share, `budget_share`.
     """
 
     owner: str
@@ -46,13 +46,13 @@ class AccountSettings:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What candidates cost by the configuration in service, and what they were billed over that of late."""
+    """Candidates' costs under the configuration in service, and the factors of recent bills over estimates."""
 
     catalog: Catalog
     factors: Mapping[str, float]
 
     def expected(self, name: str, input_tokens: int, output_tokens: int) -> int | None:
-        """Nanodollars; None when it is no longer on offer."""
+        """Return the expected nanodollars; None when the candidate is no longer on offer."""
         candidate = self.catalog.get(name)
         if candidate is None:
             return None
@@ -60,7 +60,7 @@ class Prices:
 
 
 class KnownPace(NamedTuple):
-    """The pace of a window of `budget`: `owner` says whose, as `window_at` takes it; `least` is its least lambda."""
+    """The pace of a window of `budget`. `owner` is as `window_at` takes it; `least` is the owner's least lambda."""
 
     owner: str
     budget: Budget
@@ -69,20 +69,20 @@ class KnownPace(NamedTuple):
 
 
 class PacingAccount:
-    """One of these for each owner and process."""
+    """The pacing of one owner in one process."""
 
     def __init__(self, terms: AccountSettings, prices: Prices) -> None:
         self.terms = terms
         self.label = ""
-        """For `X-Route-Reason`, while pacing binds."""
+        """The text for `X-Route-Reason` while pacing raises lambda, else empty."""
         self.allowance = 0 if terms.explored else UNLIMITED
-        """What is left of exploration's windows, as far as is known; nanodollars."""
+        """The last known rest of exploration's windows, in nanodollars."""
         self.is_read = False
-        """Whether what was kept of it has been looked for."""
+        """True once the saved state was looked up."""
         self.is_asked = False
-        """Whether somebody is reading the ledger for it."""
+        """True while a task reads the ledger for this account."""
         self.is_changed = False
-        """Whether there is something new to keep."""
+        """True when there is something new to save."""
         self.used_at = self.solved_at = self.failed_at = -math.inf
         self._prices = prices
         self._solved: tuple[Budget, ...] = ()
@@ -90,7 +90,7 @@ class PacingAccount:
 
     @property
     def price_weight(self) -> float:
-        """The paced lambda, never under the tenant's own."""
+        """The paced lambda, never below the tenant's own."""
         return max(self._pacer.price_weight, self.terms.settings.least)
 
     @property
@@ -98,13 +98,15 @@ class PacingAccount:
         return self._pacer.paces
 
     def known_paces(self) -> Iterator[KnownPace]:
-        """As they were found last, of windows that have a plan."""
-        found = zip(self._solved, self.paces, strict=False)  # a pacer that was made anew has none
+        """Return the latest known paces of the windows that have a plan."""
+        found = zip(self._solved, self.paces, strict=False)  # a new pacer has no paces
         least = self.terms.settings.least
         return (KnownPace(self.terms.owner, *each, least) for each in found if each[1].plan_to_date is not None)
 
     def decided(self, now: float, decision: Decision, scale: float) -> None:
-        """A request was decided on. Cheap: what it could have cost is looked at for few of many."""
+        """Note that a request was decided on. Cheap: the costs of its options are read only for a
+        few of many requests.
+        """
         self.used_at = now
         if self.terms.paced:
             self._pacer.decided(now, options_of(decision), scale)
@@ -113,19 +115,19 @@ class PacingAccount:
         self._pacer.finished(expected_cost, charge, is_refused=is_refused)
 
     def is_due(self, now: float) -> bool:
-        """Whether to read the ledger."""
+        """Return whether to read the ledger."""
         if self.is_asked or abs(now - self.failed_at) < RETRY_S:
             return False
         return self._pacer.is_due(now)
 
     def windows(self, now: float) -> tuple[Window, ...]:
-        """Those to read: the paced ones, then exploration's."""
+        """Return the windows to read: the paced ones, then exploration's."""
         terms = self.terms
         beside = exploration_windows([window_at(terms.owner, b, now) for b in terms.explored], terms.budget_share)
         return (*(window_at(terms.owner, budget, now) for budget in terms.paced), *beside)
 
     def solve(self, now: float, balances: Sequence[Balance]) -> None:
-        """Find the pace anew from where `windows(now)` stand."""
+        """Solve the pace from the balances of `windows(now)`."""
         paced = self.terms.paced
         self._pacer.solve(
             now,
@@ -145,13 +147,13 @@ class PacingAccount:
         self.is_changed = True
 
     def reprice(self, prices: Prices) -> None:
-        """Another configuration is in service: what requests could have cost is reckoned by its prices."""
+        """Take the prices of a new configuration: recompute with them what recent requests could have cost."""
         if prices is not self._prices:
             self._prices = prices
             self._pacer.reprice(prices.expected, prices.catalog.reference_cost)
 
     def take_terms(self, terms: AccountSettings) -> None:
-        """The tenant's terms have changed; what was learned stays."""
+        """Take the tenant's changed terms; what was learned is kept."""
         if terms.settings != self.terms.settings:
             state = self._pacer.state()
             self._pacer = Pacer(terms.settings, self._prices.catalog.reference_cost)
@@ -163,7 +165,7 @@ class PacingAccount:
         self.terms = terms
 
     def written(self) -> dict[str, Any]:
-        """What a restart should go on with, fit for JSON; it is taken for kept."""
+        """Return the state to persist, for JSON. Marks it as saved."""
         self.is_changed = False
         return {
             "format": STATE_FORMAT,
@@ -173,8 +175,10 @@ class PacingAccount:
         }
 
     def restore(self, text: str) -> None:
-        """Go on from the JSON of what was `written`, by the prices of now. With another number of processes each sees
-        another share of the traffic: that alone is learned anew. Raises ValueError for anything else.
+        """Continue from the JSON of a `written` state, at the current prices. Raises ValueError for anything else.
+
+        With another number of processes each process sees another share of the traffic: only that part is learned
+        again.
         """
         try:
             kept = json.loads(text)

@@ -1,7 +1,7 @@
-"""How requests are paced within their tenants' budgets: the lambda that each pays, and whether it explores.
+"""The pacing of all tenants' requests: the lambda of each request, and whether it explores.
 
-Lasts from configuration to configuration. On a request's path stands arithmetic alone; the ledger is read and lambda
-solved in tasks of their own.
+The controller stays when the configuration changes. The request path only does arithmetic; separate tasks read the
+ledger and solve lambda.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from gateway.tenants.tenant import Tenant, key_owner
 
 LOOK_S = 10.0
 SOLVE_IDLE_S = 60.0
-"""A tenant that sends nothing is looked at so often all the same, for who watches."""
+"""A tenant that sends nothing is still solved this often (seconds), for observers of its pace."""
 KEEP_S = 30.0
 FORGET_S = 3_600.0
-"""What has sent nothing for so long is kept in the store alone."""
+"""After this many seconds without a request, an account is dropped from memory and kept only in the store."""
 _log = logging.getLogger("loupe")
 
 
 @dataclass(frozen=True, slots=True)
 class PacingView:
-    """The requests of one tenant under one of its keys. `purses`: the tenant's, and the key's own if it has one.
+    """The pacing of one tenant's requests under one of its keys.
 
-    `ask` has the ledger read for a pacing account.
+    `purses` are the accounts: the tenant's, and the key's own if it has one. `ask` starts reading the ledger for an
+    account.
     """
 
     tenant: Tenant
@@ -48,8 +49,10 @@ class PacingView:
     uniform: Callable[[], float]
 
     def price_weight(self, named: float | None) -> tuple[float, float, str]:
-        """A request's lambda, by what it multiplies the paced one, and how that is told while pacing binds. `named` is
-        the quality weight that it asks for.
+        """Return a request's lambda, the scale by which it multiplies the paced lambda, and the label while pacing
+        raises lambda.
+
+        `named` is the quality weight that the request asks for.
         """
         own = self.tenant.quality_weight
         account = self.purses[0]
@@ -66,8 +69,9 @@ class PacingView:
     def decided(
         self, decision: Decision, scale: float, *, may_explore: bool
     ) -> tuple[Decision, Exploration | None, tuple[Window, ...]]:
-        """Count the request, and let it explore where its tenant does: what is decided then, what was drawn, and the
-        windows that it counts towards beside its tenant's.
+        """Count the request, and let it explore if its tenant explores.
+
+        Returns the resulting decision, the draw, and the windows that the request counts towards besides its tenant's.
         """
         now = self.clock()
         for account in self.purses:
@@ -81,13 +85,13 @@ class PacingView:
         explored, drawn = explore(decision, settings, account.allowance, self.uniform())
         if drawn is None or not drawn.explores:
             return explored, drawn, ()
-        if account.terms.explored:  # until the ledger is read again; the hold is what counts
+        if account.terms.explored:  # an estimate until the ledger is read again; the reservation decides
             account.allowance -= explored.choices[0].max_cost
         own = self.tenant.windows(now)[: len(self.tenant.budgets)]
         return explored, drawn, exploration_windows(own, settings.budget_share)
 
     def finished(self, expected_cost: int, charge: int, *, is_refused: bool) -> None:
-        """A request that was counted came to its end; see `Pacer.finished`."""
+        """Note that a counted request has ended; see `Pacer.finished`."""
         for account in self.purses:
             account.finished(expected_cost, charge, is_refused=is_refused)
 
@@ -99,9 +103,10 @@ class _KnownWindow:
 
 
 class PacingController:
-    """One instance a process. `processes` spend from the same budgets. `report` takes what no request must fail of.
+    """The pacing of all tenants; one instance per process.
 
-    Call `follow` before the first request.
+    `processes` processes spend from the same budgets. `report` takes errors that must not make a request fail. Call
+    `follow` before the first request.
     """
 
     def __init__(
@@ -126,19 +131,22 @@ class PacingController:
         self._reading: set[asyncio.Task[None]] = set()
 
     def follow(self, catalog: Catalog, factors: Mapping[str, float]) -> None:
-        """These are the candidates and prices from here on. What was learned is reckoned anew, an account at a time."""
+        """Use these candidates and prices from now on. Learned costs are recomputed, one account at a time."""
         self._prices = Prices(catalog, factors)
         self._begin(self._reprice_all())
 
     def pacing_view(self, tenant: Tenant) -> PacingView | None:
-        """None for a tenant that is neither paced nor explores."""
+        """Return the pacing of a tenant's requests; None for a tenant that is neither paced nor explores."""
         known = self._known.get((tenant.name, tenant.key))
         if known is None or known.tenant is not tenant:
             known = self._meet(tenant, known)
         return known.pacing_view
 
     async def paces(self, tenant: Tenant) -> dict[str, tuple[PacingStatus, float]]:
-        """The pace of each of its paced windows, by name, with the least lambda; read anew where that is due."""
+        """Return the pace of each of the tenant's paced windows, by name, with the least lambda.
+
+        Reads the ledger again if that is due.
+        """
         pacing_view = self.pacing_view(tenant)
         if pacing_view is None:
             return {}
@@ -154,12 +162,12 @@ class PacingController:
         }
 
     def known_paces(self) -> Iterator[KnownPace]:
-        """All that this process knows, as they were found last."""
+        """Yield the latest paces of all accounts that this process knows."""
         for account in self._purses.values():
             yield from account.known_paces()
 
     async def keep_for_ever(self) -> None:
-        """Look after who sends nothing, and keep what was learned."""
+        """Solve for idle accounts and save what was learned, for ever."""
         looks = 0
         while True:
             await asyncio.sleep(LOOK_S)
@@ -168,11 +176,11 @@ class PacingController:
                 await self.look()
                 if looks % round(KEEP_S / LOOK_S) == 0:
                     await self.keep()
-            except Exception as error:  # whatever it is: who stops keeping loses what was learned
+            except Exception as error:  # any error: without this task, what was learned would be lost
                 self._report("pacing", error)
 
     async def look(self) -> None:
-        """Solve for those that nobody has for a while; let go of those long idle, once they are kept."""
+        """Solve accounts that were not solved for a while; drop accounts that are long idle, once they are saved."""
         now = self._clock()
         for owner, account in list(self._purses.items()):
             if now - account.used_at > FORGET_S and not account.is_asked:
@@ -183,18 +191,18 @@ class PacingController:
                 await self._read(account)
 
     async def keep(self) -> None:
-        """Write down what has changed, one at a time."""
+        """Save what has changed, one account at a time."""
         for owner, account in list(self._purses.items()):
             await self._keep(owner, account)
 
     async def close(self) -> None:
-        """Finish what is under way and keep what was learned."""
+        """Finish the reads in progress and save what was learned."""
         while self._reading:
             await asyncio.gather(*self._reading, return_exceptions=True)
         await self.keep()
 
     def _meet(self, tenant: Tenant, before: _KnownWindow | None) -> _KnownWindow:
-        """A tenant that is new here, or of a table that was made anew; its terms may have changed."""
+        """Return the entry of a tenant that is new here or was read again; its terms may have changed."""
         if before is not None and _alike(before.tenant, tenant):
             pacing_view = before.pacing_view
         else:
@@ -222,7 +230,7 @@ class PacingController:
         task.add_done_callback(self._reading.discard)
 
     async def _read(self, account: PacingAccount) -> None:
-        """Read where its windows stand, and solve. Without an answer the pace stays as it is."""
+        """Read the balances of the account's windows, and solve. Without an answer the pace stays as it is."""
         account.is_asked = True
         try:
             if not account.is_read:
@@ -234,7 +242,7 @@ class PacingController:
         except StoreError as error:
             account.failed_at = self._clock()
             self._report("pacing", error)
-        except Exception as error:  # a fault of ours: budgets hold without pacing, too
+        except Exception as error:  # an error of ours: budgets are kept without pacing, too
             account.failed_at = self._clock()
             self._report("pacing", error)
         finally:
@@ -273,7 +281,7 @@ class PacingController:
 
 
 def _terms_of(tenant: Tenant, processes: int) -> Iterator[AccountSettings]:
-    """The tenant's account comes first; where it explores there always is one."""
+    """Yield the accounts' settings, the tenant's first. A tenant that explores always has an account."""
     pacing, exploration = tenant.pacing, tenant.exploration
     settings = pacing_settings(pacing or PACED, tenant.quality_weight, processes)
     paced, own = (paced_budgets(b) if pacing else () for b in (tenant.budgets, tenant.key_budgets))
@@ -287,7 +295,7 @@ def _terms_of(tenant: Tenant, processes: int) -> Iterator[AccountSettings]:
 
 
 def _alike(one: Tenant, other: Tenant) -> bool:
-    """Whether two tables' tenants are steered alike: all else about them may differ."""
+    """Return whether two versions of a tenant are steered alike; they may differ in everything else."""
     return (
         one.quality_weight == other.quality_weight
         and one.budgets == other.budgets

@@ -1,7 +1,7 @@
-"""What recent requests would have cost at each lambda: the curve that pacing solves.
+"""The cost of recent requests at each lambda: the curve that pacing solves.
 
-A request's choice changes only where two of its options tie, on the upper envelope of the lines
-quality - lambda * cost, so mean spend over recent requests falls in steps at known places and is solved exactly.
+A request's choice changes only where two of its options tie, on the upper envelope of the lines quality - lambda *
+cost, so mean spend over recent requests falls in steps at known places and is solved exactly.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 from gateway.routing.decision import Decision
 
 MOST_LAG = 16
-"""The curve is built anew when more than one in so many rows is new."""
+"""The curve is built again when more than one in this many rows is new."""
 
 Reprice = Callable[[str, int, int], int | None]
-"""(candidate, input tokens, output tokens) -> nanodollars to expect; None when it is no longer on offer."""
+"""(candidate, input tokens, output tokens) -> expected nanodollars; None when the candidate is no longer on offer."""
 
 
 class Option(NamedTuple):
-    """What one candidate would bring on one request: expected quality 0 to 1, expected cost in nanodollars."""
+    """The expected result of one candidate on one request: quality from 0 to 1, cost in nanodollars."""
 
     candidate: str
     quality: float
@@ -33,7 +33,7 @@ class Option(NamedTuple):
 
 
 def options_of(decision: Decision) -> Iterator[Option]:
-    """The options of a decision's choices. Without forecasts there is nothing to trade: the first choice alone."""
+    """Yield the options of a decision's choices; without forecasts there is no trade-off, so only the first choice."""
     for row in decision.choices:
         if row.forecast is None:
             yield Option(row.candidate.name, 0.0, row.expected_cost)
@@ -43,7 +43,7 @@ def options_of(decision: Decision) -> Iterator[Option]:
 
 
 def envelope(options: Iterable[Option]) -> list[Option]:
-    """The options that are best at some lambda, from the best quality down to the cheapest."""
+    """Return the options that are best at some lambda, from the best quality down to the cheapest."""
     hull: list[Option] = []
     for option in sorted(options, key=lambda option: (option.cost, -option.quality)):
         if hull and option.quality <= hull[-1].quality:
@@ -56,12 +56,15 @@ def envelope(options: Iterable[Option]) -> list[Option]:
 
 
 class CostCurve:
-    """Mean cost of a request (nanodollars) as a falling function of lambda per nanodollar."""
+    """The mean cost of a request (nanodollars) as a falling function of lambda per nanodollar."""
 
     __slots__ = ("_breaks", "_costs", "count")
 
     def __init__(self, drops: Iterable[tuple[float, int]], first: int, count: int) -> None:
-        """`drops` are (lambda, nanodollars saved from there on), `first` is the sum at lambda 0 of `count` requests."""
+        """Build the curve of `count` requests, whose costs sum to `first` at lambda 0.
+
+        `drops` are pairs (lambda, nanodollars saved from that lambda on).
+        """
         ordered = sorted(drops)
         self.count = count
         self._breaks = [at for at, _ in ordered]
@@ -69,21 +72,23 @@ class CostCurve:
 
     @property
     def dearest(self) -> float:
-        """Mean cost when only quality counts."""
+        """The mean cost when only quality counts."""
         return self._costs[0]
 
     @property
     def cheapest(self) -> float:
-        """Mean cost when only price counts."""
+        """The mean cost when only price counts."""
         return self._costs[-1]
 
     @property
     def last_break(self) -> float:
-        """From here on nothing changes."""
+        """The lambda from which on nothing changes."""
         return self._breaks[-1] if self._breaks else 0.0
 
     def cost_at(self, price_weight: float) -> float:
-        """Between two steps the cost runs straight: other requests change their choice there."""
+        """Return the mean cost at a lambda. Between two steps the cost is interpolated: other requests would change
+        there.
+        """
         breaks, costs = self._breaks, self._costs
         place = bisect_right(breaks, price_weight)
         if place in (0, len(breaks)):
@@ -92,7 +97,7 @@ class CostCurve:
         return costs[place] + (costs[place + 1] - costs[place]) * (price_weight - low) / (high - low)
 
     def solve(self, cost: float) -> float:
-        """The least lambda at which a request costs no more than `cost` on average; past the last step if none."""
+        """Return the least lambda at which the mean cost is at most `cost`; past the last step if there is none."""
         breaks, costs = self._breaks, self._costs
         if cost >= costs[0]:
             return 0.0
@@ -107,7 +112,7 @@ class CostCurve:
 
 
 class RecentDecisions:
-    """The last requests' envelopes: bounded in number and, by a least gap in time, in work."""
+    """The envelopes of the latest requests, limited in number and, by a least gap in time, in work."""
 
     __slots__ = ("_curve", "_least_gap_s", "_new", "_rows", "_taken_at")
 
@@ -117,13 +122,15 @@ class RecentDecisions:
         self._taken_at = -math.inf
         self._curve: CostCurve | None = None
         self._new = 0
-        """Rows that the curve does not know yet."""
+        """Number of rows that are not in the curve yet."""
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def note(self, now: float, options: Iterable[Option], scale: float) -> None:
-        """A request was decided on at `scale` times the paced lambda. Its options are read only when it is kept."""
+        """Note a request that was decided on at `scale` times the paced lambda. Reads its options
+        only if it is kept.
+        """
         if 0 <= now - self._taken_at < self._least_gap_s:
             return
         hull = envelope(options)
@@ -133,14 +140,14 @@ class RecentDecisions:
             self._new += 1
 
     def reprice(self, price: Reprice) -> None:
-        """Prices or estimates changed: cost every option anew; what is no longer on offer is forgotten."""
+        """Compute the cost of every option at new prices or estimates; drop candidates that are no longer on offer."""
         hulls = [(row.scale, envelope(_repriced(row.options, price))) for row in self._rows]
         self._rows.clear()
         self._rows.extend(_row(scale, hull) for scale, hull in hulls if hull)
         self._curve = None
 
     def curve(self) -> CostCurve | None:
-        """What these requests would have cost; None when there are none. It lags by a few of many rows, for speed."""
+        """Return the cost curve of these requests; None without requests. For speed, it may lack a few of many rows."""
         if not self._rows:
             return None
         if self._curve is None or self._new * MOST_LAG > len(self._rows):
@@ -150,19 +157,19 @@ class RecentDecisions:
         return self._curve
 
     def state(self, most: int) -> list[list[Any]]:
-        """The last `most` rows, fit for JSON."""
+        """Return the last `most` rows, for JSON."""
         rows = list(self._rows)[-most:]
         return [[None if math.isinf(row.scale) else row.scale, *map(list, row.options)] for row in rows]
 
     def restore(self, state: Sequence[Sequence[Any]]) -> None:
-        """Take the rows of a `state()`. Raises TypeError or ValueError where they are none."""
+        """Take the rows of a `state()`. Raises TypeError or ValueError for anything else."""
         rows = [_read_row(scale, options) for scale, *options in state]
         self._rows.extend(rows)
         self._curve = None
 
 
 class _CurveRow(NamedTuple):
-    """A request: its envelope, its cost at lambda 0 and where that falls."""
+    """A request: its envelope, its cost at lambda 0, and the lambdas where that cost falls."""
 
     scale: float
     options: tuple[Option, ...]
@@ -171,18 +178,18 @@ class _CurveRow(NamedTuple):
 
 
 def _row(scale: float, hull: Sequence[Option]) -> _CurveRow:
-    if math.isinf(scale):  # the cheapest at any lambda
+    if math.isinf(scale):  # an infinite scale: the cheapest option at any lambda
         return _CurveRow(scale, tuple(hull), hull[-1].cost, ())
     drops = tuple(
         (_slope(cheap, dear) / scale, dear.cost - cheap.cost)
         for dear, cheap in pairwise(hull)
-        if scale > 0  # at 0 it is the best at any lambda
+        if scale > 0  # at scale 0 the best option is chosen at any lambda
     )
     return _CurveRow(scale, tuple(hull), hull[0].cost, drops)
 
 
 def _slope(cheap: Option, dear: Option) -> float:
-    """Quality per nanodollar: the lambda at which the two tie."""
+    """Return quality per nanodollar: the lambda at which the two options tie."""
     return (dear.quality - cheap.quality) / (dear.cost - cheap.cost)
 
 

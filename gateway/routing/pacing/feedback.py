@@ -1,8 +1,8 @@
-"""How a window's spend compares with what was expected of it: the factor that corrects pacing, and the burn rate.
+"""The comparison of a window's spend with its expected spend: the factor that corrects pacing, and the burn rate.
 
-The factor compares what the ledger says was spent with what the choices made were expected to cost. It does not
-depend on lambda or on the plan, so it cannot wind up while lambda stands at an end of its range; while the ledger
-refuses requests it is not learned from.
+The factor compares the spend in the ledger with the expected cost of the choices made. It depends neither on lambda nor
+on the plan, so it cannot wind up while lambda is at an end of its range. While the ledger refuses requests, the factor
+does not learn.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from gateway.routing.pacing.schedule import HOUR_S
 from gateway.routing.pacing.settings import WindowPosition
 
 BURN_S = 3600.0
-"""The burn rate is of about this long."""
+"""The burn rate covers about this many seconds."""
 BURN_LEAST_S = 60.0
 
 SURE_REQUESTS = 20.0
-"""So many requests weigh as much as the first guess."""
+"""This many requests weigh as much as the first guess."""
 
 
 @dataclass(slots=True)
 class Interval:
-    """What came between two solves: requests that arrived, and those that ended with what they cost (nanodollars)."""
+    """The events between two solves: requests that arrived, and requests that ended with their costs (nanodollars)."""
 
     arrived: int = 0
     finished: int = 0
@@ -34,7 +34,7 @@ class Interval:
 
 
 class SpendFeedback:
-    """Watches one window. `first` is the ratio to begin with: how many processes spend from it."""
+    """The feedback of one window. `first` is the initial ratio: how many processes spend from the window."""
 
     __slots__ = ("_burn_s", "_burnt", "_expected", "_first", "_forget", "_range", "_requests", "_seen", "_spent")
 
@@ -55,7 +55,7 @@ class SpendFeedback:
 
     @property
     def burn_per_hour(self) -> float:
-        """Nanodollars an hour, of late."""
+        """Recent spend, in nanodollars per hour."""
         return self._burnt / max(self._burn_s, BURN_LEAST_S) * HOUR_S
 
     def note(self, standing: WindowPosition, interval: Interval, seconds: float) -> None:
@@ -74,19 +74,21 @@ class SpendFeedback:
         self._requests = self._requests * kept + interval.finished
 
     def state(self) -> list[float]:
-        """The sums, fit for JSON."""
+        """Return the sums, for JSON."""
         return [self._spent, self._expected, self._requests]
 
     def restore(self, state: Sequence[float]) -> None:
-        """Take the sums of a `state()`. Raises TypeError or ValueError where they are none."""
+        """Take the sums of a `state()`. Raises TypeError or ValueError for anything else."""
         spent, expected, requests = map(float, state)
         if not (spent >= 0 and expected >= 0 and requests >= 0 and (expected == 0 or requests > 0)):
             raise ValueError(f"no sums of spend: {state!r}")
         self._spent, self._expected, self._requests = spent, expected, requests
 
     def _spent_since(self, standing: WindowPosition, interval: Interval) -> float | None:
-        """None where it cannot be told: at first sight, and when a new period began meanwhile."""
-        if standing.is_rolling:  # its spend falls as old requests leave it
+        """Return the spend since the last call; None if unknown: on the first call, and when a new period began
+        meanwhile.
+        """
+        if standing.is_rolling:  # a rolling window's spend falls as old requests leave it
             return interval.charged * self._first
         before, self._seen = self._seen, (standing.starts_at, standing.spent)
         if before is None or before[0] != standing.starts_at:

@@ -1,11 +1,11 @@
-"""Pacing: the lambda at which a tenant's budget lasts until its window ends, and no longer.
+"""Pacing: finds the lambda at which a tenant's budget lasts exactly until its window ends.
 
-At each re-solve the money left is divided over the requests to expect until the end, and lambda is solved on recent
-requests so that one costs that much on average (certainty-equivalent re-solving: Jasin & Kumar, "A Re-solving
+At each re-solve the money left is divided by the requests to expect until the end, and lambda is solved on recent
+requests so that one request costs that much on average (certainty-equivalent re-solving: Jasin & Kumar, "A Re-solving
 Heuristic with Bounded Revenue Loss", 2012; Balseiro & Gur, "Learning in Repeated Auctions with Budgets", 2019, for
-pacing by a multiplier). What was missed is thus spread over what is left of the window. A feedback factor, an EMA of
-planned over actual spend, corrects for forecasts that are off, for other processes and for spend that lambda does
-not steer. A burst cap keeps spend from running ahead of the plan.
+pacing by a multiplier). Past deviations are thus spread over the rest of the window. A feedback factor, an EMA of
+planned over actual spend, corrects for wrong forecasts, for other processes and for spend that lambda does not steer. A
+burst cap keeps spend from running ahead of the plan.
 
 Rule: pure. Time (seconds since the epoch) and the ledger's numbers (nanodollars) come in as arguments.
 """
@@ -28,7 +28,7 @@ STATE_FORMAT = 1
 
 
 class Pacer:
-    """Paces the windows of one tenant or key; the tightest plan wins. One for each of them and process."""
+    """The pacer of one tenant's or key's windows in one process; the tightest plan decides lambda."""
 
     def __init__(self, settings: PacingSettings, reference_cost: int) -> None:
         self._settings = settings
@@ -44,7 +44,7 @@ class Pacer:
 
     @property
     def tightest(self) -> PacingStatus | None:
-        """The window that sets lambda; None before the first solve and without windows that can be paced."""
+        """The window that sets lambda; None before the first solve, and if no window can be paced."""
         planned = [pace for pace in self.paces if pace.plan_to_date is not None]
         return max(planned, key=lambda pace: pace.price_weight, default=None)
 
@@ -53,15 +53,18 @@ class Pacer:
         return self._shape if self._settings.learns_shape else UniformPlan()
 
     def decided(self, now: float, options: Iterable[Option], scale: float = 1.0) -> None:
-        """A request was decided on, at `scale` times the paced lambda: see `pace.scale_of`; 0 for a pinned one."""
+        """Note that a request was decided on, at `scale` times the paced lambda: see `settings.scale_of`; 0 for a
+        pinned request.
+        """
         self._shape.note(now)
         self._recent.note(now, options, scale)
         self._interval.arrived += 1
 
     def finished(self, expected_cost: int, charge: int, *, is_refused: bool = False) -> None:
-        """A request came to its end: what its choice was expected to cost, and what it was charged.
+        """Note that a request ended: the expected cost of its choice, and its charge.
 
-        `is_refused` when the ledger refused its hold: what was spent meanwhile says nothing of the forecasts.
+        `is_refused` is True when the ledger refused its reservation: spend in that interval says nothing about the
+        forecasts.
         """
         interval = self._interval
         interval.expected += expected_cost
@@ -70,7 +73,7 @@ class Pacer:
         interval.has_refusals = interval.has_refusals or is_refused
 
     def is_due(self, now: float) -> bool:
-        """Whether to read the ledger and solve."""
+        """Return whether to read the ledger and solve."""
         settings = self._settings
         since = now - self._solved_at
         if since >= settings.resolve_s or since < 0:
@@ -78,12 +81,12 @@ class Pacer:
         return self._interval.arrived >= settings.resolve_requests and since >= settings.resolve_least_s
 
     def solve(self, now: float, standings: Sequence[WindowPosition]) -> tuple[PacingStatus, ...]:
-        """Solve lambda anew from where the windows stand; `price_weight` is then that of the tightest."""
+        """Solve lambda from the windows' positions; `price_weight` is then the tightest window's."""
         since, interval = now - self._solved_at, self._interval
         self._solved_at, self._interval = now, Interval()
         if since >= 0 and not math.isinf(since):
             self._arrivals.note(interval.arrived, since, self.plan.hours(now - since, now))
-        else:  # the first solve, or the clock was set back
+        else:  # first solve, or the clock was set back
             since = 0.0
             self._arrivals.note(interval.arrived, 0.0, 0.0)
         is_ready = self._arrivals.is_known and len(self._recent) >= self._settings.least_rows
@@ -100,14 +103,14 @@ class Pacer:
         return self.paces
 
     def reprice(self, price: Reprice, reference_cost: int) -> None:
-        """Prices or estimates changed: the next solve counts recent requests at the new ones."""
+        """Take changed prices or estimates: the next solve uses them for recent requests."""
         self._recent.reprice(price)
-        if self._reference_cost > 0:  # the same trade of quality for money until then
+        if self._reference_cost > 0:  # until then, keep the same trade of quality for money
             self.price_weight = min(self.price_weight * reference_cost / self._reference_cost, LARGEST_LAMBDA)
         self._reference_cost = reference_cost
 
     def state(self) -> dict[str, Any]:
-        """What a restart should go on with, fit for JSON (some tens of kilobytes)."""
+        """Return the state that a restart continues from, for JSON (some tens of kilobytes)."""
         return {
             "format": STATE_FORMAT,
             "lagrangian": self.price_weight,
@@ -118,7 +121,7 @@ class Pacer:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state()`. Raises KeyError, TypeError or ValueError where it is none: start afresh then."""
+        """Continue from a `state()`. Raises KeyError, TypeError or ValueError for anything else: then start afresh."""
         if state["format"] != STATE_FORMAT:
             raise ValueError(f"pacing state of format {state['format']!r}; this version reads {STATE_FORMAT}")
         shape, arrivals = WeekShape.restore(state["shape"]), TrafficForecast.restore(state["arrivals"])
@@ -162,11 +165,11 @@ class Pacer:
         )
 
     def _aim(self, now: float, standing: WindowPosition, watch: SpendFeedback) -> _Aim:
-        """What a request may be expected to cost, on average, from now on."""
+        """Return what a request may cost on average from now on."""
         plan, limit = self.plan, standing.limit
         committed = standing.spent + standing.held
         start, end = standing.starts_at, standing.ends_at
-        if end is None:  # rolling: at its limit over its length, less what it is over
+        if end is None:  # rolling: paced at its limit over its length, less the excess over its limit
             length = now - start
             requests = self._arrivals.expected(plan, now, now + length)
             left = limit - max(committed - limit, 0)
@@ -180,15 +183,17 @@ class Pacer:
         return _Aim(min(target, capped), requests, to_date, is_capped=capped < target)
 
     def _exhausted_at(self, now: float, standing: WindowPosition, watch: SpendFeedback) -> float | None:
-        """When the money is gone at the recent burn, traffic going as planned; to a thousandth of the time left. Of a
-        rolling window whose money the burn would use up within its length: as if nothing that was spent left it first.
+        """Return when the money runs out at the recent burn with traffic as planned, to a thousandth of the time left.
+
+        A rolling window is considered exhausted if the burn would use up its money within its length, ignoring that old
+        spend leaves the window.
         """
         left, end = standing.limit - standing.spent, standing.ends_at
         if left <= 0:
             return now
         if watch.burn_per_hour <= 0:
             return None
-        around = self.plan.hours(now - HOUR_S, now)  # the burn is of about the last hour
+        around = self.plan.hours(now - HOUR_S, now)  # the burn covers about the last hour
         hours = left / watch.burn_per_hour * around
         if end is None:
             end = now + (now - standing.starts_at)
@@ -216,7 +221,7 @@ class _Aim:
 
 
 def _per_request(money: float, requests: float, watch: SpendFeedback) -> float:
-    """The expected cost of one request that spends `money` on so many of them."""
+    """Return the expected cost per request that spends `money` on `requests` requests."""
     return max(money, 0.0) / requests / watch.ratio
 
 

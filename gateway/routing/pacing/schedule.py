@@ -1,9 +1,9 @@
-"""When a window's money is meant to be spent: evenly over time, or as the tenant's traffic goes over the week.
+"""The plan for spending a window's money: evenly over time, or in proportion to the tenant's weekly traffic.
 
-At a constant lambda spend follows traffic, so the plan that serves every hour alike is the shape of the traffic
-itself. It is learned as multiplicative seasonal factors (Holt, "Forecasting seasonals and trends by exponentially
-weighted moving averages", 1957; Winters 1960): an hour of the day first, which one day teaches, and on top of it an
-hour of the week. Hours are counted in UTC from the epoch.
+At a constant lambda spend follows traffic, so the plan that treats every hour equally is the shape of the traffic
+itself. The shape is learned as multiplicative seasonal factors (Holt, "Forecasting seasonals and trends by
+exponentially weighted moving averages", 1957; Winters 1960): first an hour of the day, which one day teaches, and in
+addition an hour of the week. Hours are counted in UTC from the epoch.
 """
 
 from __future__ import annotations
@@ -16,26 +16,28 @@ from typing import Any, Protocol
 HOUR_S = 3600.0
 DAY_HOURS, WEEK_HOURS = 24, 168
 LEAST_FACTOR, MOST_FACTOR = 0.05, 20.0
-"""No hour is planned at nothing: traffic that never came may come."""
+"""No hour is planned at zero, because traffic may come in an hour that never had any."""
 
 
 class SpendSchedule(Protocol):
-    """How traffic is spread over time. Times are seconds since the epoch."""
+    """The distribution of traffic over time. Times are seconds since the epoch."""
 
     def hours(self, start: float, end: float) -> float:
-        """Traffic to expect from `start` to `end`, in hours of average traffic; 0 when `end` is not later."""
+        """Return the traffic to expect from `start` to `end`, in hours of average traffic; 0 when
+        `end` is not later.
+        """
         ...
 
 
 class UniformPlan:
-    """Every hour alike."""
+    """A schedule in which all hours are equal."""
 
     def hours(self, start: float, end: float) -> float:
         return max(end - start, 0.0) / HOUR_S
 
 
 def share(plan: SpendSchedule, start: float, end: float, now: float) -> float:
-    """The share of a window's money that is meant to be spent by `now`, 0 to 1."""
+    """Return the share of a window's money that the plan spends by `now`, 0 to 1."""
     whole = plan.hours(start, end)
     if whole <= 0 or now >= end:
         return 1.0
@@ -43,18 +45,18 @@ def share(plan: SpendSchedule, start: float, end: float, now: float) -> float:
 
 
 class WeekShape:
-    """Learns the hour-of-week shape of one tenant's traffic; uniform until one whole day was seen.
+    """The hour-of-week shape of one tenant's traffic, learned; uniform until one whole day was seen.
 
-    Gains shrink where few requests are expected in an hour, so that noise is not taken for shape.
+    Gains shrink if few requests are expected in an hour, so that noise is not mistaken for shape.
     """
 
     __slots__ = ("_count", "_day", "_first_day", "_hour", "_level", "_prefix", "_week", "_whole")
 
     DAY_GAIN, WEEK_GAIN, LEVEL_GAIN = 0.2, 0.3, 1 / 48
     SURE_REQUESTS = 20.0
-    """An hour of so many expected requests moves the shape by half of its gain."""
+    """An hour with this many expected requests moves the shape by half of its gain."""
     QUIET_HOURS = 3 * WEEK_HOURS
-    """A silence longer than this says nothing of the shape."""
+    """A silence of more hours than this says nothing about the shape."""
 
     def __init__(self) -> None:
         self._day = [1.0] * DAY_HOURS
@@ -68,32 +70,32 @@ class WeekShape:
 
     @property
     def is_learned(self) -> bool:
-        """Whether a whole day was seen."""
+        """True once a whole day was seen."""
         return None not in self._first_day
 
     def note(self, now: float, count: int = 1) -> None:
-        """Requests arrived at `now`. An hour counts once it was watched from its first moment to its last."""
+        """Note requests that arrived at `now`. An hour counts if it was watched from its first moment to its last."""
         hour = int(now // HOUR_S)
-        if self._hour is None or hour < self._hour - 1:  # the first, or the clock was set back
+        if self._hour is None or hour < self._hour - 1:  # the first hour, or the clock was set back
             self._hour, self._count, self._whole = hour, 0, False
         elif hour > self._hour:
             self._close_until(hour)
         self._count += count
 
     def factors(self) -> list[float]:
-        """168 factors of mean 1, from Thursday 00:00 UTC (the epoch's weekday) on."""
+        """Return 168 factors of mean 1, from Thursday 00:00 UTC (the epoch's weekday) on."""
         return [self._prefix[hour + 1] - self._prefix[hour] for hour in range(WEEK_HOURS)]
 
     def hours(self, start: float, end: float) -> float:
         return max(self._until(end) - self._until(start), 0.0)
 
     def state(self) -> dict[str, Any]:
-        """Everything learned, fit for JSON; the hour that is running is not kept."""
+        """Return everything learned, for JSON, without the current hour."""
         return {"day": self._day[:], "week": self._week[:], "level": self._level, "first_day": self._first_day[:]}
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> WeekShape:
-        """The shape of a `state()`. Raises KeyError, TypeError or ValueError where it is none."""
+        """Return the shape of a `state()`. Raises KeyError, TypeError or ValueError for anything else."""
         shape = cls()
         shape._day = _factors(state["day"], DAY_HOURS)
         shape._week = _factors(state["week"], WEEK_HOURS)
@@ -131,7 +133,9 @@ class WeekShape:
         self._level += self.LEVEL_GAIN * (count / factor - self._level)
 
     def _begin(self) -> None:
-        """Once each hour of a day was seen, their counts are the first shape, drawn towards even where they are few."""
+        """Once each hour of a day was seen, take their counts as the first shape, pulled towards
+        even if they are few.
+        """
         counts = [count for count in self._first_day if count is not None]
         if len(counts) < DAY_HOURS:
             return
@@ -144,7 +148,7 @@ class WeekShape:
         return [0.0, *accumulate(factor / mean for factor in raw)]
 
     def _until(self, moment: float) -> float:
-        """Hours of average traffic since the epoch."""
+        """Return the hours of average traffic since the epoch."""
         hours = moment / HOUR_S
         whole = math.floor(hours)
         weeks, hour = divmod(whole, WEEK_HOURS)

@@ -1,7 +1,7 @@
-"""How many requests to expect: a fast and a slow level of traffic, relative to its shape over the week.
+"""The requests to expect: a fast and a slow level of traffic, relative to the weekly shape of the traffic.
 
-What is next is like the last half hour, what is far off like the last day: a step that lasts is followed, a burst
-is not taken for the rest of the month.
+The near future is expected to be like the last half hour, the far future like the last day: a lasting step is followed,
+while a burst is not extrapolated over the rest of the month.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway.routing.pacing.schedule import HOUR_S, SpendSchedule
 
 FAST_S, SLOW_S = 1_800.0, 86_400.0
 REVERT_S = 12 * HOUR_S
-"""Traffic is expected to fall back from the fast level to the slow one within about this time."""
+"""Seconds within which traffic is expected to return from the fast level to the slow level, approximately."""
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class _Level:
 
     def note(self, count: float, seconds: float, hours: float) -> None:
         kept = math.exp(-seconds / self.forget_s)
-        # What came within a long interval is itself weighed by its age.
+        # Requests within a long interval are weighted by their age, too.
         weight = self.forget_s / seconds * (1 - kept) if seconds > 0 else 1.0
         self.count = self.count * kept + count * weight
         self.hours = self.hours * kept + hours * weight
@@ -38,7 +38,7 @@ class _Level:
 
 
 class TrafficForecast:
-    """Forecasts the requests of one tenant at this process."""
+    """A forecast of one tenant's requests at this process."""
 
     __slots__ = ("_fast", "_slow")
 
@@ -47,28 +47,28 @@ class TrafficForecast:
 
     @property
     def is_known(self) -> bool:
-        """Whether any time was watched."""
+        """True once any time was watched."""
         return self._slow.hours > 0
 
     def note(self, count: int, seconds: float, hours: float) -> None:
-        """`count` requests came within `seconds`, which the plan takes for `hours` of average traffic."""
+        """Note `count` requests within `seconds`, which the plan counts as `hours` of average traffic."""
         self._fast.note(count, seconds, hours)
         self._slow.note(count, seconds, hours)
 
     def expected(self, plan: SpendSchedule, now: float, end: float) -> float:
-        """Requests to come until `end`; at least 1, for the next one may be the last."""
+        """Return the requests to come until `end`; at least 1, because the next request may be the last."""
         slow = self._slow.value
         like_now = REVERT_S * -math.expm1(-max(end - now, 0.0) / REVERT_S)
         expected = slow * plan.hours(now, end) + (self._fast.value - slow) * plan.hours(now, now + like_now)
         return max(expected, 1.0)
 
     def state(self) -> list[list[float]]:
-        """Fit for JSON."""
+        """Return the levels, for JSON."""
         return [[level.count, level.hours] for level in (self._fast, self._slow)]
 
     @classmethod
     def restore(cls, state: Any) -> TrafficForecast:
-        """Of a `state()`. Raises TypeError or ValueError where it is none."""
+        """Return the forecast of a `state()`. Raises TypeError or ValueError for anything else."""
         arrivals = cls()
         for level, (count, hours) in zip((arrivals._fast, arrivals._slow), state, strict=True):
             level.count, level.hours = float(count), float(hours)
