@@ -1,1 +1,1 @@
-"""Images as they come in: data URLs, headers, limits, safe URLs, and the guarded fetch."""
+"""Incoming images: data URLs, headers, limits, safe URLs, and the guarded fetch."""

@@ -16,12 +16,12 @@ from gateway.images.header import (
 TAKEN = "PNG, JPEG, GIF and WebP are accepted"
 
 LONGEST_HEADER = 256
-"""Characters before the comma; real ones have about 23."""
+"""Largest number of characters before the comma; real data URLs have about 23."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """Limits of one image: bytes of the file, and pixels as its header states them."""
+    """The limits of one image: bytes of the file, and pixels as its header states them."""
 
     max_bytes: int = 20 * 1024 * 1024
     max_pixels: int = 64_000_000
@@ -32,7 +32,7 @@ DEFAULT_LIMITS = ImageLimits()
 
 @dataclass(frozen=True, slots=True)
 class DataUrl:
-    """A data URL taken apart: the declared media type, and where in the text the base64 payload stands."""
+    """A parsed data URL: the declared media type, and where in the text the base64 payload is."""
 
     media_type: str
     start: int
@@ -41,7 +41,9 @@ class DataUrl:
 
 @dataclass(frozen=True, slots=True)
 class DataImage:
-    """A data URL whose image passed: what the bytes are (`header`) may differ from what `url` declares."""
+    """A data URL whose image passed the checks. The real format (`header`) may differ from the type that `url`
+    declares.
+    """
 
     url: DataUrl
     header: ImageHeader
@@ -52,7 +54,7 @@ def is_data_url(url: str) -> bool:
 
 
 def parse_data_url(url: str | bytes | memoryview, param: str | None = None) -> DataUrl:
-    """Take a data URL apart. Raises ImageRefused (400, or 415 for a media type that is no image)."""
+    """Parse a data URL. Raises ImageError (400, or 415 for a media type that is not an image)."""
     subject = Subject("The image's data URL", param)
     first = url[: LONGEST_HEADER + 1]
     head = first if isinstance(first, str) else bytes(first).decode("latin-1")
@@ -75,10 +77,11 @@ def parse_data_url(url: str | bytes | memoryview, param: str | None = None) -> D
 def check_data_url(
     url: str | bytes | memoryview, limits: ImageLimits = DEFAULT_LIMITS, param: str | None = None
 ) -> DataImage:
-    """Check an image by its header: its type by its first bytes, its size, and that its end is there.
+    """Check an image by its header: its type by its first bytes, its size, and that the end of the file is present.
 
-    Microseconds for the usual file: only some hundred characters are decoded. Raises ImageRefused: 400 broken,
-    413 too large, 415 no image that is taken. `param` says where it stands: `messages[0].content[1].image_url`.
+    Takes microseconds for a usual file, because only a few hundred characters are decoded. Raises ImageError: 400
+    broken, 413 too large, 415 not an accepted image type. `param` is the image's place:
+    `messages[0].content[1].image_url`.
     """
     parsed = parse_data_url(url, param)
     subject = Subject(param=param)
@@ -102,20 +105,20 @@ def _printable(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The image that a refusal speaks of: what it is called, and where it stands in the request."""
+    """The image that a refusal is about: its name in the message, and its place in the request."""
 
     name: str = "The image"
     param: str | None = None
 
     def refuse(self, what: str, code: str, status: int = 400) -> ImageError:
-        """The error to raise; `what` goes on from the name."""
+        """Return the error to raise; `what` continues the sentence that the name begins."""
         return ImageError(f"{self.name} {what}", param=self.param, code=code, status=status)
 
     def broken(self, what: str) -> ImageError:
         return self.refuse(what, "invalid_image")
 
     def unsupported(self, seen: str) -> ImageError:
-        """415: what was seen instead of an image."""
+        """Return the 415 error, naming what was found instead of an image."""
         return self.refuse(f"is of an unsupported type ({seen}); {TAKEN}.", "image_type_unsupported", 415)
 
     def too_large(self, what: str) -> ImageError:

@@ -1,7 +1,7 @@
-"""Images fetched for a client, guarded: a stranger names the URL, and this process stands inside a network.
+"""Images fetched for a client, under guard: a stranger chooses the URL, and this process is inside a network.
 
-Rule: a host is resolved once, every address is judged, and the connection goes to the judged addresses. The
-judging is done by the connector's own resolver, so that there is no second look-up to answer differently.
+Rule: a host is resolved once, every address is checked, and the connection goes to the checked addresses. The
+connector's own resolver does the check, so that no second look-up can give another answer.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class FetchPolicy:
-    """What may be fetched.
+    """The rules for what may be fetched.
 
     Attributes:
         allow_hosts: `host` or `host:port` that may be private and on any port: the operator's own image server.
-        max_concurrent: fetches at once; further ones wait, and their waiting counts as theirs.
-        total_timeout_s: for one image, redirects and waiting included.
+        max_concurrent: concurrent fetches; further fetches wait, and the wait counts towards their time limit.
+        total_timeout_s: for one image, including redirects and waiting.
     """
 
     schemes: tuple[str, ...] = ("https",)
@@ -70,7 +70,7 @@ class FetchPolicy:
         return ImageLimits(self.max_bytes, self.max_pixels)
 
     def allows(self, host: str, port: int) -> bool:
-        """Whether the operator vouches for this host (an IPv6 address with or without brackets)."""
+        """Return whether the operator allows this host (an IPv6 address with or without brackets)."""
         names = (host, f"[{host}]") if ":" in host else (host,)
         vouched = {entry.lower() for entry in self.allow_hosts}
         return any(name in vouched or f"{name}:{port}" in vouched for name in names)
@@ -78,7 +78,9 @@ class FetchPolicy:
 
 @dataclass(frozen=True, slots=True)
 class FetchedImage:
-    """An image that passed. `media_type` is by its first bytes; `url` is the client's, not the last redirect's."""
+    """An image that passed the checks. `media_type` is by its first bytes; `url` is the client's, not the last
+    redirect's.
+    """
 
     data: bytes
     media_type: str
@@ -88,13 +90,13 @@ class FetchedImage:
 
 
 async def look_up(host: str, port: int) -> Sequence[str]:
-    """The system's resolver."""
+    """Look up a host's addresses with the system's resolver."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class ImageFetcher:
-    """Fetches images under a policy. One per event loop; `open` may be left to the first fetch."""
+    """A fetcher of images under a policy. One per event loop; `open` may be left to the first fetch."""
 
     def __init__(
         self,
@@ -120,10 +122,10 @@ class ImageFetcher:
     async def fetch(self, url: str, *, param: str | None = None) -> FetchedImage:
         """Fetch and check one image.
 
-        Raises ImageRefused, and nothing else: 400 `invalid_image_url`, `image_url_forbidden`,
-        `image_unreachable`, `image_timeout` or `invalid_image`; 413 `image_too_large`; 415
-        `image_type_unsupported`. Its text never holds a query string or credentials, and is the same for every
-        host that is not public, whatever listens there.
+        Raises ImageError, and nothing else: 400 `invalid_image_url`, `image_url_forbidden`, `image_unreachable`,
+        `image_timeout` or `invalid_image`; 413 `image_too_large`; 415 `image_type_unsupported`. The message never
+        contains a query string or credentials, and is the same for every host that is not public, whatever service runs
+        there.
         """
         try:
             asked = parse_url(url)
@@ -142,7 +144,7 @@ class ImageFetcher:
             raise subject.refuse(f"could not be fetched: {_reason(error)}.", UNREACHABLE) from error
 
     async def _follow(self, asked: PublicUrl, subject: Subject, text: str) -> FetchedImage:
-        """Follow redirects by hand: each hop is judged like the first."""
+        """Follow redirects explicitly, so that each one is checked like the first URL."""
         session, target = self._opened(), asked
         for _ in range(self._policy.max_redirects + 1):
             self._admit(target, subject)
@@ -155,7 +157,7 @@ class ImageFetcher:
         raise subject.refuse(f"redirects more than {self._policy.max_redirects} times.", UNREACHABLE)
 
     def _admit(self, url: PublicUrl, subject: Subject) -> None:
-        """Judge what the URL itself says; a name's addresses are judged when they are known."""
+        """Check what the URL itself says; the addresses of a name are checked when they are known."""
         if url.scheme not in self._policy.schemes:
             taken = ", ".join(self._policy.schemes)
             raise subject.refuse(f"leads to a URL of scheme {url.scheme!r}; taken are: {taken}.", FORBIDDEN)
@@ -167,7 +169,7 @@ class ImageFetcher:
             raise subject.refuse(f"leads to port {url.port}; only 80 and 443 are fetched from.", FORBIDDEN)
 
     async def _read(self, response: aiohttp.ClientResponse, subject: Subject, url: str) -> FetchedImage:
-        """Take the body as far as it is an image within the limits, and no further."""
+        """Read the body, but stop as soon as it is not an image within the limits."""
         _check_reply(response, subject, self._policy.limits)
         body, header, need = bytearray(), None, 1
         async for chunk in response.content.iter_any():
@@ -195,7 +197,7 @@ class ImageFetcher:
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,  # a proxy would do the look-up itself, unjudged
+            trust_env=False,  # a proxy would do the look-up itself, unchecked
             auto_decompress=False,  # a small body may not grow past the limits
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._policy.connect_timeout_s),
         )
@@ -203,7 +205,7 @@ class ImageFetcher:
 
 
 class _NotPublic(Exception):
-    """The host is not public. It says no more: an answer must not tell what is there."""
+    """The host is not public. The error says no more, because an answer must not reveal what is there."""
 
 
 class _JudgingResolver(AbstractResolver):
@@ -225,7 +227,7 @@ class _JudgingResolver(AbstractResolver):
         return [answer for answer in answers if family in (socket.AF_UNSPEC, answer["family"])]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the resolver holds no resources."""
 
 
 def _resolved(host: str, port: int, address: str) -> ResolveResult:
@@ -241,7 +243,9 @@ def _resolved(host: str, port: int, address: str) -> ResolveResult:
 
 
 def _destination(url: PublicUrl) -> URL:
-    """The URL for the HTTP client, which must read the host as it was judged."""
+    """Return the URL for the HTTP client, which must read the same host as the check did. Raises
+    ValueError otherwise.
+    """
     destination = URL(url.text, encoded=True)
     if (destination.host, destination.port) != (url.host, url.port):
         raise ValueError("two readings of one URL")
@@ -272,7 +276,7 @@ def _check_reply(response: aiohttp.ClientResponse, subject: Subject, limits: Ima
 
 
 def _header_so_far(body: bytearray, subject: Subject) -> tuple[ImageHeader | None, int]:
-    """The header, or how many bytes to wait for: a reply that drips is not read anew with every drop."""
+    """Return the header, or how many bytes to wait for, so that a slow reply is not parsed again with every chunk."""
     try:
         return image_size(body), 0
     except HeaderIncomplete as error:
@@ -282,7 +286,7 @@ def _header_so_far(body: bytearray, subject: Subject) -> tuple[ImageHeader | Non
 
 
 def _reason(error: Exception) -> str:
-    """A few words for the client: nothing of the network between."""
+    """Return a short reason for the client, which reveals nothing of the network in between."""
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the reply broke off"
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):

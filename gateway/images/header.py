@@ -1,6 +1,6 @@
-"""Format and pixel size of an image from its header alone: nothing is decoded, no pixel is touched.
+"""The format and pixel size of an image from its header alone: nothing is decoded, no pixel is read.
 
-Rule: whatever the bytes are, the answer is an ImageHeader, NotAnImage or HeaderIncomplete, in bounded time.
+Rule: for any bytes, the result is an ImageHeader, NotAnImage or HeaderIncomplete, in bounded time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Buffer = bytes | bytearray | memoryview
 FIRST_WINDOW = 64
 """Base64 characters decoded at first: enough for PNG, GIF and WebP."""
 SECOND_WINDOW = 1024
-"""The least decoded after that: enough for a JPEG without metadata."""
+"""The least number of base64 characters decoded after that: enough for a JPEG without metadata."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xae\x42\x60\x82"
@@ -22,20 +22,20 @@ _GIF = (b"GIF87a", b"GIF89a")
 _JPEG = b"\xff\xd8\xff"
 _LEAST = {"png": 24, "gif": 10, "webp": 30}
 
-# Real files stay far below both; without them a file of nothing but markers would cost a walk over all of it.
+# Real files stay far below both limits; without limits, a file that is only markers would be read completely.
 _MOST_JPEG_SEGMENTS = 1_000
 _MOST_JPEG_FILL = 64
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # less DHT, JPG and DAC
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # without DHT, JPG and DAC
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and RSTn have no length
 _JPEG_END_OF_IMAGE, _JPEG_START_OF_SCAN = 0xD9, 0xDA
 
 
 class NotAnImage(ValueError):
-    """The bytes are no PNG, JPEG, GIF or WebP; the text says what they look like."""
+    """The bytes are not a PNG, JPEG, GIF or WebP; the message says what they look like."""
 
 
 class HeaderIncomplete(ValueError):
-    """The bytes end inside the header. `need` is how many from the start would help, where that is known."""
+    """The bytes end inside the header. `need` is how many bytes from the start would help, if known."""
 
     def __init__(self, format: str, need: int | None = None) -> None:
         super().__init__(f"{format.upper()} header cut short")
@@ -44,7 +44,7 @@ class HeaderIncomplete(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What a header says: `png`, `jpeg`, `gif` or `webp`, and pixels as stored, before any EXIF rotation."""
+    """The content of a header: `png`, `jpeg`, `gif` or `webp`, and pixels as stored, before any EXIF rotation."""
 
     format: str
     width: int
@@ -82,9 +82,9 @@ def image_size(head: Buffer) -> ImageHeader:
 
 
 def base64_image_size(payload: str | Buffer, start: int = 0, end: int | None = None) -> ImageHeader:
-    """`image_size` of base64 text (of `payload[start:end]`), decoding only as much of it as the header needs.
+    """Return `image_size` of base64 text (`payload[start:end]`), decoding only as much of it as the header needs.
 
-    White space between the characters is taken, as in line-wrapped MIME. Raises as `image_size` does.
+    Accepts white space between the characters, as in line-wrapped MIME. Raises the same errors as `image_size`.
     """
     stop = len(payload) if end is None else min(end, len(payload))
     text = payload if isinstance(payload, str) else memoryview(payload)
@@ -101,12 +101,12 @@ def base64_image_size(payload: str | Buffer, start: int = 0, end: int | None = N
 
 
 def is_cut_short(header: ImageHeader, data: Buffer) -> bool:
-    """Whether the file ends before its image does: a PNG without its end chunk, a WebP below its length.
+    """Return whether the file ends before its image does: a PNG without its end chunk, a WebP below its stated length.
 
-    JPEG and GIF are given the benefit of the doubt: decoders take those without an end marker.
+    JPEG and GIF files always pass, because decoders accept them without an end marker.
     """
     if header.format == "png":
-        # The end chunk is where it should be but for files with something appended: those are searched.
+        # The end chunk is the file's end, unless something is appended; such files are searched.
         return bytes(data[-8:]) != _PNG_END and _PNG_END not in bytes(data)
     if header.format == "webp":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
@@ -114,7 +114,7 @@ def is_cut_short(header: ImageHeader, data: Buffer) -> bool:
 
 
 def base64_is_cut_short(header: ImageHeader, payload: str | Buffer, start: int = 0, end: int | None = None) -> bool:
-    """`is_cut_short` of base64 text. Only an unusual file is decoded as a whole to know."""
+    """Return `is_cut_short` of base64 text. Only an unusual file has to be decoded completely for this."""
     if header.format not in ("png", "webp"):
         return False
     stop = len(payload) if end is None else min(end, len(payload))
@@ -133,7 +133,7 @@ def base64_is_cut_short(header: ImageHeader, payload: str | Buffer, start: int =
 
 
 def name_bytes(start: bytes) -> str:
-    """What bytes that are no image look like, for a message: `SVG`, `text/html`, `PDF`, `empty`, ..."""
+    """Return what bytes that are not an image look like, for a message: `SVG`, `text/html`, `PDF`, `empty`, ..."""
     if not start:
         return "empty"
     for signature, name in _OTHERS:
@@ -182,7 +182,7 @@ def _gif(start: bytes) -> ImageHeader:
 
 
 def _webp(start: bytes) -> ImageHeader:
-    """RFC 9649: lossy (`VP8 `), lossless (`VP8L`) and extended (`VP8X`) files."""
+    """Read lossy (`VP8 `), lossless (`VP8L`) and extended (`VP8X`) files, as in RFC 9649."""
     _require(start, "webp")
     kind = start[12:16]
     if kind == b"VP8X":
@@ -219,7 +219,7 @@ def _jpeg(data: memoryview) -> ImageHeader:
 
 
 def _jpeg_marker(data: memoryview, position: int, size: int) -> int:
-    """Where the next marker's code stands; 0xFF may fill the space before it."""
+    """Return the position of the next marker's code; 0xFF may fill the space before it."""
     if position < size and data[position] != 0xFF:
         raise NotAnImage("JPEG with a broken segment")
     for at in range(position + 1, position + 1 + _MOST_JPEG_FILL):

@@ -1,7 +1,7 @@
-"""URLs that a stranger may make this process fetch: a strict reading, and which addresses are public.
+"""URLs that a stranger may make this process fetch: a strict parser, and which addresses are public.
 
-Rule: there is one reading. What is judged here is what is connected to: hosts in any notation of an address
-(127.1, 0x7f000001, 2130706433, full-width digits) leave as the one address that they mean.
+Rule: each URL is parsed once, and the connection goes to exactly what was checked. A host that is an address in any
+notation (127.1, 0x7f000001, 2130706433, full-width digits) is converted to the one address that it means.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+", re.ASCII)
 _LOCAL_DOMAINS = ("localhost", "local", "internal", "localdomain", "lan", "home.arpa", "corp", "intranet")
 
-# IANA's special-purpose registries, and 168.63.129.16: Azure's own host service behind a public address.
+# IANA's special-purpose registries, and 168.63.129.16: Azure's own host service on a public address.
 _PRIVATE_IPV4 = tuple(
     IPv4Network(network)
     for network in (
@@ -49,7 +49,9 @@ _PRIVATE_IPV4 = tuple(
     )
 )
 _GLOBAL_IPV6 = IPv6Network("2000::/3")
-"""All that is handed out; loopback, link-local, unique-local (fd00:ec2::254), multicast are outside of it."""
+"""All assigned global addresses; loopback, link-local, unique-local (fd00:ec2::254) and multicast are outside this
+range.
+"""
 _PRIVATE_IPV6 = tuple(
     IPv6Network(network) for network in ("2001::/23", "2001:db8::/32", "2620:4f:8000::/48", "3fff::/20", "3ffe::/16")
 )
@@ -59,17 +61,17 @@ _SIX_TO_FOUR = IPv6Network("2002::/16")
 
 
 class BadUrl(ValueError):
-    """The text cannot be read as a URL to fetch. The message goes on from "The URL" and quotes nothing of it."""
+    """The text cannot be read as a URL to fetch. The message continues "The URL", and quotes nothing from the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicUrl:
-    """A URL read strictly.
+    """A strictly parsed URL.
 
     Attributes:
         scheme: in lower case.
         host: in lower case and ASCII, or an address in its one canonical form, without brackets.
-        address: the address, when the host is one in whatever notation.
+        address: the address, if the host is an address in any notation.
         target: path and query, percent-encoded.
     """
 
@@ -90,13 +92,13 @@ class PublicUrl:
 
     @property
     def shown(self) -> str:
-        """As a message or a log may hold it: without the query, which may be a secret, and cut at 200 characters."""
+        """The URL for messages and logs: without the query, which may be a secret, and cut at 200 characters."""
         bare = self.text.partition("?")[0]
         return bare if len(bare) <= LONGEST_SHOWN else f"{bare[: LONGEST_SHOWN - 3]}..."
 
 
 def parse_url(text: str, base: PublicUrl | None = None) -> PublicUrl:
-    """Read a URL; with `base`, a redirect's location, which may be relative. Raises BadUrl."""
+    """Parse a URL; with `base`, a redirect's location, which may be relative. Raises BadUrl."""
     if len(text) > LONGEST_URL:
         raise BadUrl(f"has {len(text):,} characters; at most {LONGEST_URL:,} are accepted")
     if any(character <= " " or character in "\\\x7f" or not character.isprintable() for character in text):
@@ -119,9 +121,9 @@ def parse_url(text: str, base: PublicUrl | None = None) -> PublicUrl:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is of the public internet: not private, local, shared, reserved, multicast or metadata.
+    """Return whether an address is on the public internet: not private, local, shared, reserved, multicast or metadata.
 
-    Addresses that stand for an IPv4 address (mapped, NAT64, 6to4) are judged by that.
+    An address that stands for an IPv4 address (mapped, NAT64, 6to4) is checked as that IPv4 address.
     """
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _PRIVATE_IPV4)
@@ -135,7 +137,7 @@ def is_public(address: Address) -> bool:
 
 
 def is_public_text(address: str) -> bool:
-    """`is_public` of an address as a resolver writes it; what is no address is not public."""
+    """Return `is_public` of an address as a resolver writes it; text that is not an address is not public."""
     try:
         return is_public(ip_address(address))
     except ValueError:
@@ -143,7 +145,7 @@ def is_public_text(address: str) -> bool:
 
 
 def is_local_name(host: str) -> bool:
-    """Whether a host name is of a machine or network rather than of the public DNS."""
+    """Return whether a host name belongs to a machine or local network, not to the public DNS."""
     return "." not in host or host.endswith(tuple(f".{domain}" for domain in _LOCAL_DOMAINS))
 
 
@@ -164,7 +166,7 @@ def _host_and_port(authority: str, scheme: str) -> tuple[str, int]:
 
 
 def _as_address(host: str) -> Address | None:
-    """The address that a host means, or None for a name. Raises BadUrl for what is neither."""
+    """Return the address that a host means, or None for a name. Raises BadUrl for anything else."""
     if ":" in host:
         try:
             return IPv6Address(host)
@@ -179,7 +181,9 @@ def _as_address(host: str) -> Address | None:
 
 
 def _loose_ipv4(labels: list[str]) -> IPv4Address:
-    """As inet_aton and browsers read it: one to four parts, decimal, octal or hex; the last fills what is left."""
+    """Parse as inet_aton and browsers do: one to four parts, decimal, octal or hex; the last part fills the remaining
+    bytes.
+    """
     if len(labels) > 4 or not all(_NUMBER.fullmatch(label) for label in labels):
         raise BadUrl("has no host that can be read")
     try:
