@@ -1,1 +1,1 @@
-"""Tenants and their keys: who may ask, what they may spend, how they are managed, where they are kept."""
+"""Tenants and their keys: which requests they may make, what they may spend, how they are managed and stored."""

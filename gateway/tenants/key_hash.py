@@ -1,7 +1,7 @@
-"""The keyed hash of an API key: all that is kept of it.
+"""The keyed hash of an API key, which is all that is kept of the key.
 
-HMAC-SHA256 (RFC 2104), under a secret of the server, over the key's SHA-256. So a key that a configuration names by its
-plain SHA-256 has the same hash as one that was made here, and who copies the store learns nothing without the secret.
+HMAC-SHA256 (RFC 2104), under a secret of the server, over the key's SHA-256. So a key that a configuration gives by its
+plain SHA-256 has the same hash as a key that was made here, and a copy of the store is useless without the secret.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class KeyHash:
-    """Hashes under one secret. The two keyed blocks are taken in once: what is left is a third of the work."""
+    """A hash under one secret. The two keyed blocks are hashed once, which leaves a third of the work per key."""
 
     __slots__ = ("_inner", "_outer")
 
@@ -24,11 +24,11 @@ class KeyHash:
         self._outer = hashlib.sha256(block.translate(_OUTER))
 
     def of(self, key: bytes) -> bytes:
-        """The hash of a key, 32 bytes."""
+        """Return the hash of a key, 32 bytes."""
         return self.over(hashlib.sha256(key).digest())
 
     def over(self, key_sha256: bytes) -> bytes:
-        """The hash of a key of which only the plain SHA-256 is known."""
+        """Return the hash of a key of which only the plain SHA-256 is known."""
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(key_sha256)
         outer.update(inner.digest())

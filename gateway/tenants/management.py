@@ -1,4 +1,4 @@
-"""What may be done with tenants and keys, for the command line and for /admin alike. Blocking: the store is asked."""
+"""The operations on tenants and keys, for the command line and for /admin. Blocking, because they use the store."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ KEY_PREFIX = "sk-loupe-"
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key that was just made. `secret` is the key itself: it is shown once and kept nowhere."""
+    """A key that was just made. `secret` is the key itself: it is shown once and stored nowhere."""
 
     record: ApiKey
     secret: str
 
 
 class TenantManagement:
-    """Everything raises RequestError for what cannot be done, and StoreError.
+    """The management of tenants and keys. Its methods raise RequestError for what cannot be done, and StoreError.
 
-    `candidates` are the names that an allow-list may hold.
+    `candidates` are the names that an allow-list may contain.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TenantManagement:
         return self._store.change(lambda registry: (add_tenant(registry, terms), terms))
 
     def update_tenant(self, name: str, changes: Mapping[str, Any]) -> TenantSettings:
-        """Change what is named; the rest stays. `name` stays too: it names windows."""
+        """Change the members in `changes`, and keep the rest. `name` is also kept, because it names windows."""
 
         def change(registry: TenantRegistry) -> tuple[TenantRegistry, TenantSettings]:
             old = registry.own_tenant(name)
@@ -79,7 +79,7 @@ class TenantManagement:
         return self._store.change(change)
 
     def delete_tenant(self, name: str) -> None:
-        """Its keys are revoked with it. What it spent is kept under its name."""
+        """Delete a tenant and revoke its keys. What it spent is kept under its name."""
         now = self._clock()
         self._store.change(lambda registry: (remove_tenant(registry, registry.own_tenant(name).name, now), None))
 
@@ -100,7 +100,9 @@ class TenantManagement:
         return NewKey(record, made.secret)
 
     def update_key(self, key_id: str, terms: KeyConfig) -> ApiKey:
-        """Set what `terms` has set: expiry, budgets, candidates. The name names windows, and stays."""
+        """Change the members that `terms` sets: expiry, budgets, candidates. The name is kept, because it names
+        windows.
+        """
         self._check(terms.candidates)
 
         def change(registry: TenantRegistry) -> tuple[TenantRegistry, ApiKey]:
@@ -131,8 +133,9 @@ class TenantManagement:
         return self._store.change(change)
 
     def revoke_all(self) -> list[ApiKey]:
-        """Every key that is not revoked yet, the file's too; the secret that they were hashed with is forgotten with
-        them. Keys of the file come back under another secret.
+        """Revoke every key, including the file's, and forget the secret that they were hashed with.
+
+        Returns the keys that this call revoked. Keys of the file come back under another secret.
         """
         now = self._clock()
 
@@ -147,7 +150,9 @@ class TenantManagement:
         return revoked
 
     def rotate_key(self, key_id: str, grace_s: float) -> NewKey:
-        """A new key of the same name, budgets, candidates and expiry; the old one ends after `grace_s` seconds."""
+        """Make a new key with the same name, budgets, candidates and expiry; the old key ends after
+        `grace_s` seconds.
+        """
         now, made = self._clock(), self._made()
 
         def change(registry: TenantRegistry) -> tuple[TenantRegistry, ApiKey]:
@@ -160,12 +165,12 @@ class TenantManagement:
         return NewKey(self._store.change(change), made.secret)
 
     def read_in(self, declared: ConfiguredTenants) -> SyncResult:
-        """Take over what the configuration names; see `gateway.tenants.provisioning`."""
+        """Read the configuration's tenants and keys into the store; see `gateway.tenants.provisioning`."""
         now = self._clock()
         return self._store.change(lambda registry: read_in(registry, declared, now))
 
     def read_in_new_tenants(self, declared: ConfiguredTenants) -> None:
-        """Take over the configuration's tenants that the store does not have."""
+        """Read the configuration's tenants that the store does not have into the store."""
         now = self._clock()
         self._store.change(lambda registry: (read_in_new_tenants(registry, declared, now), None))
 

@@ -1,4 +1,4 @@
-"""How a tenant wants to explore and be paced, as its configuration says."""
+"""The settings of a tenant's exploration and pacing, from the configuration."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class ExplorationSettings:
-    """How a tenant explores; it does not unless it has these.
+    """The settings of a tenant's exploration; a tenant without them does not explore.
 
     Attributes:
-        rate: at most this share of requests takes another candidate than the best, 0 to 1.
-        gamma: how fast probability falls with the gap in score; at 0 all of the safe set is drawn alike.
-        slack: quality that a candidate may be forecast below the best and still be safe, 0 to 1.
-        optimism: standard deviations of its forecast that a candidate is given on top before `slack` is asked for.
-        budget_share: of the tenant's budget, what explored requests may cost: the limit of a ledger window of its own.
+        rate: the largest share of requests that take another candidate than the best, 0 to 1.
+        gamma: how fast probability falls with the gap in score; at 0 the whole safe set is equally likely.
+        slack: how far a candidate's forecast quality may be below the best's and still be safe, 0 to 1.
+        optimism: standard deviations of its forecast added to a candidate's quality before `slack` is applied.
+        budget_share: share of the tenant's budget for explored requests: the limit of a separate ledger window.
     """
 
     rate: float = 0.05
@@ -26,7 +26,7 @@ class ExplorationSettings:
     budget_share: float = 0.02
 
     def __post_init__(self) -> None:
-        """Raises ValueError for numbers out of their range."""
+        """Raise ValueError for numbers out of range."""
         for name, most in (("rate", 1.0), ("slack", 1.0), ("budget_share", 1.0)):
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} is {getattr(self, name)}, not within 0 to {most:g}")
@@ -37,11 +37,11 @@ class ExplorationSettings:
 
 @dataclass(frozen=True, slots=True)
 class TenantPacingSettings:
-    """What a tenant may say about its pacing: `plan` and `burst` are `learns_shape` and `burst` of the settings."""
+    """The pacing options of a tenant: `plan` and `burst` are `learns_shape` and `burst` of PacingSettings."""
 
     plan: Literal["learned", "even"] = "learned"
     burst: float = 0.05
 
 
 PACED = TenantPacingSettings()
-"""How a tenant is paced that says nothing of it."""
+"""The pacing of a tenant that sets no option."""

@@ -1,8 +1,8 @@
-"""How the configuration's tenants and keys get into a registry: what the file names is the file's.
+"""Provisioning: how the configuration's tenants and keys get into a registry. The file owns what the file names.
 
 Whatever a file names follows that file each time the file is read in. What an earlier reading named and this one does
-not is taken off: a key that is struck from the file must stop. What commands made is left alone, and a name that both
-the file and a command claim is refused. The file that was read in last is the one that counts.
+not is removed: a key that is deleted from the file must stop working. What commands made is left unchanged, and a name
+that both the file and a command claim is refused. The file that was read in last is the one that counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gateway.tenants.registry import ApiKey, TenantRegistry, TenantSettings, mar
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredTenants:
-    """What a configuration names, and the file that names it, as people are told of that file."""
+    """The tenants and keys that a configuration names, and that file's name for messages."""
 
     tenants: Sequence[TenantSettings]
     keys: Sequence[ApiKey]
@@ -24,9 +24,10 @@ class ConfiguredTenants:
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What reading in did, by names of tenants (`acme`) and of keys (`acme/key/laptop`).
+    """The changes of a reading, by names of tenants (`acme`) and of keys (`acme/key/laptop`).
 
-    `left` are keys that the file names and a command ended, when Loupe still let it: they stay ended.
+    `left` are keys that the file names but that a command ended, in an older version that allowed this: they stay
+    ended.
     """
 
     added: tuple[str, ...] = ()
@@ -36,9 +37,9 @@ class SyncResult:
 
 
 def read_in(registry: TenantRegistry, declared: ConfiguredTenants, now: float) -> tuple[TenantRegistry, SyncResult]:
-    """Take over what the file names, and take off what the file names no longer.
+    """Add or update what the file names, and remove what it no longer names.
 
-    Raises InvalidRequest (409) when a command made a tenant or a key that the file names.
+    Raises InvalidRequest (409) if a command made a tenant or a key that the file names.
     """
     _refuse_claimed_twice(registry, declared, now)
     named = {*(terms.name for terms in declared.tenants), *map(mark_of, declared.keys)}
@@ -59,7 +60,7 @@ def read_in(registry: TenantRegistry, declared: ConfiguredTenants, now: float) -
 
 
 def read_in_new_tenants(registry: TenantRegistry, declared: ConfiguredTenants, now: float) -> TenantRegistry:
-    """Take over the tenants that the registry does not have, and nothing else."""
+    """Add the file's tenants that the registry does not have, and change nothing else."""
     new = {
         terms.name: replace(terms, created_at=now) for terms in declared.tenants if terms.name not in registry.tenants
     }
@@ -84,8 +85,9 @@ def _refuse_claimed_twice(registry: TenantRegistry, declared: ConfiguredTenants,
 
 
 def _ended_by_commands(registry: TenantRegistry, declared: ConfiguredTenants) -> set[str]:
-    """Keys that a command revoked or put another in the place of, as older versions let it. They do not come back by
-    themselves: whoever did it had a reason.
+    """Return the keys that a command revoked or replaced, as older versions allowed.
+
+    They do not come back automatically: the command was given for a reason.
     """
     of_file = {mark_of(key): key.hash for key in declared.keys if mark_of(key) in registry.provisioned}
     same = {mark_of(key): key for key in registry.keys.values() if of_file.get(mark_of(key)) == key.hash}
@@ -106,7 +108,7 @@ def _since(terms: TenantSettings, registry: TenantRegistry, now: float) -> Tenan
 
 
 def _with_keys(registry: TenantRegistry, of_file: dict[str, ApiKey], left: set[str], now: float) -> dict[str, ApiKey]:
-    """Every key there is, by id: the file's, by hash, as they are there, and those that it had before revoked."""
+    """Return all keys by id: the file's keys (given by hash) as the file has them, and its former keys revoked."""
     keys: dict[str, ApiKey] = {}
     for known in registry.keys.values():
         key = of_file.pop(known.hash, None)

@@ -1,7 +1,7 @@
 """All tenants and keys as one value, and the changes that may be made to it: pure, so that any store can keep it.
 
-A change takes a registry and gives another, or raises a RequestError and nothing has happened. Keys that were revoked
-stay in it, so that lists can show them.
+A change takes a registry and returns another, or raises a RequestError without any effect. Revoked keys stay in the
+registry, so that lists can show them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ Origin = Literal["made", "yaml"]
 
 @dataclass(frozen=True, slots=True)
 class TenantSettings:
-    """What a tenant may do. `candidates`: None for all there are. Times are seconds since the epoch.
+    """The terms of a tenant. `candidates`: None allows all candidates. Times are seconds since the epoch.
 
-    `pacing` is of the windows that can be paced; None: its budgets are only enforced. `exploration`: None: never.
+    `pacing` applies to the windows that can be paced; None: budgets are only enforced. `exploration`: None: never
+    explores.
     """
 
     name: str
@@ -40,10 +41,10 @@ class ApiKey:
     """A key without the key: `hash` is the hex of its keyed hash.
 
     Attributes:
-        name: names its windows. A key and the one that it was rotated from have the same.
-        candidates: fewer than its tenant's; None for the same.
-        origin: where it came from: the configuration, or a command.
-        last_used_at: to within a minute; None while it was never used.
+        name: the key's name, also in its windows. A key and the key that it was rotated from have the same name.
+        candidates: a subset of its tenant's; None for the same as its tenant's.
+        origin: the source of the key: the configuration (`yaml`), or a command (`made`).
+        last_used_at: precise to a minute; None if the key was never used.
     """
 
     id: str
@@ -60,11 +61,11 @@ class ApiKey:
 
     @property
     def is_provisioned(self) -> bool:
-        """Whether a configuration file names it: one that the file names no longer is revoked."""
+        """True if a configuration file names the key: a key that the file no longer names is revoked."""
         return self.origin == "yaml" and self.revoked_at is None
 
     def stands(self, now: float) -> bool:
-        """Whether requests may still be made with it."""
+        """Return whether requests may still be made with the key."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
@@ -73,7 +74,8 @@ class TenantRegistry:
     """Tenants by name, keys by id.
 
     `provisioned` has the tenants (`acme`) and keys (`acme/key/laptop`) that a configuration file names, each with the
-    path of that file: they change there and nowhere else. A store of an older version has a digest for the path.
+    path of that file: they can only be changed in that file. A store of an older version has a digest instead of the
+    path.
     """
 
     tenants: Mapping[str, TenantSettings] = field(default_factory=dict)
@@ -81,14 +83,14 @@ class TenantRegistry:
     provisioned: Mapping[str, str] = field(default_factory=dict)
 
     def tenant(self, name: str) -> TenantSettings:
-        """Raises NotFoundError."""
+        """Return a tenant. Raises NotFoundError."""
         found = self.tenants.get(name)
         if found is None:
             raise NotFoundError(f"unknown tenant {name!r:.80}", param="tenant", code="tenant_not_found")
         return found
 
     def key(self, key_id: str) -> ApiKey:
-        """Raises NotFoundError."""
+        """Return a key. Raises NotFoundError."""
         found = self.keys.get(key_id)
         if found is None:
             raise NotFoundError(f"unknown key {key_id!r:.80}", param="id", code="key_not_found")
@@ -102,7 +104,9 @@ class TenantRegistry:
         return found
 
     def own_key(self, key_id: str) -> ApiKey:
-        """A key that commands may change. Raises NotFoundError, or InvalidRequest (409) for one that a file names."""
+        """Return a key that commands may change. Raises NotFoundError, or InvalidRequest (409) for a key that a file
+        names.
+        """
         found = self.key(key_id)
         if found.is_provisioned:
             raise self._provisioned(f"the key {found.tenant}/{found.name} ({key_id})", mark_of(found), "id")
@@ -115,29 +119,29 @@ class TenantRegistry:
         return InvalidRequest(message, param=param, status=409, code="provisioned")
 
     def keys_of(self, tenant: str) -> Iterator[ApiKey]:
-        """In the order they were made."""
+        """Return the tenant's keys, in the order of their creation."""
         return (key for key in self.keys.values() if key.tenant == tenant)
 
 
 def mark_of(key: ApiKey) -> str:
-    """What `TenantRegistry.provisioned` calls a key."""
+    """Return the name of a key in `TenantRegistry.provisioned`."""
     return f"{key.tenant}/key/{key.name}"
 
 
 def add_tenant(registry: TenantRegistry, terms: TenantSettings) -> TenantRegistry:
-    """Raises InvalidRequest (409) when the name is taken."""
+    """Add a tenant. Raises InvalidRequest (409) if the name is taken."""
     if terms.name in registry.tenants:
         raise taken(f"there is a tenant {terms.name!r} already", "name")
     return put_tenant(registry, terms)
 
 
 def put_tenant(registry: TenantRegistry, terms: TenantSettings) -> TenantRegistry:
-    """The tenant has these terms, whether or not it was there. What it spent goes on counting."""
+    """Add a tenant or replace its terms. What it spent still counts."""
     return replace(registry, tenants={**registry.tenants, terms.name: terms})
 
 
 def remove_tenant(registry: TenantRegistry, name: str, now: float) -> TenantRegistry:
-    """Take a tenant off and revoke its keys. Raises NotFoundError."""
+    """Remove a tenant and revoke its keys. Raises NotFoundError."""
     registry.tenant(name)
     kept = {other: terms for other, terms in registry.tenants.items() if other != name}
     keys = {k.id: _revoked(k, now) if k.tenant == name else k for k in registry.keys.values()}
@@ -145,8 +149,11 @@ def remove_tenant(registry: TenantRegistry, name: str, now: float) -> TenantRegi
 
 
 def add_key(registry: TenantRegistry, key: ApiKey, now: float) -> TenantRegistry:
-    """Raises NotFoundError for its tenant, InvalidRequest for candidates that the tenant may not use, and (409) when
-    the tenant has a standing key of that name, the file names one, or the key itself is known.
+    """Add a key.
+
+    Raises NotFoundError for its tenant, and InvalidRequest for candidates that the tenant may not use. Raises
+    InvalidRequest (409) if the tenant has a valid key of that name, the file names one, or the key itself is already
+    known.
     """
     if mark_of(key) in registry.provisioned or any(
         other.name == key.name and other.stands(now) for other in registry.keys_of(key.tenant)
@@ -156,7 +163,7 @@ def add_key(registry: TenantRegistry, key: ApiKey, now: float) -> TenantRegistry
 
 
 def put_key(registry: TenantRegistry, key: ApiKey) -> TenantRegistry:
-    """Add a key or change the one of its id. Raises as `add_key` does, names apart."""
+    """Add a key, or change the key with its id. Raises as `add_key` does, except for names."""
     terms = registry.tenant(key.tenant)
     for name in key.candidates or ():
         if terms.candidates is not None and name not in terms.candidates:
@@ -171,13 +178,13 @@ def put_key(registry: TenantRegistry, key: ApiKey) -> TenantRegistry:
 
 
 def revoke_key(registry: TenantRegistry, key_id: str, now: float) -> TenantRegistry:
-    """Twice is as good as once. Raises NotFoundError."""
+    """Revoke a key. Safe to repeat. Raises NotFoundError."""
     key = registry.key(key_id)
     return replace(registry, keys={**registry.keys, key_id: _revoked(key, now)})
 
 
 def rotate_key(registry: TenantRegistry, key_id: str, successor: ApiKey, old_ends_at: float) -> TenantRegistry:
-    """Let `successor` take the place of a key, which ends at `old_ends_at` (or earlier, when it would have anyway).
+    """Replace a key by `successor`. The old key ends at `old_ends_at`, or at its own expiry if that is earlier.
 
     Raises NotFoundError, or InvalidRequest (409) for a key that has ended or has a successor.
     """
@@ -198,5 +205,5 @@ def _revoked(key: ApiKey, now: float) -> ApiKey:
 
 
 def taken(message: str, param: str) -> InvalidRequest:
-    """The refusal of a name or a key that is there already."""
+    """Return the refusal of a name or a key that already exists."""
     return InvalidRequest(message, param=param, status=409, code="already_exists")

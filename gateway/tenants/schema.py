@@ -1,4 +1,6 @@
-"""What tenants and keys may spend and use, as people write it: in the configuration, to /admin, on the command line."""
+"""The schema of what tenants and keys may spend and use, as people write it: in the configuration, to /admin, in
+commands.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ class Section(BaseModel):
 
 
 class BudgetConfig(Section):
-    """One window: `usd`, `requests` or `tokens` over a period."""
+    """One budget window: `usd`, `requests` or `tokens` over a period."""
 
     usd: Usd | None = None
     requests: int | None = Field(None, ge=0, le=10**12)
@@ -50,39 +52,39 @@ class BudgetConfig(Section):
         return self
 
     def budget(self) -> Budget:
-        """The limit in its unit: nanodollars for `usd`."""
+        """Return the budget, with its limit in its unit: nanodollars for `usd`."""
         unit: Unit = "usd" if self.usd is not None else "requests" if self.requests is not None else "tokens"
         limit = from_usd(f"{self.usd:.9f}") if self.usd is not None else self.requests or self.tokens or 0
         return Budget(limit, self.period, unit, self.rolling, self.soft, self.zone)
 
 
 class KeyConfig(Section):
-    """What one key may do."""
+    """The terms of one key."""
 
     name: Name | None = None
-    """Names the key's own windows."""
+    """The key's name, also in its own windows."""
     expires: datetime | None = None
     budgets: tuple[BudgetConfig, ...] = ()
-    """Of this key alone, beside its tenant's."""
+    """Budgets of this key alone, in addition to its tenant's."""
     candidates: tuple[str, ...] | None = Field(None, min_length=1)
-    """Fewer than its tenant's."""
+    """A subset of the tenant's candidates."""
 
     @field_validator("expires")
     @classmethod
     def _in_utc(cls, expires: datetime | None) -> datetime | None:
-        """A time without a zone is UTC, wherever the server stands."""
+        """Read a time without a zone as UTC, wherever the server is."""
         return expires.replace(tzinfo=UTC) if expires is not None and expires.tzinfo is None else expires
 
     def expires_at(self) -> float | None:
-        """Seconds since the epoch."""
+        """Return the expiry in seconds since the epoch, or None."""
         return None if self.expires is None else self.expires.timestamp()
 
 
 class PacingConfig(Section):
-    """How spend is paced in hard USD windows of an hour or longer."""
+    """The pacing of spend in hard USD windows of an hour or longer."""
 
     plan: Literal["learned", "even"] = "learned"
-    """By the learned hour-of-week shape of the tenant's traffic, or evenly over time."""
+    """Plan by the learned hour-of-week shape of the tenant's traffic, or evenly over time."""
     burst: float = Field(0.05, ge=0, le=1)
     """Spend may run ahead of the plan by this share of the limit."""
 
@@ -91,7 +93,7 @@ class PacingConfig(Section):
 
 
 class ExplorationConfig(Section):
-    """How often, and at what cost, another candidate than the best serves."""
+    """The terms of exploration: how often another candidate than the best serves, and at what cost."""
 
     rate: float = Field(0.05, ge=0, le=1)
     gamma: float = Field(50.0, ge=0, le=1_000_000)
@@ -104,25 +106,25 @@ class ExplorationConfig(Section):
 
 
 def _switch(told: Any) -> Any:
-    """`on` is a section that says nothing, `off` is none."""
+    """Return an empty section for `on`, None for `off`, and anything else unchanged."""
     if told in (True, "on"):
         return {}
     return None if told in (False, "off") else told
 
 
 class TenantConfig(Section):
-    """What one tenant may do."""
+    """The terms of one tenant."""
 
     name: TenantName
     budget: BudgetConfig | None = None
-    """Short for a single one of `budgets`."""
+    """A short form of `budgets` with a single entry."""
     budgets: tuple[BudgetConfig, ...] = ()
     candidates: tuple[str, ...] | None = Field(None, min_length=1)
-    """Allow-list, and the order when routing declines; the catalog's order when it is not set."""
+    """The allow-list, and the order when routing declines; the catalog's order if not set."""
     quality_weight: float = Field(0.8, ge=0, le=1)
     on_infeasible: Literal["refuse", "cheapest"] = "refuse"
     pacing: Annotated[PacingConfig | None, BeforeValidator(_switch)] = PacingConfig()
-    """`off`: budgets are enforced and nothing more."""
+    """`off`: budgets are enforced, but spend is not paced."""
     exploration: Annotated[ExplorationConfig | None, BeforeValidator(_switch)] = None
 
     def terms(self, created_at: float = 0.0) -> TenantSettings:
@@ -140,7 +142,7 @@ class TenantConfig(Section):
 
 
 def budget_as_written(budget: Budget) -> dict[str, Any]:
-    """A budget as `BudgetConfig` reads it."""
+    """Return a budget as `BudgetConfig` reads it."""
     limit = budget.limit / NANODOLLARS if budget.unit == "usd" else budget.limit
     return {
         budget.unit: limit,
@@ -152,7 +154,7 @@ def budget_as_written(budget: Budget) -> dict[str, Any]:
 
 
 def tenant_as_written(terms: TenantSettings) -> dict[str, Any]:
-    """A tenant as `TenantConfig` reads it, and when it was made."""
+    """Return a tenant as `TenantConfig` reads it, and its creation time."""
     return {
         "name": terms.name,
         "budgets": [budget_as_written(budget) for budget in terms.budgets],
@@ -166,7 +168,7 @@ def tenant_as_written(terms: TenantSettings) -> dict[str, Any]:
 
 
 def key_as_written(key: ApiKey, now: float) -> dict[str, Any]:
-    """All that is known of a key, neither the key nor its hash among it."""
+    """Return all that is known about a key, without the key itself and its hash."""
     state = "revoked" if key.revoked_at is not None else "active" if key.stands(now) else "expired"
     return {
         "id": key.id,
@@ -185,8 +187,9 @@ def key_as_written(key: ApiKey, now: float) -> dict[str, Any]:
 
 
 def faults(error: ValidationError, whole: str = "file") -> list[str]:
-    """A line a fault, with the key at fault (or `whole`) and its value. A list is not called too short when its items
-    are at fault.
+    """Return one line per fault, with the key at fault (or `whole`) and its value.
+
+    A list is not called too short when its items are at fault.
     """
     found = error.errors(include_url=False)
     around = {fault["loc"][:end] for fault in found for end in range(1, len(fault["loc"]))}
@@ -194,7 +197,7 @@ def faults(error: ValidationError, whole: str = "file") -> list[str]:
 
 
 def invalid(error: ValidationError) -> InvalidRequest:
-    """What is told to who sent it: every fault with its member and value; `param` is the first one's member."""
+    """Return the refusal for the sender: every fault with its member and value; `param` is the first fault's member."""
     first = error.errors(include_url=False)[0]
     return InvalidRequest("; ".join(faults(error, "body")), param=_where(first) or None, code="invalid_value")
 

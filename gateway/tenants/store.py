@@ -1,4 +1,6 @@
-"""Where tenants and keys are kept: a registry that changes as a whole, and is small enough to be read as a whole."""
+"""The interface of the tenant store: it keeps one registry, which changes as a whole and is small enough to read as a
+whole.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What a process looks at to see whether anything changed.
+    """The marks that show a process whether anything changed.
 
     Attributes:
         version: rises with each change of the registry.
-        notice: the last `notify`; empty while there was none.
+        notice: the last `notify`; empty if there was none.
     """
 
     version: int = 0
@@ -25,36 +27,37 @@ class Marks:
 
 
 class TenantStore(Protocol):
-    """Blocking, and safe to call from several threads: it is asked off the event loop. Raises StoreError throughout."""
+    """A store of tenants and keys. Blocking, and safe to call from several threads. All methods raise StoreError."""
 
     def secret(self, given: bytes | None) -> tuple[bytes, bool]:
-        """The secret that keys are hashed with, and whether the store keeps it itself.
+        """Return the secret that keys are hashed with, and whether the store itself keeps it.
 
-        It is the `given` one, else one that was drawn when it was first asked for. Raises ConfigError when it was
-        another before: what was hashed with that would not be found any more.
+        The secret is `given`, or else one that was drawn at the first call. Raises ConfigError if the secret was
+        another before, because keys hashed with the old secret would no longer be found.
         """
         ...
 
     def forget_secret(self) -> None:
-        """The next one to ask for a secret may bring another."""
+        """Forget the secret, so that the next call of `secret` may bring another."""
         ...
 
     def load(self) -> tuple[TenantRegistry, Marks]:
-        """The registry and the marks that belong to it."""
+        """Return the registry and the marks that belong to it."""
         ...
 
     def change(self, change: Callable[[TenantRegistry], tuple[TenantRegistry, Result]]) -> Result:
-        """Put the changed registry in the place of the one that is given to `change`, in one step across all processes.
-        What `change` raises is passed on, and nothing was changed.
+        """Replace the registry by what `change` returns for it, in one step across all processes.
+
+        Errors of `change` are passed on; the registry is then unchanged.
         """
         ...
 
     def marks(self) -> Marks: ...
 
     def notify(self, notice: str) -> None:
-        """Say something to every process that uses this store."""
+        """Send a notice to every process that uses this store."""
         ...
 
     def note_used(self, hashes: Collection[str], at: float) -> None:
-        """These keys were used at `at`. It changes no mark."""
+        """Note that these keys were used at `at`. Changes no mark."""
         ...

@@ -1,4 +1,4 @@
-"""Who asks, what they may spend and what they may use."""
+"""A tenant as a request sees it: who asks, what they may spend and which candidates they may use."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from gateway.tenants.policy import PACED, ExplorationSettings, TenantPacingSetti
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A tenant, as one of its keys shows it.
+    """A tenant, as seen through one of its keys.
 
     Attributes:
         candidates: its allow-list, in the order that serves when routing declines.
-        budgets: of the tenant, whichever key is used.
-        key: the name of the key; it stands in the keys of the key's own windows.
-        key_budgets: of this key alone.
+        budgets: budgets of the tenant, whichever key is used.
+        key: the name of the key, which is part of the names of the key's own windows.
+        key_budgets: budgets of this key alone.
         expires_at: when the key ends, in seconds since the epoch; None: never.
-        pacing: how spend is paced in the windows that can be; None: it is not.
-        exploration: how it explores; None: it does not.
+        pacing: how spend is paced in the windows that can be paced; None: it is not paced.
+        exploration: how the tenant explores; None: it does not explore.
     """
 
     name: str
@@ -39,12 +39,12 @@ class Tenant:
     exploration: ExplorationSettings | None = None
 
     def windows(self, now: float) -> tuple[Window, ...]:
-        """Everything that a request at `now` counts towards."""
+        """Return all windows that a request at `now` counts towards."""
         return _windows(self.name, self.budgets, self.key, self.key_budgets, int(now // STEADY_S))
 
 
 STEADY_S = 5
-"""Every window begins at a multiple of so many seconds, so for so long its tenant's windows are the same."""
+"""Every window begins at a multiple of this many seconds, so a tenant's windows stay the same for as long."""
 
 
 @lru_cache(4096)
@@ -58,22 +58,22 @@ def _windows(
 
 
 def key_owner(tenant: str, key: str) -> str:
-    """Whose the windows of a key are, as `window_at` takes it."""
+    """Return the owner of a key's windows, as `window_at` takes it."""
     return f"{tenant}/key/{key}"
 
 
 class Tenants:
-    """The tenants by the keyed hash of their keys: a table in memory that is replaced whole when it changes."""
+    """The tenants by the keyed hash of their keys: a table in memory that is replaced as a whole when it changes."""
 
     def __init__(self, key_hash: KeyHash, by_hash: Mapping[bytes, Tenant]) -> None:
         self._key_hash = key_hash
         self._by_hash = by_hash
         self._keyed: dict[bytes, bytes] = {}
-        """Keyed hashes by plain ones, of keys that are known: no key stands here, and nobody can fill it with more."""
+        """Keyed hashes by plain hashes, of known keys only: it contains no key, and unknown keys cannot fill it."""
         self._used: set[bytes] = set()
 
     def find(self, key: bytes) -> Tenant | None:
-        """The tenant of a key as it was sent; its use is noted."""
+        """Return the tenant of a key as it was sent, or None; note the key's use."""
         plain = sha256(key).digest()
         hashed = self._keyed.get(plain) or self._key_hash.over(plain)
         tenant = self._by_hash.get(hashed)
@@ -83,11 +83,11 @@ class Tenants:
         return tenant
 
     def replace(self, by_hash: Mapping[bytes, Tenant]) -> None:
-        """From here on these are known, and no others."""
+        """From now on, know these tenants and no others."""
         self._by_hash = by_hash
         self._keyed = {}
 
     def take_used(self) -> set[bytes]:
-        """Hashes of the keys that were used since this was asked last."""
+        """Return the hashes of the keys that were used since the last call."""
         used, self._used = self._used, set()
         return used

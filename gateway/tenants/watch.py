@@ -1,6 +1,7 @@
-"""The tenants of a running process, kept as the store has them: a thread looks for changes ten times a second.
+"""The tenants of a running process, kept equal to the store's: a thread looks for changes ten times a second.
 
-A key that is made or revoked anywhere, by a command or by another process, counts here within that tenth.
+A key that is made or revoked anywhere, by a command or by another process, takes effect here within a tenth of a
+second.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ NOTE_USED_S = 10.0
 
 
 class TenantWatch:
-    """Fills `tenants` from the store. `candidates` are all there are, in the operator's order.
+    """A watch that fills `tenants` from the store, limited to the candidates that `offer` gives it.
 
-    `report` takes errors, once a streak.
+    `report` takes errors, only the first of consecutive ones.
     """
 
     def __init__(
@@ -46,12 +47,13 @@ class TenantWatch:
 
     @property
     def registry(self) -> TenantRegistry:
-        """As this process knows it."""
+        """The registry as this process knows it."""
         return self._registry
 
     def open(self, noticed: Callable[[str], None]) -> None:
-        """Read the registry and begin to look; `noticed` is called, in the thread, with each new notice of the store.
-        Raises StoreError.
+        """Read the registry and begin to look for changes. Raises StoreError.
+
+        `noticed` is called, in the thread, with each new notice of the store.
         """
         self._marks = Marks(notice=self._store.marks().notice)
         self.refresh()
@@ -59,16 +61,16 @@ class TenantWatch:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop looking; note what was used last."""
+        """Stop looking for changes; note the last uses of keys."""
         if self._thread is not None:
             self._stop.set()
             self._thread.join()
-            with suppress(StoreError):  # when its keys were used last is all that is lost
+            with suppress(StoreError):  # only the times of last use are lost
                 self._note_used()
 
     def refresh(self) -> None:
-        """Take over what the store has now. Raises StoreError."""
-        registry, marks = self._store.load()  # not under the lock: the event loop may wait for that
+        """Load what the store has now. Raises StoreError."""
+        registry, marks = self._store.load()  # not under the lock, because the event loop may wait for the lock
         with self._lock:
             if marks.version >= self._marks.version:
                 self._marks = Marks(marks.version, self._marks.notice)
@@ -76,7 +78,7 @@ class TenantWatch:
                 self._fill()
 
     def offer(self, candidates: Collection[str]) -> None:
-        """These are the candidates from here on."""
+        """Use these candidates, in the operator's order, from now on."""
         with self._lock:
             self._candidates = candidates
             self._fill()
@@ -100,7 +102,7 @@ class TenantWatch:
                     noted = self._clock()
                     self._note_used()
                 failing = False
-            except Exception as error:  # whatever it is: who stops looking lets revoked keys in
+            except Exception as error:  # any error: a watch that stops would let revoked keys in
                 if not failing:
                     self._report("tenants", error)
                 failing = True
@@ -124,8 +126,9 @@ class TenantWatch:
 
 
 def tenant_of(terms: TenantSettings, key: ApiKey, candidates: Collection[str]) -> Tenant:
-    """A tenant as one of its keys shows it. Names that no candidate has any more are left out; a key never shows more
-    than its tenant has.
+    """Return a tenant as seen through one of its keys, which never allows more than its tenant.
+
+    Names that no candidate has any more are left out.
     """
     allowed = tuple(name for name in (terms.candidates or candidates) if name in candidates)
     if key.candidates is not None:
