@@ -1,4 +1,4 @@
-"""The composition root: the only module, with the command line, that names concrete classes.
+"""The composition root: besides the command line, the only module that names concrete classes.
 
 `build` wires a gateway from its settings. `/v1/chat/completions` and `/v1/route` are raw ASGI; FastAPI serves the rest.
 """
@@ -65,7 +65,7 @@ STORE_ERRORS_EVERY_S = 60.0
 
 
 class Gateway:
-    """The ASGI application. Its state is made when the server starts it and closed when it stops."""
+    """The ASGI application. Its state is created when the server starts it and closed when the server stops it."""
 
     def __init__(
         self,
@@ -80,15 +80,16 @@ class Gateway:
         place: WorkerPlace | None = None,
         labelled_rows: LabelledRows | None = None,
     ) -> None:
-        """`processes` serve the same budgets, of which this is one: `server.workers` where it is not said. `clock`
-        gives the seconds since the epoch by which budgets, pacing and outcomes go.
+        """Prepare a gateway, one of `processes` that serve the same budgets (default: `server.workers`).
+
+        `clock` gives seconds since the epoch, for budgets, pacing and outcomes.
         """
         self._settings = settings
         self._config = config
         self._processes = settings.server.workers if processes is None else processes
         self._clock = clock
         self._plan = CheckedConfig.of(settings)
-        declared_in(settings, KeyHash(secrets.token_bytes(32)), config)  # its keys are there, each of them once
+        declared_in(settings, KeyHash(secrets.token_bytes(32)), config)  # checks that its keys are set, each only once
         self._encoder = encoder
         self._router = router
         self._look_up = look_up
@@ -118,12 +119,12 @@ class Gateway:
         return None
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """ASGI's lifespan: what keeps the service from starting is said in one line."""
+        """Run ASGI's lifespan; report in one line what keeps the service from starting."""
         await receive()
         try:
             async with self.running():
                 gc.collect()
-                gc.freeze()  # what starting made lives as long as the process: no collection need look at it
+                gc.freeze()  # start-up objects live as long as the process: collections can skip them
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
         except (LoupeError, StoreError, OSError) as error:
@@ -133,7 +134,7 @@ class Gateway:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Everything that lives as long as the service does. Raises ConfigError, StoreError or OSError."""
+        """Run everything that lives as long as the service. Raises ConfigError, StoreError or OSError."""
         settings = self._settings
         async with AsyncExitStack() as stack:
             encoder = self._encoder or _encoder(settings.encoder.bundle)
@@ -213,16 +214,16 @@ class Gateway:
         )
 
     async def _open_ledger(self, stack: AsyncExitStack) -> BudgetStore:
-        """Where budgets are kept. Raises ConfigError or StoreError."""
+        """Open the store of the budgets. Raises ConfigError or StoreError."""
         section = self._settings.store
         around = StoreSurroundings(self._clock, self._metrics.watch, _log.warning, stack)
         return await stores.KINDS[section.kind].open_budgets(section.address, around)
 
     def _report(self, where: str, error: BaseException) -> None:
-        """An error inside Loupe that must not fail a request: counted, and logged with its trace.
+        """Count and log an error inside Loupe that must not fail a request, with its trace.
 
-        An input that cannot be encoded is the client's doing: any number of them may come, so it is one line. A store
-        that is out of order is so for every request: it is said now and then.
+        An input that cannot be encoded is the client's fault and may come any number of times, so it is one line. An
+        unavailable store fails on every request, so it is logged only once per STORE_ERRORS_EVERY_S.
         """
         self._metrics.internal_error(where)
         if isinstance(error, StoreError):
@@ -240,14 +241,16 @@ class Gateway:
 def build(
     settings: Settings, config: Path | None = None, processes: int | None = None, place: WorkerPlace | None = None
 ) -> Gateway:
-    """A gateway on these settings, which it reads from `config` again when it is told to; one of so many `processes`,
-    and `place` is its own among them. Raises ConfigError for keys and secrets that are not there.
+    """Return a gateway on these settings, which it reads from `config` again at a reload.
+
+    It is one of `processes` processes, and `place` is its own place among them. Raises ConfigError for missing keys and
+    secrets.
     """
     return Gateway(settings, config=config, processes=processes, place=place)
 
 
 def _on_hang_up(act: Callable[[], None], stack: AsyncExitStack) -> None:
-    """SIGHUP means: act. Only the main thread is told of signals; elsewhere nothing is done."""
+    """Call `act` on SIGHUP. Does nothing outside the main thread, because only the main thread receives signals."""
     if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGHUP"):
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, act)
@@ -256,7 +259,7 @@ def _on_hang_up(act: Callable[[], None], stack: AsyncExitStack) -> None:
 
 def _encoder(bundle: str) -> Encoder:
     try:
-        return DualEncoder.load(locate(bundle), threads=1)  # each batch on one; the batcher runs several
+        return DualEncoder.load(locate(bundle), threads=1)  # one thread per batch; the batcher runs several batches
     except EncodeError as error:
         raise ConfigError(f"encoder.bundle: {error}") from error
 

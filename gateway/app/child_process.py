@@ -1,4 +1,4 @@
-"""How one `loupe` starts another: the same code, and nothing that stands in the user's working directory."""
+"""The start of one `loupe` process by another: with the same code, but nothing from the user's working directory."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 def loupe_command(*words: str) -> list[str]:
     """Return the command line of `loupe` with these words, for `child_environment`.
 
-    `-P` keeps the working directory off the child's import path: a `models.py` there is the user's own, not ours.
+    `-P` keeps the working directory off the child's import path: a `models.py` there belongs to the user, not to Loupe.
     """
     return [sys.executable, "-P", "-m", "gateway.cli", *words]
 
 
 def child_environment() -> dict[str, str]:
-    """Return this process's environment, with which a child finds the package where this process found it.
+    """Return this process's environment, extended so that a child finds the package where this process found it.
 
-    `python -m gateway.cli` in a checkout that is not installed, or in `build/compiled`, found it in the working
-    directory.
+    `python -m gateway.cli` in a checkout that is not installed, or in `build/compiled`, found the package in the
+    working directory.
     """
     root = str(Path(__file__).parents[2])
     paths = os.environ.get("PYTHONPATH", "")

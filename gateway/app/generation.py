@@ -1,7 +1,7 @@
 """A config generation: everything that follows from the configuration and may be swapped while the service runs.
 
 Part of the composition root. A request ends with the generation that it began with. What only that generation used is
-closed when its last request is over.
+closed when its last request has ended.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class SharedServices:
 
 
 class ConfigGeneration:
-    """Made by `ConfigGenerations`. `users` counts the requests under way in it."""
+    """A config generation, made by `ConfigGenerations`. `users` counts its requests in progress."""
 
     def __init__(
         self, plan: CheckedConfig, providers: Mapping[str, Provider], fetcher: ImageFetcher, chat: ChatRoutes
@@ -62,11 +62,11 @@ class ConfigGeneration:
         self.fetcher = fetcher
         self.users = 0
         self.ended: Callable[[ConfigGeneration], None] | None = None
-        """Set when another generation has taken its place."""
+        """Set when another generation has taken its place; called when its last request has ended."""
         self._chat = chat
 
     async def serve(self, route: RawRoute, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Answer a request by this configuration, to its end."""
+        """Answer a request completely with this configuration."""
         self.users += 1
         try:
             await route(self._chat, scope, receive, send)
@@ -77,7 +77,9 @@ class ConfigGeneration:
 
 
 class ConfigGenerations:
-    """The config generation in service and those before it that still have requests. Make it inside a running loop."""
+    """The config generation in service and the earlier ones that still have requests. Create it
+    inside a running loop.
+    """
 
     def __init__(self, shared: SharedServices) -> None:
         self._shared = shared
@@ -87,19 +89,19 @@ class ConfigGenerations:
 
     @property
     def count(self) -> int:
-        """How many have requests or are in service."""
+        """The number of generations that have requests or are in service."""
         return len(self._live)
 
     @property
     def users(self) -> int:
-        """Requests under way."""
+        """The number of requests in progress."""
         return sum(generation.users for generation in self._live)
 
     def prepare(self, plan: CheckedConfig) -> ConfigGeneration:
-        """Return the next generation, not yet in service: `swap` puts it there, else `discard` it.
+        """Return the next generation, not yet in service: `swap` puts it in service, or `discard` closes it.
 
-        It shares the parts that did not change with the one in service. Raises ConfigError for an address or a header
-        that cannot be sent.
+        It shares the unchanged parts with the generation in service. Raises ConfigError for a URL or a header that
+        cannot be sent.
         """
         before = self._live[-1] if self._live else None
         providers: dict[str, Provider] = {}
@@ -113,7 +115,7 @@ class ConfigGenerations:
         return ConfigGeneration(plan, providers, fetcher, self._chat(plan, providers, fetcher))
 
     def swap(self, generation: ConfigGeneration) -> None:
-        """Requests that come from here on are served by this one."""
+        """Serve all requests from now on by this generation."""
         before = self._live[-1] if self._live else None
         self._live.append(generation)
         if before is not None:
@@ -126,7 +128,7 @@ class ConfigGenerations:
         self._close_unused(generation)
 
     async def close(self) -> None:
-        """Close everything; exchanges under way may come to their end."""
+        """Close everything; exchanges in progress may still finish."""
         while self._live:
             self._retire(self._live[-1])
         await asyncio.gather(*self._closing)

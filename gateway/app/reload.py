@@ -1,7 +1,8 @@
-"""The configuration read again while the service runs: taken over whole, or refused whole with a word on what is wrong.
+"""Reloading the configuration while the service runs: the new one is used as a whole, or refused as a whole with a
+reason.
 
-Every process of one store takes part: the one that was asked, by SIGHUP or `/admin/reload`, tells the others through
-the store.
+Every process that uses the same store takes part: the process that was asked, by SIGHUP or `/admin/reload`, tells the
+others through the store.
 """
 
 from __future__ import annotations
@@ -32,14 +33,16 @@ _log = logging.getLogger("loupe")
 
 @dataclass(frozen=True, slots=True)
 class ReloadResult:
-    """What a reload did: sections that differ from before, and what became of tenants and keys."""
+    """The result of a reload: the sections that changed, and the changes to tenants and keys."""
 
     changed: tuple[str, ...]
     readings: SyncResult
 
 
 class Reloader:
-    """Puts configurations into service. `taken` is called with each config generation when it begins to serve."""
+    """A service that puts configurations into service. It calls `taken` with each config generation that begins to
+    serve.
+    """
 
     def __init__(
         self,
@@ -66,8 +69,10 @@ class Reloader:
         await self._take(plan)
 
     async def reload(self, *, tell: bool = True) -> ReloadResult:
-        """Read the file again and serve by it; `tell` the other processes. Raises ConfigError when anything in it is
-        wrong or cannot change without a restart, and StoreError: then nothing has changed.
+        """Read the file again and serve by it; `tell` the other processes.
+
+        Raises StoreError, and ConfigError if anything in the file is wrong or cannot change without a restart: then
+        nothing has changed.
         """
         async with self._lock:
             try:
@@ -75,18 +80,18 @@ class Reloader:
             except (ConfigError, StoreError) as error:
                 _log.error("reload refused, nothing was changed: %s", error)
                 raise
-            except Exception:  # a fault of ours, wherever it is: the configuration in service goes on
+            except Exception:  # an error of ours: the configuration in service remains
                 _log.exception("the reload failed")
                 raise
         _log.info("reloaded; changed: %s", ", ".join(done.changed) or "nothing")
         return done
 
     def ask(self) -> None:
-        """Reload soon; the log says what came of it."""
+        """Reload soon; the result is logged."""
         self._soon(self._reload_quietly(tell=True))
 
     def hear(self, notice: str) -> None:
-        """Another process, or this one, has reloaded. Called in any thread."""
+        """Take the notice that a process, perhaps this one, has reloaded. May be called in any thread."""
         self._loop.call_soon_threadsafe(self._heard, notice)
 
     async def close(self) -> None:
@@ -111,7 +116,9 @@ class Reloader:
         return ReloadResult(tuple(changed), readings)
 
     async def _take(self, plan: CheckedConfig) -> SyncResult:
-        """The store is the last that can refuse; from there on nothing waits and nothing fails."""
+        """Put a configuration into service. The store is the last that can refuse; after it nothing waits and nothing
+        fails.
+        """
         tenant_services, settings = self._tenant_services, plan.settings
         declared = declared_in(settings, tenant_services.key_hash, self._config)
         if settings.tenants_from is not None:
@@ -125,7 +132,7 @@ class Reloader:
         except BaseException:
             self._generations.discard(generation)
             raise
-        with suppress(StoreError):  # it is in the store: the watch takes it over as soon as it can be read
+        with suppress(StoreError):  # the change is stored; the watch will load it as soon as it can be read
             await asyncio.to_thread(tenant_services.live.refresh)
         self._generations.swap(generation)
         tenant_services.live.offer(plan.candidates)
@@ -137,12 +144,14 @@ class Reloader:
         return readings
 
     async def _follow(self) -> None:
-        """Reload if this process's own file has changed. A file that is as it was is not put over another one that was
-        read in since, on another machine: in a rolling deploy that would bring the old one back.
+        """Reload if this process's own file has changed.
+
+        An unchanged file does not replace a newer one that was read in since on another machine: in a rolling deploy
+        that would bring the old one back.
         """
         if self._config is None:
             return
-        with suppress(ConfigError):  # it cannot be read: the reload says so
+        with suppress(ConfigError):  # the file cannot be read: the reload reports that
             if await asyncio.to_thread(self._digest_of, self._config) == self._digest:
                 return
         await self._reload_quietly(tell=False)
@@ -155,7 +164,7 @@ class Reloader:
     async def _reload_quietly(self, *, tell: bool) -> None:
         try:
             await self.reload(tell=tell)
-        except Exception:  # it is in the log
+        except Exception:  # already logged
             return
 
     def _tell(self, digest: str) -> None:
@@ -176,7 +185,7 @@ class Reloader:
 
 
 def _fixed_changes(before: Settings, after: Settings) -> Iterator[str]:
-    """Keys that differ and are read at the start only."""
+    """Yield the changed keys that are only read at the start."""
     for name in ("server", *FIXED):
         old, new = getattr(before, name), getattr(after, name)
         for key in type(old).model_fields:
@@ -197,7 +206,7 @@ def _say(readings: SyncResult, file: str) -> None:
 
 
 def _say_who_is_left_without(registry: TenantRegistry, candidates: Collection[str]) -> None:
-    """An allow-list in the store may name candidates that are gone; of one that names no other, nothing is left."""
+    """Warn about tenants whose allow-list in the store names only candidates that no longer exist."""
     for terms in registry.tenants.values():
         if terms.candidates is not None and not set(terms.candidates) & set(candidates):
             _log.warning("tenants: %s may use none of the candidates that there are", terms.name)

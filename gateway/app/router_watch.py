@@ -1,7 +1,7 @@
-"""The router in service, kept as the artifact store has it: a thread looks for another four times a second.
+"""The router in service, kept equal to the artifact store's: a thread looks for another four times a second.
 
-What is promoted is loaded, checked and tried in that thread, and takes its place between two requests. What cannot
-be used is said in one line and counted, and the one before goes on.
+A promoted router is loaded, checked and tried in that thread, and takes its place between two requests. A router that
+cannot be used is logged in one line and counted, and the previous router stays.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = logging.getLogger("loupe")
 
 
 class RouterWatch:
-    """Holds `in_service`, which forecasters follow. `fallback` serves while nothing is promoted."""
+    """A holder of the router `in_service`, which forecasters follow. `fallback` serves while nothing is promoted."""
 
     def __init__(
         self, store: ArtifactStore | None, fallback: Router, encoder: EncoderFacts, *, look_s: float = LOOK_S
@@ -34,9 +34,9 @@ class RouterWatch:
         """Prepare to look for another router every `look_s` seconds; `open` begins."""
         self.in_service = RouterInService(fallback)
         self.swaps = 0
-        """How often another router came into service since the start."""
+        """Number of times that another router came into service since the start."""
         self.failures = 0
-        """How often what was promoted could not be used."""
+        """Number of times that a promoted router could not be used."""
         self._store = store
         self._fallback = fallback
         self._encoder = encoder
@@ -46,7 +46,7 @@ class RouterWatch:
         self._thread: threading.Thread | None = None
 
     def open(self) -> None:
-        """Take what was promoted last, or before it if that cannot be used, and begin to look."""
+        """Load the router that was promoted last, or an earlier one if that cannot be used, and begin to look."""
         if self._store is None:
             return
         self._begin(self._store)
@@ -74,14 +74,16 @@ class RouterWatch:
                 self._failed(str(error))
 
     def look(self) -> None:
-        """Take what has been promoted since the last look; count and log what cannot be used. Never raises."""
+        """Load the router that was promoted since the last look; count and log one that cannot be
+        used. Never raises.
+        """
         if self._store is None:
             return
         try:
             self._take_promoted(self._store)
         except ArtifactError as error:
             self._failed(str(error))
-        except Exception as error:  # whatever it is: who stops looking serves an old router for ever
+        except Exception as error:  # any error: a watch that stops would serve an old router for ever
             self._failed(f"{type(error).__name__}: {error}")
 
     def _look_for_ever(self) -> None:
@@ -92,7 +94,7 @@ class RouterWatch:
         mark = store.mark()
         if mark == self._seen:
             return
-        self._seen = mark  # what fails is not tried again until something else is promoted
+        self._seen = mark  # a router that fails is not tried again until another is promoted
         digest = store.read(mark).digest
         if digest == self.in_service.router.digest:
             return
@@ -106,7 +108,7 @@ class RouterWatch:
 
 
 def live_router(section: RouterConfig, encoder: Encoder, given: Router | None = None) -> RouterWatch:
-    """As the configuration has it; `given` stands instead of `router.artifact`. Raises ConfigError."""
+    """Return the watch for the configuration; `given` replaces `router.artifact`. Raises ConfigError."""
     try:
         facts = facts_of(encoder)
         fallback = given or load(artifact_path(section))
@@ -117,7 +119,7 @@ def live_router(section: RouterConfig, encoder: Encoder, given: Router | None = 
 
 
 def watch_router(live: RouterWatch, metrics: Metrics) -> None:
-    """Which router serves, and what became of those that were promoted."""
+    """Register metrics of the router in service and of promoted routers."""
     metrics.watch_info("loupe_router", "The router in service", lambda: {"digest": live.in_service.router.digest})
     watch = metrics.watch
     watch("loupe_router_swaps", "Routers that took another's place", lambda: live.swaps, total=True)
@@ -125,7 +127,9 @@ def watch_router(live: RouterWatch, metrics: Metrics) -> None:
 
 
 def widened_for(router: Router, catalog: Catalog) -> Router:
-    """The router with columns for candidates that it does not know: by those of about their price, and said once."""
+    """Return the router with columns for unknown candidates, from candidates of similar price; log
+    each such candidate.
+    """
     found = widened(router, catalog.typical_costs)
     if isinstance(found, ColdStartRouter):
         for name, neighbours in found.neighbours().items():
@@ -134,5 +138,5 @@ def widened_for(router: Router, catalog: Catalog) -> Router:
 
 
 def artifact_path(section: RouterConfig) -> Path:
-    """Where the router lies that serves while nothing is promoted. Raises ArtifactError."""
+    """Return the path of the router that serves while nothing is promoted. Raises ArtifactError."""
     return bundled() if section.artifact == "default" else Path(section.artifact)

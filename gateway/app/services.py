@@ -1,4 +1,4 @@
-"""Decisions, labels and content in one process, opened: who writes them, who may ask for them.
+"""The services of one process for decisions, labels, content, pacing and tenants, opened at its start.
 
 Part of the composition root.
 """
@@ -47,14 +47,16 @@ BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 class RecordServices:
-    """What a configuration keeps of requests: made with the gateway, opened and served when it starts."""
+    """The services for what a configuration keeps of requests: created with the gateway, opened when it starts."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
 
     def open(self, encodings: Encodings, stack: AsyncExitStack) -> Sequence[Observer]:
-        """The log, running until the stack ends; nothing where the configuration keeps none. Raises StoreError."""
+        """Open the decision log, running until the stack ends; nothing if the configuration keeps none. Raises
+        StoreError.
+        """
         settings, store = self._settings, self._settings.store.path
         if not settings.decisions.keep:
             return ()
@@ -72,20 +74,20 @@ class RecordServices:
         return (log,)
 
     def serve(self, routes: ApiServices, observers: Sequence[Observer], stack: AsyncExitStack) -> None:
-        """Let tenants ask for decisions and label them, until the stack ends."""
+        """Let tenants read and label decisions, until the stack ends."""
         if self._settings.decisions.keep:
             decisions = LabelledDecisions(decisions_path(self._settings.store.path), observers)
             stack.push_async_callback(asyncio.to_thread, decisions.close)
             routes.decisions = decisions
 
     def delete_content(self, tenant: str) -> int:
-        """Of a tenant; how many rows. Raises StoreError. Blocks."""
+        """Delete a tenant's content. Returns the number of rows. Raises StoreError. Blocks."""
         return delete_content(self._settings.store.path, tenant)
 
 
 @dataclass(frozen=True, slots=True)
 class PacingServices:
-    """`spend` is an observer; `reports` is what usage is read from."""
+    """The services of pacing: `spend` is an observer; usage is read from `reports`."""
 
     controller: PacingController
     spend: SqliteSpend
@@ -94,7 +96,7 @@ class PacingServices:
 
 @dataclass(frozen=True, slots=True)
 class PacingContext:
-    """What pacing needs of the service. `processes` spend from the same budgets."""
+    """The inputs that pacing needs from the service. `processes` processes spend from the same budgets."""
 
     settings: Settings
     metrics: Metrics
@@ -104,9 +106,10 @@ class PacingContext:
 
 
 def begin_pacing(store: BudgetStore, around: PacingContext, stack: AsyncExitStack) -> PacingServices:
-    """Running until the stack ends. What is learned is kept beside the embedded store's file, whichever has budgets.
+    """Start pacing, running until the stack ends.
 
-    Raises SchemaError for a file that this version cannot use.
+    What is learned is kept in the embedded store's secondary file, whichever store has the budgets. Raises SchemaError
+    for a file that this version cannot use.
     """
     path, clock = secondary_path(around.settings.store.path), around.clock
     check_secondary(path)
@@ -124,7 +127,7 @@ def begin_pacing(store: BudgetStore, around: PacingContext, stack: AsyncExitStac
 
 @dataclass(frozen=True, slots=True)
 class TenantServices:
-    """`tenants` is what requests ask; `live` fills it."""
+    """The services of tenants: requests look up `tenants`, which `live` fills."""
 
     store: TenantStore
     key_hash: KeyHash
@@ -134,7 +137,9 @@ class TenantServices:
 
 
 def open_tenant_store(settings: Settings) -> OpenTenantStore:
-    """Open the tenants of a configuration, beside its budgets. Raises ConfigError or StoreError."""
+    """Open the tenant store of a configuration, at the same address as its budgets. Raises
+    ConfigError or StoreError.
+    """
     section = settings.store
     return stores.KINDS[section.kind].open_tenants(section.address)
 
@@ -142,7 +147,7 @@ def open_tenant_store(settings: Settings) -> OpenTenantStore:
 def begin_tenants(
     store: TenantStore, settings: Settings, report: Callable[[str, BaseException], None]
 ) -> TenantServices:
-    """Raises ConfigError or StoreError."""
+    """Create the services of tenants. Raises ConfigError or StoreError."""
     variable = settings.server.key_secret_env
     secret, is_kept = store.secret(key_secret(variable))
     if is_kept:
@@ -154,7 +159,7 @@ def begin_tenants(
 
 
 def watch_parts(metrics: Metrics, encode: QueryEncoder, log: RequestLog) -> None:
-    """Caches and queues."""
+    """Register metrics of caches and queues."""
     watch = metrics.watch
     watch("loupe_encoder_cache_hits", "Texts and images found in the cache", lambda: encode.stats.hits, total=True)
     watch("loupe_encoder_cache_misses", "Texts and images that were encoded", lambda: encode.stats.misses, total=True)
@@ -168,14 +173,14 @@ def watch_parts(metrics: Metrics, encode: QueryEncoder, log: RequestLog) -> None
 
 
 def watch_requests(metrics: Metrics, generations: ConfigGenerations) -> None:
-    """What is in service, and what is under way in it."""
+    """Register metrics of the config generations and their requests in progress."""
     metrics.watch("loupe_editions", "Configurations that still have requests", lambda: generations.count, merge="max")
     metrics.watch("loupe_requests_in_flight", "Requests under way", lambda: generations.users)
 
 
 @dataclass(frozen=True, slots=True)
 class MetricWatches:
-    """What is measured now and then, as long as the service runs."""
+    """The periodic measurements, which run as long as the service does."""
 
     metrics: Metrics
     shared: SharedMetrics
@@ -185,7 +190,7 @@ class MetricWatches:
     report: Callable[[str, BaseException], None]
 
     async def open(self, stack: AsyncExitStack, *, first: bool) -> None:
-        """Until the stack ends. What workers have in common, the `first` of them looks up."""
+        """Start measuring, until the stack ends. Only the `first` worker measures what all workers share."""
         tasks = [watch_lag(self.metrics.lagged)]
         if first:
             live = self.live

@@ -1,4 +1,4 @@
-"""Several worker processes on one listening socket: started, watched, started anew, told of signals, ended together."""
+"""Several worker processes on one listening socket: started, watched, restarted, sent signals, ended together."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from gateway.app.child_process import child_environment
 
 LOOK_EVERY_S = 0.2
 SHORT_LIFE_S = 5.0
-"""A worker that ends sooner than this after its start is not started again at once."""
+"""A worker that ends sooner than this (seconds) after its start is not restarted at once."""
 START_S = 60.0
-"""One that gives up within this time could not start: nor could the next."""
+"""If a worker gives up within this time (seconds), it could not start, and neither could the next."""
 _log = logging.getLogger("loupe")
 
 
 class Workers:
-    """`command` gives a worker's command line from its place among them (0, 1, ...) and the number of the socket that
-    it inherits.
+    """The worker processes.
+
+    `command` returns a worker's command line from its place among them (0, 1, ...) and the file descriptor of the
+    socket that it inherits.
     """
 
     def __init__(self, command: Callable[[int, int], Sequence[str]], listener: socket.socket, count: int) -> None:
@@ -35,7 +37,7 @@ class Workers:
         self._failed = False
 
     def run(self, shutdown_s: float) -> int:
-        """Until SIGTERM or SIGINT. Returns 1 when no worker could be started at all, else 0."""
+        """Run the workers until SIGTERM or SIGINT. Returns 1 if a worker could not start, else 0."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, lambda number, _: self._tell(signal.Signals(number)))
@@ -58,7 +60,9 @@ class Workers:
                 _log.info("worker %d is process %d", place, process.pid)
 
     def _look(self) -> None:
-        """Note who has ended. One that gave up at its start said what is wrong with all: a row of them says no more."""
+        """Note which workers have ended. A worker that failed at its start ends all: the others would fail for the same
+        reason.
+        """
         for place, (process, began) in list(self._running.items()):
             if process.poll() is None:
                 continue
