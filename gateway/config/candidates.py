@@ -1,4 +1,4 @@
-"""Candidates from their sections of the configuration: prices, formulas and what follows from what is left out."""
+"""Candidates from their sections of the configuration: prices, formulas, and defaults for what is left out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.config.settings import CandidateConfig, Settings
 from gateway.routing.catalog import Candidate
 
 LONGEST_OVER_MEAN = 230
-"""Percent: the 90% quantile of an exponential distribution over its mean, taken for lengths of reasoning."""
+"""Percent: the 90% quantile of an exponential distribution over its mean, assumed for lengths of reasoning."""
 
 USUAL_TOKENIZERS = {
     "anthropic_patches_large": "anthropic_2026",
@@ -23,11 +23,11 @@ USUAL_TOKENIZERS = {
     "llama": "llama3",
     "pixtral": "mistral_tekken",
 }
-"""By what the name of the image formula begins with; the rest has OpenAI's."""
+"""The default tokenizer by the beginning of the image formula's name; all others use OpenAI's."""
 
 
 def candidate_of(section: CandidateConfig, settings: Settings) -> Candidate:
-    """Raises ConfigError for a price or an image-token formula that is not known."""
+    """Return the candidate of a section. Raises ConfigError for an unknown price or image-token formula."""
     price, prices = _price(section, settings.providers[section.provider].base_url)
     return Candidate(
         name=section.name,

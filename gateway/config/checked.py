@@ -17,7 +17,7 @@ MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class CheckedConfig:
-    """What a configuration asks for, read and checked, with nothing opened yet."""
+    """The values that a configuration asks for, read and checked, with nothing opened yet."""
 
     settings: Settings
     catalog: Catalog
@@ -26,7 +26,7 @@ class CheckedConfig:
 
     @classmethod
     def of(cls, settings: Settings) -> CheckedConfig:
-        """Raises ConfigError for prices that nobody knows and secrets that are not there."""
+        """Check a configuration. Raises ConfigError for unknown prices and missing secrets."""
         return cls(
             settings,
             Catalog(tuple(candidate_of(section, settings) for section in settings.candidates)),

@@ -1,4 +1,4 @@
-"""Secrets from the environment, and keys' hashes; never a secret in the file."""
+"""Secrets from the environment, and hashes of keys. A secret is never in the configuration file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHORTEST_SECRET = 16
 
 
 def secret_from(variable: str) -> str:
-    """The value of an environment variable. Raises ConfigError when it is unset or empty."""
+    """Return the value of an environment variable. Raises ConfigError when it is unset or empty."""
     value = os.environ.get(variable, "")
     if not value:
         raise ConfigError(f"the environment variable {variable} is not set")
@@ -19,7 +19,7 @@ def secret_from(variable: str) -> str:
 
 
 def key_secret(variable: str) -> bytes | None:
-    """The secret that keys are hashed with; None when its variable is not set. Raises ConfigError for a short one."""
+    """Return the secret for hashing keys; None when its variable is not set. Raises ConfigError for a short secret."""
     value = os.environ.get(variable, "")
     if value and len(value) < SHORTEST_SECRET:
         raise ConfigError(f"the environment variable {variable} is too short: {SHORTEST_SECRET} characters or more")
@@ -27,5 +27,5 @@ def key_secret(variable: str) -> bytes | None:
 
 
 def hash_key(key: str) -> str:
-    """Hex sha256 of an API key: keys are long and random, so a plain hash cannot be searched."""
+    """Return the hex sha256 of an API key. Keys are long and random, so a plain hash cannot be reversed by search."""
     return hashlib.sha256(key.encode()).hexdigest()

@@ -1,4 +1,6 @@
-"""The configuration: one YAML file, read once, nothing unknown in it. Secrets are named by environment variable."""
+"""The configuration: one YAML file, read once; unknown keys are errors. Secrets are given by environment variable
+names.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,14 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 def _kind_of(what: str, kinds: Mapping[str, object], name: str) -> str:
-    """Return the name where it is one of these kinds. Raises ValueError."""
+    """Return the name if it is one of these kinds. Raises ValueError."""
     if name not in kinds:
         raise ValueError(f"unknown {what} kind {name!r}; known: {', '.join(kinds)}")
     return name
 
 
 def _local_for_lease(name: Any) -> Any:
-    """Take the old name of `when_gone: local` for the new one; it is accepted for one version."""
+    """Return `local` for its old name `lease` of `when_gone`, which is accepted for one version."""
     return "local" if name == "lease" else name
 
 
@@ -38,31 +40,31 @@ class ServerConfig(Section):
     max_body_mb: float = Field(32, gt=0, le=512)
     shutdown_s: Seconds = 30
     admin_key_env: str = Field("LOUPE_ADMIN_KEY", min_length=1)
-    """The variable that holds the key to /admin; without it /admin is closed."""
+    """The variable that holds the key to /admin; without the key, /admin is closed."""
     key_secret_env: str = Field("LOUPE_KEY_SECRET", min_length=1)
-    """The variable that holds the secret under which keys are hashed; without it the store keeps one."""
+    """The variable that holds the secret for hashing keys; without it, the store keeps a secret."""
     workers: int = Field(1, ge=1, le=256)
     """Processes that share the port and the store."""
 
 
 class StoreConfig(Section):
     kind: Annotated[str, AfterValidator(partial(_kind_of, "store", stores.KINDS))] = "sqlite"
-    """Where budgets are kept. Decisions are kept in SQLite either way."""
+    """The store of the budgets. Decisions are kept in SQLite in any case."""
     path: Path = Path("loupe.sqlite")
-    """Decisions are kept beside it, in `loupe-decisions.sqlite`, and content in `loupe-content.sqlite`."""
+    """Decisions are kept in the same folder, in `loupe-decisions.sqlite`, and content in `loupe-content.sqlite`."""
     reservation_ttl_s: float = Field(60, ge=1, le=3_600, validation_alias=AliasChoices("reservation_ttl_s", "lease_s"))
-    """Seconds that a reservation lives without a sign of life from its process; then it is charged in full. The old
-    name `lease_s` is accepted for one version.
+    """Seconds that a reservation lives if its process does not renew it; then it is charged in full. The old name
+    `lease_s` is accepted for one version.
     """
     redis_url_env: str = "LOUPE_REDIS_URL"
     redis_limit_ms: float = Field(50, gt=0, le=10_000)
     when_gone: Annotated[Literal["closed", "local"], BeforeValidator(_local_for_lease)] = "closed"
-    """Without Redis: refuse (503), or go on within what was set aside for that beforehand."""
+    """Without Redis: refuse (503), or continue within an allowance that was set aside before."""
     local_allowance_usd: float = Field(
         0.10, gt=0, le=1_000, validation_alias=AliasChoices("local_allowance_usd", "local_lease_usd")
     )
-    """With `local`: what each process sets aside of each tenant's budget, in USD. The old name `local_lease_usd` is
-    accepted for one version.
+    """With `local`: the part of each tenant's budget that each process sets aside, in USD. The old name
+    `local_lease_usd` is accepted for one version.
     """
 
     @model_validator(mode="before")
@@ -75,28 +77,28 @@ class StoreConfig(Section):
 
     @property
     def address(self) -> StoreAddress:
-        """Where the store is, for `gateway.stores.KINDS`."""
+        """The address of the store, for `gateway.stores.KINDS`."""
         allowance = None if self.when_gone == "closed" else round(self.local_allowance_usd * NANODOLLARS)
         return StoreAddress(self.path, partial(secret_from, self.redis_url_env), self.redis_limit_ms / 1e3, allowance)
 
 
 class LogConfig(Section):
     path: Path | None = None
-    """Where request lines go; standard output when it is not set."""
+    """The file for request lines; standard output when it is not set."""
 
 
 class DecisionConfig(Section):
     keep: bool = True
-    """Whether every decision is kept, beside the store: what `loupe table export` and feedback need."""
+    """Keep every decision, in the store's folder: `loupe table export` and feedback need decisions."""
     days: float | None = Field(None, gt=0, le=3_650)
     """Decisions that are older, and their labels, are removed; null: never."""
 
 
 class ContentConfig(Section):
     keep: bool = False
-    """Whether questions, images and replies are kept, too: what `loupe grade` needs."""
+    """Keep questions, images and replies, too: `loupe grade` needs them."""
     days: float = Field(30, gt=0, le=3_650)
-    """Content that was last seen longer ago is removed."""
+    """Content that was last seen more days ago than this is removed."""
 
 
 class ImageConfig(Section):
@@ -119,9 +121,11 @@ class EncoderConfig(Section):
 
 class RouterConfig(Section):
     artifact: str = "default"
-    """`default` is the bundled one; else the path that `loupe train --out` wrote."""
+    """`default` is the bundled router; anything else is the path that `loupe train --out` wrote."""
     artifacts: Path | None = None
-    """A folder that `loupe promote` keeps versions in: the one it says serves, `artifact` while it says none."""
+    """The folder in which `loupe promote` keeps versions: the promoted version serves, and `artifact` while there is
+    none.
+    """
     timeout_ms: float = Field(200, gt=0)
 
 
@@ -148,20 +152,20 @@ class CandidateConfig(Section):
     cached_input_usd_per_mtok: Usd | None = None
     cache_write_usd_per_mtok: Usd | None = None
     price_as: str | None = Field(None, pattern=r"^[^/\s]+/\S+$")
-    """`provider/model` of the bundled price list, where it is not the provider's address and `provider_model`."""
+    """`provider/model` of the bundled price list, if it differs from the provider's address and `provider_model`."""
     image_tokens: str = "openai_tiles"
-    """The family whose formula counts its image tokens (`gateway/billing/image_tokens.py`), or `flat:N`."""
+    """The family whose formula counts the candidate's image tokens (`gateway/billing/image_tokens.py`), or `flat:N`."""
     tokenizer: str | None = None
-    """The family of its tokenizer (`gateway/billing/text_tokens.py`); by its family of images when it is not set."""
+    """The family of the candidate's tokenizer (`gateway/billing/text_tokens.py`); if not set, by its `image_tokens`."""
     context_tokens: int = Field(128_000, ge=1)
     max_output_tokens: int = Field(4_096, ge=1)
     sees_images: bool = True
     calls_tools: bool = True
     reasons: bool = False
     reasoning_tokens: int = Field(0, ge=0, le=1_000_000)
-    """Tokens that it thinks before a reply, on average, beside what is forecast."""
+    """The mean tokens of reasoning before a reply, in addition to the forecast."""
     limit_parameter: Literal["max_tokens", "max_completion_tokens"] | None = None
-    """`max_completion_tokens` for one that reasons, else `max_tokens`, when it is not set."""
+    """If not set: `max_completion_tokens` for a candidate that `reasons`, else `max_tokens`."""
 
     @model_validator(mode="after")
     def _prices_fit_together(self) -> Self:
@@ -175,7 +179,7 @@ class CandidateConfig(Section):
 
 
 class ProvisionedKeyConfig(KeyConfig):
-    """A key of the configuration. Without a name the first digits of its hash are its name."""
+    """A key of the configuration. Without a name, the first digits of its hash are its name."""
 
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     env: str | None = None
@@ -189,7 +193,7 @@ class ProvisionedKeyConfig(KeyConfig):
         return self
 
     def hash(self) -> str:
-        """Hex sha256 of the key. Raises ConfigError when the variable is not set."""
+        """Return the hex sha256 of the key. Raises ConfigError when the variable is not set."""
         if self.sha256 is not None:
             return self.sha256
         return hash_key(secret_from(self.env or ""))
@@ -215,7 +219,7 @@ class Settings(Section):
     candidates: tuple[CandidateConfig, ...] = Field(min_length=1)
     tenants: tuple[ProvisionedTenantConfig, ...] = ()
     tenants_from: Literal["store", "yaml"] | None = None
-    """Without effect since what the file names is the file's; accepted for one more version."""
+    """Has no effect any more, because the file owns what the file names; accepted for one more version."""
 
     @model_validator(mode="after")
     def _content_is_of_decisions(self) -> Self:
@@ -251,7 +255,7 @@ class Settings(Section):
 
 
 def load_config(path: Path) -> Settings:
-    """Read and check a configuration file. Raises ConfigError with one line a fault, each naming its key."""
+    """Read and check a configuration file. Raises ConfigError with one line per fault, each naming its key."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

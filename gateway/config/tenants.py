@@ -12,8 +12,9 @@ from gateway.tenants.registry import ApiKey
 
 
 def declared_in(settings: Settings, key_hash: KeyHash, config: Path | None) -> ConfiguredTenants:
-    """The tenants and keys that a configuration file names. Raises ConfigError for a key whose variable is not set,
-    and for a key that appears twice.
+    """Return the tenants and keys that a configuration file names.
+
+    Raises ConfigError for a key whose variable is not set, and for a key that appears twice.
     """
     keys: list[ApiKey] = []
     for section in settings.tenants:
@@ -26,7 +27,7 @@ def declared_in(settings: Settings, key_hash: KeyHash, config: Path | None) -> C
 
 
 def declared_tenants(settings: Settings, config: Path | None) -> ConfiguredTenants:
-    """The tenants that a configuration file names, without keys: no variable is looked up."""
+    """Return the tenants that a configuration file names, without keys: no variable is looked up."""
     return ConfiguredTenants([section.terms() for section in settings.tenants], (), _shown(config))
 
 
