@@ -1,6 +1,6 @@
-"""Where state is kept. Rule: a store keeps what it is told and decides nothing but whether a reservation fits.
+"""Stores, which keep state. Rule: a store keeps what it is given; it decides only whether a reservation fits.
 
-A new kind of store is one file and one line in `KINDS`.
+To add a kind of store, write one file and add one line to `KINDS`.
 """
 
 from __future__ import annotations
@@ -10,4 +10,4 @@ from gateway.stores.redis.kind import REDIS
 from gateway.stores.sqlite.kind import SQLITE
 
 KINDS: dict[str, StoreKind] = {"sqlite": SQLITE, "redis": REDIS}
-"""`store.kind` of the configuration -> how stores of that kind are opened."""
+"""A mapping from `store.kind` of the configuration to how stores of that kind are opened."""

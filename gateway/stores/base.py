@@ -1,4 +1,4 @@
-"""What a kind of store is, and what its opening needs to know."""
+"""The interface of a kind of store, and the inputs for opening one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gateway.tenants.store import TenantStore
 
 @dataclass(frozen=True, slots=True)
 class StoreAddress:
-    """Where state is kept, as the configuration says.
+    """The address of a store, from the configuration.
 
     Attributes:
         path: the SQLite file of an embedded store.
-        url: gives the address of a store behind a network; raises ConfigError where no address is set.
-        limit_s: seconds that one call of a store behind a network may take.
+        url: returns the address of a store on the network; raises ConfigError if no address is set.
+        limit_s: seconds that one call of a store on the network may take.
         local_allowance: nanodollars of each budget that a process may spend while its store is away; None: nothing.
     """
 
@@ -37,8 +37,9 @@ class Watch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoreSurroundings:
-    """What a running store gets from its process: `clock` (seconds since the epoch), `watch`, `warn`, and the `stack`
-    that closes what was opened.
+    """The parts of the process that a running store uses.
+
+    `clock` gives seconds since the epoch, `watch` registers metrics, `warn` logs, and `stack` closes what was opened.
     """
 
     clock: Callable[[], float]
@@ -48,14 +49,14 @@ class StoreSurroundings:
 
 
 class OpenTenantStore(TenantStore, Protocol):
-    """A tenant store that is open until it is closed."""
+    """A tenant store that is open until `close`."""
 
     def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class StoreKind:
-    """A kind of store: how its budgets and its tenants are opened. Both raise ConfigError or StoreError."""
+    """A kind of store: how its budgets and its tenants are opened. Both functions raise ConfigError or StoreError."""
 
     open_budgets: Callable[[StoreAddress, StoreSurroundings], Awaitable[BudgetStore]]
     open_tenants: Callable[[StoreAddress], OpenTenantStore]

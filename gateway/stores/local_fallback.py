@@ -1,9 +1,10 @@
-"""Serving on while the ledger is away, within what was set aside for that beforehand.
+"""Service while the ledger is away, within an allowance that was set aside before.
 
-Each process holds a little of every budget that it sees used: a hold like any other, made while the ledger answered.
-While it does not, requests are granted out of that, and once it is back what was spent of it is settled. So nothing is
-ever overspent: what it costs is that so much of a budget is out of reach of the others (`set_aside` says how much), and
-that a process that dies is charged its lease in full. Rates (requests, tokens) and soft budgets rest meanwhile.
+Each process holds a small part of every budget that it sees used: an ordinary reservation, made while the ledger
+answered. While the ledger is away, requests are granted out of that lease; once it is back, what was spent of the lease
+is settled. So nothing is ever overspent. The cost: that part of a budget is unavailable to other processes (`set_aside`
+says how much), and a process that dies is charged its lease in full. Limits of requests and tokens and soft budgets are
+not enforced meanwhile.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from gateway.errors import StoreError
 TEND_S = 1.0
 LEASE_S = 3_600.0
 UNUSED_S = 600.0
-"""A budget that nobody used for so long is given its lease back."""
+"""Seconds after which the lease of an unused budget is given back."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalAllowance:
-    """`amount`: nanodollars of each budget. `name` tells this process from all others, for ever."""
+    """The options: `amount` nanodollars of each budget. `name` distinguishes this process from all others, for ever."""
 
     amount: int
     name: str
@@ -39,7 +40,7 @@ class _Lease:
     used_at: float
     spent: int = 0
     local: dict[str, int] = field(default_factory=dict)
-    """Holds granted out of it -> their amounts."""
+    """Reservations granted out of this lease -> their amounts."""
 
     @property
     def left(self) -> int:
@@ -47,7 +48,7 @@ class _Lease:
 
 
 class LocalFallbackStore:
-    """Implements `BudgetStore` over another one. `clock` gives seconds since the epoch."""
+    """Implements `BudgetStore` on top of another store. `clock` gives seconds since the epoch."""
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class LocalFallbackStore:
 
     @property
     def set_aside(self) -> int:
-        """Nanodollars of all budgets that this process holds for itself."""
+        """Nanodollars of all budgets that this process holds in its leases."""
         return sum(lease.amount for lease in self._leases.values())
 
     async def open(self) -> None:
@@ -112,7 +113,10 @@ class LocalFallbackStore:
         await self._inner.renew([hold_id for hold_id in hold_ids if hold_id not in local], ttl_s)
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:
-        """Where the windows stand. Raises StoreError while the ledger is away; asked for none, there are leases."""
+        """Return the windows' balances. Raises StoreError while the ledger is away.
+
+        Without windows, the call is a health check, and succeeds while there are leases.
+        """
         try:
             return await self._inner.balances(windows)
         except StoreError:
@@ -121,7 +125,7 @@ class LocalFallbackStore:
             raise
 
     async def tend(self) -> None:
-        """Take leases that are wanted, settle what was spent, renew what stands: as far as the ledger answers."""
+        """Take missing leases, settle what was spent, and renew the rest, as far as the ledger answers."""
         try:
             await self._inner.balances(())
         except StoreError:
@@ -129,7 +133,7 @@ class LocalFallbackStore:
         self._returned()
         for key, lease in list(self._leases.items()):
             await self._tend_one(key, lease)
-        for key, reservation in list(self._wanted.items()):  # what cannot be had now is wanted still
+        for key, reservation in list(self._wanted.items()):  # a lease that fails now is still wanted
             await self._take(key, reservation.windows)
             self._wanted.pop(key, None)
 
@@ -139,13 +143,13 @@ class LocalFallbackStore:
             try:
                 await self.tend()
             except StoreError:
-                continue  # it went away again; there is another time
+                continue  # the ledger went away again; try later
 
     async def _tend_one(self, key: tuple[str, ...], lease: _Lease) -> None:
         now = self._clock()
         over = any(window.ends_at is not None and window.ends_at <= now for window in lease.reservation.windows)
         unused = now - lease.used_at > UNUSED_S
-        if lease.local:  # requests that were granted out of it are under way
+        if lease.local:  # requests that were granted out of it are in progress
             await self._inner.renew([lease.reservation.id], LEASE_S)
         elif lease.spent or over or unused:
             if not (over or unused):
@@ -161,7 +165,7 @@ class LocalFallbackStore:
         reservation = Reservation(name, windows, self._options.amount, 1, LEASE_S, requests=0)
         try:
             answer = await self._inner.reserve(reservation)
-        except asyncio.CancelledError:  # the process ends, and nobody else knows of it
+        except asyncio.CancelledError:  # the process ends, and nothing else would release the reservation
             await self._inner.settle(reservation.id, 0)
             raise
         if isinstance(answer, Grant):
@@ -169,7 +173,7 @@ class LocalFallbackStore:
 
     async def _give_back(self, key: tuple[str, ...]) -> None:
         lease = self._leases.pop(key)
-        spent = lease.spent + sum(lease.local.values())  # at the end of the process: what is under way, in full
+        spent = lease.spent + sum(lease.local.values())  # at the end of the process, requests in progress count in full
         if not await self._inner.settle(lease.reservation.id, spent):
             self._announce(
                 f"a local lease of {lease.amount} nanodollars ended while the ledger was away, charged whole"

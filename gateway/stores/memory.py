@@ -1,4 +1,4 @@
-"""A ledger in this process's memory: for tests and for local leases. It is gone when the process is."""
+"""A ledger in this process's memory, for tests. It is lost when the process ends."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class _MemoryReservation:
 
 @dataclass(slots=True)
 class Memory:
-    """What several stores may share: windows by key as [spent, held], and holds by id."""
+    """The data that several stores may share: windows by key as [spent, held], and reservations by id."""
 
     windows: dict[str, list[int]] = field(default_factory=dict)
     holds: dict[str, _MemoryReservation] = field(default_factory=dict)
 
 
 class MemoryStore:
-    """Implements `BudgetStore`. `clock` gives seconds since the epoch. Nothing in it waits, so it is atomic."""
+    """Implements `BudgetStore`. `clock` gives seconds since the epoch. No method waits, so each is atomic."""
 
     def __init__(self, clock: Callable[[], float], memory: Memory | None = None) -> None:
         self._clock = clock
@@ -37,7 +37,7 @@ class MemoryStore:
         self._closed = False
 
     async def open(self) -> None:
-        """There is nothing to open."""
+        """Do nothing: there is nothing to open."""
 
     async def close(self) -> None:
         self._closed = True

@@ -1,4 +1,4 @@
-"""Tenants and keys as text, and the secret that keys are hashed with: what every store of them writes alike."""
+"""Tenants and keys as text, and the secret that keys are hashed with: the part that all tenant stores share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.tenants.policy import ExplorationSettings, TenantPacingSettings
 from gateway.tenants.registry import ApiKey, TenantSettings
 
 ROWS_REMEMBERED = 50_000
-"""Rows that need not be read word by word again: of many keys few change."""
+"""Parsed rows that are cached, because few of many keys change."""
 CHECKED_TEXT = b"loupe: the secret that keys are hashed with"
 
 
@@ -30,7 +30,7 @@ def read_tenant(text: str) -> TenantSettings:
 
 
 def write_key(key: ApiKey) -> str:
-    """All of it but when it was used last."""
+    """Return the key as text, without the time of its last use."""
     return json.dumps({name: value for name, value in asdict(key).items() if name != "last_used_at"})
 
 
@@ -41,14 +41,16 @@ def read_key(text: str, last_used_at: float | None) -> ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class KeptSecret:
-    """What a store keeps of the secret: the secret in hex, when it was not given; and a mark to know it by."""
+    """The part of the secret that a store keeps: the secret in hex, if it was not given; and a check value to recognise
+    it.
+    """
 
     secret: str = ""
     check: str = ""
 
 
 def settle_secret(given: bytes | None, kept: KeptSecret, place: str) -> tuple[bytes, KeptSecret]:
-    """The secret to use and what to keep of it. Raises ConfigError when it is not the one that was used before."""
+    """Return the secret to use, and what to keep of it. Raises ConfigError if it differs from the one used before."""
     secret = given or bytes.fromhex(kept.secret) or secrets.token_bytes(32)
     check = hmac.digest(secret, CHECKED_TEXT, "sha256").hex()
     if kept.check and not hmac.compare_digest(kept.check, check):
@@ -61,7 +63,7 @@ def settle_secret(given: bytes | None, kept: KeptSecret, place: str) -> tuple[by
 
 
 def _values(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists back into the tuples that they were. What an older version did not write has its default."""
+    """Convert lists back to tuples. Members that an older version did not write get their defaults."""
     candidates = raw["candidates"]
     kinds: Mapping[str, type[Any]] = {"pacing": TenantPacingSettings, "exploration": ExplorationSettings}
     parts = {name: kind(**raw[name]) for name, kind in kinds.items() if raw.get(name) is not None}

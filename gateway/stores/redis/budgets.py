@@ -1,8 +1,8 @@
-"""The ledger in Redis: several machines share it. Every operation is one script, one round trip (`redis_ledger.lua`).
+"""The ledger in Redis, shared by several machines. Every operation is one script and one round trip (`ledger.lua`).
 
-Redis may be slow, gone or stopped at any moment. An operation that does not answer within `limit_s` fails with
+Redis may be slow, away or stopped at any moment. An operation that does not answer within `limit_s` fails with
 StoreError; a reservation whose answer was lost is undone, and a settlement is repeated until it is known to be done.
-After a few failures in a row the store fails at once, and asks again every `rest_s`.
+After a few consecutive failures the store fails at once, and tries again every `rest_s`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from gateway.errors import StoreError
 from gateway.routing.circuit_breaker import Breaker
 
 KEPT_MS = 86_400_000
-"""How long a settled hold is remembered, so that settling it again does nothing."""
+"""Milliseconds for which a settled reservation is remembered, so that settling it again does nothing."""
 LARGEST_AMOUNT = 2**53
-"""Nanodollars; Lua's numbers are doubles."""
+"""The largest amount in nanodollars, because Lua's numbers are doubles."""
 REPEAT_S = 0.25
 LARGEST_BACKLOG = 100_000
-"""Settlements that may wait for Redis to come back; past it the leases must charge."""
+"""Settlements that may wait for Redis to come back; beyond this, reservations expire and are charged in full."""
 
 
 @dataclass(frozen=True, slots=True)
 class RedisSettings:
-    """Where Redis is (`redis://` or `rediss://`), and how long it may take: `start_s` for the first answer of all, then
-    `limit_s` for each. Times in seconds.
+    """The address of Redis (`redis://` or `rediss://`) and its time limits, in seconds.
+
+    `start_s` limits the first answer, `limit_s` each later one.
     """
 
     url: str
@@ -49,9 +50,10 @@ class RedisSettings:
 
 
 class RedisStore:
-    """Implements `BudgetStore`. `clock` gives seconds since the epoch; machines that share a Redis share the time.
-    `announce` is told once when Redis goes and once when it is back. `monotonic` gives the seconds by which Redis is
-    left alone for `rest_s`.
+    """Implements `BudgetStore`. Machines that share a Redis must have the same time.
+
+    `clock` gives seconds since the epoch. `announce` is called once when Redis goes away and once when it is back.
+    `monotonic` gives the seconds that measure the pause of `rest_s`.
     """
 
     def __init__(
@@ -72,23 +74,25 @@ class RedisStore:
         self._reserving: dict[str, asyncio.Task[Grant | OverLimit]] = {}
         self._settling: set[asyncio.Task[bool]] = set()
         self._backlog: dict[str, tuple[int, int]] = {}
-        """Settlements that Redis has not confirmed: hold -> (charge, tokens)."""
+        """Settlements that Redis has not confirmed: reservation -> (charge, tokens)."""
         self._repeating: asyncio.Task[None] | None = None
         self._closed = False
 
     @property
     def unsettled(self) -> int:
-        """Settlements that Redis has not confirmed."""
+        """The number of settlements that Redis has not confirmed."""
         return len(self._backlog)
 
     async def open(self) -> None:
-        """Raises StoreError when Redis does not answer: a service must not start without its ledger."""
+        """Connect. Raises StoreError when Redis does not answer, because a service must not start
+        without its ledger.
+        """
         options = self._options
         pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
             options.url,
             max_connections=options.connections,
             timeout=options.limit_s,
-            socket_timeout=None,  # the limit is ours: an answer that comes late must not be taken for the next one's
+            socket_timeout=None,  # we enforce the limit: a late answer must not be read as the next one's
             socket_connect_timeout=options.limit_s,
             retry=Retry(NoBackoff(), 0),
         )
@@ -101,7 +105,7 @@ class RedisStore:
             raise StoreError(f"Redis does not answer: {error or type(error).__name__}") from error
 
     async def close(self) -> None:
-        """Finish what is under way, try once more to settle what is not, and disconnect."""
+        """Finish what is in progress, try once more to settle the backlog, and disconnect."""
         if self._closed:
             return
         await self._finish()
@@ -116,7 +120,7 @@ class RedisStore:
     async def reserve(self, reservation: Reservation) -> Grant | OverLimit:
         _check_amount(reservation.max_cost)
         task = asyncio.ensure_future(self._reserve(reservation))
-        self._reserving[reservation.id] = task  # a caller that is cancelled must not leave it half done
+        self._reserving[reservation.id] = task  # a cancelled caller must not leave it half done
         task.add_done_callback(lambda done: self._reserved(reservation.id, done))
         return await asyncio.shield(task)
 
@@ -136,7 +140,7 @@ class RedisStore:
             await self._run([self._key(tenant, "h", hold_id) for hold_id in ids], ["renew", until])
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:
-        # what was asked for before: under load something is always under way
+        # only earlier requests: under load something is always in progress
         await asyncio.gather(*self._reserving.values(), *self._settling, return_exceptions=True)
         found: list[Balance] = []
         for window in windows:
@@ -144,7 +148,7 @@ class RedisStore:
             keys = [self._key(_tenant(window.key), "due"), *parts]
             answer = await self._run(keys, ["stand", self._clock(), KEPT_MS, len(parts)])
             found.append(Balance(window, int(answer[1]), int(answer[2])))
-        if not windows:  # who asks for nothing asks whether anybody is there
+        if not windows:  # without windows, the call is a health check
             await self._within_limit(self._redis.ping)
         return found
 
@@ -162,7 +166,7 @@ class RedisStore:
         try:
             answer = await self._run(keys, values)
         except _NoAnswer:
-            self._repeat(reservation.id, 0, 0)  # it may have been granted, or may yet be
+            self._repeat(reservation.id, 0, 0)  # it may have been granted, or may still be
             raise
         if answer[0] == b"refused":
             return OverLimit(reservation.windows[int(answer[1])], int(answer[2]), int(answer[3]))
@@ -174,7 +178,7 @@ class RedisStore:
     def _reserved(self, hold_id: str, task: asyncio.Task[Grant | OverLimit]) -> None:
         self._reserving.pop(hold_id, None)
         if not task.cancelled():
-            task.exception()  # whoever asked may be gone
+            task.exception()  # mark as retrieved, because the caller may be gone
 
     async def _settle_after_reserving(self, hold_id: str, charge: int, tokens: int) -> bool:
         under_way = self._reserving.get(hold_id)
@@ -194,7 +198,7 @@ class RedisStore:
             task.exception()
 
     async def _finish(self) -> None:
-        """Let what was asked for come to its end."""
+        """Wait until all operations in progress have finished."""
         while under_way := [*self._reserving.values(), *self._settling]:
             await asyncio.gather(*under_way, return_exceptions=True)
 
@@ -260,11 +264,11 @@ class RedisStore:
 
 
 class _NoAnswer(StoreError):
-    """It is not known whether the operation was carried out."""
+    """An error after which it is not known whether the operation was carried out."""
 
 
 def _tenant(name: str) -> str:
-    """Whose window or hold it is: what stands before the first `/`."""
+    """Return the tenant of a window or reservation: the text before the first `/`."""
     return name.partition("/")[0]
 
 

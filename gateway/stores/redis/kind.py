@@ -1,4 +1,4 @@
-"""The shared kind of store: one Redis for several gateways, and an allowance to go on with while Redis is away."""
+"""The shared kind of store: one Redis for several gateways, and an allowance for serving while Redis is away."""
 
 from __future__ import annotations
 

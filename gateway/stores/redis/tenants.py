@@ -1,6 +1,6 @@
 """Tenants and keys in Redis, for machines that share one: the registry is one value, changed by compare and set.
 
-Redis must keep its data over a restart (`appendonly yes`), here as for budgets.
+Redis must keep its data over a restart (`appendonly yes`), as for budgets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ ANSWER_S = 2.0
 
 
 class RedisTenants:
-    """Implements `TenantStore`. Open it before use. Its keys share a hash tag: a cluster has them in one place."""
+    """Implements `TenantStore`. Open it before use. Its keys share a hash tag, so that a cluster keeps them in one
+    place.
+    """
 
     def __init__(self, url: str, prefix: str = "loupe") -> None:
         self._url = url
@@ -35,7 +37,7 @@ class RedisTenants:
         )
 
     def open(self) -> None:
-        """Raises StoreError when Redis does not answer."""
+        """Connect. Raises StoreError when Redis does not answer."""
         self._redis: Redis = Redis.from_url(
             self._url,
             decode_responses=True,
@@ -102,7 +104,7 @@ class RedisTenants:
         return dict(found)
 
     def _in_one_step(self, step: Callable[[Pipeline], Result]) -> Result:
-        """Do `step` again until nobody came in between: it reads, calls `multi`, and says what to write."""
+        """Repeat `step` until no other process interferes: it reads, calls `multi`, and queues what to write."""
         results: list[Result] = []
         with _told():
             self._redis.transaction(lambda pipe: results.append(step(pipe)), self._registry, self._marks)
@@ -111,7 +113,7 @@ class RedisTenants:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Redis's errors as ours."""
+    """Raise Redis's errors as StoreError."""
     try:
         yield
     except (RedisError, OSError) as error:

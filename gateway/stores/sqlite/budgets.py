@@ -1,9 +1,9 @@
 """The embedded store: one SQLite file in WAL mode for budgets.
 
 Reservations and settlements of one turn of the event loop share one transaction, run on the loop itself: with
-`synchronous=NORMAL` a commit is a write into the page cache and takes tens of microseconds, less than handing it
-to a thread would. Waiting never happens on the loop: a lock held by another process is asked for again later, and
-checkpoints, which do touch the disk, run in a thread.
+`synchronous=NORMAL` a commit is a write into the page cache and takes tens of microseconds, less than handing it to a
+thread would. The loop never waits: a lock held by another process is requested again later, and checkpoints, which do
+touch the disk, run in a thread.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ CHECKPOINT_S = 2.0
 CHECKPOINTS_PER_SCAN = 300
 FORGOTTEN_AT_ONCE = 200
 LARGEST_AMOUNT = 10**18
-"""Nanodollars; SQLite's integers end at nine times that."""
+"""The largest amount in nanodollars; SQLite's integers end at nine times that."""
 
 Operation = Callable[[], Any]
 
 
 class SqliteStore:
-    """Implements `BudgetStore`. `clock` gives seconds since the epoch; a lock that another process holds is waited for
-    `lock_patience_s` seconds.
+    """Implements `BudgetStore`. `clock` gives seconds since the epoch.
+
+    A lock that another process holds is waited for up to `lock_patience_s` seconds.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class SqliteStore:
         self._tidying: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Create or open the file. Raises StoreError when it cannot be had."""
+        """Create or open the file. Raises StoreError when the file cannot be opened."""
         try:
             self._db = self._connect()
             self._ledger = SqliteLedger(self._db, self._clock)
@@ -66,7 +67,7 @@ class SqliteStore:
         self._tidying = self._loop.create_task(self._tidy_for_ever())
 
     async def close(self) -> None:
-        """Write what is waiting and close the file."""
+        """Write the waiting operations and close the file."""
         if self._tidying is not None:
             self._tidying.cancel()
             await asyncio.gather(self._tidying, return_exceptions=True)
@@ -107,7 +108,7 @@ class SqliteStore:
         return db
 
     def _ask(self, operation: Operation) -> asyncio.Future[Any]:
-        """Queue an operation for the next transaction. It is carried out even when nobody waits for it any more."""
+        """Queue an operation for the next transaction. It is carried out even if the caller no longer waits for it."""
         answer: asyncio.Future[Any] = self._loop.create_future()
         if not self._waiting:
             self._loop.call_soon(self._gather, GATHERING_TURNS)
@@ -115,14 +116,14 @@ class SqliteStore:
         return answer
 
     def _gather(self, turns: int) -> None:
-        """Let the loop come around a few times: on a busy one others join, an idle one loses nothing."""
+        """Wait for a few turns of the loop: on a busy loop other operations join, on an idle loop nothing is lost."""
         if turns:
             self._loop.call_soon(self._gather, turns - 1)
         else:
             self._flush()
 
     def _flush(self) -> None:
-        """Carry out what is waiting, in order, in one transaction."""
+        """Carry out the waiting operations, in order, in one transaction."""
         if not self._waiting or not self._begin():
             return
         batch, self._waiting = self._waiting, []
@@ -130,14 +131,14 @@ class SqliteStore:
             self._ledger.expire()
             results = [operation() for operation, _ in batch]
             self._ledger.end()
-        except Exception as error:  # whatever it is: nobody may wait for ever, and no transaction may stay open
+        except Exception as error:  # any error: no caller may wait for ever, and no transaction may stay open
             self._roll_back()
             self._answer(batch, [StoreError(str(error))] * len(batch))
             return
         self._answer(batch, results)
 
     def _begin(self) -> bool:
-        """Open a transaction; when another process holds the lock, come back later instead."""
+        """Open a transaction. If another process holds the lock, try again later and return False."""
         try:
             self._ledger.begin()
         except sqlite3.Error as error:
@@ -153,7 +154,7 @@ class SqliteStore:
         return True
 
     def _roll_back(self) -> None:
-        if self._db.in_transaction:  # SQLite has rolled back by itself after some faults
+        if self._db.in_transaction:  # after some errors SQLite has already rolled back
             self._db.execute("ROLLBACK")
 
     @staticmethod
@@ -167,7 +168,7 @@ class SqliteStore:
                 answer.set_result(result)
 
     async def _tidy_for_ever(self) -> None:
-        """Checkpoint in a thread; now and then forget what was settled long ago."""
+        """Checkpoint in a thread; sometimes remove what was settled long ago."""
         while True:
             for _ in range(CHECKPOINTS_PER_SCAN):
                 await asyncio.to_thread(self._separate, "PRAGMA wal_checkpoint(PASSIVE)")
@@ -175,7 +176,7 @@ class SqliteStore:
             await self.forget()
 
     async def forget(self) -> None:
-        """Remove holds that were settled `KEEP_SETTLED_S` ago and windows that are over for good, a few at a time."""
+        """Remove reservations settled `KEEP_SETTLED_S` ago and windows that are no longer needed, a few at a time."""
         await self._forget(OLD_HOLDS, self._clock() - KEEP_SETTLED_S, self._ledger.forget)
         await self._forget(OLD_WINDOWS, self._clock(), self._ledger.forget_windows)
 
@@ -188,14 +189,14 @@ class SqliteStore:
                 return
 
     def _separate(self, statement: str, *values: float) -> list[Any]:
-        """Run a statement that may take its time on a connection of its own, in a thread."""
+        """Run a statement that may take long on a separate connection, in a thread. Returns no rows after an error."""
         try:
             db = sqlite3.connect(self._path, timeout=0)
             try:
                 return db.execute(statement, values).fetchall()
             finally:
                 db.close()
-        except sqlite3.Error:  # the next one will do
+        except sqlite3.Error:  # the next call will repeat it
             return []
 
 

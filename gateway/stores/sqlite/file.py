@@ -1,4 +1,4 @@
-"""A SQLite file that several processes open at once, the first of them a new one."""
+"""The opening of a SQLite file that several processes may open, or create, at the same time."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ PASSING_CODES = (
 )
 FILE_CODES = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA)
 Fault = Literal["passing", "file", "row"]
-"""Why a write failed: a lock or the disk, which may pass; the file's tables, which fail every row; the row's values."""
+"""Why a write failed: `passing`: a lock or the disk, which may pass; `file`: the file's tables, which fail every row;
+`row`: the row's values.
+"""
 
 
 def opened(path: Path | str, schema: Schema, patience_s: float = PATIENCE_S) -> sqlite3.Connection:
-    """Open a file at the newest version of its schema; make the file, or migrate it. Blocking.
+    """Open a file at the newest version of its schema; create or migrate the file. Blocking.
 
     The connection is in WAL mode, commits each statement and may change threads. Its statements wait `patience_s` for
-    another's transaction. Raises SchemaError and sqlite3.Error.
+    another transaction. Raises SchemaError and sqlite3.Error.
     """
     db = sqlite3.connect(path, timeout=patience_s, isolation_level=None, check_same_thread=False)
     try:
@@ -41,12 +43,12 @@ def opened(path: Path | str, schema: Schema, patience_s: float = PATIENCE_S) -> 
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Return True where the statement failed only because another process held the file."""
+    """Return True if the statement failed only because another process held the file."""
     return _code(error) in BUSY_CODES
 
 
 def fault_of(error: Exception) -> Fault:
-    """Return what a failed write is to be blamed on."""
+    """Return the cause of a failed write."""
     code = _code(error)
     if code in PASSING_CODES:
         return "passing"
@@ -54,13 +56,13 @@ def fault_of(error: Exception) -> Fault:
 
 
 def _code(error: Exception) -> int | None:
-    """SQLite's primary result code; None where the error did not come from SQLite itself."""
+    """Return SQLite's primary result code; None if the error did not come from SQLite itself."""
     code = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 
 
 def _make_ready(db: sqlite3.Connection, schema: Schema, path: Path | str, deadline: float) -> None:
-    """Bring the file to WAL mode and its newest schema, and try again while another process does the same.
+    """Bring the file to WAL mode and its newest schema; try again while another process does the same.
 
     SQLite's own timeout does not apply here: of two processes that turn a new file to WAL, one gets SQLITE_BUSY at once
     (https://www.sqlite.org/c3ref/busy_handler.html: SQLite does not begin a wait that could deadlock).

@@ -1,6 +1,6 @@
-"""The ledger's statements: holds and windows in SQLite, to be called inside a transaction.
+"""The ledger's statements: reservations and windows in SQLite, to be called inside a transaction.
 
-Windows are read once and written once a transaction, however many holds touch them.
+Each window is read once and written once per transaction, however many reservations touch it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ ROWS_PER_SCAN = 5_000
 OWN_HOLDS = 65_536
 
 OLD_HOLDS = "SELECT id FROM holds WHERE state != 'held' AND changed_at < ? LIMIT ?"
-"""Settled holds from before a time. It reads the whole table: for a thread, and seldom."""
+"""Reservations settled before a time. The query reads the whole table: run it in a thread, and rarely."""
 OLD_WINDOWS = "SELECT key FROM windows WHERE forget_at < ? LIMIT ?"
-"""Windows that nobody will ask for any more; the same holds."""
+"""Windows that nothing will read any more; also a query for a thread."""
 
 
 class _LedgerRow(NamedTuple):
-    """A hold as it was written. `parts` are the (unit, key) of its windows."""
+    """A reservation as written. `parts` are the (unit, key) of its windows."""
 
     amount: int
     tokens: int
@@ -34,7 +34,9 @@ class _LedgerRow(NamedTuple):
 
 
 class SqliteLedger:
-    """Between `begin` and `end` it knows what the windows stand at; any error in between must roll back."""
+    """The ledger in one database. Between `begin` and `end` it caches the windows' balances; any error in between must
+    roll back.
+    """
 
     def __init__(self, db: sqlite3.Connection, clock: Callable[[], float]) -> None:
         self._db = db
@@ -42,12 +44,12 @@ class SqliteLedger:
         self._last_scan: float | None = None
         self._windows: dict[str, tuple[int, int]] = {}
         self._changed: dict[str, float | None] = {}
-        """Windows to be written, and when they may be forgotten (None: as it stands)."""
+        """Windows to write, and when they may be forgotten (None: unchanged)."""
         self._own: OrderedDict[str, _LedgerRow] = OrderedDict()
-        """What was written of the latest holds of this process: their rows need not be read to settle them."""
+        """The latest reservations that this process wrote: to settle them, their rows need not be read."""
 
     def begin(self) -> None:
-        """Open a transaction. Raises sqlite3.OperationalError when another process has one open."""
+        """Open a transaction. Raises sqlite3.OperationalError when another process has an open transaction."""
         self._db.execute("BEGIN IMMEDIATE")
         self._windows.clear()
         self._changed.clear()
@@ -64,7 +66,7 @@ class SqliteLedger:
         self._db.execute("COMMIT")
 
     def standing(self, window: Window) -> tuple[int, int]:
-        """What was spent of a window and what is held of it."""
+        """Return the amounts spent and held in a window."""
         spent, held = self._part(window.key)
         for key in window.earlier:
             earlier = self._part(key)
@@ -115,7 +117,7 @@ class SqliteLedger:
         return True
 
     def renew(self, hold_ids: Sequence[str], ttl_s: float) -> None:
-        """Let these holds, where they still stand, live for `ttl_s` seconds from now."""
+        """Extend these reservations, if they still exist, to `ttl_s` seconds from now."""
         until = self._clock() + ttl_s
         self._db.executemany(
             "UPDATE holds SET expires_at = max(expires_at, ?) WHERE id = ? AND state = 'held'",
@@ -123,9 +125,11 @@ class SqliteLedger:
         )
 
     def expire(self) -> None:
-        """Charge holds whose holder is gone, in full: nobody knows how much of them was spent. Now and then only."""
+        """Charge reservations of dead processes in full, because their real spend is unknown. Runs once per
+        EXPIRY_SCAN_S.
+        """
         now = self._clock()
-        if self._last_scan is not None and abs(now - self._last_scan) < EXPIRY_SCAN_S:  # the clock may be set back
+        if self._last_scan is not None and abs(now - self._last_scan) < EXPIRY_SCAN_S:  # abs: the clock may be set back
             return
         self._last_scan = now
         due = self._db.execute(
@@ -136,18 +140,18 @@ class SqliteLedger:
             self.settle(hold_id, amount, tokens, "expired")
 
     def forget(self, hold_ids: Sequence[str]) -> None:
-        """Remove settled holds."""
+        """Remove settled reservations."""
         self._db.executemany("DELETE FROM holds WHERE id = ? AND state != 'held'", [(hold_id,) for hold_id in hold_ids])
 
     def forget_windows(self, keys: Sequence[str]) -> None:
-        """Remove windows that nobody will ask for any more; one that something is held of stays."""
+        """Remove windows that nothing will read any more, except windows with an amount held."""
         now = self._clock()
         self._db.executemany(
             "DELETE FROM windows WHERE key = ? AND held = 0 AND forget_at < ?", [(key, now) for key in keys]
         )
 
     def _written(self, hold_id: str) -> _LedgerRow | None:
-        """A hold of another process, or of before a restart."""
+        """Read a reservation that another process, or this one before a restart, wrote; None if there is none."""
         row = self._db.execute(
             "SELECT amount, tokens, requests, windows FROM holds WHERE id = ?", (hold_id,)
         ).fetchone()
@@ -169,13 +173,13 @@ class SqliteLedger:
         self._changed.setdefault(key, None)
 
     def _made_before(self, reservation: Reservation) -> Grant | None:
-        """The hold that was made under this id before."""
+        """Return the grant that was made earlier under this id, or None."""
         row = self._db.execute("SELECT amount FROM holds WHERE id = ?", (reservation.id,)).fetchone()
         return Grant(row[0], None) if row else None
 
 
 def _line(window: Window) -> str:
-    """How a hold's row names a window: its key, with the unit in front where that is not money."""
+    """Return a window's name in a reservation's row: its key, with the unit in front if that is not money."""
     return window.key if window.unit == "usd" else f"{window.unit}:{window.key}"
 
 

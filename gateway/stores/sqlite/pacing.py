@@ -1,4 +1,4 @@
-"""What pacing has learned, a row for each tenant or key that is paced."""
+"""The saved states of pacing, one row per paced tenant or key."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from gateway.stores.sqlite.secondary import transaction
 
 
 class SqlitePacingStore:
-    """Implements `PaceStates`; blocking. Rows are some tens of kilobytes, read once and written now and then, so each
-    call has a connection of its own.
+    """Implements `PaceStates`; blocking. Each call opens its own connection.
+
+    Rows are tens of kilobytes, read once and written rarely.
     """
 
     def __init__(self, path: Path) -> None:

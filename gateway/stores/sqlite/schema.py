@@ -1,7 +1,7 @@
 """The version of a SQLite file's tables, and the steps that bring an older file to the newest version.
 
-The version is SQLite's `user_version`. It is 0 in a new file, and in a file that Loupe made before files had versions:
-so the first step of every schema makes only what is missing.
+The version is SQLite's `user_version`. It is 0 in a new file, and in a file that Loupe made before files had versions.
+So the first step of every schema creates only what is missing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ REMEDY = "put back a backup of the file, or move the file away and Loupe makes a
 
 
 class SchemaError(StoreError):
-    """A file whose tables this version of Loupe cannot use; waiting does not help."""
+    """The tables of a file cannot be used by this version of Loupe; waiting does not help."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewColumn:
-    """A step that adds a column to a table, unless the table has the column: a file without a version may have it."""
+    """A step that adds a column to a table, unless the table already has the column: a file without a version may have
+    it.
+    """
 
     table: str
     name: str
@@ -36,9 +38,10 @@ Step = str | NewColumn
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The tables of one kind of file. `kind` names it in messages; `steps[n]` takes a file from version n to n + 1.
+    """The tables of one kind of file. `kind` names the kind in messages; `steps[n]` takes a file from version n to n +
+    1.
 
-    A step that has been released is never changed: what it lacks is a further step.
+    A released step never changes: a correction is a further step.
     """
 
     kind: str
@@ -51,7 +54,9 @@ class Schema:
 
 
 def refuse_newer(db: sqlite3.Connection, schema: Schema, path: Path | str) -> int:
-    """Return the version of an open file. Raises SchemaError for a newer one than `schema` knows, and sqlite3.Error."""
+    """Return the version of an open file. Raises SchemaError for a version newer than `schema` knows, and
+    sqlite3.Error.
+    """
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     if version > schema.version:
         raise SchemaError(
@@ -62,10 +67,10 @@ def refuse_newer(db: sqlite3.Connection, schema: Schema, path: Path | str) -> in
 
 
 def migrate(db: sqlite3.Connection, schema: Schema, path: Path | str) -> None:
-    """Bring an open file to the newest version in one transaction, or leave the file as it was. Several processes may
-    do so at once. `db` commits each statement (`isolation_level=None`).
+    """Bring an open file to the newest version in one transaction, or leave the file unchanged.
 
-    Raises SchemaError for a file that is newer or whose tables lack columns, and sqlite3.Error.
+    Several processes may migrate a file at once. `db` commits each statement (`isolation_level=None`). Raises
+    SchemaError for a file that is newer or whose tables lack columns, and sqlite3.Error.
     """
     if refuse_newer(db, schema, path) == schema.version:
         _check_columns(db, schema, path)
@@ -113,7 +118,7 @@ def _take(db: sqlite3.Connection, step: Step) -> None:
 
 
 def _check_columns(db: sqlite3.Connection, schema: Schema, path: Path | str) -> None:
-    """Refuse tables that lack columns, or that have others which every row must fill. Raises SchemaError."""
+    """Refuse tables that lack columns, or that have further columns which every row must fill. Raises SchemaError."""
     for table, expected in columns_of(schema).items():
         found = _columns(db, table)
         missing = [name for name in expected if name not in found]
@@ -130,6 +135,6 @@ def _check_columns(db: sqlite3.Connection, schema: Schema, path: Path | str) -> 
 
 
 def _columns(db: sqlite3.Connection, table: str) -> dict[str, bool]:
-    """The columns of a table, and whether every row must bring a value; empty where there is no such table."""
+    """Return a table's columns, and whether every row must give a value; empty if there is no such table."""
     rows = db.execute(f"PRAGMA table_info({table})")
     return {name: bool(not_null and default is None) for _, name, _, not_null, default, _ in rows}

@@ -19,12 +19,12 @@ PATIENCE_S = 5.0
 
 
 def secondary_path(store: Path) -> Path:
-    """Return the second file's path: `loupe-spend.sqlite` where `store.path` is `loupe.sqlite`."""
+    """Return the second file's path: `loupe-spend.sqlite` if `store.path` is `loupe.sqlite`."""
     return store.with_name(f"{store.stem}-spend{store.suffix}")
 
 
 def check_secondary(path: Path) -> None:
-    """Migrate the file if it is there. Raises SchemaError. Any other fault may pass before the file is needed."""
+    """Migrate the file if it exists. Raises SchemaError. Any other error may pass before the file is needed."""
     if not path.is_file():
         return
     try:
@@ -38,7 +38,7 @@ def check_secondary(path: Path) -> None:
 
 @contextmanager
 def transaction(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection for one transaction, on a file that has the tables of `SECONDARY`. Blocking. Raises StoreError."""
+    """Yield a connection for one transaction on a file with the tables of `SECONDARY`. Blocking. Raises StoreError."""
     try:
         db = opened(path, SECONDARY, PATIENCE_S)
         try:

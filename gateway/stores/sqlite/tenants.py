@@ -1,5 +1,6 @@
-"""Tenants and keys in the embedded store's SQLite file, in tables of their own. Commits reach the disk: a key that was
-revoked stays revoked.
+"""Tenants and keys in the embedded store's SQLite file, in separate tables.
+
+Commits reach the disk, so that a revoked key stays revoked.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ STATEMENTS = {
         "INSERT OR REPLACE INTO read_sections(name, digest) VALUES(?, ?)",
     ),
 }
-"""By table: remove a row, put a row."""
+"""By table: the statement that removes a row, and the one that puts a row."""
 Value = TypeVar("Value")
 
 
@@ -44,7 +45,7 @@ class SqliteTenants:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        """Create or open the file. Raises StoreError when it cannot be had."""
+        """Create or open the file. Raises StoreError when the file cannot be opened."""
         try:
             self._db = self._connected()
         except sqlite3.Error as error:
@@ -138,7 +139,7 @@ def _load(db: sqlite3.Connection) -> TenantRegistry:
 
 
 def _write(db: sqlite3.Connection, before: TenantRegistry, after: TenantRegistry) -> None:
-    """Write what differs."""
+    """Write the differences."""
     _replace(db, "tenants", (before.tenants, after.tenants), lambda name, terms: (name, write_tenant(terms)))
     _replace(db, "api_keys", (before.keys, after.keys), _key_row)
     _replace(db, "read_sections", (before.provisioned, after.provisioned), lambda name, file: (name, file))
@@ -150,7 +151,7 @@ def _replace(
     change: tuple[Mapping[str, Value], Mapping[str, Value]],
     row: Callable[[str, Value], tuple[Any, ...]],
 ) -> None:
-    """Bring a table from what was in it to what is to be in it."""
+    """Change a table from its old content to its new content."""
     (before, after), (delete, put) = change, STATEMENTS[table]
     for name in before.keys() - after.keys():
         db.execute(delete, (name,))
