@@ -1,1 +1,3 @@
-"""OUTBOUND edge to watchers. Rule: takes finished records; never answers, never slows a request."""
+"""The outbound side for observers: metrics and logs. Rule: takes finished records; never answers, never slows a
+request.
+"""

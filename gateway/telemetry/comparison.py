@@ -23,8 +23,9 @@ from gateway.telemetry.metrics import Metrics
 
 
 class ComparisonGauges:
-    """The comparison of the last day, of all tenants together and of those with the most labels. `report` is told when
-    the rows cannot be had.
+    """The comparison of the last day, for all tenants together and for the tenants with the most labels.
+
+    `report` is called when the rows cannot be read.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class ComparisonGauges:
         while True:
             try:
                 self._found = await asyncio.to_thread(self._compare)
-            except Exception as error:  # whatever is wrong with the rows: the gauges stay as they were
+            except Exception as error:  # any error with the rows: the gauges keep their values
                 self._report("comparison", error)
             await asyncio.sleep(every_s if self._found else min(FIRST_S, every_s))
 

@@ -1,4 +1,4 @@
-"""The codes of our own errors: what may be a label. What a provider makes up is not one of them."""
+"""The codes of Loupe's own errors, which may be metric labels. Codes that a provider makes up are not among them."""
 
 from __future__ import annotations
 
@@ -35,4 +35,4 @@ CODES = frozenset(
         "total_timeout",
     }
 )
-"""Codes that may be label values; what a provider makes up is counted as `provider_refused`."""
+"""Codes that may be label values; codes that a provider makes up are counted as `provider_refused`."""

@@ -1,4 +1,4 @@
-"""What is exposed, as plain values: families of samples, added up over processes and written out as text."""
+"""The metrics as plain values: families of samples, added up over processes and written out as text."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Labels = tuple[str, ...]
 Kind = Literal["counter", "gauge", "histogram", "summary"]
 Merge = Literal["sum", "max", "mean", "last"]
-"""What a gauge of several processes is: `last` is that of the process which spoke last."""
+"""How a gauge of several processes is merged: `last` takes the value of the process that published last."""
 Values = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """All samples of one name.
+    """All samples of one metric name.
 
     Attributes:
         name: without the `_total` that counters get.
-        samples: values of the labels -> [value]; of a histogram, its counts a bucket and then the sum; of a summary,
-            count and sum.
+        samples: values of the labels -> [value]; for a histogram, its counts per bucket and then the sum; for a
+            summary, count and sum.
         bounds: upper bounds of a histogram's buckets, without the last (+Inf).
     """
 
@@ -48,12 +48,12 @@ class Family:
 def family(
     name: str, kind: Kind, text: str, labels: Sequence[str], samples: Mapping[Labels, float], merge: Merge = "sum"
 ) -> Family:
-    """A family of counters or gauges."""
+    """Return a family of counters or gauges."""
     return Family(name, kind, text, tuple(labels), tuple((key, (value,)) for key, value in samples.items()), merge)
 
 
 def added_up(snapshots: Iterable[Sequence[Family]]) -> list[Family]:
-    """Families of several processes as one, in the order in which the processes spoke."""
+    """Add up the families of several processes, in the order in which the processes published them."""
     shapes: dict[str, Family] = {}
     found: dict[str, dict[Labels, list[Values]]] = {}
     for families in snapshots:
@@ -69,7 +69,7 @@ def added_up(snapshots: Iterable[Sequence[Family]]) -> list[Family]:
 
 
 def exposition(families: Iterable[Family]) -> bytes:
-    """The text that Prometheus reads."""
+    """Return the text that Prometheus reads."""
     registry = CollectorRegistry()
     registry.register(_ReadyMetrics([_metric(each) for each in families]))
     return generate_latest(registry)
@@ -100,7 +100,7 @@ _REDUCE: Mapping[Merge, Callable[[Sequence[Values]], Values]] = {
 
 
 class _ReadyMetrics(Collector):
-    """Hands over what was made beforehand."""
+    """A collector that returns metrics that were made beforehand."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self._metrics = metrics

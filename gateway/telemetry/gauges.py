@@ -1,6 +1,4 @@
-"""Where budgets of tenants and keys stand, as gauges: looked up now and then in small parts, never when metrics are
-asked for.
-"""
+"""Gauges of the budgets of tenants and keys: read regularly in small parts, never at the time of a scrape."""
 
 from __future__ import annotations
 
@@ -28,15 +26,16 @@ PACE_LABELS = ("tenant", "window")
 
 EVERY_S = 5.0
 AT_ONCE = 16
-"""Windows in one question: the embedded store answers it on the event loop."""
+"""Windows in one query, because the embedded store answers it on the event loop."""
 LARGEST_KEYS = 200
-"""Keys whose own budgets are shown; of those that have none there may be any number."""
+"""The most keys whose own budgets are shown; keys without budgets do not count."""
 LABELS = ("tenant", "window", "unit", "enforced")
 
 
 class BudgetGauges:
-    """Of each tenant's windows, and of those that keys have of their own. `balances` asks the ledger; `report` is told
-    when that fails.
+    """The gauges of each tenant's windows, and of keys' own windows.
+
+    `balances` asks the ledger; `report` is called when that fails.
     """
 
     def __init__(
@@ -69,12 +68,12 @@ class BudgetGauges:
         while True:
             try:
                 await self.refresh()
-            except Exception as error:  # whatever is wrong with the store: the gauges stay as they were
+            except Exception as error:  # any error with the store: the gauges keep their values
                 self._report("budgets", error)
             await asyncio.sleep(every_s)
 
     async def refresh(self) -> None:
-        """Raises what the store raises."""
+        """Read the balances. Raises what the store raises."""
         now = self._clock()
         windows = (
             (_labels(owner, budget), window_at(owner, budget, now))
@@ -96,12 +95,12 @@ class BudgetGauges:
 
 
 def _owners(registry: TenantRegistry, now: float) -> Iterator[tuple[str, Sequence[Budget]]]:
-    """Whose budgets are shown, as `window_at` takes it: those that came first, tenants before keys."""
+    """Yield the owners, as `window_at` takes them, whose budgets are shown: the first ones, tenants before keys."""
     tenants = dict(islice(registry.tenants.items(), LARGEST_TENANTS))
     yield from ((name, terms.budgets) for name, terms in tenants.items())
     keys = (key for key in registry.keys.values() if key.budgets and key.tenant in tenants and key.stands(now))
     shown = {key_owner(key.tenant, key.name): key.budgets for key in islice(keys, LARGEST_KEYS)}
-    yield from shown.items()  # a key and the one that took its place share their windows
+    yield from shown.items()  # a key and its successor share their windows
 
 
 def _labels(owner: str, budget: Budget) -> Labels:
@@ -109,8 +108,9 @@ def _labels(owner: str, budget: Budget) -> Labels:
 
 
 def window_labels(owner: str, budget: Budget) -> tuple[str, str]:
-    """Tenant and window of a budget of `owner`, as `window_at` takes it: `acme`, `rolling_day`. The window of a key's
-    own budget has its name before it: `key/laptop/rolling_day`.
+    """Return tenant and window of a budget of `owner`, as `window_at` takes it: `acme`, `rolling_day`.
+
+    The window of a key's own budget has the key's name in front: `key/laptop/rolling_day`.
     """
     tenant, _, key = owner.partition("/")
     name = window_name(budget)
@@ -118,13 +118,13 @@ def window_labels(owner: str, budget: Budget) -> tuple[str, str]:
 
 
 def window_name(budget: Budget) -> str:
-    """A budget's window as a label: `month`, `rolling_day`, `day@Europe/Berlin`."""
+    """Return a budget's window as a label: `month`, `rolling_day`, `day@Europe/Berlin`."""
     name = f"rolling_{budget.period}" if budget.rolling else budget.period
     return name if budget.zone == "UTC" else f"{name}@{budget.zone}"
 
 
 def watched_calibration(candidates: Iterable[str], metrics: Metrics) -> Calibration:
-    """A calibration that nothing has been learned by yet."""
+    """Return a calibration that has learned nothing yet, with its metrics registered."""
     calibration = Calibration(candidates, _say)
     for name, text, of in (
         ("loupe_estimate_ratio", "Billed cost over estimated, of about the last 100 forecast replies", "cost"),
@@ -148,8 +148,9 @@ def _say(drift: Drift) -> None:
 async def watch_lag(
     note: Callable[[float], None], every_s: float = LAG_EVERY_S, clock: Callable[[], float] | None = None
 ) -> None:
-    """For ever: ask to be woken after `every_s` and note by how many seconds it was later, by `clock` (the loop's own
-    where there is none).
+    """Measure for ever how many seconds later than `every_s` the event loop wakes this task, and note each result.
+
+    `clock` defaults to the loop's own clock.
     """
     clock = clock or asyncio.get_running_loop().time
     while True:
@@ -159,7 +160,7 @@ async def watch_lag(
 
 
 def watch_paces(known_paces: Callable[[], Iterable[KnownPace]], metrics: Metrics, clock: Callable[[], float]) -> None:
-    """`clock` gives seconds since the epoch, as the paces have them."""
+    """Register the metrics of paces. `clock` gives seconds since the epoch, like the paces' times."""
 
     def watch(name: str, text: str, value: Callable[[PacingStatus], float | None]) -> None:
         def read() -> Mapping[Labels, float]:

@@ -1,4 +1,6 @@
-"""Counts a bucket, filled a batch at a time: to sort a hundred durations and cut them is cheaper than to place each."""
+"""Counts per bucket, filled in batches: to sort a hundred durations and split them is cheaper than
+to place each one.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,11 @@ SECONDS = (
     *(0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
-"""Bounds of everything that takes time: parsing takes tens of microseconds, a long reply a minute."""
+"""Bucket bounds of all durations: parsing takes tens of microseconds, a long reply a minute."""
 
 
 class Histogram:
-    """Durations in seconds."""
+    """A histogram of durations in seconds."""
 
     __slots__ = ("counts", "sum")
 
@@ -25,7 +27,7 @@ class Histogram:
 
     @property
     def values(self) -> Values:
-        """As a family's sample has them."""
+        """The values in the order of a family's sample."""
         return (*map(float, self.counts), self.sum)
 
     def observe(self, seconds: float) -> None:
@@ -33,7 +35,7 @@ class Histogram:
         self.sum += seconds
 
     def observe_all(self, seconds: list[float]) -> None:
-        """Takes the list and leaves it sorted."""
+        """Observe all durations of the list, and leave the list sorted."""
         seconds.sort()
         counts, below = self.counts, 0
         for place, bound in enumerate(SECONDS):
@@ -47,13 +49,13 @@ class Histogram:
 
 
 def durations(name: str, text: str, labels: Labels, histograms: Mapping[Labels, Histogram]) -> Family:
-    """A family of histograms."""
+    """Return a family of histograms."""
     samples = tuple((key, histogram.values) for key, histogram in histograms.items())
     return Family(name, "histogram", text, labels, samples, bounds=SECONDS)
 
 
 def sizes(name: str, text: str, bounds: Values, counts: Mapping[int, int]) -> Family:
-    """A histogram of what was counted by size elsewhere."""
+    """Return a histogram of counts by size."""
     cells = [0.0] * (len(bounds) + 1)
     for size, count in counts.items():
         cells[bisect_left(bounds, size)] += count

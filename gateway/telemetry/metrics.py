@@ -1,7 +1,7 @@
 """Prometheus metrics of finished requests. Label values come from the configuration and fixed lists only.
 
-On the hot path a record is only kept; a batch of them is counted at once, into plain dictionaries. `docs/metrics.md`
-lists what is exposed; `multiprocess.py` adds up several processes.
+On the hot path a record is only kept; a batch of records is counted at once, into plain dictionaries. `docs/metrics.md`
+lists the metrics; `multiprocess.py` adds up several processes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ["CODES", "CONTENT_TYPE", "Labels", "Metrics"]
 
 COUNTED_AT_ONCE = 128
 LARGEST_TENANTS = 200
-"""Tenants that are shown by name; the others are shown together, as `other`."""
+"""The most tenants that are shown by name; all others are shown together, as `other`."""
 LARGEST_GAUGES = 2_000
-"""Samples of one gauge."""
+"""The most samples of one gauge."""
 LARGEST_MODALITIES = 8
 OTHER = "other"
 
@@ -53,7 +53,7 @@ CHARGED: Sequence[tuple[str, str, int, str]] = (
     ("loupe_input_tokens", "Input tokens as billed", 1, "input_tokens"),
     ("loupe_output_tokens", "Output tokens as billed", 1, "output_tokens"),
 )
-"""Of tenant and candidate: what is summed of each request that was charged, in what unit, and the record's field."""
+"""Sums over charged requests, by tenant and candidate: name, text, unit, and the record's field."""
 STAGES: Mapping[str, str | None] = {
     "parse": "parse_s",
     "encode": None,
@@ -63,11 +63,13 @@ STAGES: Mapping[str, str | None] = {
     "first_byte": "first_byte_s",
     "total": "total_s",
 }
-"""Stages of a request, and the record's field that says how long each took; None: only some have it, see `staged`."""
+"""Stages of a request, and the record's field with the stage's duration; None: only some requests have it, see
+`staged`.
+"""
 
 
 def _pick(*names: str) -> itemgetter[Any]:
-    """By place: a third of what reading the fields by name takes."""
+    """Return a getter by position, which takes a third of the time of reading the fields by name."""
     return itemgetter(*map(RequestRecord._fields.index, names))
 
 
@@ -106,7 +108,7 @@ class Metrics:
         self._counts["loupe_internal_errors"][(where,)] += 1
 
     def labelled(self, tenant: str, candidate: str, modality: str, score: float) -> None:
-        """An answer of this candidate was given a score, from 0 to 1. May be called in any thread."""
+        """Count the score, from 0 to 1, of an answer of this candidate. May be called in any thread."""
         if modality not in self._modalities:
             if len(self._modalities) == LARGEST_MODALITIES:
                 modality = OTHER
@@ -117,12 +119,13 @@ class Metrics:
             self._scores[(tenant, candidate, modality)] = count + 1, total + score
 
     def staged(self, stage: str, seconds: float) -> None:
-        """A stage that only some requests have took so long: one of `STAGES`."""
+        """Note the duration of a stage that only some requests have: one of `STAGES`."""
         self._stages[stage].observe(seconds)
 
     def lagged(self, seconds: float) -> None:
-        """The event loop came back so much later than it was asked to; it is told often, so that no record, which may
-        hold on to images, is kept for long.
+        """Note how much later than requested the event loop came back.
+
+        Called often, so that no record, which may keep images in memory, is kept for long.
         """
         self._lag.observe(seconds)
         self._count()
@@ -130,14 +133,14 @@ class Metrics:
     def watch(
         self, name: str, text: str, read: Callable[[], float], *, total: bool = False, merge: Merge = "sum"
     ) -> None:
-        """A gauge, or a `total` that is counted elsewhere; read when metrics are asked for."""
+        """Register a gauge, or a `total` that is counted elsewhere; `read` is called at each scrape."""
         kind: Kind = "counter" if total else "gauge"
         self._watched[name] = lambda: family(name, kind, text, (), {(): read()}, merge)
 
     def watch_each(
         self, name: str, text: str, read: Callable[[], Mapping[str, float]], *, merge: Merge = "mean"
     ) -> None:
-        """As `watch`, a gauge for each candidate."""
+        """Register a gauge for each candidate, like `watch`."""
         self.watch_labelled(
             name, text, ("candidate",), lambda: {(each,): value for each, value in read().items()}, merge=merge
         )
@@ -151,13 +154,13 @@ class Metrics:
         *,
         merge: Merge = "last",
     ) -> None:
-        """As `watch`, a gauge for each of several labels' values; of a great many the first `LARGEST_GAUGES`."""
+        """Register a gauge for each combination of labels, like `watch`; only the first `LARGEST_GAUGES`."""
         self._watched[name] = lambda: family(
             name, "gauge", text, labels, dict(islice(read().items(), LARGEST_GAUGES)), merge
         )
 
     def watch_info(self, name: str, text: str, read: Callable[[], Mapping[str, str]]) -> None:
-        """`<name>_info`: labels that are read when metrics are asked for, at the value 1."""
+        """Register `<name>_info`: labels that are read at each scrape, with the value 1."""
 
         def info() -> Family:
             labels = read()
@@ -168,24 +171,24 @@ class Metrics:
     def watch_sizes(
         self, name: str, text: str, bounds: tuple[float, ...], read: Callable[[], Mapping[int, int]]
     ) -> None:
-        """A histogram of what is counted by size elsewhere."""
+        """Register a histogram of sizes that are counted elsewhere."""
         self._watched[name] = lambda: sizes(name, text, bounds, read())
 
     def continue_from(self, families: Iterable[Family]) -> None:
-        """Show the tenants that a process before this one has shown: what is counted of them goes on."""
+        """Show the tenants that an earlier process showed by name, so that their counts continue."""
         for each in families:
             if "tenant" in each.labels and each.kind != "gauge":
                 place = each.labels.index("tenant")
                 self._tenants.update(dict.fromkeys(labels[place] for labels, _ in each.samples))
 
     def snapshot(self) -> list[Family]:
-        """All families as they stand now."""
+        """Return the current values of all families."""
         self._count()
         counted = [self._bounded(each) for each in (*self._counters(), *self._measured())]
         return [*counted, *(read() for read in self._watched.values())]
 
     def render(self) -> bytes:
-        """The exposition text of this process alone."""
+        """Return the exposition text of this process alone."""
         return exposition(self.snapshot())
 
     def _counters(self) -> Iterator[Family]:
@@ -199,7 +202,9 @@ class Metrics:
             }
             yield family(name, "counter", text, ("tenant", "candidate"), charged)
         for name, (text, labels) in COUNTERS.items():
-            yield family(name, "counter", text, labels, dict(self._counts[name]))  # other threads count errors too
+            yield family(
+                name, "counter", text, labels, dict(self._counts[name])
+            )  # a copy, because other threads count errors too
 
     def _measured(self) -> Iterator[Family]:
         scores = tuple((key, (float(count), total)) for key, (count, total) in dict(self._scores).items())
@@ -213,7 +218,9 @@ class Metrics:
         yield durations("loupe_event_loop_lag_seconds", "How late the event loop came back", (), {(): self._lag})
 
     def _bounded(self, each: Family) -> Family:
-        """With the tenants that there is room for, and all others as one; gauges of others are left out."""
+        """Return the family with at most LARGEST_TENANTS tenants, and all others as one; gauges of
+        others are dropped.
+        """
         if "tenant" not in each.labels:
             return each
         place = each.labels.index("tenant")
@@ -234,7 +241,7 @@ class Metrics:
         return True
 
     def _count(self) -> None:
-        """Take what has gathered into account."""
+        """Count the records that have gathered."""
         batch, self._pending = self._pending, []
         if not batch:
             return
@@ -245,7 +252,7 @@ class Metrics:
                 sums = self._charged[(record.tenant, record.candidate)]
                 for place, amount in enumerate(_SUMS(record)):
                     sums[place] += amount
-            routed = record.reason.startswith("routed")  # what it was paced or fell back by may stand behind it
+            routed = record.reason.startswith("routed")  # pacing or fallbacks may follow in the reason
             if routed and (price_weight := record.price_weight) is not None:
                 self._lambdas[(record.tenant,)] = price_weight
             is_plain = routed and record.error_code is None and not record.metered and not record.exceeded
@@ -253,7 +260,7 @@ class Metrics:
                 self._unusual(record)
         histograms = (*map(self._stages.__getitem__, _TIMED), self._overhead)
         for histogram, seconds in zip(histograms, zip(*map(_TIMES, batch), strict=True), strict=True):
-            histogram.observe_all(list(filter(None, seconds)))  # without those that did not come so far
+            histogram.observe_all(list(filter(None, seconds)))  # without requests that did not get that far
 
     def _unusual(self, record: RequestRecord) -> None:
         counts, candidate = self._counts, _named(record.candidate)

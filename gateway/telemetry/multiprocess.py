@@ -1,8 +1,9 @@
-"""The metrics of all worker processes of one service: each writes its own down, and any of them tells of all.
+"""The metrics of all worker processes of one service: each worker writes its own to a file, and any of them can show
+all.
 
 Workers share a port, so a scrape reaches one of them at random. Each has a place, and a file in a folder that they
-share; a worker that takes a dead one's place goes on from its counts. Counters never fall: whatever was told in an
-answer was written down before.
+share; a worker that replaces a dead one continues from its counts. Counters never fall, because what a scrape showed
+was written to the file before.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from gateway.telemetry.metrics import Metrics
 
 PUBLISH_S = 1.0
 STALE_S = 10.0
-"""A process that has been silent for so long is gone: what it measured last says nothing of now."""
+"""A process that has published nothing for this many seconds is gone: its gauges are out of date."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlace:
-    """A worker's place among the workers of a service: 0, 1, ...; `folder` is theirs alone."""
+    """A worker's place among the workers of a service: 0, 1, ...; only these workers use `folder`."""
 
     folder: Path
     number: int
@@ -40,15 +41,16 @@ class WorkerPlace:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one process had counted at a time (seconds since the epoch)."""
+    """The counts of one process at a time (seconds since the epoch)."""
 
     at: float
     families: tuple[Family, ...]
 
 
 class SharedMetrics:
-    """`metrics` of this process, and those of all when it has a place among several. `report` takes what goes wrong
-    with the files, once a streak.
+    """The `metrics` of this process, or of all workers if this process has a place among several.
+
+    `report` takes errors with the files, only the first of consecutive ones.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class SharedMetrics:
         self._failing = False
 
     async def open(self) -> None:
-        """Go on from what the worker that was in this place before had counted."""
+        """Continue from the counts of the worker that had this place before."""
         if self._place is not None:
             found = await asyncio.to_thread(_read, self._place.file)
             if found is not None:
@@ -78,17 +80,17 @@ class SharedMetrics:
                 self._metrics.continue_from(self._before)
 
     async def scrape(self) -> bytes:
-        """The exposition text of all workers."""
+        """Return the exposition text of all workers."""
         return await asyncio.to_thread(self._expose, next(self._numbers), self._own())
 
     async def publish_for_ever(self) -> None:
-        """Once a second. Without a place there is nobody to tell."""
+        """Publish once per PUBLISH_S. Ends at once without a place, because no other process would read it."""
         while self._place is not None:
             await self.publish()
             await asyncio.sleep(PUBLISH_S)
 
     async def publish(self) -> None:
-        """Write down what this process has counted."""
+        """Write the counts of this process to its file."""
         if self._place is not None:
             await asyncio.to_thread(self._write, next(self._numbers), self._own(), self._place)
 
@@ -104,7 +106,7 @@ class SharedMetrics:
         return exposition(added_up(self._fresh([*self._others(self._place), own])))
 
     def _fresh(self, snapshots: Sequence[Snapshot]) -> list[tuple[Family, ...]]:
-        """In the order in which they were taken; of those who fell silent the counts alone."""
+        """Return the families in the order of their times; of stale processes only the counts."""
         now = self._clock()
         return [
             each.families
@@ -118,7 +120,7 @@ class SharedMetrics:
         return [each for each in found if each is not None]
 
     def _write(self, number: int, own: Snapshot, place: WorkerPlace) -> None:
-        """Never an older snapshot over a newer one: several threads may be at it."""
+        """Write a snapshot, but never an older one over a newer one, because several threads may write."""
         unfinished = place.file.with_suffix(".unfinished")
         with self._writing:
             if number < self._written:
@@ -138,7 +140,7 @@ _decoder = msgspec.msgpack.Decoder(Snapshot)
 
 
 def _read(file: Path) -> Snapshot | None:
-    """None where there is none, or none of this version."""
+    """Return the snapshot in a file; None if the file is missing or of another version."""
     with suppress(OSError, msgspec.MsgspecError):
         return _decoder.decode(file.read_bytes())
     return None

@@ -1,4 +1,4 @@
-"""One JSON line a request, written in batches off the hot path. No text, no image and no key is in it."""
+"""The request log: one JSON line per request, written in batches off the hot path, without text, images or keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ _encoder = msgspec.json.Encoder()
 
 
 class RequestLog:
-    """Implements `Observer`. A thread writes what has gathered; past a full queue lines are only counted."""
+    """Implements `Observer`. A thread writes the gathered lines; when the queue is full, lines are
+    dropped and counted.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -30,20 +32,20 @@ class RequestLog:
         self.lost = 0
 
     def open(self) -> None:
-        """Raises OSError when the file cannot be had."""
+        """Open the file and start the thread. Raises OSError when the file cannot be opened."""
         self._file: IO[str] = sys.stdout if self._path is None else self._path.open("a", encoding="utf-8")
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """Records that are not written yet."""
+        """The number of records that are not written yet."""
         return len(self._records)
 
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
         if self._path is not None:
-            with suppress(OSError):  # what could not be written is counted
+            with suppress(OSError):  # lines that could not be written are counted
                 self._file.close()
 
     def observe(self, record: RequestRecord) -> None:
@@ -56,7 +58,7 @@ class RequestLog:
         while True:
             stopping = self._stop.wait(FLUSH_S)
             records = self._records[:]
-            del self._records[: len(records)]  # the list stays the same: `observe` may be at it
+            del self._records[: len(records)]  # keep the same list object, because `observe` may be using it
             if records:
                 self._write(records)
             if stopping:
@@ -66,12 +68,12 @@ class RequestLog:
         try:
             self._file.write(_encoder.encode_lines([line(record) for record in records]).decode())
             self._file.flush()
-        except OSError:  # the disk is full, the pipe is closed: serving goes on
+        except OSError:  # a full disk or a closed pipe must not stop the service
             self.lost += len(records)
 
 
 _TO_MS = "int({0} * 1e3 * 1000) / 1000"
-"""To three decimals, the rest cut off: a third of the time of `round`."""
+"""Milliseconds to three decimals, the rest cut off: takes a third of the time of `round`."""
 _USD = f"{{0}} / {NANODOLLARS}"
 MEMBERS: Mapping[str, Source] = {
     "time": ("started_at", "int({0} * 1000) / 1000"),
@@ -100,7 +102,9 @@ MEMBERS: Mapping[str, Source] = {
     "total_ms": ("total_s", _TO_MS),
     "overhead_ms": ("overhead_s", _TO_MS),
 }
-"""The members of a log line, in their order, and what of a record each is. Money in USD, times in milliseconds."""
+"""The members of a log line, in their order, and each one's source in the record. Money in USD,
+times in milliseconds.
+"""
 _Line = msgspec.defstruct("_Line", MEMBERS, frozen=True)
 line: Callable[[RequestRecord], msgspec.Struct] = reader(MEMBERS.values(), _Line)
-"""A record as its log line: a struct with the names of `MEMBERS`, which takes half the time of a dict."""
+"""Returns a record's log line: a struct with the names of `MEMBERS`, which takes half the time of a dict."""
