@@ -1,4 +1,6 @@
-"""`loupe`: thin commands. Each module here holds `add_arguments(parser)` and `run(arguments) -> exit status`."""
+"""The command `loupe`, as thin commands. Each module here has `add_arguments(parser)` and `run(arguments) -> exit
+status`.
+"""
 
 from __future__ import annotations
 
@@ -49,11 +51,11 @@ COMMANDS = {
     "content": ("gateway.cli.outcomes.content", "delete what was kept of a tenant's questions, images and replies"),
     "keys": ("gateway.cli.keys", "make, list, revoke and rotate API keys"),
 }
-"""Each command's module, and what it does. A new command is one file and one line here."""
+"""Each command's module, and what it does. To add a command, write one file and add one line here."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 1 (it failed, and says why) or 2 (the call's words are off)."""
+    """Run one command. Returns the exit status: 0, 1 (it failed, and says why) or 2 (wrong arguments)."""
     words = list(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # huggingface_hub reads it when a command imports it
     parser = argparse.ArgumentParser(
@@ -63,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = words[0] if words and words[0] in COMMANDS else None
     for name, (_, summary) in COMMANDS.items():
         command = subparsers.add_parser(name, help=summary, description=summary)
-        if name == chosen:  # only the chosen command's module is imported: each is heavy in its own way
+        if name == chosen:  # import only the chosen command's module, because each has heavy imports
             _module(name).add_arguments(command)
     arguments = parser.parse_args(words)
     try:

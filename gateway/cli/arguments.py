@@ -1,4 +1,6 @@
-"""What `loupe tenants` and `loupe keys` share: the store of a configuration, opened; budgets and times as words."""
+"""Shared parts of `loupe tenants` and `loupe keys`: the opened store of a configuration, and parsers of budgets and
+times.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,10 @@ def add_budgets(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def opened(config: Path, *, any_secret: bool = False) -> Iterator[TenantManagement]:
-    """The store that a running gateway of this configuration uses too. Tenants that are new in the configuration are
-    read in first. With `any_secret` keys may be hashed with another: none can be made then.
+    """Yield the management of the store that a gateway with this configuration uses.
+
+    Tenants that are new in the configuration are read in first. With `any_secret`, keys may be hashed with another
+    secret: no key can be made then.
     """
     settings = load_config(config)
     try:
@@ -61,7 +65,7 @@ def opened(config: Path, *, any_secret: bool = False) -> Iterator[TenantManageme
 
 
 def read_as(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """Raises ConfigError, naming what is at fault; what is None was not given."""
+    """Check the values as a model; None means not given. Raises ConfigError, naming what is at fault."""
     try:
         return model.model_validate({name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
@@ -69,7 +73,7 @@ def read_as(model: type[Model], values: Mapping[str, Any]) -> Model:
 
 
 def members(words: str) -> dict[str, str]:
-    """`usd=25,period=month` as members of a section, such as a budget."""
+    """Parse `usd=25,period=month` as the members of a section, such as a budget."""
     found = {}
     for word in words.split(","):
         name, mark, value = word.partition("=")
@@ -80,12 +84,12 @@ def members(words: str) -> dict[str, str]:
 
 
 def names(words: str) -> list[str]:
-    """`a,b`."""
+    """Parse a list such as `a,b`."""
     return [word.strip() for word in words.split(",") if word.strip()]
 
 
 def seconds(words: str) -> float:
-    """`90s`, `15m`, `24h`, `30d`."""
+    """Parse a duration such as `90s`, `15m`, `24h` or `30d`."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", words)
     if found is None:
         raise argparse.ArgumentTypeError(f"{words!r} is not a duration such as 90s, 15m, 24h or 30d")
@@ -93,7 +97,7 @@ def seconds(words: str) -> float:
 
 
 def moment(words: str) -> datetime:
-    """An ISO time (UTC unless it says otherwise), or a duration from now."""
+    """Parse an ISO time (UTC unless it says otherwise), or a duration from now."""
     try:
         found = datetime.fromisoformat(words)
     except ValueError:
@@ -102,7 +106,7 @@ def moment(words: str) -> datetime:
 
 
 def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:
-    """Rows as JSON, whole, or as a table of these columns."""
+    """Print rows as complete JSON, or as a table of these columns."""
     if as_json:
         print(json.dumps(rows, indent=2))
         return

@@ -1,4 +1,4 @@
-"""`loupe demo`: the main job on drawn images and simulated candidates, and what came of it."""
+"""`loupe demo`: run the main job on drawn images and simulated candidates, and print the results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PACKAGES = ("loupe-gateway", "openai", "onnxruntime", "numpy", "pillow")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How many requests, the seed, and where the results go."""
+    """Add the arguments: the number of requests, the seed, and where the results go."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
     parser.add_argument("--requests", type=_requests, default=240, metavar="N", help=f"{FEWEST} to {LOG_ENTRIES}")
     parser.add_argument("--seed", type=int, default=1, help="of images, outcomes and tokens")
@@ -34,12 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 when every request was answered or refused for a stated reason and the ledger is exact; else 1."""
+    """Run the demo. Returns 0 if every request was answered or refused for a stated reason and the ledger is exact;
+    else 1.
+    """
     if find_spec("openai") is None:
         raise ConfigError('the demo sends its requests with the official client: pip install "loupe-gateway[demo]"')
     if arguments.json is not None and not arguments.json.parent.is_dir():
         raise ConfigError(f"--json {arguments.json}: its folder does not exist")
-    signal.signal(signal.SIGTERM, interrupt)  # so that the pool and the gateway are ended in order
+    signal.signal(signal.SIGTERM, interrupt)  # so that the pool and the gateway are stopped cleanly
     if arguments.keep is not None:
         arguments.keep.mkdir(parents=True, exist_ok=True)
         return _run_in(arguments.keep.resolve(), arguments)
@@ -49,8 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run_in(folder: Path, arguments: argparse.Namespace) -> int:
     for earlier in folder.glob("loupe.sqlite*"):
-        earlier.unlink()  # its ledger is not this run's
-    run_demo: Callable[..., DemoReport] = import_module("gateway.demo.run").run_demo  # it needs `openai`, an extra
+        earlier.unlink()  # the ledger of an earlier run
+    run_demo: Callable[..., DemoReport] = import_module("gateway.demo.run").run_demo  # needs `openai`, an extra
     report = run_demo(folder, requests=arguments.requests, seed=arguments.seed, say=_say)
     print(as_text(report, arguments.seed))
     if arguments.json is not None:
@@ -74,5 +76,5 @@ def _say(line: str) -> None:
 
 
 def interrupt(_number: int, _frame: object) -> None:
-    """SIGTERM as Ctrl-C: what was started is ended in order."""
+    """Treat SIGTERM like Ctrl-C, so that the started processes are stopped cleanly."""
     raise KeyboardInterrupt

@@ -29,14 +29,14 @@ from models.registry import (
 
 _EXPORT = ("torch", "open_clip", "onnx")
 _INSTALL = {_EXPORT: 'pip install "loupe-gateway[export]"', ("onnx",): 'pip install "loupe-gateway[onnx]"'}
-"""Modules -> what brings them all."""
+"""A mapping from modules to the command that installs them all."""
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 _MOST_PICTURES = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", help="list the encoders that are here, and those that can be pulled")
     check = actions.add_parser("check", help="check files, hashes and probes")
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what was asked. Raises ConfigError for anything that fails."""
+    """Run the chosen action. Raises ConfigError for anything that fails."""
     actions: Mapping[str, Callable[[argparse.Namespace], int]] = {
         "list": _list,
         "check": _check,
@@ -155,7 +155,10 @@ def _pictures(folder: Path | None) -> Sequence[bytes]:
 
 
 def require_builder(kind: str) -> None:
-    """Raise ConfigError unless what makes a bundle of a `combined` graph, or else of a checkpoint, is installed."""
+    """Raise ConfigError unless the packages that build a bundle are installed.
+
+    A `combined` graph needs only onnx; a checkpoint needs all of `_EXPORT`.
+    """
     _refuse_missing(("onnx",) if kind == "combined" else _EXPORT)
 
 
@@ -168,8 +171,8 @@ def assemble_clip(graph: Path, out: Path, *, name: str, licence: str, source: st
 def export_clip(names: tuple[str, str], out: Path, *, weights: Path | None = None, seed: int = 0) -> None:
     """Write the bundle of open_clip's (model, pretrained).
 
-    Weights that open_clip pins by sha256 are fetched and proven; others it fetches itself. Raises ConfigError without
-    the extra, DownloadError, and BundleError as `models.export.clip.build` does.
+    Weights that open_clip pins by sha256 are downloaded and verified here; open_clip downloads others itself. Raises
+    ConfigError without the extra, DownloadError, and BundleError as `models.export.clip.build` does.
     """
     _refuse_missing(_EXPORT)
     clip = importlib.import_module("models.export.clip")
@@ -183,7 +186,9 @@ def export_clip(names: tuple[str, str], out: Path, *, weights: Path | None = Non
 
 
 def quantize_bundle(source: Path, out: Path, images: Sequence[bytes] = ()) -> str:
-    """Write the int8 bundle of an fp32 one; how near it is, in words. Raises ConfigError, and BundleError."""
+    """Write the int8 bundle of an fp32 bundle. Returns a text on how close the two are. Raises ConfigError and
+    BundleError.
+    """
     _refuse_missing(("onnx",))
     _, tried = importlib.import_module("models.export.quantize").quantize(source, out, images)
     lines = []
@@ -197,7 +202,10 @@ def quantize_bundle(source: Path, out: Path, images: Sequence[bytes] = ()) -> st
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A scratch folder beside `out`, so that what is finished can be moved there whole. ConfigError: it is taken."""
+    """Yield a scratch folder next to `out`, so that a finished folder can be moved to `out` as a whole.
+
+    Raises ConfigError if `out` is taken.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there already; say another folder, or remove it")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -206,7 +214,7 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def move(finished: Path, out: Path) -> None:
-    """Put a finished folder under its name, which may stand for an empty folder."""
+    """Rename a finished folder to `out`, which may be an empty folder."""
     finished.replace(out)
 
 
@@ -218,23 +226,23 @@ def _refuse_missing(modules: tuple[str, ...]) -> None:
 def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ValueError:  # its import was forbidden
+    except ValueError:  # the import was blocked
         return False
 
 
 def pull(listed: ListedEncoder, *, hub: str | None = None, int8: bool = True) -> Path:
-    """The bundle's folder, fetched and built unless it is there and proves itself.
+    """Return the bundle's folder; download and build it unless it exists and passes its checks.
 
-    `hub` stands for the publisher's own server. `int8` quantises what comes in fp32, if it bears it. What was fetched
-    is kept only when something fails, so that the next try needs no network. Raises ConfigError, DownloadError and
-    BundleError.
+    `hub` replaces the publisher's own server. `int8` quantises an fp32 encoder, if its quality allows that. The
+    download is kept only if something fails, so that the next try needs no network. Raises ConfigError, DownloadError
+    and BundleError.
     """
     folder = pulled_path(listed.name)
     if _is_sound(folder):
         return folder
     require_builder(listed.kind)
     fetched = _fetch(listed, hub)
-    if folder.is_dir():  # broken, as was seen above
+    if folder.is_dir():  # broken, by the check above
         shutil.rmtree(folder)
     with new_folder(folder) as scratch:
         move(_built(listed, fetched, scratch, int8=int8), folder)
@@ -258,7 +266,7 @@ def _fetch(listed: ListedEncoder, hub: str | None) -> Path:
 
 
 def _built(listed: ListedEncoder, fetched: Path, scratch: Path, *, int8: bool) -> Path:
-    """The finished bundle, somewhere in `scratch`."""
+    """Return the finished bundle's folder, inside `scratch`."""
     plain = scratch / "plain"
     if listed.kind == "combined":
         source = f"{listed.file.path}, sha256 {listed.file.sha256}, cut in two"

@@ -1,4 +1,6 @@
-"""`loupe loop-demo`: the loop on an outcome table, from a poor router to a better one, and what that gained."""
+"""`loupe loop-demo`: run the loop on an outcome table, from a poor router to a better one, and
+print what that gained.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,13 @@ from gateway.providers.replay.tasks import draw_tasks
 from routers.evaluation.reports.versions import package_versions
 
 REAL = Path("../shared/data/BlindTest.csv")
-"""Taken unasked, where it is there."""
+"""The table that is used by default, if it exists."""
 DRAWN = 4_000
 PACKAGES = ("loupe-gateway", "numpy", "onnxruntime", "scikit-learn", "aiohttp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The table, how much is asked, and where the results go."""
+    """Add the arguments: the table, the number of requests, and where the results go."""
     known = LoopSettings()
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the frontier before and after there")
@@ -50,13 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 when nAUC rose, QNC did not, no request was dropped, and the bad artifact was refused; else 1."""
+    """Run the loop. Returns 0 if nAUC rose, QNC did not, no request was dropped and the bad artifact was refused; else
+    1.
+    """
     for package in ("matplotlib", "sklearn", "pyarrow"):
         if find_spec(package) is None:
             raise ConfigError(f'the loop trains and draws with {package}: pip install "loupe-gateway[science]"')
     if arguments.requests < 100 or arguments.rounds < 1 or not 0 < arguments.explore <= 1:
         raise ConfigError("--requests is 100 or more, --rounds 1 or more, --explore over 0 up to 1")
-    signal.signal(signal.SIGTERM, interrupt)  # so that the pool and the gateway are ended in order
+    signal.signal(signal.SIGTERM, interrupt)  # so that the pool and the gateway are stopped cleanly
     if arguments.keep is not None:
         arguments.keep.mkdir(parents=True, exist_ok=True)
         if any(arguments.keep.iterdir()):
@@ -101,7 +105,7 @@ def _run_in(folder: Path, arguments: argparse.Namespace) -> int:
 
 
 def _table(arguments: argparse.Namespace, folder: Path) -> tuple[Path, str]:
-    """The table, and in a line what it holds."""
+    """Return the table's path, and a line on what it contains."""
     if arguments.table is not None:
         if not arguments.table.is_file():
             raise ConfigError(f"--table {arguments.table}: the file does not exist")

@@ -14,7 +14,7 @@ from gateway.providers.replay.tasks import draw_tasks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The table, where to listen, and what goes wrong."""
+    """Add the arguments: the table, where to listen, and the faults."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--table", type=Path, action="append", metavar="CSV", help="may be repeated")
     source.add_argument("--drawn", type=int, metavar="N", help="so many of the demo's drawn tasks in place of a table")
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _drawn(count: int, seed: int) -> ReplayTable:
-    """Tasks and outcomes as `loupe demo` has them. Raises ConfigError."""
+    """Return tasks and outcomes like `loupe demo` uses. Raises ConfigError."""
     if count < 1:
         raise ConfigError(f"--drawn: {count} is not 1 or more")
     with tempfile.TemporaryDirectory() as folder:

@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="instead of server.port")
     parser.add_argument("--workers", type=int, help="instead of server.workers")
     parser.add_argument("--descriptor", type=int, help=argparse.SUPPRESS)  # the socket that a worker inherits
-    parser.add_argument("--place", type=int, default=0, help=argparse.SUPPRESS)  # a worker's among the workers
-    parser.add_argument("--shared", type=Path, help=argparse.SUPPRESS)  # the folder of what the workers count
+    parser.add_argument("--place", type=int, default=0, help=argparse.SUPPRESS)  # a worker's place among the workers
+    parser.add_argument("--shared", type=Path, help=argparse.SUPPRESS)  # the folder of the workers' metrics
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _serve(app: Gateway, host: str, port: int, descriptor: int | None) -> int:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the service runs, which reloads on it
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # ignored until the service runs, which then reloads on SIGHUP
     _tune_interpreter()
     server = uvicorn.Server(
         uvicorn.Config(
@@ -80,7 +80,7 @@ def _serve_by_workers(config: Path, listener: socket.socket, count: int, shutdow
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Raises ConfigError when the address cannot be had."""
+    """Return a listening socket. Raises ConfigError when the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -89,6 +89,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _tune_interpreter() -> None:
-    """A server makes many short-lived objects and shares the interpreter between a loop and a few helper threads."""
+    """Tune the interpreter for a server: many short-lived objects, and a loop that shares it with a
+    few helper threads.
+    """
     gc.set_threshold(50_000, 20, 100)
     sys.setswitchinterval(0.001)  # seconds that a thread may keep the loop waiting

@@ -65,7 +65,7 @@ def _delete(arguments: argparse.Namespace, found: TenantManagement) -> None:
 
 
 def _terms(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What was given, and nothing else."""
+    """Return only the given terms."""
     terms: dict[str, Any] = {}
     if arguments.budget or arguments.no_budgets:
         terms["budgets"] = arguments.budget or []
@@ -82,7 +82,7 @@ def _pacing(words: str) -> bool | dict[str, str]:
 
 
 def _section(words: str) -> bool | dict[str, str]:
-    """`on`, `off`, or members as `name=value,...`."""
+    """Parse `on`, `off`, or members as `name=value,...`."""
     return words == "on" if words in ("on", "off") else members(words)
 
 

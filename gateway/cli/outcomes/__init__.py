@@ -1,1 +1,1 @@
-"""Commands that make and read outcome tables, data sets and content: one file a command."""
+"""Commands that make and read outcome tables, data sets and content: one file per command."""

@@ -33,7 +33,7 @@ NO_ENCODER = "none"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.add_argument("--dataset", type=Path, required=True, metavar="FILE", help="CSV or JSON lines")
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="where img_path starts; by default beside the data set"
@@ -71,9 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask, and write what there is: 0 when the table is whole, 1 when cells are left, 130 on ^C. Raises ConfigError."""
+    """Ask, and write the table: 0 if it is complete, 1 if cells are missing, 130 on ^C. Raises ConfigError."""
     try:
-        arrow()  # before a cent is spent: without it no table could be written
+        arrow()  # before any money is spent: without pyarrow no table could be written
         job = job_of(arguments)
         encoder = arguments.encoder or job.plan.settings.encoder.bundle
         if encoder != NO_ENCODER:
@@ -89,7 +89,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _ask(job: Job, arguments: argparse.Namespace) -> CollectTally:
-    """Ask what is left, with every step in the journal: what a kill leaves under way counts as spent in full."""
+    """Ask the remaining cells, with every step in the journal.
+
+    Requests in progress when the process is killed count as spent in full.
+    """
     journal = Journal(arguments.out / JOURNAL, _say_waiting)
     try:
         await journal.begin()
@@ -117,7 +120,7 @@ async def _ask(job: Job, arguments: argparse.Namespace) -> CollectTally:
 
 
 async def _run(collector: Collector, remains: Remains) -> None:
-    """Ask until nothing is left, or until a signal stops it: the first one lets what is under way finish."""
+    """Ask until nothing is left, or until a signal stops it: the first signal lets requests in progress finish."""
     asking = asyncio.ensure_future(collector.run(remains.work))
     loop = asyncio.get_running_loop()
 
@@ -137,7 +140,7 @@ async def _run(collector: Collector, remains: Remains) -> None:
 
 
 def _write(job: Job, arguments: argparse.Namespace, encoder: DualEncoder | None, tally: CollectTally) -> int:
-    """The table of all that the journal keeps, and what came of the run."""
+    """Write the table of everything in the journal, and print the results of the run."""
     kept = read_journal(arguments.out / JOURNAL)
     rows = sorted(job.rows, key=lambda row: row.number)
     collected = table_of(rows, [candidate.name for candidate in job.candidates], kept)

@@ -1,4 +1,4 @@
-"""`loupe content`: what was kept of questions, images and replies, where the operator opted to keep any."""
+"""`loupe content`: delete the kept questions, images and replies, if the operator chose to keep any."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Raises ConfigError."""
+    """Delete a tenant's content. Raises ConfigError."""
     try:
         rows = delete_content(load_config(arguments.config).store.path, arguments.tenant)
     except StoreError as error:

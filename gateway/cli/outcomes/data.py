@@ -1,4 +1,4 @@
-"""`loupe data pull`: fetch a public outcome table with its images."""
+"""`loupe data pull`: download a public outcome table with its images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from routers.table.mmr_csv import read_mmr_csv
 from routers.table.outcome_table import TableError
 
 DATA_SETS = {"mmr-bench": "gh0stHunter/MMR-Bench"}
-"""Name -> repository on the hub."""
+"""A mapping from a data set's name to its repository on the hub."""
 
 _TABLE = ".csv"
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
@@ -24,7 +24,7 @@ _MOST_JOBS = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which data set, where to, and from where."""
+    """Add the arguments: which data set, where to, and from where."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     pull = actions.add_parser("pull", help="fetch what is missing; what is there and right is left")
     pull.add_argument("name", choices=DATA_SETS)
@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fetch, prove, unpack, and say what is there. Raises ConfigError; then no file stands that is not whole."""
+    """Download, verify, unpack, and print what is there. Raises ConfigError; then no incomplete file is left as
+    finished.
+    """
     folder = arguments.out or Path(arguments.name)
     name = DATA_SETS[arguments.name]
     try:
@@ -63,7 +65,9 @@ def _is_wanted(path: str, no_images: bool) -> bool:
 
 
 def _fetch_all(name: str, files: Mapping[str, PinnedFile], folder: Path, jobs: int) -> None:
-    """Have all files, some at a time. The first failure stops the others where they are; a later call goes on there."""
+    """Fetch all files, some at a time. The first failure stops the others; a later call continues
+    where they stopped.
+    """
     stop = threading.Event()
     size = sum(file.size or 0 for file in files.values())
     with (

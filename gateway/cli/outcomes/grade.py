@@ -1,4 +1,4 @@
-"""`loupe grade`: label logged answers whose content was kept, by what is known to be right."""
+"""`loupe grade`: label logged answers whose content was kept, by known right answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MEANINGS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.add_argument("--store", type=Path, required=True, metavar="FILE", help="the gateway's store.path")
     known = parser.add_mutually_exclusive_group(required=True)
     known.add_argument(
@@ -61,19 +61,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class AnswerKey:
-    """How an answer is judged."""
+    """A grader and a reference by which an answer is graded."""
 
     grader: Grader
     reference: Reference
 
 
 Rule = AnswerKey | Mapping[tuple[str, str], AnswerKey]
-"""One for every answer, or by question and the sha256 of its image (empty: none)."""
+"""One answer key for every answer, or keys by question and the sha256 of its image (empty: no image)."""
 
 
 @dataclass(slots=True)
 class GradeReport:
-    """What was labelled, and what was not, by the names of `MEANINGS`."""
+    """The labels, and the counts of answers that were not labelled, by the names of `MEANINGS`."""
 
     labels: list[tuple[str, Label]] = field(default_factory=list)
     """Candidate and label."""
@@ -81,7 +81,9 @@ class GradeReport:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Raises ConfigError: no such log, no content in it, rows of known answers that are bad."""
+    """Grade logged answers. Raises ConfigError for a missing log, a log without content, and bad
+    rows of known answers.
+    """
     rule = _rule(arguments)
     now = time.time()
     try:
@@ -113,7 +115,9 @@ def _rule(arguments: argparse.Namespace) -> Rule:
 
 
 def _known_answers(arguments: argparse.Namespace) -> Mapping[tuple[str, str], AnswerKey]:
-    """Raises ConfigError for bad rows, and for two that ask the same and say otherwise."""
+    """Read the known answers. Raises ConfigError for bad rows, and for two rows with one question and different
+    answers.
+    """
     path: Path = arguments.answers
     dataset = read_dataset(
         path, ReadingSettings(arguments.images or path.parent, ImageLimits(), arguments.grader), _silent
@@ -149,7 +153,7 @@ def _graded(found: Iterable[LoggedAnswer], rule: Rule, arguments: argparse.Names
         except OutOfTime:
             report.passed_over["out_of_time"] += 1
             continue
-        # Drawn before at a higher rate, it was as likely to be drawn as that: the same seed draws the same ones.
+        # An earlier draw at a higher rate counts with that rate, because the same seed draws the same answers.
         probability = max(arguments.sample, given[source].get(answer.request_id, 0.0))
         label = Label(answer.request_id, grade.score, source, known.grader.version[:64], probability)
         report.labels.append((answer.candidate, label))
@@ -169,7 +173,9 @@ def _reason_to_pass(
 
 
 def is_drawn(request_id: str, rate: float, seed: int) -> bool:
-    """Whether a request is in a sample of this rate. Samples of one seed lie in each other: a larger one adds."""
+    """Return whether a request is in a sample of this rate. With one seed, a larger sample contains
+    the smaller ones.
+    """
     digest = hashlib.sha256(f"{seed}/{request_id}".encode()).digest()
     return int.from_bytes(digest[:8]) < rate * 2**64
 
@@ -188,7 +194,7 @@ def _source(grader: Grader, seed: int) -> str:
 
 
 def _put(store: Path, report: GradeReport, now: float) -> None:
-    """Some at a time, so that a gateway that is writing never waits long; what is refused is counted."""
+    """Store labels, some at a time so that a gateway that is writing never waits long; count refused labels."""
     path = decisions_path(store)
     kept = []
     for start in range(0, len(report.labels), LABELS_AT_ONCE):

@@ -29,13 +29,13 @@ from routers.table.parquet import TableVectors, read_embedded
 from routers.table.summary import Overview, overview
 
 CSV = "outcomes.csv"
-"""MMR-Bench's form of the table, beside the Parquet files."""
+"""The table in MMR-Bench's form, in the same folder as the Parquet files."""
 
 SOURCES = "an MMR-Bench CSV, a RouterBench CSV or Parquet file, or a folder that `loupe table import` wrote"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The four things that can be done, and their words."""
+    """Add the four actions, and their arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     added = actions.add_parser("import", help="read a table into a folder of Parquet files")
     added.add_argument("source", type=Path, help=SOURCES)
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do it. Raises ConfigError: which file, row, column and value is at fault."""
+    """Run the chosen action. Raises ConfigError, which says which file, row, column and value is at fault."""
     act: Callable[[argparse.Namespace], None] = arguments.act
     try:
         act(arguments)
@@ -182,7 +182,7 @@ def _number(value: float, form: str) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN: it becomes null."""
+    """Replace NaN and infinity by None, because JSON cannot express them."""
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -226,7 +226,7 @@ def add_log_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def export_logs(arguments: argparse.Namespace) -> None:
-    """Into a folder: Parquet, `outcomes.csv`, and the images that were kept. Raises ConfigError."""
+    """Write decision logs into a folder: Parquet, `outcomes.csv`, and the kept images. Raises ConfigError."""
     wanted = ExportFilter(
         Range(arguments.since or 0.0, arguments.until, arguments.tenant),
         tuple(arguments.label_source or ()),
@@ -253,7 +253,7 @@ def export_logs(arguments: argparse.Namespace) -> None:
 
 
 def past(words: str) -> float:
-    """Seconds since the epoch of an ISO time (UTC unless it says otherwise), or of so long ago (`7d`)."""
+    """Return the seconds since the epoch of an ISO time (UTC unless it says otherwise), or of a duration ago (`7d`)."""
     try:
         found = datetime.fromisoformat(words)
     except ValueError:

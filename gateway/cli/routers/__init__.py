@@ -1,1 +1,1 @@
-"""Commands that train, judge and promote routers: one file a command."""
+"""Commands that train, judge and promote routers: one file per command."""

@@ -1,4 +1,4 @@
-"""Which artifact store a command means, and what encoder its routers must fit: by a configuration, or by name."""
+"""Shared arguments: the artifact store of a command, and the encoder of its routers, by a configuration or by name."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ DEFAULT_ENCODER = "fused-lite"
 
 @dataclass(frozen=True, slots=True)
 class ArtifactPlace:
-    """An artifact store, the encoder by name, and where the router lies that serves while nothing is promoted.
+    """An artifact store, the encoder's name, and the path of the router that serves while nothing is promoted.
 
-    `settings` are those of the configuration, where one was named.
+    `settings` are the configuration's, if one was given.
     """
 
     store: ArtifactStore
@@ -34,20 +34,22 @@ class ArtifactPlace:
     settings: Settings | None = None
 
     def in_service(self) -> Path:
-        """The folder of the artifact that serves. Raises ArtifactError."""
+        """Return the folder of the artifact that serves. Raises ArtifactError."""
         digest = self.store.pointer().digest
         return self.fallback if digest is None else self.store.path(digest)
 
 
 def add_place_arguments(parser: argparse._ActionsContainer) -> None:
-    """`--config`, or `--artifacts` and `--encoder`."""
+    """Add `--config`, or `--artifacts` and `--encoder`."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="whose router.artifacts and encoder are meant")
     parser.add_argument("--artifacts", type=Path, metavar="DIR", help="the folder of artifacts, without --config")
     parser.add_argument("--encoder", help=f"with --artifacts: a name or a bundle's folder (default {DEFAULT_ENCODER})")
 
 
 def place_of(arguments: argparse.Namespace) -> ArtifactPlace:
-    """Raises ConfigError where neither or both are given, or the configuration names no folder."""
+    """Return the artifact place. Raises ConfigError if neither or both are given, or the
+    configuration names no folder.
+    """
     if (arguments.config is None) == (arguments.artifacts is None):
         raise ConfigError("say either --config FILE, or --artifacts DIR")
     if arguments.config is None:
@@ -62,7 +64,7 @@ def place_of(arguments: argparse.Namespace) -> ArtifactPlace:
 
 
 def promote(place: ArtifactPlace, digest: str, encoder: DualEncoder | None = None, *, by: str = "promote") -> Router:
-    """Put a version of the store into service, once it fits and forecasts. Raises ConfigError."""
+    """Put a version of the store into service, if it fits and forecasts. Raises ConfigError."""
     encoder = encoder or load_encoder(place.encoder_name)
     with or_else("not promoted"):
         router = usable(place.store.load(digest), facts_of(encoder))
@@ -72,7 +74,7 @@ def promote(place: ArtifactPlace, digest: str, encoder: DualEncoder | None = Non
 
 @contextmanager
 def or_else(told: str) -> Iterator[None]:
-    """What is wrong with an artifact or with its files is told as ConfigError, which begins with these words."""
+    """Raise errors of an artifact or its files as ConfigError, whose message begins with `told`."""
     try:
         yield
     except ArtifactError as error:
@@ -82,14 +84,14 @@ def or_else(told: str) -> Iterator[None]:
 
 
 def unknown_candidates(router: Router, settings: Settings | None) -> list[str]:
-    """Candidates of the configuration for which the router has no column."""
+    """Return the candidates of the configuration for which the router has no column."""
     candidates = settings.candidates if settings is not None else ()
     names = dict.fromkeys(candidate.forecast_as or candidate.name for candidate in candidates)
     return [name for name in names if name not in router.candidates]
 
 
 def nauc_of(header: dict[str, Any]) -> str:
-    """The held-out nAUC that an artifact's header tells, by table; a dash where it tells none."""
+    """Return the held-out nAUC in an artifact's header, by table; a dash if there is none."""
     metrics = header.get("metrics", {})
     figures = metrics.get("held_out", {})
     found = [f"{part} {policies[header['algorithm']]['nauc'][0]:.3f}" for part, policies in figures.items()]
@@ -97,5 +99,5 @@ def nauc_of(header: dict[str, Any]) -> str:
 
 
 def now() -> str:
-    """The time as artifacts' history has it."""
+    """Return the time in the format of the artifacts' history."""
     return datetime.now(UTC).isoformat(timespec="seconds")

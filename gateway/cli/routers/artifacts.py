@@ -1,4 +1,4 @@
-"""`loupe artifacts`: the routers that are kept, which of them serves, and what they were worth on held-out queries."""
+"""`loupe artifacts`: list the kept routers, which of them serves, and how good they were on held-out queries."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ HEADINGS = ("", "id", "router", "candidates", "nAUC held out", "table", "sha256 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where."""
+    """Add the arguments: which artifact store."""
     add_place_arguments(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write it there as well, with whole headers")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0; 1 when one of them is broken. Raises ConfigError."""
+    """List the artifacts. Returns 0, or 1 if an artifact is broken. Raises ConfigError."""
     place = place_of(arguments)
     try:
         pointer, versions = place.store.pointer(), place.store.versions()

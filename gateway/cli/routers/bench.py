@@ -1,4 +1,6 @@
-"""`loupe bench`: judge routers on outcome tables that they did not see, and print, write and draw what came of it."""
+"""`loupe bench`: judge routers on outcome tables that they did not learn from, and print, write and
+draw the results.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ from routers.table.outcome_table import Dataset, TableError, merge
 MEASURES: Mapping[str, Measure] = {"shared": SharedSweep(), "paper": Paper()}
 
 UNASKED = tuple(dict.fromkeys((DEFAULT, "best_single", "knn", "linear_mf", "extra_trees")))
-"""The routers that are judged when none is named: the shipped one, and the ones worth comparing another with."""
+"""The routers that are judged by default: the shipped one, and the ones worth comparing another with."""
 UNASKED_SEEDS, SEEDS = 3, 5
 
 _BUNDLED_NOTE = (
@@ -43,7 +45,7 @@ _BUNDLED_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class BenchInput:
-    """The data sets to judge on, and what is to be said of them."""
+    """The data sets to judge on, and a note about them."""
 
     datasets: tuple[Dataset, ...]
     encoder_name: str
@@ -56,7 +58,7 @@ class BenchInput:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     tables = parser.add_argument_group("tables; without any, those that Loupe carries in numbers")
     tables.add_argument(
         "--table", action="append", type=Path, default=[], help="MMR-Bench CSV; each is judged by itself"
@@ -85,7 +87,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 when every router was judged; 1 when one failed, which the report says. Raises ConfigError."""
+    """Judge routers. Returns 0 if every router was judged; 1 if one failed, which the report says.
+    Raises ConfigError.
+    """
     started = time.monotonic()
     asked = _refuse_unusable(arguments)
     try:
@@ -114,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class BenchPlan:
-    """The routers, views and seeds that the call's words mean."""
+    """The routers, views and seeds that the arguments select."""
 
     routers: tuple[str, ...]
     views: tuple[str, ...]
@@ -153,7 +157,10 @@ def _refuse_unusable(arguments: argparse.Namespace) -> BenchPlan:
 
 
 def choose_routers(words: str) -> tuple[str, ...]:
-    """`all`, or names by commas; baselines are judged in any case, so naming one adds nothing. ConfigError."""
+    """Parse `all`, or names by commas. Raises ConfigError.
+
+    Baselines are always judged, so naming one adds nothing.
+    """
     known = [name for name in ALGORITHMS if name not in BASELINES]
     if words == "all":
         return tuple(known)
@@ -177,7 +184,7 @@ def _given(arguments: argparse.Namespace) -> BenchInput:
 
 
 def read_given(paths: Sequence[Path], arguments: argparse.Namespace) -> BenchInput:
-    """Tables from files with the views of the encoder; `arguments` has `images`, `encoder` and `embeddings`."""
+    """Read tables from files, with the encoder's views; `arguments` has `images`, `encoder` and `embeddings`."""
     parts = read_tables(paths, arguments.images)
     whole = merge(list(parts.values()))
     encoder = load_encoder(arguments.encoder)
@@ -220,7 +227,7 @@ def _facts(arguments: argparse.Namespace, asked: BenchPlan, given: BenchInput) -
 
 
 def teller(blocks: Sequence[BenchBlock]) -> Callable[[Task, float, int, int], None]:
-    """Tells of each task on standard error: on a terminal one line that is drawn over."""
+    """Return a function that reports each task on standard error: on a terminal as one line that is overwritten."""
 
     def tell(task: Task, seconds: float, done: int, total: int) -> None:
         seed = blocks[task.block].splits[task.split].seed
@@ -265,7 +272,7 @@ def _write(arguments: argparse.Namespace, result: tuple[list[Row], list[BenchBlo
 def as_object(
     arguments: argparse.Namespace, result: tuple[list[Row], list[BenchBlock]], facts: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The whole run as a JSON object."""
+    """Return the whole run as a JSON object."""
     found, blocks = result
     return {
         "protocol": arguments.protocol,

@@ -13,19 +13,19 @@ from routers.artifact_store import ID_LENGTH, facts_of, usable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What to promote, and where."""
+    """Add the arguments: what to promote, and where."""
     parser.add_argument("artifact", metavar="DIR|ID", help="what `loupe train --out` wrote, or the id of one kept here")
     add_place_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Raises ConfigError for an artifact that is broken or does not fit the encoder: then nothing has changed."""
+    """Promote a router. Raises ConfigError for an artifact that is broken or does not fit; then nothing has changed."""
     place = place_of(arguments)
     encoder = load_encoder(place.encoder_name)
     folder = Path(arguments.artifact)
     with or_else("not promoted"):
         if (folder / HEADER).is_file():
-            usable(load(folder), facts_of(encoder))  # before it is taken in
+            usable(load(folder), facts_of(encoder))  # before it is added to the store
             digest = place.store.add(folder)
         else:
             digest = place.store.find(arguments.artifact)

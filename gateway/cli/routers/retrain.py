@@ -1,4 +1,4 @@
-"""`loupe retrain`: all outcomes in, and another router into service if it is better than the one that is there."""
+"""`loupe retrain`: train on all outcomes, and put the new router into service if it is better than the current one."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from routers.table.weights import FLATTENED
 from routers.train import EncoderName, find_algorithm
 
 NOT_BETTER = 3
-"""Exit status where it is not surely better, and so is not promoted."""
+"""Exit status if the new router is not surely better, and so is not promoted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     tables = parser.add_argument_group("outcomes")
     tables.add_argument("--table", action="append", required=True, type=Path, help="a table in any format; repeatable")
     tables.add_argument("--images", type=Path, metavar="DIR", help="folder of the images; by default each table's own")
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 when it is better (and promoted, if that was asked), 3 when it is not. Raises ConfigError."""
+    """Retrain. Returns 0 if the router is better (and promoted, if requested), 3 if it is not. Raises ConfigError."""
     started = time.monotonic()
     _refuse_unusable(arguments)
     place = place_of(arguments) if arguments.config or arguments.artifacts else None
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _judge(
     arguments: argparse.Namespace, place: ArtifactPlace | None, encoder: DualEncoder, folder: Path
 ) -> RetrainReport:
-    """Train (or take what is offered), judge, and keep what is better in the artifact store."""
+    """Train a router (or take the offered one), judge it, and keep a better one in the artifact store."""
     merged = MergedOutcomes.of(read_datasets(arguments.table, arguments.images, encoder, arguments.embeddings))
     cells = int(merged.table.mask.sum())
     print(f"{len(merged.table)} queries, {len(merged.table.candidates)} candidates, {cells} cells", flush=True)
@@ -117,7 +117,7 @@ def _terms(arguments: argparse.Namespace) -> RetrainSettings:
 
 
 def _end(told: RetrainReport, place: ArtifactPlace | None) -> int:
-    """Say what comes next; the exit status."""
+    """Print what comes next. Returns the exit status."""
     contest = told.found.contest
     if not contest.is_better:
         print(f"refused: not better by {contest.rules.margin:g} nAUC at a level of {contest.rules.level:.0%}")

@@ -1,4 +1,4 @@
-"""`loupe rollback`: put the router back into service that was there before the last promotion."""
+"""`loupe rollback`: put the router that served before the last promotion back into service."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from routers.artifact_store import ID_LENGTH, facts_of, usable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where."""
+    """Add the arguments: which artifact store."""
     add_place_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Raises ConfigError where nothing was promoted, or what was before cannot serve: then nothing has changed."""
+    """Roll back. Raises ConfigError if nothing was promoted, or the previous router cannot serve; then nothing has
+    changed.
+    """
     place = place_of(arguments)
     with or_else("not rolled back"):
         stack = place.store.pointer().stack

@@ -1,4 +1,4 @@
-"""`loupe train`: outcome tables in, a router artifact out, and an honest table of what it is worth."""
+"""`loupe train`: train a router artifact on outcome tables, and print how good it is on held-out queries."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ FIGURES = {
     "ece": "ECE",
     "token_coverage": "tokens<=q90",
 }
-"""Field of a judgement -> its heading."""
+"""A mapping from a judgement's field to its heading."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.add_argument("--table", action="append", required=True, type=Path, help="MMR-Bench CSV; repeatable")
     parser.add_argument("--out", required=True, type=Path, help="folder for router.npz and router.json")
     parser.add_argument("--router", default=DEFAULT, help=f"one of: {', '.join(sorted(ALGORITHMS))}")
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Judge, train, write. Raises ConfigError for tables, images or words that cannot be used."""
+    """Judge, train, write. Raises ConfigError for tables, images or arguments that cannot be used."""
     if arguments.seeds < 1 or not 0 < arguments.train < 1:
         raise ConfigError("--seeds is 1 or more, and --train lies between 0 and 1")
     started = time.monotonic()
@@ -88,7 +88,7 @@ def _print_report(training: TrainResult, plan: Plan) -> None:
 
 def _written(summary: Summary, name: str) -> str:
     mean, spread = summary.figures[name]
-    if mean != mean:  # NaN: the figure has no meaning for this policy
+    if mean != mean:  # NaN: the figure is not defined for this policy
         return "-"
     if mean == float("inf"):
         return "never in some"
