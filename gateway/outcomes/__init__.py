@@ -1,1 +1,1 @@
-"""What came of requests: the decision log, labels, graders, collected outcomes, and reports made of them."""
+"""The outcomes of requests: the decision log, labels, graders, collected outcomes, and reports made from them."""

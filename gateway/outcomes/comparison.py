@@ -1,10 +1,10 @@
-"""Routing against no routing, on the labelled requests of a window: what was got for the money, and what one candidate
-alone would have given.
+"""The comparison of routing with no routing, on the labelled requests of a window: the score and cost of routing, and
+of each single candidate.
 
-Of each request only the candidate that served it was seen. For the others the router's forecast stands, and where the
-choice was drawn at random, its error on those that were seen is given back in proportion to how rarely they are drawn:
-the doubly robust estimate (Dudik et al. 2011), self-normalised. Without exploration (propensity 1) it rests on the
-forecasts alone.
+For each request only the outcome of the candidate that served it was seen. For the others the router's forecast is
+used. If the choice was drawn at random, the forecast's error on the seen outcomes is added back in proportion to how
+rarely they are drawn: the doubly robust estimate (Dudik et al. 2011), self-normalised. Without exploration (propensity
+1) the comparison relies on the forecasts alone.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from routers.evaluation.off_policy import corrected, importance
 ALL = "all"
 EVERY_S = 30.0
 FIRST_S = 5.0
-"""So often it is looked whether there are rows enough, until there are."""
+"""Seconds between checks for enough rows, until there are enough."""
 WINDOW_S = 24 * 3600.0
 FEWEST_ROWS = 100
 FEWEST_OF_ONE = 10
-"""With fewer rows of a candidate its forecasts stand as they are."""
+"""With fewer rows of a candidate its forecasts are used uncorrected."""
 MOST_ROWS = 5_000
 MOST_TENANTS = 10
 LARGEST_WEIGHT = 20.0
-"""Of one row: a choice drawn less often than that says no more than this."""
+"""The largest weight of one row: a choice drawn more rarely than that counts no more than this."""
 
 
 class LabelledRow(NamedTuple):
-    """A served request that was given a score.
+    """A served request that has a score.
 
     Attributes:
         score: 0 to 1; `cost_usd`: as billed.
-        propensity: with what probability the candidate was chosen; 1 where nothing was drawn.
-        label_probability: with what probability the row was chosen for labelling.
-        forecasts: per candidate that could have served: quality and expected cost in USD; empty when it was not routed.
+        propensity: the probability with which the candidate was chosen; 1 if nothing was drawn.
+        label_probability: the probability with which the row was chosen for labelling.
+        forecasts: per candidate that could have served: quality and expected cost in USD; empty if it was not routed.
     """
 
     tenant: str
@@ -55,16 +55,16 @@ class LabelledRow(NamedTuple):
 
 
 class LabelledRows(Protocol):
-    """Where labelled requests are kept."""
+    """A source of labelled requests."""
 
     def labelled_rows(self, since: float, limit: int) -> Sequence[LabelledRow]:
-        """The newest `limit` that began after `since` (seconds since the epoch). Called in a thread."""
+        """Return the newest `limit` rows that began after `since` (seconds since the epoch). Called in a thread."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Mean score and mean cost in USD of a request."""
+    """The mean score and the mean cost in USD of a request."""
 
     score: float
     cost_usd: float
@@ -72,14 +72,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the rows say.
+    """The result of comparing rows.
 
     Attributes:
-        rows: how many were judged; `explored`: those of them whose choice was drawn.
-        routed: as it was.
+        rows: how many rows were compared; `explored`: how many of them had a drawn choice.
+        routed: the requests as they were routed.
         singles: each candidate alone.
-        nauc, peak_score, qnc: of the frontier of the router's forecasts; `qnc` is None when no point reaches the best
-            single's score.
+        nauc, peak_score, qnc: figures of the frontier of the router's forecasts; `qnc` is None if no point reaches
+            the best single's score.
     """
 
     rows: int
@@ -95,7 +95,7 @@ class Comparison:
 
 
 def compare(rows: Sequence[LabelledRow]) -> Comparison | None:
-    """None where fewer than `FEWEST_ROWS` were routed."""
+    """Compare routing with single candidates. Returns None if fewer than `FEWEST_ROWS` requests were routed."""
     rows = [row for row in rows if row.candidate in row.forecasts and row.propensity > 0 and row.label_probability > 0]
     if len(rows) < FEWEST_ROWS:
         return None
@@ -104,7 +104,7 @@ def compare(rows: Sequence[LabelledRow]) -> Comparison | None:
     quality, expected, score, cost = _cells(rows, names, weights)
     singles = single_points(score, cost, weights)
     frontier = trace(quality, expected, score, cost).frontier(weights)
-    frontier = replace(frontier, scores=np.clip(frontier.scores, 0, 1))  # estimates of means that lie in there
+    frontier = replace(frontier, scores=np.clip(frontier.scores, 0, 1))  # estimates of means from 0 to 1
     singles = replace(singles, scores=np.clip(singles.scores, 0, 1))
     qnc = quality_neutral_cost(frontier, singles)
     points = {name: Point(float(singles.scores[k]), float(singles.costs[k])) for k, name in enumerate(names)}
@@ -128,8 +128,10 @@ def _routed(rows: Sequence[LabelledRow], weights: Floats) -> Point:
 
 
 def _cells(rows: Sequence[LabelledRow], names: Sequence[str], labels: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Forecast quality and cost, and what is estimated of score (doubly robust) and of cost (the forecast times
-    what was billed over it), each [n, K]; NaN where one could not have served.
+    """Return forecast quality, forecast cost, estimated score and estimated cost, each [n, K].
+
+    The score is doubly robust; the cost is the forecast times billed over forecast. NaN where a candidate could not
+    have served.
     """
     column = {name: k for k, name in enumerate(names)}
     quality, expected = np.full((2, len(rows), len(names)), np.nan)
@@ -151,9 +153,11 @@ def _cells(rows: Sequence[LabelledRow], names: Sequence[str], labels: Floats) ->
 
 
 def _weights(propensity: Floats, labels: Floats, served: NDArray[np.intp]) -> Floats:
-    """[n]: how much the error on what was seen counts. Of drawn choices 1 / propensity, and for each candidate made to
-    sum, with the rows' own weights, to those of all drawn: it does so on average, and the estimate is far steadier. One
-    that was drawn a few times has no more than those rows corrected.
+    """Return [n]: the weight of the error on each seen outcome.
+
+    For drawn choices the weight is 1 / propensity. For each candidate these are scaled so that, with the rows' own
+    weights, they sum to the weights of all drawn rows: they do so on average, and the estimate is far steadier. For a
+    candidate that was drawn only a few times, only those rows are corrected.
     """
     weights: Floats = np.minimum(importance(np.ones_like(propensity), propensity), LARGEST_WEIGHT)
     drawn = propensity < 1

@@ -1,4 +1,4 @@
-"""What commands that learn from outcome tables start with: the tables, an encoder, and the views of the queries."""
+"""The inputs of commands that learn from outcome tables: the tables, an encoder, and the views of the queries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from routers.table.parquet import read_embedded
 
 
 def read_tables(paths: Sequence[Path], images: Path | None) -> dict[str, OutcomeTable]:
-    """File stem -> table. Raises ConfigError: two of one name, or one without queries; TableError, OSError."""
+    """Return the tables by file stem.
+
+    Raises ConfigError for two files with one stem and for a table without queries; TableError and OSError.
+    """
     parts: dict[str, OutcomeTable] = {}
     for path in paths:
         if path.stem in parts:
@@ -34,7 +37,8 @@ def read_tables(paths: Sequence[Path], images: Path | None) -> dict[str, Outcome
 
 
 def read_datasets(paths: Sequence[Path], images: Path | None, encoder: DualEncoder, kept: Path | None) -> list[Dataset]:
-    """Tables with the hashes of their images, and their views: those that a table holds of this encoder, else encoded.
+    """Read tables with the hashes of their images and their views: a table's own views of this encoder, else encoded
+    now.
 
     Raises ConfigError, TableError and OSError.
     """
@@ -49,7 +53,7 @@ def read_datasets(paths: Sequence[Path], images: Path | None, encoder: DualEncod
 
 
 def load_encoder(name: str) -> DualEncoder:
-    """The encoder of a name, bundled or pulled, or of a bundle's folder. Raises ConfigError."""
+    """Return the encoder of a name, bundled or pulled, or of a bundle's folder. Raises ConfigError."""
     try:
         return DualEncoder.load(locate(name))
     except EncodeError as error:
@@ -57,7 +61,7 @@ def load_encoder(name: str) -> DualEncoder:
 
 
 def embed(table: OutcomeTable, encoder: DualEncoder, kept: Path | None) -> Mapping[str, np.ndarray]:
-    """The views of a table's queries; `kept` is a file of vectors to start from and to leave them in."""
+    """Return the views of a table's queries; `kept` is a file of vectors to read from and to save to."""
     embeddings = Embeddings(encoder)
     if kept is not None and kept.exists():
         embeddings.load(kept)
@@ -68,7 +72,7 @@ def embed(table: OutcomeTable, encoder: DualEncoder, kept: Path | None) -> Mappi
 
 
 def rows_of(part: OutcomeTable, table: OutcomeTable) -> np.ndarray:
-    """Where the queries of a part stand in the table that it was merged into."""
+    """Return the row numbers of a part's queries in the table that the part was merged into."""
     place = {query_id: row for row, query_id in enumerate(table.query_ids)}
     return np.array([place[query_id] for query_id in part.query_ids], dtype=np.intp)
 
@@ -79,7 +83,7 @@ def _say_progress(what: str, done: int, total: int) -> None:
 
 
 Progress = Callable[[int, int], None]
-"""Called with how many images were read and how many there are."""
+"""A function that receives the number of read images and the number of all images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +97,10 @@ _NONE = _Facts()
 
 
 def with_image_facts(table: OutcomeTable, progress: Progress) -> tuple[OutcomeTable, int]:
-    """The table with `image_sha256`, `image_width` and `image_height`, and how many of its images are not there.
+    """Return the table with `image_sha256`, `image_width` and `image_height`, and the number of missing images.
 
-    Sizes that the table states itself are left as they are: a stored image may be smaller than the one that was
-    asked about. What cannot be read stays empty.
+    Sizes that the table itself states are kept, because a stored image may be smaller than the image that was asked
+    about. A value that cannot be read stays empty.
     """
     paths = list(dict.fromkeys(path for path in table.image_paths if path is not None))
     facts: dict[Path, _Facts] = {}

@@ -1,7 +1,7 @@
-"""Files from the Hugging Face hub and from pinned addresses, proven by their hashes; archives, unpacked in a folder.
+"""Files from the Hugging Face hub and from pinned addresses, verified by their hashes; archives, unpacked in a folder.
 
 huggingface_hub knows the endpoint (HF_ENDPOINT), the token, proxies, redirects and listings. Its own downloads are not
-used: they throw away a file that broke off, and compare sizes, not hashes.
+used, because they discard a file that broke off, and compare sizes, not hashes.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _GIT_DIGITS = 40
 
 
 class DownloadError(ConfigError):
-    """A file that cannot be downloaded, or is not the expected one. Nothing stands under the target's name."""
+    """A file cannot be downloaded, or is not the expected one. Then no file has the target's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedFile:
-    """A file at an address whose content is known beforehand.
+    """A file at an address whose content is known in advance.
 
     `digest` is a sha256, or git's own 40 digits for a small file of the hub; `size` is in bytes, None when unknown.
     """
@@ -50,7 +50,7 @@ class PinnedFile:
 
 
 def pinned(file: RemoteFile, hub: str | None = None) -> PinnedFile:
-    """Return where a listed file is fetched from: the mirror `hub`, or the publisher (HF_ENDPOINT for the hub's files).
+    """Return the address of a listed file: at the mirror `hub`, or at the publisher (HF_ENDPOINT for the hub's files).
 
     The user's token of the hub is sent with the hub's files only.
     """
@@ -60,7 +60,7 @@ def pinned(file: RemoteFile, hub: str | None = None) -> PinnedFile:
 
 
 def list_dataset(name: str, revision: str, hub: str | None = None) -> dict[str, PinnedFile]:
-    """Return every file of a data set by its path, all at the commit that `revision` is now. Raises DownloadError."""
+    """Return every file of a data set by its path, all at the current commit of `revision`. Raises DownloadError."""
     api = HfApi(endpoint=hub)
     url = f"{api.endpoint}/datasets/{name}"
     try:
@@ -80,16 +80,16 @@ def list_dataset(name: str, revision: str, hub: str | None = None) -> dict[str, 
 
 
 def download(file: PinnedFile, target: Path) -> Path:
-    """Have the file at `target`, with a progress bar when standard error is a terminal. Raises DownloadError."""
+    """Download a file to `target`, with a progress bar if standard error is a terminal. Raises DownloadError."""
     with tqdm(total=file.size, desc=target.name, unit="B", unit_scale=True, disable=None) as bar:
         return fetch(file, target, bar)
 
 
 def fetch(file: PinnedFile, target: Path, bar: tqdm, stop: threading.Event | None = None) -> Path:
-    """Have the file at `target`, which is left alone if its digest is right already.
+    """Download a file to `target`, unless the file there already has the right digest.
 
-    What arrives is kept in `<target>.partial`, so that the next call goes on where this one broke off. `stop` ends it
-    there. Raises DownloadError: unreachable, refused, broken off, not writable, or of another digest (then removed).
+    What arrives is kept in `<target>.partial`, so that the next call continues after an interruption. `stop` ends the
+    download. Raises DownloadError: unreachable, refused, broken off, not writable, or of another digest (then removed).
     """
     partial = target.with_name(target.name + ".partial")
     try:
@@ -110,9 +110,9 @@ def fetch(file: PinnedFile, target: Path, bar: tqdm, stop: threading.Event | Non
 
 
 def unpack(archive: Path, folder: Path) -> int:
-    """Unpack the regular files of a tar archive into the folder; a file of the same size there is left alone.
+    """Unpack the regular files of a tar archive into the folder; an existing file of the same size is kept.
 
-    Returns how many files the archive has. Raises ConfigError: not an archive, cut short, or with a path that leads
+    Returns the number of files in the archive. Raises ConfigError: not an archive, cut short, or with a path that leads
     out of the folder.
     """
     if not hasattr(tarfile, "data_filter"):
@@ -130,20 +130,20 @@ def unpack(archive: Path, folder: Path) -> int:
     except tarfile.FilterError as error:
         raise ConfigError(f"{archive}: nothing more is unpacked: {error}") from error
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        reason = str(error).partition("\n")[0].rstrip(":")  # further lines list every compression that was tried
+        reason = str(error).partition("\n")[0].rstrip(":")  # further lines list all compressions tried
         raise ConfigError(f"{archive} is not an archive that can be unpacked: {reason}") from error
     return count
 
 
 def _receive(file: PinnedFile, partial: Path, bar: tqdm, stop: threading.Event | None) -> None:
-    """Append what is missing to the partial file."""
+    """Append the missing bytes to the partial file."""
     held = partial.stat().st_size if partial.is_file() else 0
     if held and held == file.size:
         bar.update(held)
         return
     headers = {**file.headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={held}-"} if held else {})
     with get_session().stream("GET", file.url, headers=headers, timeout=_SILENCE_S) as response:
-        if held and response.status_code == _RANGE_NOT_SATISFIABLE:  # more is here than the server has
+        if held and response.status_code == _RANGE_NOT_SATISFIABLE:  # the partial file is longer than the server's
             partial.unlink()
             _receive(file, partial, bar, stop)
             return
@@ -159,11 +159,11 @@ def _receive(file: PinnedFile, partial: Path, bar: tqdm, stop: threading.Event |
                 done += written.write(chunk)
                 bar.update(len(chunk))
                 if file.size is not None and done > file.size:
-                    break  # the digest is not right either
+                    break  # too long, so the digest will be wrong too
 
 
 def _digest(path: Path, file: PinnedFile) -> str:
-    """Return the digest of a file in the kind that is expected of it."""
+    """Return the digest of a file, of the kind that is expected for it."""
     if len(file.digest) == _GIT_DIGITS:
         content = path.read_bytes()
         return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
@@ -179,7 +179,7 @@ def _refuse_escape(path: str) -> None:
 
 @contextmanager
 def _said_in_one_line(url: str, target: Path | None = None) -> Iterator[None]:
-    """Translate errors of the network into DownloadError."""
+    """Raise network errors as DownloadError."""
     host = urlsplit(url).netloc
     try:
         yield

@@ -1,4 +1,4 @@
-"""A table's queries as views: each distinct text and image is encoded once, and kept in a file if asked."""
+"""The queries of a table as views: each distinct text and image is encoded once, and saved in a file if requested."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.base import EncodeError, Encoder, Views
 from routers.table.outcome_table import OutcomeTable
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is encoded, how many are done and how many there are."""
+"""A function that receives what is encoded, how many are done, and how many there are."""
 
 _BATCH = 64
 
@@ -30,14 +30,16 @@ class Embeddings:
         self._known: dict[str, dict[str, dict[str, NDArray[np.float32]]]] = {"text": {}, "image": {}}
 
     def views(self, table: OutcomeTable, progress: Progress) -> Views:
-        """Views of n queries; those without image have zero rows. ConfigError: an image cannot be used."""
+        """Return the views of n queries; a query without an image has zero rows. Raises ConfigError for an unusable
+        image.
+        """
         texts = [_key(question.encode()) for question in table.questions]
         self._encode_texts(dict(zip(texts, table.questions, strict=True)), progress)
         images = self._encode_images(table.image_paths, progress)
         return self._stacked("text", texts) | self._stacked("image", images)
 
     def load(self, path: Path) -> None:
-        """Take in a file that `save` wrote. Raises ConfigError when it is another encoder's, or broken."""
+        """Load a file that `save` wrote. Raises ConfigError if the file is of another encoder, or broken."""
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
                 if str(stored["encoder_digest"]) != self._encoder.digest:
@@ -50,7 +52,7 @@ class Embeddings:
             raise ConfigError(f"{path}: not a file of embeddings: {error}") from error
 
     def save(self, path: Path) -> None:
-        """Write everything that is known, whole or not at all."""
+        """Write all vectors, completely or not at all."""
         arrays: dict[str, NDArray[np.generic]] = {"encoder_digest": np.array(self._encoder.digest)}
         for kind, known in self._known.items():
             arrays[f"{kind}_keys"] = np.array(list(known), dtype=np.str_)

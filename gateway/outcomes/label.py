@@ -1,4 +1,4 @@
-"""A label: how good one answer was, who says so, and how likely it was that they were asked."""
+"""A label: how good one answer was, who says so, and with which probability the answer was chosen for labelling."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import re
 from dataclasses import dataclass
 
 LATEST_S = 30 * 86_400.0
-"""An answer may be labelled for so long after it was asked for."""
+"""Seconds after its request for which an answer may be labelled."""
 LONGEST_COMMENT = 2_000
 MOST_SOURCES = 16
-"""Sources that may label one request."""
+"""The most sources that may label one request."""
 _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}")
 _VERSION = re.compile(r"[!-~]{0,64}")
 
 
 class LabelError(ValueError):
-    """A label that cannot be taken. `param` is the member at fault, and `code` a short name of the reason."""
+    """A label cannot be accepted. `param` is the member at fault, and `code` a short name of the reason."""
 
     def __init__(self, message: str, param: str, code: str | None = None) -> None:
         super().__init__(message)
@@ -26,13 +26,13 @@ class LabelError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One source's word on one request. Raises LabelError for values out of range.
+    """One source's label for one request. Raises LabelError for values out of range.
 
     Attributes:
         score: 0 to 1.
-        source: who says so (`client`, `grader:exact`, ...); it has one label a request, and its last one stands.
-        version: of the source.
-        probability: with which this row was chosen for labelling, over 0 to 1; 1 where all rows are.
+        source: who says so (`client`, `grader:exact`, ...); a source has one label per request, and its last counts.
+        version: version of the source.
+        probability: probability with which this row was chosen for labelling, over 0 to 1; 1 if all rows are chosen.
         comment: free text, or None.
     """
 
@@ -44,7 +44,7 @@ class Label:
     comment: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.score <= 1:  # NaN too
+        if not 0 <= self.score <= 1:  # also catches NaN
             raise LabelError(f"score: {self.score!r} is not a number from 0 to 1", "score")
         if not (0 < self.probability <= 1 and math.isfinite(1 / self.probability)):
             raise LabelError(f"probability: {self.probability!r} is not a number over 0 and up to 1", "probability")
@@ -60,7 +60,9 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class LabelResult:
-    """What a label was given to. `modality` is `text` or `image`; `is_new` is false where it replaced another."""
+    """The request that a label was given to. `modality` is `text` or `image`; `is_new` is False if
+    it replaced a label.
+    """
 
     tenant: str
     candidate: str

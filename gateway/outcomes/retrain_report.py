@@ -1,4 +1,4 @@
-"""What `loupe retrain` found: for the terminal, as Markdown, HTML with drawings, and JSON."""
+"""The report of `loupe retrain`: for the terminal, as Markdown, HTML with drawings, and JSON."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from routers.retrain import IN_SERVICE, OFFERED, RETRAINED, Contender, RetrainRe
 
 @dataclass(slots=True)
 class RetrainReport:
-    """One run, as it is told.
+    """The report of one run.
 
     Attributes:
-        algorithm: what was trained.
-        cells: how many outcomes there were.
-        digest: of what was written down; empty where nothing was.
+        algorithm: the algorithm that was trained.
+        cells: the number of outcomes.
+        digest: the digest of the written router; empty if none was written.
     """
 
     algorithm: str
@@ -43,11 +43,11 @@ class RetrainReport:
 
     @property
     def challenger(self) -> str:
-        """Its name in the contest."""
+        """The name of the new router in the contest."""
         return self.contest.judged[-1].policy
 
     def verdict(self) -> str:
-        """In a line."""
+        """Return the verdict in one line."""
         contest = self.contest
         before, after = (contest.figure(rival, "nauc") for rival in (IN_SERVICE, self.challenger))
         return (
@@ -57,7 +57,7 @@ class RetrainReport:
 
 
 def print_report(told: RetrainReport, took_s: float) -> None:
-    """The tables, the verdict, and what to know of both."""
+    """Print the tables, the verdict, and what to know about both."""
     found = rows(told.contest.arenas, told.contest.judged)
     print(told.found.holdout.said)
     for line in cautions(told):
@@ -68,7 +68,7 @@ def print_report(told: RetrainReport, took_s: float) -> None:
 
 
 def write_reports(told: RetrainReport, folder: Path | None, json_file: Path | None) -> None:
-    """Raises ConfigError where a file cannot be written."""
+    """Write the reports. Raises ConfigError if a file cannot be written."""
     found = rows(told.contest.arenas, told.contest.judged)
     try:
         if folder is not None:
@@ -80,7 +80,7 @@ def write_reports(told: RetrainReport, folder: Path | None, json_file: Path | No
 
 
 def cautions(told: RetrainReport) -> list[str]:
-    """What a reader should know before trusting the figures."""
+    """Return what a reader should know before trusting the figures."""
     found = []
     if told.rival.prints is None:
         found.append("the router in service does not say what it learned from: it may know the held-out queries")
@@ -92,7 +92,7 @@ def cautions(told: RetrainReport) -> list[str]:
 
 
 def as_object(told: RetrainReport) -> dict[str, Any]:
-    """The whole run as a JSON object; what is not finite is null."""
+    """Return the whole run as a JSON object; non-finite numbers become null."""
     contest = told.contest
     figures = {
         when: {name: finite(contest.figure(rival, name)) for name in ("nauc", "peak_score", "qnc", "log_loss")}
@@ -120,7 +120,7 @@ def as_object(told: RetrainReport) -> dict[str, Any]:
 
 
 def facts(told: RetrainReport) -> Mapping[str, str]:
-    """How it was made, for a page."""
+    """Return how the run was made, for a page."""
     contest = told.contest
     said = {
         "command": shlex.join(["loupe", *sys.argv[1:]]),

@@ -1,6 +1,6 @@
-"""What was spent on whom, by the hour: for reports, not for budgets (the ledger is).
+"""The spend per candidate, by the hour: for reports, not for budgets, which the ledger keeps.
 
-Requests are summed in memory and written down once a second. A process that is killed loses that second of the report.
+Requests are summed in memory and written once a second. A process that is killed loses that second of the report.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ Key = tuple[str, int, str]
 
 
 class SqliteSpend:
-    """Implements `Observer` and `SpendReport`. `report` takes what could not be written; it is kept for later."""
+    """Implements `Observer` and `SpendReport`. `report` takes errors of writing; the unwritten sums
+    are kept for later.
+    """
 
     def __init__(self, path: Path, report: Callable[[str, BaseException], None]) -> None:
         self._path = path
@@ -53,7 +55,7 @@ class SqliteSpend:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write down what was summed; when that fails it is tried again with what comes."""
+        """Write the sums. After an error they are kept and written with the next ones."""
         async with self._writing:
             sums, self._sums = self._sums, {}
             if not sums:
@@ -87,7 +89,7 @@ class SqliteSpend:
 
 
 class CandidateSpend(NamedTuple):
-    """What a tenant's finished requests cost at one candidate; nanodollars."""
+    """The cost of a tenant's finished requests at one candidate, in nanodollars."""
 
     tenant: str
     candidate: str
@@ -96,10 +98,11 @@ class CandidateSpend(NamedTuple):
 
 
 class SpendReport(Protocol):
-    """What was spent on whom."""
+    """A report of the spend per candidate."""
 
     async def by_candidate(self, since: float, tenant: str | None = None) -> list[CandidateSpend]:
-        """Since the hour of `since` (seconds since the epoch), of all tenants or one; the dearest first.
+        """Return the spend since the hour of `since` (seconds since the epoch), of all tenants or one; the largest
+        first.
 
         Raises StoreError.
         """

@@ -1,4 +1,4 @@
-"""A list of prices, as a file: YAML or JSON, with the version that computed costs are known by.
+"""A price list as a file: YAML or JSON, with a version that is noted with the computed costs.
 
 version: "2026-11"
 prices:                 # USD per million tokens

@@ -1,5 +1,5 @@
-"""ASKS every candidate about every row of a data set, and keeps what came of it.
+"""Asking every candidate about every row of a data set, and keeping the outcomes.
 
-Rule: nothing is sent before it stands in the journal with what it may cost; what stands there answered is never asked
-again. Providers come in as the gateway's own; nothing here knows how tables are written or what an encoder is.
+Rule: nothing is sent before the journal has it with its largest possible cost; what the journal has as answered is
+never asked again. Providers are the gateway's own; nothing here knows how tables are written or what an encoder is.
 """

@@ -1,4 +1,6 @@
-"""Asks cell by cell, row by row: bounded, budgeted, with patience, and every step in the journal first."""
+"""The collector: asks cell by cell, row by row, with bounds, a budget and retries, and writes every step to the journal
+first.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +25,18 @@ from gateway.routing.query import Query
 LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 LONGEST_WAIT_S = 30.0
 CLOSED_AFTER = 10
-"""Cells of one candidate that fail or are turned down one after the other: then it is asked no more."""
+"""Consecutive cells of one candidate that fail or are refused, after which the candidate is no longer asked."""
 NOBODY_HELPS = frozenset({401, 402, 404})
-"""What a provider answers to every cell alike: a wrong key, no money, no such model."""
+"""Statuses that a provider answers to every cell alike: a wrong key, no money, no such model."""
 MODERATED = 403
-"""What some answer to a question that they do not like: it is that cell's matter, and asking again does not help."""
+"""Status with which some providers refuse a question: it concerns only that cell, and asking again does not help."""
 MOST_LOST = 3
 """Replies of one cell that may be lost in a run: each counts in full against the budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A cell to ask: the row, as prices see it, and what the candidate may take for it."""
+    """A cell to ask: the row, its query for pricing, and the assessment of the candidate."""
 
     row: Row
     query: Query
@@ -51,7 +53,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class CollectSettings:
-    """How hard to try: requests at once, in all and of one candidate; tries a cell; the first wait in seconds."""
+    """The terms of a run: concurrent requests, in all and per candidate; tries per cell; the first wait in seconds."""
 
     at_once: int = 16
     at_once_each: int = 4
@@ -62,7 +64,7 @@ class CollectSettings:
 
 @dataclass(slots=True)
 class CollectTally:
-    """How far a run has come. `closed` says why candidates are asked no more, `failures` counts reasons."""
+    """The progress of a run. `closed` says why candidates are no longer asked; `failures` counts reasons."""
 
     done: int = 0
     retries: int = 0
@@ -70,14 +72,14 @@ class CollectTally:
     closed: dict[str, str] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
     out_of_budget: int | None = None
-    """Nanodollars that the next cell may cost, where that is not left."""
+    """Nanodollars that the next cell may cost, if the budget does not have them."""
     stopped: bool = False
     over_ceiling: int = 0
-    """Replies that were billed more than their candidate's limits allow: a formula or a price is not right."""
+    """Replies that were billed more than their candidate's limits allow: a formula or a price is wrong."""
 
 
 class Collector:
-    """Asks what is left to ask. Make it in a running loop; `stop` may be set from a signal's handler."""
+    """A collector asks the remaining cells. Create it in a running loop; `stop` may be set from a signal handler."""
 
     def __init__(
         self,
@@ -96,14 +98,14 @@ class Collector:
         self._terms = terms
         self._manner = manner
         self._progress = progress
-        self._random = random.Random(terms.seed)  # noqa: S311 - it spreads waits, and guards nothing
+        self._random = random.Random(terms.seed)  # noqa: S311 - only spreads waits, not for security
         self._in_a_row: dict[str, int] = {}
 
     async def run(self, work: Sequence[Work]) -> None:
-        """Ask all of it, in its order, as far as places, budget and providers allow.
+        """Ask all cells, in their order, as far as concurrency, budget and providers allow.
 
-        A cell that the budget cannot hold waits for what is under way, and when nothing is it ends the run: no later,
-        cheaper cell is asked in its stead. Raises ConfigError for a journal that cannot be written.
+        If the budget cannot hold a cell, the cell waits for the requests in progress; without any, the run ends: no
+        later, cheaper cell is asked instead. Raises ConfigError for a journal that cannot be written.
         """
         queues: dict[str, list[tuple[int, Work]]] = {}
         for place, each in reversed(list(enumerate(work))):
@@ -129,7 +131,7 @@ class Collector:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _following(self, queues: Mapping[str, list[tuple[int, Work]]], busy: Sequence[str]) -> Work | None:
-        """The first cell whose candidate has a place free."""
+        """Return the first cell whose candidate has a free place."""
         if len(busy) >= self._terms.at_once:
             return None
         free = [
@@ -140,7 +142,7 @@ class Collector:
         return min(free, key=lambda entry: entry[0])[1] if free else None
 
     async def _any_of(self, tasks: dict[asyncio.Task[None], str]) -> None:
-        """Wait until one is done, or the run is stopped; raise what it raised."""
+        """Wait until a task is done or the run is stopped; raise what the task raised."""
         self.tally.under_way = len(tasks)
         self._progress(self.tally)
         stopping = asyncio.ensure_future(self.stop.wait())
@@ -156,7 +158,7 @@ class Collector:
         self._progress(self.tally)
 
     async def _cell(self, work: Work) -> None:
-        """Try one cell, whose ceiling is held, until it is answered, turned down, or given up."""
+        """Try one cell, whose ceiling is held, until it is answered, refused, or given up."""
         max_cost = work.choice.max_cost
         attempt, lost = 1, 0
         while (error := await self._attempt(work)) is not None:
@@ -195,7 +197,9 @@ class Collector:
             )
 
     async def _attempt(self, work: Work) -> ProviderError | None:
-        """Ask once: the held ceiling is settled where it was answered; else the error, and it is still held."""
+        """Ask once. Settle the held ceiling if there was an answer; else return the error, with the
+        ceiling still held.
+        """
         max_cost, candidate = work.choice.max_cost, work.choice.candidate
         body = body_of(work.row, work.choice, self._manner)
         number = await self._journal.ask(work.cell, form_of(work.row, work.choice, self._manner), max_cost)
@@ -232,7 +236,7 @@ class Collector:
         return None
 
     async def _exchange(self, provider: str, body: bytes, request_id: str) -> bytes:
-        """The whole reply. Raises ProviderError; `reached` where it may have been billed."""
+        """Return the whole reply. Raises ProviderError, with `reached` if the request may have been billed."""
         exchange = await self._providers[provider].send(body, request_id)
         parts, size = [], 0
         try:
@@ -249,13 +253,15 @@ class Collector:
         return b"".join(parts)
 
     async def _failed(self, number: int, error: ProviderError) -> ProviderError:
-        """Note a failure: it cost nothing, unless the request was taken in and the reply was lost."""
+        """Note a failure. It cost nothing, unless the provider received the request and the reply was lost."""
         outcome = BROKEN if error.reached else REFUSED if _is_turned_down(error) else FAILED
         await self._journal.end(number, outcome, reason=error.reason)
         return error
 
     def _wait_s(self, attempt: int) -> float:
-        """Twice as long each time, spread by half, so that those refused together do not come back together."""
+        """Return a wait that doubles each time, spread by half, so that requests refused together do not repeat
+        together.
+        """
         wait: float = min(self._terms.first_wait_s * 2 ** (attempt - 1), LONGEST_WAIT_S)
         return wait * self._random.uniform(0.5, 1.5)
 
@@ -269,12 +275,12 @@ class Collector:
 
 
 def _is_turned_down(error: ProviderError) -> bool:
-    """Whether the request itself is at fault, so that it is not sent again."""
+    """Return whether the request itself is at fault, so that it is not sent again."""
     return error.permanent or error.status == MODERATED
 
 
 def _told(error: ProviderError) -> str:
-    """The error, and what the provider says of it (but of keys, which it may repeat)."""
+    """Return the error and the provider's message, but not for key errors, whose message may repeat the key."""
     if error.status == 401:
         return str(error)
     try:

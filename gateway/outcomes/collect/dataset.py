@@ -1,7 +1,8 @@
-"""Data sets: questions with known answers, from MMR-Bench-like CSV or JSON lines. Every row is checked before any asks.
+"""Data sets: questions with known answers, from MMR-Bench-like CSV or JSON lines. Every row is checked before any is
+asked.
 
-Columns: `question`, `answer`, and as they are there `dataset_idx` (or `id`), `group`, `img_path`, `options`, `grader`;
-all others are kept as details, but for `<M>_correct` and its like, which are others' outcomes.
+Columns: `question`, `answer`, and optionally `dataset_idx` (or `id`), `group`, `img_path`, `options`, `grader`; all
+others are kept as details, except `<M>_correct` and similar columns, which are others' outcomes.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ OUTCOMES = ("_correct", "_token", "_cost", "_prompt_token", "_latency", "_weight
 _TAKEN = frozenset({"dataset_idx", "id", "question", "group", "img_path", "grader"})
 
 Progress = Callable[[int, int], None]
-"""Called with how many rows were checked and how many there are."""
+"""A function that receives the number of checked rows and the number of all rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image file that providers take."""
+    """An image file of a type that providers accept."""
 
     path: Path
     sha256: str
@@ -40,7 +41,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One query and how its replies are judged. `number` is 1 for the first below the header."""
+    """A query and how its replies are judged. `number` is 1 for the first row below the header."""
 
     number: int
     id: str
@@ -54,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be asked or judged, and why."""
+    """A row that cannot be asked or judged, and the reason."""
 
     number: int
     why: str
@@ -62,7 +63,7 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A file's rows; `sha256` is the file's."""
+    """The rows of a file; `sha256` is the file's."""
 
     name: str
     sha256: str
@@ -72,7 +73,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class ReadingSettings:
-    """How to read: where image paths start, what images may be, the grader where a row names none."""
+    """The settings of reading: where image paths start, limits of images, and the grader if a row names none."""
 
     images: Path
     limits: ImageLimits
@@ -80,7 +81,7 @@ class ReadingSettings:
 
 
 def read_dataset(path: Path, reading: ReadingSettings, progress: Progress) -> Dataset:
-    """Read and check a data set. Raises ConfigError where the file as a whole is none; bad rows are listed."""
+    """Read and check a data set. Raises ConfigError if the whole file cannot be used; bad rows are listed."""
     content = _content(path)
     lines = list(
         _json_lines(path, content) if path.suffix.lower() in (".jsonl", ".ndjson") else _csv_rows(path, content)
@@ -101,11 +102,11 @@ def read_dataset(path: Path, reading: ReadingSettings, progress: Progress) -> Da
 
 
 class _Unfit(ValueError):
-    """Why a row is bad."""
+    """A row is bad; the message says why."""
 
 
 class _RowChecker:
-    """Checks rows one by one; images of several rows are read once."""
+    """A checker of single rows; an image of several rows is read once."""
 
     def __init__(self, stem: str, reading: ReadingSettings) -> None:
         self._stem = stem
@@ -165,7 +166,7 @@ def _content(path: Path) -> bytes:
 
 
 def _csv_rows(path: Path, content: bytes) -> Iterator[dict[str, str] | str]:
-    """Each row's cells by column, or what is wrong with it."""
+    """Yield each row's cells by column, or what is wrong with the row."""
     csv.field_size_limit(max(csv.field_size_limit(), CELL_CHARACTERS))
     try:
         reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
@@ -190,14 +191,14 @@ def _check_columns(path: Path, header: list[str]) -> None:
 
 
 def _without_outcomes(cells: dict[str, str]) -> dict[str, str]:
-    """What is left when others' outcomes are taken away."""
+    """Return the cells without others' outcomes."""
     candidates = [name.removesuffix("_correct") for name in cells if name.endswith("_correct")]
     outcomes = {candidate + suffix for candidate in candidates for suffix in OUTCOMES}
     return {name: text for name, text in cells.items() if name not in outcomes}
 
 
 def _json_lines(path: Path, content: bytes) -> Iterator[dict[str, str] | str]:
-    """Each line's members as text, or what is wrong with it; what is no text stays JSON."""
+    """Yield each line's members as text, or what is wrong with the line; a value that is not text stays JSON."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""What `loupe collect` is about to do: the configuration, the rows, and the cells that are left to ask."""
+"""The job of `loupe collect`: the configuration, the rows, and the cells that are left to ask."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SHOWN_BAD_ROWS = 20
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a run is about, before anything was sent."""
+    """The job of a run, before anything is sent."""
 
     plan: CheckedConfig
     dataset: Dataset
     rows: Sequence[Row]
-    """Those to ask about, in the order of asking."""
+    """The rows to ask about, in the order of asking."""
     candidates: Sequence[Candidate]
     manner: Manner
     terms: CollectSettings
@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """What was there to do: cells to ask, cells that a candidate cannot serve, and why."""
+    """The remaining work: cells to ask, and cells that a candidate cannot serve, with the reason."""
 
     work: Sequence[Work]
     unfit: Mapping[Cell, str]
@@ -57,7 +57,7 @@ def job_of(arguments: argparse.Namespace) -> Job:
     dataset = read_dataset(arguments.dataset, reading, _say_checked)
     _say_bad(dataset, skip=arguments.skip_bad_rows)
     rows = list(dataset.rows)
-    random.Random(arguments.seed).shuffle(rows)  # noqa: S311 - which rows are asked first guards nothing
+    random.Random(arguments.seed).shuffle(rows)  # noqa: S311 - the order of rows is not for security
     return Job(
         plan=plan,
         dataset=dataset,
@@ -71,7 +71,7 @@ def job_of(arguments: argparse.Namespace) -> Job:
 
 
 def _narrowed(settings: Settings, names: Sequence[str]) -> Settings:
-    """The configuration of these candidates alone: no other provider's key is needed. Raises ConfigError."""
+    """Return the configuration with only these candidates: no other provider's key is needed. Raises ConfigError."""
     known = {section.name: section for section in settings.candidates}
     for name in names:
         if name not in known:
@@ -96,7 +96,7 @@ def _say_bad(dataset: Dataset, *, skip: bool) -> None:
 
 
 def remains_of(job: Job, kept: JournalState, arguments: argparse.Namespace) -> Remains:
-    """What is left to ask. Raises ConfigError for a cell that was asked something else before."""
+    """Return the remaining work. Raises ConfigError for a cell that was asked something else before."""
     work, unfit = [], {}
     for row in job.rows:
         query = query_of(row, job.manner)

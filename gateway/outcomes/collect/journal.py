@@ -1,8 +1,8 @@
-"""What was asked and what came of it: lines of JSON that are only ever added, and on the disk before anything is sent.
+"""The journal of asks and their outcomes: JSON lines that are only ever added, and are on disk before anything is sent.
 
-`{"ask": 7, "query": ..., "candidate": ..., "form": ..., "hold": nanodollars}` stands before its request leaves;
-`{"end": 7, "outcome": ..., ...}` after it. An ask without an end was under way when the process died: its request may
-have been billed, so its hold counts as gone, and the cell is asked again.
+`{"ask": 7, "query": ..., "candidate": ..., "form": ..., "hold": nanodollars}` is written before its request is sent,
+and `{"end": 7, "outcome": ..., ...}` after it. An ask without an end was in progress when the process died: its request
+may have been billed, so its hold counts as spent, and the cell is asked again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if sys.platform != "win32":
 
 FORMAT = 1
 ANSWERED, REFUSED, FAILED, BROKEN, LOST = "answered", "refused", "failed", "broken", "lost"
-"""Billed; turned down for good; failed at no cost; broken off at an unknown cost; under way when the process died."""
+"""Billed; refused for good; failed at no cost; broken off at unknown cost; in progress when the process died."""
 UNKNOWN_COST = (BROKEN, LOST)
 
 Cell = tuple[str, str]
@@ -32,7 +32,7 @@ Cell = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a candidate said to a query. `cost` in nanodollars; `metered` where the provider counted nothing."""
+    """A candidate's answer to a query. `cost` in nanodollars; `metered` is True if the provider sent no usage."""
 
     text: str
     finish_reason: str
@@ -46,13 +46,13 @@ class Answer:
 
 @dataclass(slots=True)
 class JournalState:
-    """What a journal says. Amounts in nanodollars.
+    """The content of a journal. Amounts in nanodollars.
 
     Attributes:
-        answers: of cells that were answered; `refused` says why of those that were turned down for good.
-        forms: a digest of what was asked of each cell.
-        ends: how many asks ended in each way; one under way at a kill ended in `lost`.
-        holds: of asks without an end, by their number.
+        answers: answers of answered cells; `refused` has the reasons of cells that were refused for good.
+        forms: a digest of what was asked, by cell.
+        ends: how many asks ended in each way; an ask in progress at a kill ended in `lost`.
+        holds: cells and holds of asks without an end, by the ask's number.
     """
 
     answers: dict[Cell, Answer] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class JournalState:
     uncertain: int = 0
 
     def take(self, record: Mapping[str, Any]) -> None:
-        """Take in one line. Raises KeyError, TypeError or ValueError for what is none of ours."""
+        """Apply one line. Raises KeyError, TypeError or ValueError for a line that is not a journal's."""
         if "journal" in record:
             if record["journal"] != FORMAT:
                 raise ValueError(f"it is of format {record['journal']!r}; this version reads {FORMAT}")
@@ -92,11 +92,12 @@ class JournalState:
 
 
 class Journal:
-    """An open journal. `kept` is what it says, this run's lines included. Make it, and close it, in a running loop."""
+    """An open journal. `kept` is its content, including this run's lines. Create and close it in a running loop."""
 
     def __init__(self, path: Path, say_waiting: Callable[[], None]) -> None:
-        """Open or begin it, alone: while another process has it, say so and wait for that to end. Raises ConfigError:
-        it is broken elsewhere than at its end, or cannot be written.
+        """Open or create the journal, exclusively: while another process has it, say so and wait.
+
+        Raises ConfigError if it is broken elsewhere than at its end, or cannot be written.
         """
         self.kept = JournalState()
         self._path = path
@@ -116,24 +117,24 @@ class Journal:
             raise
 
     async def begin(self) -> None:
-        """Say what it is, and end what was under way when the process before this one died."""
+        """Write the format, and end the asks that were in progress when the previous process died."""
         if not self.kept.asks:
             await self.write({"journal": FORMAT})
         for number in list(self.kept.holds):
             await self.write({"end": number, "outcome": LOST})
 
     async def ask(self, cell: Cell, form: str, hold: int) -> int:
-        """Note what is about to be sent; returns its number once that is on the disk."""
+        """Note what is about to be sent. Returns its number once the line is on disk."""
         number = self.kept.asks + 1
         await self.write({"ask": number, "query": cell[0], "candidate": cell[1], "form": form, "hold": hold})
         return number
 
     async def end(self, number: int, outcome: str, **more: Any) -> None:
-        """Note what came of it; returns once that is on the disk."""
+        """Note the outcome; return once the line is on disk."""
         await self.write({"end": number, "outcome": outcome, **more})
 
     async def write(self, record: Mapping[str, Any]) -> None:
-        """Add a line; lines that come while others are being written reach the disk together. Raises ConfigError."""
+        """Add a line; lines that arrive during a write reach the disk together. Raises ConfigError."""
         self.kept.take(record)
         self._lines.append(json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
         written = asyncio.get_running_loop().create_future()
@@ -143,7 +144,7 @@ class Journal:
         await written
 
     async def close(self) -> None:
-        """Bring what is left to the disk."""
+        """Finish writing, and close the file."""
         if self._flushing is not None:
             await asyncio.gather(self._flushing, return_exceptions=True)
         self._file.close()
@@ -180,7 +181,7 @@ class Journal:
                 fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def _read(self) -> None:
-        """Take in every line; what a kill left of the last one is cut away."""
+        """Apply every line; an incomplete last line, from a killed process, is cut off."""
         self._file.seek(0)
         data = self._file.read()
         whole = _take_lines(self.kept, data, self._path)
@@ -189,7 +190,7 @@ class Journal:
 
 
 def read_journal(path: Path) -> JournalState:
-    """What a journal says, whoever has it. Raises ConfigError."""
+    """Return the content of a journal, even if another process has it open. Raises ConfigError."""
     kept = JournalState()
     try:
         _take_lines(kept, path.read_bytes(), path)
@@ -199,7 +200,7 @@ def read_journal(path: Path) -> JournalState:
 
 
 def _take_lines(kept: JournalState, data: bytes, path: Path) -> int:
-    """Take in the whole lines; how many bytes they are."""
+    """Apply the complete lines. Returns their number of bytes."""
     whole = data.rfind(b"\n") + 1
     for number, line in enumerate(data[:whole].splitlines(), start=1):
         try:

@@ -1,4 +1,4 @@
-"""What `loupe collect` says of a run: the manifest beside the table, and the lines at its start and end."""
+"""The reports of `loupe collect`: the manifest next to the table, and the lines at the start and end of a run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from gateway.routing.catalog import Candidate
 
 
 def manifest_of(job: Job, kept: JournalState, remains: Remains, arguments: argparse.Namespace) -> dict[str, Any]:
-    """How it came about: what was asked of whom, at which prices, and what became of every cell."""
+    """Return how the table was made: what was asked of which candidate, at which prices, and the
+    outcome of every cell.
+    """
     rows, dataset = len(job.rows), job.dataset
     cells = {(row.id, candidate.name) for row in job.rows for candidate in job.candidates}
     answered, refused = cells & kept.answers.keys(), cells & kept.refused.keys()
-    under_way = sum(hold for _, hold in kept.holds.values())  # cut off by a second ^C
+    under_way = sum(hold for _, hold in kept.holds.values())  # requests cut off by a second ^C
     return {
         "loupe": version("loupe-gateway"),
         "complete": len(answered) + len(refused) + len(remains.unfit) == len(cells),

@@ -1,4 +1,4 @@
-"""What is sent to a candidate about a row, what it may cost, and what is read out of its reply."""
+"""The request to a candidate about a row: its body, its possible cost, and the text of its reply."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ _ANY_COST = Preference(price_weight=0.0)
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How every row is asked: a system message before it, and the longest reply in tokens (None: the candidate's)."""
+    """The manner of asking each row: a system message before it, and the longest reply in tokens (None: the candidate's
+    limit).
+    """
 
     instruction: str | None = None
     max_tokens: int | None = None
 
 
 def query_of(row: Row, manner: Manner) -> Query:
-    """The row as prices see it."""
+    """Return the row as a query for pricing."""
     texts = [row.question] if manner.instruction is None else [manner.instruction, row.question]
     shape = shape_of(texts)
     picture = row.picture
@@ -44,20 +46,20 @@ def query_of(row: Row, manner: Manner) -> Query:
 
 
 def assess(query: Query, candidate: Candidate) -> Assessment:
-    """What the candidate may take for it; `dropped` says why it cannot be asked."""
+    """Return the assessment of the candidate for a query; `dropped` says why it cannot be asked."""
     decision = decide(query, [candidate], None, _ANY_COST, reference_cost=0, is_healthy=always_well)
     return (*decision.choices, *decision.dropped)[0]
 
 
 def form_of(row: Row, choice: Assessment, manner: Manner) -> str:
-    """A digest of all that decides what is asked: a cell that was asked otherwise is another cell."""
+    """Return a digest of everything that decides what is asked: a cell that was asked differently is another cell."""
     image = row.picture.sha256 if row.picture else ""
     parts = (manner.instruction, row.question, image, choice.candidate.provider_model, manner.max_tokens)
     return hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def body_of(row: Row, choice: Assessment, manner: Manner) -> bytes:
-    """The request for one candidate. Raises ConfigError where the image can no longer be read, or is another."""
+    """Return the request for one candidate. Raises ConfigError if the image cannot be read any more, or has changed."""
     messages: list[dict[str, Any]] = []
     if manner.instruction is not None:
         messages.append({"role": "system", "content": manner.instruction})
@@ -85,7 +87,7 @@ def body_of(row: Row, choice: Assessment, manner: Manner) -> bytes:
 
 
 def said_in(body: bytes) -> tuple[str, str]:
-    """The first choice's text and finish reason, out of a reply that `read_whole` took."""
+    """Return the first choice's text and finish reason, from a reply that `read_whole` accepted."""
     choices = json.loads(body)["choices"]
     choice = choices[0] if choices and isinstance(choices[0], dict) else {}
     message = choice.get("message")

@@ -1,4 +1,4 @@
-"""What may be spent, is held, and was spent: nanodollars, and never more than there is."""
+"""The limit of a run's spending: money that is left, held and spent, in nanodollars, never more than the limit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class SpendingLimit:
-    """One run's money. `spent` is what was billed; `uncertain` bounds what may have been, where the bill was lost."""
+    """The money of one run. `spent` is what was billed; `uncertain` is the most that lost replies may have cost."""
 
     limit: int
     spent: int = 0
@@ -19,18 +19,18 @@ class SpendingLimit:
         return self.limit - self.spent - self.uncertain - self.held
 
     def hold(self, max_cost: int) -> bool:
-        """Set aside what one call may cost; False, and nothing is, where that is not there."""
+        """Set aside the largest cost of one call. Returns False, and sets nothing aside, if the money is not there."""
         if max_cost > self.left:
             return False
         self.held += max_cost
         return True
 
     def settle(self, max_cost: int, charge: int) -> None:
-        """A held call was billed."""
+        """Note that a held call was billed."""
         self.held -= max_cost
         self.spent += charge
 
     def lose(self, max_cost: int) -> None:
-        """A held call's bill is not known: all of it counts as gone."""
+        """Note that a held call's bill is unknown: all of it counts as spent."""
         self.held -= max_cost
         self.uncertain += max_cost

@@ -1,4 +1,4 @@
-"""What was collected, as files: our Parquet, MMR-Bench's CSV, and a manifest that says how it came about."""
+"""The collected outcomes as files: our Parquet, MMR-Bench's CSV, and a manifest that says how they were made."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from routers.table.wide_csv import whole_file
 
 CSV, MANIFEST, VECTORS = "table.csv", "manifest.json", "embeddings.npz"
 LONGEST_GRADING_S = 2.0
-"""A grader that takes longer (a pattern can) leaves its cell ungraded, and that is missing."""
+"""Seconds after which a grader (such as a pattern) is stopped; its cell stays ungraded, and is missing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CollectedTable:
-    """The table, and how many answers no grader came to an end with."""
+    """The table, and the number of answers that no grader finished."""
 
     table: OutcomeTable
     ungraded: int
     graders: Mapping[str, int]
-    """Version of a grader -> rows that it judged."""
+    """A mapping from a grader's version to the number of rows that it judged."""
 
 
 def table_of(rows: Sequence[Row], candidates: Sequence[str], kept: JournalState) -> CollectedTable:
-    """Every answer that the journal keeps of these rows and candidates, graded; rows without any are left out."""
+    """Return every answer of these rows and candidates in the journal, graded; rows without any answer are left out."""
     asked = [row for row in rows if any((row.id, name) in kept.answers for name in candidates)]
     shape = (len(asked), len(candidates))
     arrays = {name: np.full(shape, np.nan) for name in ("score", "input_tokens", "output_tokens", "cost_usd")}
@@ -75,7 +75,9 @@ def table_of(rows: Sequence[Row], candidates: Sequence[str], kept: JournalState)
 
 
 def write_collected(collected: CollectedTable, folder: Path, encoder: DualEncoder | None) -> dict[str, Any]:
-    """Write the table, embedded where there is an encoder; what the manifest says of it. TableError, OSError."""
+    """Write the table, with embeddings if there is an encoder. Returns the manifest's entry. Raises TableError,
+    OSError.
+    """
     table, _ = with_image_facts(collected.table, lambda _done, _total: None)
     embedded, vectors = None, None
     if encoder is not None and len(table):
@@ -94,7 +96,7 @@ def write_collected(collected: CollectedTable, folder: Path, encoder: DualEncode
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Whole or not at all. Raises OSError."""
+    """Write the manifest, completely or not at all. Raises OSError."""
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with whole_file(folder / MANIFEST) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -1,7 +1,7 @@
-"""ANLS, the measure of reading text in pictures.
+"""ANLS, the measure for reading text in pictures.
 
-Biten et al., "Scene Text Visual Question Answering", ICCV 2019: one less the edit distance over the longer text's
-length, the best over all known answers, and zero where that is below a threshold of 0.5.
+Biten et al., "Scene Text Visual Question Answering", ICCV 2019: one minus the edit distance over the longer text's
+length, the best over all known answers, and zero if that is below a threshold of 0.5.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ THRESHOLD = Fraction(1, 2)
 
 @dataclass(frozen=True, slots=True)
 class Anls:
-    """A score from `threshold` to 1, or 0; case and runs of spaces do not count."""
+    """A grader with scores from `threshold` to 1, or 0; case and runs of spaces do not count."""
 
     threshold: Fraction = THRESHOLD
 
@@ -36,7 +36,7 @@ class Anls:
 
 
 def similarity(first: str, second: str, threshold: Fraction = THRESHOLD) -> float:
-    """1 - distance / longer length; 0 where that is below the threshold. Two empty texts are alike."""
+    """Return 1 - distance / longer length; 0 if that is below the threshold. Two empty texts are equal."""
     longer = max(len(first), len(second))
     if not longer:
         return 1.0
@@ -46,7 +46,7 @@ def similarity(first: str, second: str, threshold: Fraction = THRESHOLD) -> floa
 
 
 def edit_distance(first: str, second: str, most: int) -> int:
-    """Levenshtein's distance; `most + 1` where it is more than `most`. Time grows with a length times `most`."""
+    """Return Levenshtein's distance; `most + 1` if it is more than `most`. Time grows with a length times `most`."""
     if len(first) < len(second):
         first, second = second, first
     over = most + 1

@@ -1,4 +1,4 @@
-"""The final answer in a free text: what the writer says it is, else the last line."""
+"""The final answer in a free text: the text that the writer marks as the answer, else the last line."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _REMARKS = re.compile(
     r"|(?:not|never|n't|based|given|found|obtained|as follows|below|above)\b",
     re.IGNORECASE,
 )
-"""What an answer is said to be where it is not given: `the answer is correct`. (`Answer: correct` gives it.)"""
+"""Remarks about an answer that do not give it: `the answer is correct`. (`Answer: correct` gives one.)"""
 _EDGES = " \t\r\n*_`\"'“”‘’"
 _SENTENCE = re.compile(r"[.!?;](?=\s)|\s(?=(?:because|since|as|so|where|which)\b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerMatch:
-    """An answer in plain text. `is_marked` where the writer said that it is the answer."""
+    """An answer in plain text. `is_marked` is True if the writer marked it as the answer."""
 
     text: str
     is_marked: bool
 
 
 def final_answer(reply: str) -> AnswerMatch:
-    """The answer that a reply gives, as one line of plain text.
+    """Return the answer that a reply gives, as one line of plain text.
 
-    Of the places where it says so (`\\boxed{}`, `the answer is`, `Answer:`, `####`, `<answer>`) the last counts;
-    without any, the last line that is not empty. Time grows with the reply's length, of which the end is looked at.
+    If several places mark an answer (`\\boxed{}`, `the answer is`, `Answer:`, `####`, `<answer>`), the last counts;
+    without any, the last line that is not empty. Time grows with the reply's length; only the end is read.
     """
     text = reply[-LONGEST_REPLY:]
     marked = max(_marked(text), default=None)
@@ -52,13 +52,13 @@ def final_answer(reply: str) -> AnswerMatch:
 
 
 def first_sentence(text: str) -> str:
-    """What stands before the first sentence's end, or before a reason is given."""
+    """Return the text before the first sentence's end, or before a reason is given."""
     end = _SENTENCE.search(text)
     return (text[: end.start()] if end else text).strip(_EDGES).rstrip(".!;,: ")
 
 
 def _marked(text: str) -> Iterator[tuple[int, str]]:
-    """Where answers are said to stand, and what stands there."""
+    """Yield the places where the text marks an answer, and the answer there."""
     for mark in (_SAID, _HEADING, _HASHES):
         for said in mark.finditer(text):
             line = _line_after(text, said.end())
@@ -74,7 +74,7 @@ def _marked(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _line_after(text: str, start: int) -> str:
-    """The rest of the line, or the next line that is not empty."""
+    """Return the rest of the line, or the next line that is not empty."""
     for line in text[start : start + 2_000].splitlines():
         if line.strip(_EDGES + ":$\\[("):
             return line.strip(_EDGES + ":")

@@ -1,4 +1,4 @@
-"""What a grader is, and what it is given."""
+"""The interface of a grader, and its inputs."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from types import MappingProxyType
 from typing import Protocol
 
 LONGEST_REFERENCE = 1_000
-"""Characters of a known answer (not of a schema); longer ones are taken for a mistake."""
+"""The most characters of a known answer (not of a schema); longer answers are rejected as mistakes."""
 NONE_GIVEN: Mapping[str, str] = MappingProxyType({})
 
 
 class BadReference(ValueError):
-    """The known answer is none that this grader can judge by; the text says why."""
+    """The known answer cannot be used by this grader; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What is known of a query's answer.
+    """The known answer of a query.
 
     Attributes:
-        answer: the right answer as the data set gives it; a list of texts in JSON is several, any of which is right.
-        question: where options are looked for that `options` does not give.
+        answer: the right answer as the data set gives it; a JSON list of texts is several answers, all of them right.
+        question: the text to search for options, if `options` is empty.
         options: letter -> text of the options of a multiple choice.
     """
 
@@ -33,7 +33,7 @@ class Reference:
 
     @property
     def alternatives(self) -> tuple[str, ...]:
-        """The right answers: one, or those of a list of texts in JSON."""
+        """The right answers: one, or all texts of a JSON list."""
         text = self.answer.strip()
         if text.startswith('["'):
             try:
@@ -47,7 +47,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """`score` is 0 to 1; `answer` is what was taken for the reply's answer, empty where none was found."""
+    """A grade: `score` is 0 to 1; `answer` is what was read as the reply's answer, empty if none was found."""
 
     score: float
     answer: str = ""
@@ -57,13 +57,13 @@ WRONG = Grade(0.0)
 
 
 class Grader(Protocol):
-    """Judges replies. `version` is its name, its number and what it was told: `numeric/1?rel=0.01`."""
+    """A judge of replies. `version` is its name, its number and its options: `numeric/1?rel=0.01`."""
 
     @property
     def version(self) -> str: ...
 
     def check(self, reference: Reference) -> None:
-        """Raises BadReference where replies cannot be judged by this, ConfigError where a package is missing."""
+        """Raise BadReference if this grader cannot use the known answer, and ConfigError if a package is missing."""
         ...
 
     def grade(self, reply: str, reference: Reference) -> Grade:
@@ -72,7 +72,7 @@ class Grader(Protocol):
 
 
 def checked_answers(reference: Reference) -> tuple[str, ...]:
-    """The right answers as text. Raises BadReference for none, and for one that is longer than answers are."""
+    """Return the right answers as text. Raises BadReference for an empty answer, and for one that is too long."""
     answers = tuple(answer.strip() for answer in reference.alternatives)
     if not all(answers):
         raise BadReference("the answer is empty")

@@ -27,7 +27,7 @@ _OPTION_MARKS = (
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Right where just one option is named, by its letter or its text, and it is the known one."""
+    """A grader: right if exactly one option is named, by its letter or its text, and it is a known answer."""
 
     version: str = "choice/1"
 
@@ -42,13 +42,13 @@ class Choice:
 
 
 def chosen_letter(reply: str, options: Mapping[str, str]) -> str | None:
-    """The letter of the option that a reply settles on; None where it names none, or several.
+    """Return the letter of the option that a reply chooses; None if it names none, or several.
 
-    Without options any letter is one. An article (`A dog`) and letters inside words are none.
+    Without options, any letter counts. An article (`A dog`) and letters inside words do not count.
     """
     found = final_answer(reply)
     texts = [found.text]
-    if not found.is_marked:  # some say it first and give their reasons after
+    if not found.is_marked:  # some replies give the answer first and the reasons after it
         lines = [line for line in reply[:LONGEST_REPLY].splitlines() if line.strip()]
         texts = [line for line in lines[:1] if _LONE.fullmatch(line)] + texts + lines[:1]
     for text in texts:
@@ -59,12 +59,12 @@ def chosen_letter(reply: str, options: Mapping[str, str]) -> str | None:
 
 
 def options_of(reference: Reference) -> Mapping[str, str]:
-    """The options that are given, else those that the question lists from A on."""
+    """Return the given options, else the options that the question lists from A on."""
     return reference.options or listed_options(reference.question)
 
 
 def listed_options(text: str) -> dict[str, str]:
-    """`(A) yes (B) no`, `A. yes B. no`: letter -> text; empty where there are not two from A on."""
+    """Parse `(A) yes (B) no` or `A. yes B. no` to letter -> text; empty if there are not two options from A on."""
     for mark in _OPTION_MARKS:
         marks = list(mark.finditer(text))
         found: dict[str, str] = {}
@@ -78,7 +78,7 @@ def listed_options(text: str) -> dict[str, str]:
 
 
 def read_options(text: str) -> dict[str, str]:
-    """A cell of options: a JSON list or object, or lettered as in a question. Raises BadReference."""
+    """Parse a cell of options: a JSON list or object, or lettered as in a question. Raises BadReference."""
     text = text.strip()
     if text.startswith(("[", "{")):
         try:
@@ -96,7 +96,7 @@ def read_options(text: str) -> dict[str, str]:
 
 
 def _known_letters(reference: Reference, options: Mapping[str, str]) -> set[str]:
-    """The letters of the known answers. Raises BadReference for one that is no option."""
+    """Return the letters of the known answers. Raises BadReference for an answer that is not an option."""
     letters = set()
     for answer in checked_answers(reference):
         lone = _LONE.fullmatch(answer)
@@ -140,7 +140,10 @@ def _equal_option(text: str, options: Mapping[str, str]) -> str | None:
 
 
 def _contained_option(text: str, options: Mapping[str, str]) -> str | None:
-    """The one option whose text stands in the answer as whole words; those within another that stands there apart."""
+    """Return the only option whose text is in the answer as whole words.
+
+    An option within another option that is also there does not count.
+    """
     inside = f" {_words(text)} "
     standing = {
         letter: words for letter, option in options.items() if (words := _words(option)) and f" {words} " in inside

@@ -1,4 +1,4 @@
-"""The same text, whatever its case, spaces, punctuation at the ends, and way of writing numbers."""
+"""The grader for equal texts, ignoring case, spaces, punctuation at the ends, and the way of writing numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EDGES = " \t.,;:!?*_`\"'"
 
 @dataclass(frozen=True, slots=True)
 class Exact:
-    """Right where the final answer, or its first sentence, is the known one after `normal`."""
+    """A grader: right if the final answer, or its first sentence, equals a known answer after `normal`."""
 
     version: str = "exact/1"
 
@@ -33,7 +33,7 @@ class Exact:
 
 
 def normal(text: str) -> str:
-    """The form in which texts are compared: `The  (-2.000, 6)` is `(-2,6)`."""
+    """Return the form in which texts are compared: `The (-2.000, 6)` is `(-2,6)`."""
     text = _SPACES.sub(" ", plain(text)).casefold().strip(_EDGES)
     text = _AROUND_MARKS.sub(r"\1", _ARTICLE.sub("", text))
     return _TRAILING_ZEROS.sub(_without_zeros, text)

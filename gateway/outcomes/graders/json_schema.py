@@ -1,8 +1,9 @@
-"""JSON of a given shape: the known answer is a JSON schema, and the package `jsonschema` (extra `grade`) judges by it.
+"""The grader for JSON of a given form: the known answer is a JSON schema, checked by the package `jsonschema` (extra
+`grade`).
 
-Schemas and replies are whatever somebody wrote, so their size and depth are bounded before the package sees them. Of
-draft 2020-12 (whatever `$schema` says) a schema may use the keywords below; any other is refused when the data set is
-read, so that nothing is ever left unchecked. A `$ref` leads to the schema's own `$defs`; nothing is ever fetched.
+Anybody may have written schemas and replies, so their size and depth are limited before the package sees them. Of draft
+2020-12 (whatever `$schema` says) a schema may use the keywords below; any other is refused when the data set is read,
+so that nothing is ever left unchecked. A `$ref` leads to the schema's own `$defs`; nothing is ever fetched.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from gateway.outcomes.graders.base import BadReference, Grade, Reference
 from gateway.outcomes.graders.plain_text import LONGEST_REPLY
 
 LONGEST_SCHEMA = 20_000
-"""Characters."""
+"""The most characters of a schema."""
 DEEPEST = 64
-"""Levels of JSON within JSON, and of schemas within schemas."""
+"""The most levels of JSON within JSON, and of schemas within schemas."""
 MOST_COMBINED = 500
-"""Sub-schemas of one schema, those behind a `$ref` counted each time: a reply's check takes its length times this."""
+"""The most sub-schemas of a schema; sub-schemas behind a `$ref` count each time. Checking a reply takes its length
+times this.
+"""
 FORMATS = ("date", "email", "ipv4", "ipv6", "uuid")
-"""What `format` may name: those that are checked the same whatever else is installed."""
+"""The values of `format` that are allowed: they are checked identically whatever else is installed."""
 _FENCED = re.compile(r"```(?:json)?[^\n]{0,20}\n(.{0,20000}?)```", re.DOTALL | re.IGNORECASE)
 _DEFINED = re.compile(r"#/(\$defs|definitions)/([^/~%]+)")
 _DROPPED = ("$schema", "$id")
@@ -44,15 +47,15 @@ _KEYWORDS = _ANNOTATIONS | {
 
 @dataclass(frozen=True, slots=True)
 class JsonSchema:
-    """A grader: right where the reply, or the block of code in the reply, is JSON that the schema allows.
+    """A grader: right if the reply, or its last block of code, is JSON that the schema allows.
 
-    How long a check takes is also the doing of the schema's patterns: some take for ever. Who grades sets a time limit.
+    The time of a check also depends on the schema's patterns: some never end. The caller sets a time limit.
     """
 
     version: str = "json_schema/2"
 
     def check(self, reference: Reference) -> None:
-        """Raise BadReference for a schema that cannot be used, and ConfigError where `jsonschema` is not installed."""
+        """Raise BadReference for a schema that cannot be used, and ConfigError if `jsonschema` is not installed."""
         validator_of(reference.answer)
 
     def grade(self, reply: str, reference: Reference) -> Grade:
@@ -84,12 +87,12 @@ def validator_of(text: str) -> Any:
     except (RecursionError, OverflowError) as error:
         raise BadReference(f"the schema cannot be checked: {error}") from None
     _refuse_unchecked(schema, referencing.jsonschema.DRAFT202012.subresources_of)
-    # The registry is given for what it lacks: the package's own would fetch what a `$ref` names.
+    # An empty registry, because the package's default registry would fetch what a `$ref` names.
     return validator(schema, format_checker=jsonschema.FormatChecker(FORMATS), registry=referencing.Registry())
 
 
 def _packages() -> tuple[Any, Any]:
-    """The packages `jsonschema` and `referencing`. Raises ConfigError that says how to get them."""
+    """Return the packages `jsonschema` and `referencing`. Raises ConfigError, which says how to install them."""
     try:
         import jsonschema  # noqa: PLC0415  # an extra
         import referencing.jsonschema  # noqa: PLC0415
@@ -99,7 +102,7 @@ def _packages() -> tuple[Any, Any]:
 
 
 def _refuse_unchecked(schema: Any, parts_of: Callable[[Any], Iterable[Any]]) -> None:
-    """Raise BadReference for a keyword that is not known, or more schemas than are taken, those of each `$ref` too."""
+    """Raise BadReference for an unknown keyword, or too many schemas, including the schemas behind each `$ref`."""
     waiting, count = [(schema, 1)], 0
     while waiting:
         part, depth = waiting.pop()
@@ -125,7 +128,9 @@ def _refuse_unknown(part: Mapping[str, Any]) -> None:
 
 
 def _referred(reference: str, schema: Any) -> Any:
-    """The schema that a `$ref` leads to, one of the whole schema's `$defs`. Raises BadReference for any other."""
+    """Return the schema that a `$ref` leads to, one of the whole schema's `$defs`. Raises
+    BadReference for any other.
+    """
     found = _DEFINED.fullmatch(reference)
     defined = schema.get(found[1], {}) if found else {}
     if found is None or found[2] not in defined:
@@ -134,7 +139,7 @@ def _referred(reference: str, schema: Any) -> Any:
 
 
 def _json_in(reply: str) -> tuple[str, Any] | None:
-    """The JSON that a reply is, or has in its last block of code."""
+    """Return the JSON that a reply is, or that its last block of code has; None without any."""
     reply = reply[-LONGEST_REPLY:]
     for text in (reply.strip(), *[block[1].strip() for block in _FENCED.finditer(reply)][-1:]):
         try:
@@ -145,7 +150,7 @@ def _json_in(reply: str) -> tuple[str, Any] | None:
 
 
 def _parsed(text: str) -> Any:
-    """Read JSON of at most `DEEPEST` levels. Raises ValueError and RecursionError."""
+    """Parse JSON of at most `DEEPEST` levels. Raises ValueError and RecursionError."""
     value = json.loads(text, parse_constant=_decimal, parse_float=_decimal)
     level = [value]
     for _ in range(DEEPEST):
@@ -162,7 +167,9 @@ def _members(value: Any) -> Iterable[Any]:
 
 
 def _decimal(text: str) -> int | Fraction:
-    """Return a number as JSON writes it: 0.3 is a multiple of 0.1, though their doubles are not; 2.0 is an integer."""
+    """Return a number exactly as JSON writes it: 0.3 is a multiple of 0.1, though their doubles are not; 2.0 is an
+    integer.
+    """
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text[:20]} is not a number that JSON can hold")

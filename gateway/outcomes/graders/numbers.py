@@ -27,7 +27,7 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _LONGEST = 60
-"""Characters; a longer run is not a number that anybody means, nor is one over the largest."""
+"""The most characters of a number; a longer run is not a meaningful number, nor is a number over _LARGEST."""
 _LARGEST = 10**100
 EXACT_AS_DECIMALS = 12
 _COUNTING = (
@@ -64,14 +64,16 @@ _SYMBOLS = frozenset(_UNITS.values()) | {"m/s", "km/h", "L", "ml", "mL", "Pa", "
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number in a text. `start` and `end` say where; `unit` is the short form of one that is known, else empty."""
+    """A number in a text, from `start` to `end`; `unit` is the short form of a known unit, else empty."""
 
     value: Fraction
     start: int
     end: int
     unit: str = ""
     decimals: int | None = None
-    """Digits after the point; None for a whole number, many for fractions and roots, which decimals only come near."""
+    """Digits after the point; None for a whole number, many for fractions and roots, which decimals
+    only approximate.
+    """
     is_word: bool = False
 
     @property
@@ -80,7 +82,7 @@ class Number:
 
 
 def numbers_in(text: str) -> list[Number]:
-    """The numbers of a plain text (see `plain`), in their order; number words only where there are no digits."""
+    """Return the numbers of a plain text (see `plain`), in their order; number words only if there are no digits."""
     found = [number for match in _NUMBER.finditer(text) if (number := _number(match)) is not None]
     if found:
         return found

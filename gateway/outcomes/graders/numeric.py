@@ -1,4 +1,4 @@
-"""Numbers within a tolerance."""
+"""The grader for numbers within a tolerance."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from gateway.outcomes.graders.plain_text import plain
 
 _RELATIVE_OF_DECIMALS = Fraction(1, 1_000)
 _JOINED = re.compile(r"\s*(?:,|;|/|-|or|and|to|,\s?(?:or|and))\s*", re.IGNORECASE)
-"""What stands between numbers that are offered together: a range, a list, a choice."""
+"""Text between numbers that are offered together: a range, a list, a choice."""
 _EQUALS = re.compile("[=≈]")
 
 
 @dataclass(frozen=True, slots=True)
 class Numeric:
-    """Right where the number is within `absolute`, or within `relative` of the known one, whichever allows more.
+    """A grader: right if the number is within `absolute`, or within `relative` of the known one, whichever allows more.
 
-    Told neither, a whole number has to be met exactly, and a fraction or one with decimals within a thousandth of
-    itself or half of its last digit. A percentage equals its share (50% is 0.5) and its number. A unit counts only
-    where both name one that is known.
+    Without either, a whole number has to be met exactly, and a fraction or a number with decimals within a thousandth
+    of itself or half of its last digit. A percentage equals its share (50% is 0.5) and its number. A unit counts only
+    if both numbers have a known unit.
     """
 
     absolute: Fraction | None = None
@@ -74,7 +74,7 @@ class Numeric:
 
 
 def only_number(text: str) -> Number | None:
-    """The number that a known answer is, with nothing beside it but a unit, a currency, an `x =`."""
+    """Return the number that a known answer is, with nothing else but a unit, a currency, an `x =`; else None."""
     text = plain(text).strip()
     found = numbers_in(text)
     if len(found) != 1:
@@ -85,7 +85,7 @@ def only_number(text: str) -> Number | None:
 
 
 def number_of(found: AnswerMatch) -> Number | None:
-    """The one number that an answer comes to; None where it gives none, or several to choose from."""
+    """Return the single number of an answer; None if it gives none, or several to choose from."""
     pieces = (first_sentence(found.text), found.text) if found.is_marked else (found.text,)
     for piece in pieces:
         numbers = _after_equals(piece, numbers_in(piece))
@@ -93,7 +93,7 @@ def number_of(found: AnswerMatch) -> Number | None:
             continue
         if len({number.value for number in numbers}) == 1:
             return numbers[0]
-        if numbers[0].is_word and not found.is_marked:  # `one` and `two` are said of much
+        if numbers[0].is_word and not found.is_marked:  # `one` and `two` have many other uses
             return None
         first, second = numbers[:2]
         if _JOINED.fullmatch(piece[first.end : second.start]):
@@ -103,7 +103,7 @@ def number_of(found: AnswerMatch) -> Number | None:
 
 
 def _after_equals(text: str, numbers: list[Number]) -> list[Number]:
-    """Those that stand after the last equals sign, if any do."""
+    """Return the numbers after the last equals sign, if there are any, else all."""
     signs = [sign.end() for sign in _EQUALS.finditer(text)]
     after = [number for number in numbers if signs and number.start >= signs[-1]]
     return after or numbers

@@ -1,4 +1,4 @@
-"""A regular expression: the known answer is the pattern."""
+"""The grader for regular expressions: the known answer is the pattern."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from gateway.outcomes.graders.plain_text import LONGEST_REPLY
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Right where a pattern is found in the reply; anchor it (`^...$` are lines' ends) to ask for more.
+    """A grader: right if a pattern is found in the reply; anchor the pattern (`^...$` are line ends) to ask for more.
 
-    How long a search takes is the pattern's own doing: some take for ever. Who grades sets a limit of time.
+    The time of a search depends on the pattern: some never end. The caller sets a time limit.
     """
 
     version: str = "regex/1"
@@ -33,7 +33,7 @@ class Pattern:
 
 @lru_cache(256)
 def compiled(pattern: str) -> re.Pattern[str]:
-    """Raises BadReference for what is no pattern."""
+    """Compile a pattern. Raises BadReference for an invalid one."""
     try:
         return re.compile(pattern, re.MULTILINE)
     except (re.error, RecursionError, OverflowError) as error:

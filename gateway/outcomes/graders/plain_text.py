@@ -1,4 +1,4 @@
-"""One way to write the same thing: Unicode's variants, LaTeX and Markdown become plain text."""
+"""A single way to write the same thing: Unicode's variants, LaTeX and Markdown become plain text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 LONGEST_REPLY = 20_000
-"""Characters of a reply that are looked at: its end, where answers stand."""
+"""The most characters of a reply that are read: its end, where answers are."""
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
@@ -33,11 +33,11 @@ _COMMANDS = (
 )
 _EMPTY = re.compile(r"\\(?:left|right|displaystyle|quad|qquad)(?![a-zA-Z])|\\[,;:!() \[\]]|\$|~")
 _DEEPEST = 6
-"""How deep one LaTeX command may stand in another."""
+"""The deepest nesting of LaTeX commands."""
 
 
 def plain(text: str) -> str:
-    """The text without LaTeX, in one form of each character; digits of any script are ASCII's.
+    """Return the text without LaTeX, in one form of each character; digits of any script become ASCII.
 
     `10³` becomes `10^3` and `1½` becomes `1 1/2`: the usual normal form would make them 103 and 11/2.
     """
@@ -48,7 +48,7 @@ def plain(text: str) -> str:
 
 
 def without_latex(text: str) -> str:
-    """LaTeX's marks taken away, as far as answers use them."""
+    """Remove LaTeX's marks, as far as answers use them."""
     text = _DEGREES.sub("°", text)
     for _ in range(_DEEPEST):
         before = text
@@ -76,4 +76,6 @@ def _plain_character(character: str) -> str:
     digit = unicodedata.decimal(character, None)
     if digit is not None:
         return str(digit)
-    return "" if unicodedata.category(character) == "Cf" else character  # no width: joiners, marks of direction
+    return (
+        "" if unicodedata.category(character) == "Cf" else character
+    )  # Cf: characters without width, such as joiners and direction marks

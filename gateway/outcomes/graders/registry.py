@@ -1,4 +1,4 @@
-"""Graders by the name that a data set or a command gives: `numeric`, `numeric:abs=0.5`, `auto`."""
+"""The graders by the name that a data set or a command gives: `numeric`, `numeric:abs=0.5`, `auto`."""
 
 from __future__ import annotations
 
@@ -33,18 +33,23 @@ GRADERS: dict[str, tuple[tuple[str, ...], Callable[[Told], Grader]]] = {
     "json_schema": ((), lambda _: JsonSchema()),
     "anls": (("threshold",), _anls),
 }
-"""A grader's name -> the words that may follow its colon, and what makes the grader of their values."""
+"""A grader's name -> the options that may follow its colon, and the function that makes the grader
+from their values.
+"""
 
 
 def grader_for(name: str, reference: Reference) -> Grader:
-    """The grader of a name; `auto` goes by the answer. Raises BadReference: no such grader, or none for this answer."""
+    """Return the grader of a name; `auto` chooses by the answer.
+
+    Raises BadReference for an unknown grader, or one that cannot use this answer.
+    """
     grader = _automatic(reference) if name == AUTO else grader_named(name)
     grader.check(reference)
     return grader
 
 
 def grader_named(name: str) -> Grader:
-    """Any grader but `auto`. Raises BadReference for a name, or a word after its colon, that is not known."""
+    """Return any grader but `auto`. Raises BadReference for an unknown name, or an unknown option after its colon."""
     kind, _, words = name.partition(":")
     if kind not in GRADERS:
         raise BadReference(f"unknown grader {kind[:40]!r}; known: {', '.join((AUTO, *GRADERS))}")
@@ -69,7 +74,7 @@ def _share(name: str, text: str) -> Fraction:
 
 
 def _automatic(reference: Reference) -> Grader:
-    """A letter, or an option's text: a choice. A number: numeric. Else the same text."""
+    """Choose a grader: `choice` for a letter or an option's text, `numeric` for a number, else `exact`."""
     answers = [answer.strip() for answer in reference.alternatives]
     is_letter = all(len(answer) == 1 and "A" <= answer <= "Z" for answer in answers)
     if reference.options or (is_letter and (options_of(reference) or answers)):

@@ -1,4 +1,4 @@
-"""A limit on the time that a piece of work may take on the main thread, whatever it does: a regular expression, say."""
+"""A limit on the time that work on the main thread may take, whatever the work is, such as a regular expression."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from types import FrameType
 
 
 class OutOfTime(Exception):
-    """The work was cut off."""
+    """The work was stopped at its time limit."""
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Raises OutOfTime out of the block when it takes longer. On the main thread only; Windows has no such limit."""
+    """Limit the time of the block. Raises OutOfTime inside the block.
+
+    Works on the main thread only; on Windows there is no limit.
+    """
     if sys.platform == "win32":
         yield
         return

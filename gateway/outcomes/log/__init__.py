@@ -1,1 +1,1 @@
-"""What is kept of decisions, labels and content. Rule: it is told what was decided, and is never asked on the path."""
+"""The log of decisions, labels and content. Rule: it receives what was decided, and the request path never reads it."""

@@ -1,4 +1,4 @@
-"""Decisions joined with their labels: what an outcome table is made of."""
+"""Decisions joined with their labels: the content of an outcome table."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gateway.outcomes.log.rows import candidates_of
 from gateway.outcomes.log.schema import DECISIONS, reading
 
 FAILED_OVER = "failed_over"
-"""`decided` of a cell whose candidate was not the first choice: what was drawn did not serve."""
+"""`decided` of a cell whose candidate was not the first choice: the drawn candidate did not serve."""
 WEIGHED = ("drawn", "determined")
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Which decisions: those that began in [since, until), seconds since the epoch, of one tenant or all."""
+    """A range of decisions: begun in [since, until), seconds since the epoch, of one tenant or all."""
 
     since: float = 0.0
     until: float | None = None
@@ -27,7 +27,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class LoggedImage:
-    """`key` is the hash of the image as it came, `sha256` that of its file, where it is known; both hex."""
+    """An image: `key` is the hash of the image as it came, `sha256` that of its file, if known; both hex."""
 
     key: str
     width: int
@@ -37,7 +37,7 @@ class LoggedImage:
 
 @dataclass(frozen=True, slots=True)
 class LoggedQuery:
-    """What is known of a content. `embedding` holds `views` in half precision, as `rows.views_of` reads it."""
+    """A query in the log. `embedding` holds `views` in half precision, as `rows.views_of` reads it."""
 
     key: bytes
     images: tuple[LoggedImage, ...]
@@ -52,9 +52,9 @@ class Cell:
 
     Attributes:
         decided: `rows.Decided`, or FAILED_OVER.
-        candidates: all that there were to choose from.
-        score: of the label that counts, None without one; `source` and `probability` are that label's.
-        propensity: with which `candidate` was taken; None where no policy decided, or it was not what was taken.
+        candidates: all candidates that could be chosen.
+        score: score of the label that counts, None without a label; `source` and `probability` are that label's.
+        propensity: probability with which `candidate` was taken; None if no policy decided, or another was taken.
     """
 
     request_id: str
@@ -76,15 +76,17 @@ class Cell:
 
     @property
     def weight(self) -> float | None:
-        """1 / (propensity x label probability); None where it was not drawn, or has no label."""
+        """The weight 1 / (propensity x label probability); None if there is no propensity, or no label."""
         if self.propensity is None or self.probability is None:
             return None
         return 1 / (self.propensity * self.probability)
 
 
 def cells(path: Path, wanted: Range, label_sources: Sequence[str] = ()) -> Iterator[Cell]:
-    """Answered decisions of a log, oldest first. Of several labels the newest counts, or with `label_sources` the one
-    of the source that stands first there, and no other's. Raises StoreError.
+    """Yield the answered decisions of a log, oldest first. Raises StoreError.
+
+    Of several labels the newest counts. With `label_sources`, the label of the first of these sources that has one
+    counts, and no other.
     """
     values = {"since": wanted.since, "until": wanted.until, "tenant": wanted.tenant}
     with reading(path, DECISIONS) as db:
@@ -94,7 +96,7 @@ def cells(path: Path, wanted: Range, label_sources: Sequence[str] = ()) -> Itera
 
 
 def queries(path: Path, keys: Sequence[bytes]) -> Iterator[LoggedQuery]:
-    """What is known of these contents. Raises StoreError."""
+    """Yield what is known about these contents. Raises StoreError."""
     with reading(path, DECISIONS) as db:
         for key in keys:
             row = db.execute("SELECT images, encoder, views, embedding FROM queries WHERE key = ?", (key,)).fetchone()

@@ -1,7 +1,7 @@
-"""Content that the operator opted to keep: questions, images and replies, in a file of their own.
+"""Content that the operator chose to keep: questions, images and replies, in a separate file.
 
-Kept by tenant: what two tenants sent alike is kept for each, so that a tenant's can be deleted. Deleted content is
-overwritten in the file (`secure_delete`), and the write-ahead log is emptied.
+Kept by tenant: if two tenants sent the same content, each has a copy, so that one tenant's can be deleted. Deleted
+content is overwritten in the file (`secure_delete`), and the write-ahead log is emptied.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from models.base import ImageSource
 
 LONGEST_QUESTION = 262_144
 LONGEST_REPLY = 65_536
-"""Characters that are kept."""
+"""The most characters of a reply that are kept."""
 SEEN_AGAIN_S = 3_600.0
-"""What is seen again counts as newer after so long: not every request writes."""
+"""Seconds after which content that is seen again is marked as newer, so that not every request writes."""
 TABLES = ("questions", "pictures", "replies")
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Of one request. `images` by the sha256 of their files; `reply` is empty where there was none."""
+    """The content of one request. `images` are by the sha256 of their files; `reply` is empty if there was none."""
 
     request_id: str
     tenant: str
@@ -37,21 +37,21 @@ class Content:
 
 
 class ContentStore:
-    """The writing side, which belongs to the log's thread. `days` after it was last seen content is removed."""
+    """The writer of content, used only by the log's thread. Content is removed `days` after it was last seen."""
 
     def __init__(self, path: Path, days: float) -> None:
         self._path = path
         self._days = days
 
     def open(self) -> None:
-        """Raises StoreError."""
+        """Open the file. Raises StoreError."""
         self._db = open_content(self._path)
 
     def close(self) -> None:
         self._db.close()
 
     def keep(self, contents: Sequence[Content], now: float) -> None:
-        """Keep a group in one transaction. Raises sqlite3.Error: then none of it is kept."""
+        """Keep a group in one transaction. Raises sqlite3.Error: then nothing of the group is kept."""
         db = self._db
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -70,7 +70,7 @@ class ContentStore:
             raise
 
     def sweep(self, now: float) -> int:
-        """Remove some of what was last seen too long ago; how many rows: 0 when all is done. Raises sqlite3.Error."""
+        """Remove some old content. Returns the number of rows: 0 when all is done. Raises sqlite3.Error."""
         return sum(remove_some(self._db, table, "seen_at < ?", now - self._days * DAY_S) for table in TABLES)
 
     def _keep_picture(self, tenant: str, sha256: bytes, source: ImageSource, now: float) -> None:
@@ -96,8 +96,9 @@ _DELETE_COMMENTS = "UPDATE labels SET comment = NULL WHERE tenant = ? AND commen
 
 
 def delete_content(store: Path, tenant: str) -> int:
-    """Remove all that a tenant said, the comments of its labels too, for good; of how many rows. `store` is the
-    gateway's `store.path`. Raises StoreError.
+    """Delete all content of a tenant for good, including the comments of its labels. Returns the number of rows.
+
+    `store` is the gateway's `store.path`. Raises StoreError.
     """
     deleted = 0
     for path, opened in ((content_path(store), open_content), (decisions_path(store), open_decisions)):
@@ -119,7 +120,7 @@ def delete_content(store: Path, tenant: str) -> int:
 
 
 def questions(path: Path, wanted: Collection[tuple[str, bytes]]) -> dict[tuple[str, bytes], str]:
-    """(tenant, query key) -> text, of those that are kept. Raises StoreError."""
+    """Return (tenant, query key) -> text of the kept questions. Raises StoreError."""
     with reading(path, CONTENT) as db:
         query = "SELECT text FROM questions WHERE tenant = ? AND key = ?"
         found = {key: db.execute(query, key).fetchone() for key in wanted}
@@ -127,7 +128,7 @@ def questions(path: Path, wanted: Collection[tuple[str, bytes]]) -> dict[tuple[s
 
 
 def write_pictures(path: Path, wanted: Collection[tuple[str, str]], folder: Path) -> dict[tuple[str, str], Path]:
-    """(tenant, hex sha256) -> a file of it in `folder`, of those that are kept. Raises StoreError and OSError."""
+    """Write the kept images into `folder`. Returns (tenant, hex sha256) -> file. Raises StoreError and OSError."""
     found = {}
     with reading(path, CONTENT) as db:
         for tenant, sha256 in wanted:
@@ -147,7 +148,7 @@ def _ending(data: bytes) -> str:
 
 
 def _delete(db: sqlite3.Connection, table: str, where: str, value: object) -> int:
-    """All such rows, a few a transaction, so that nobody waits long."""
+    """Delete all such rows, a few per transaction, so that no other process waits long."""
     deleted = 0
     while True:
         count = remove_some(db, table, where, value)
@@ -157,5 +158,5 @@ def _delete(db: sqlite3.Connection, table: str, where: str, value: object) -> in
 
 
 def _as_text(text: str) -> str:
-    """Lone surrogates, which JSON may carry, are no UTF-8."""
+    """Replace lone surrogates, which JSON may contain but UTF-8 may not."""
     return text.encode("utf-8", "replace").decode()

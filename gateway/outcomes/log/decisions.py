@@ -1,4 +1,4 @@
-"""Ask the decision log and label its rows, off the event loop."""
+"""Reading and labelling of the decision log, off the event loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 class LabelledDecisions:
     """Implements `gateway.api.decisions.Decisions` over the file of a log.
 
-    Its threads are its own: a file that is locked for long must not keep those waiting that forecasts are made in.
+    It has its own threads, because a file that is locked for long must not block the threads that make forecasts.
     """
 
     def __init__(self, path: Path, observers: Sequence[Observer]) -> None:

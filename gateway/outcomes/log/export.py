@@ -1,4 +1,4 @@
-"""Decision logs as an outcome table: one row an answered decision, one cell in it, weighted by how it came about."""
+"""Decision logs as an outcome table: one row per answered decision, with one cell, weighted by its propensity."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNLABELLED, NOT_EMBEDDED = "unlabelled", "not_embedded"
 
 @dataclass(frozen=True, slots=True)
 class ExportFilter:
-    """What to take: labelled decisions only, or `all`; labels of these sources; rows with an embedding only."""
+    """The decisions to export: labelled ones only, or `all`; labels of these sources; rows with an embedding only."""
 
     range: Range
     label_sources: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class ExportFilter:
 
 @dataclass(frozen=True, slots=True)
 class LogExport:
-    """A table of decisions. `counts` says how many rows came about how, and how many were left out and why."""
+    """A table of decisions. `counts` has the rows by `decided`, and the rows left out by reason."""
 
     table: OutcomeTable
     embedded: TableVectors | None
@@ -43,7 +43,7 @@ class LogExport:
 
 @dataclass(frozen=True, slots=True)
 class _ExportRow:
-    """`store` is the one of whose log it is."""
+    """A row to export; `store` is the store of its log."""
 
     cell: Cell
     query: LoggedQuery
@@ -51,10 +51,10 @@ class _ExportRow:
 
 
 def read_logs(stores: Sequence[Path], wanted: ExportFilter, folder: Path) -> LogExport:
-    """The table of these gateways' logs (each a `store.path`, or the log itself). Images whose content was kept are
-    written below `folder`. Raises StoreError and OSError.
+    """Return the table of these gateways' logs (each a `store.path`, or the log itself).
 
-    Without an embedding by the encoder that most rows have, a row is left out, unless none has any.
+    Kept images are written below `folder`. A row without an embedding by the most frequent encoder is left out, unless
+    no row has one. Raises StoreError and OSError.
     """
     counts: Counter[str] = Counter()
     rows = [row for store in stores for row in _rows(store, wanted, counts)]
@@ -68,7 +68,7 @@ def read_logs(stores: Sequence[Path], wanted: ExportFilter, folder: Path) -> Log
 
 def _rows(store: Path, wanted: ExportFilter, counts: Counter[str]) -> list[_ExportRow]:
     path = decisions_path(store)
-    if not path.is_file():  # it may be the log itself
+    if not path.is_file():  # `store` may be the log itself
         path, store = store, store.with_name(store.name.replace("-decisions", ""))
     found = []
     for cell in cells(path, wanted.range, wanted.label_sources):
@@ -82,7 +82,7 @@ def _rows(store: Path, wanted: ExportFilter, counts: Counter[str]) -> list[_Expo
 
 
 def _embedded(rows: Sequence[_ExportRow], counts: Counter[str]) -> tuple[list[_ExportRow], TableVectors | None]:
-    """The rows that one encoder has embedded, with their views."""
+    """Return the rows that the most frequent encoder has embedded, with their views."""
     by_encoder = Counter(row.query.encoder for row in rows if row.query.encoder is not None)
     if not by_encoder:
         return list(rows), None
@@ -144,13 +144,13 @@ def _arrays(found: Sequence[Cell], candidates: Sequence[str]) -> dict[str, Any]:
 
 
 def _shared(query: LoggedQuery) -> list[str]:
-    """What puts it on the same side of a split as others: its content, and each of its images."""
+    """Return what keeps rows on the same side of a split: the content, and each image."""
     hashes = [f"image {one}" for image in query.images for one in (image.key, image.sha256) if one]
     return [query.key.hex(), *hashes]
 
 
 def _contents(rows: Sequence[_ExportRow], folder: Path) -> tuple[tuple[str, ...], tuple[Path | None, ...]]:
-    """Texts and image files, where content was kept; nothing where it was not."""
+    """Return texts and image files, if content was kept; empty values otherwise."""
     texts: dict[tuple[Path, str, bytes], str] = {}
     files: dict[tuple[Path, str, str], Path] = {}
     for store in dict.fromkeys(row.store for row in rows):
@@ -176,7 +176,7 @@ def _written(value: float | None) -> str:
 
 
 def summary(counts: Mapping[str, int]) -> list[str]:
-    """A line each on what was taken and what was left out."""
+    """Return a line about each kind of decision that was exported or left out."""
     meanings = {
         "drawn": "drawn: weighted by 1 / (propensity x label probability)",
         "determined": "determined: the best, with nothing to draw from; weighted by 1 / label probability",

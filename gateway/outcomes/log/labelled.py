@@ -1,4 +1,4 @@
-"""Labelled requests as the decision log keeps them, read for the comparison: read only, and without a log no rows."""
+"""Labelled requests in the decision log, read for the comparison: read only, and no rows without a log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BUSY_S = 5.0
 NAME, QUALITY, EXPECTED_COST, DROPPED = map(
     CANDIDATE_FIELDS.index, ("candidate", "quality", "expected_cost_nanousd", "dropped")
 )
-"""Places in an entry of the column `candidates`, which is packed (msgpack)."""
+"""Positions in an entry of the column `candidates`, which is packed (msgpack)."""
 _NEWEST = """
 SELECT d.tenant, d.candidate, l.score, d.cost_nanousd, d.propensity, l.probability, d.candidates, max(l.labelled_at)
 FROM decisions d JOIN labels l ON l.request_id = d.request_id
@@ -31,7 +31,7 @@ class LabelledLog:
         self._path = path
 
     def labelled_rows(self, since: float, limit: int) -> Sequence[LabelledRow]:
-        """Raises sqlite3.Error for a file that is no log."""
+        """Return the newest labelled rows. Raises sqlite3.Error for a file that is not a log."""
         if not self._path.is_file():
             return []
         db = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)

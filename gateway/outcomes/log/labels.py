@@ -1,4 +1,4 @@
-"""Labels: written beside the decisions that they are of. A source's last word on a request stands."""
+"""Labels, stored in the file of their decisions. A source's last label for a request counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.outcomes.label import LATEST_S, MOST_SOURCES, Label, LabelError, La
 from gateway.outcomes.log.schema import DECISIONS, open_decisions, reading
 
 PATIENCE_MS = 5_000
-"""A label waits so long for the transactions of others."""
+"""Milliseconds that a label waits for other transactions."""
 
 
 class UnknownRequest(LookupError):
@@ -19,9 +19,9 @@ class UnknownRequest(LookupError):
 
 
 def put_labels(path: Path, labels: list[Label], now: float, tenant: str | None = None) -> list[LabelResult]:
-    """Keep labels in the file of decisions, all or none, in one transaction; what each of them was given to.
+    """Store labels in the file of decisions, all or none, in one transaction. Returns the labelled requests.
 
-    With `tenant` only on its own requests. Raises UnknownRequest, LabelError and StoreError. Blocks.
+    With `tenant`, only its own requests can be labelled. Raises UnknownRequest, LabelError and StoreError. Blocks.
     """
     if not path.is_file():
         raise UnknownRequest(labels[0].request_id if labels else "")
@@ -41,7 +41,7 @@ def put_labels(path: Path, labels: list[Label], now: float, tenant: str | None =
 
 
 def probabilities(path: Path, source: str) -> dict[str, float]:
-    """Request id -> probability, of the labels that a source has given. Raises StoreError."""
+    """Return request id -> probability, for the labels that a source has given. Raises StoreError."""
     with reading(path, DECISIONS) as db:
         rows = db.execute("SELECT request_id, probability FROM labels WHERE source = ?", (source,)).fetchall()
     return {row["request_id"]: row["probability"] for row in rows}

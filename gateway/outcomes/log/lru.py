@@ -1,4 +1,4 @@
-"""The most recently used entries, at most so many."""
+"""A mapping that keeps only the most recently used entries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Value = TypeVar("Value")
 
 
 class Recent(Generic[Key, Value]):
-    """Belongs to one thread."""
+    """The most recently used entries, at most `entries`. Use it in one thread only."""
 
     def __init__(self, entries: int) -> None:
         self._entries = entries

@@ -1,4 +1,4 @@
-"""The log read: one decision as its tenant sees it, and answers whose content was kept."""
+"""The reader of the log: one decision as its tenant sees it, and answers whose content was kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ ROWS_AT_ONCE = 1_000
 
 
 def decision_of(path: Path, tenant: str, request_id: str) -> dict[str, Any] | None:
-    """A decision by its id, for the tenant that made it; None for anybody else. Money in USD. Raises StoreError."""
+    """Return a decision by its id, for the tenant that made it; None for any other tenant. Money in USD. Raises
+    StoreError.
+    """
     if not path.is_file():
         return None
     with reading(path, DECISIONS) as db:
@@ -40,8 +42,9 @@ def decision_of(path: Path, tenant: str, request_id: str) -> dict[str, Any] | No
 
 @dataclass(frozen=True, slots=True)
 class LoggedAnswer:
-    """An answered request whose content was kept. `images` are files, those of `image_count` that are there; `reply` is
-    the first choice's text.
+    """An answered request whose content was kept.
+
+    `images` are the files that exist out of `image_count`; `reply` is the first choice's text.
     """
 
     request_id: str
@@ -52,14 +55,14 @@ class LoggedAnswer:
     images: tuple[bytes, ...]
     reply: str
     sources: tuple[str, ...]
-    """Those that have labelled it already."""
+    """The sources that have already labelled it."""
     image_count: int = 0
 
 
 def logged_answers(
     store: Path, *, since: float = 0.0, until: float | None = None, tenant: str | None = None
 ) -> Iterator[LoggedAnswer]:
-    """Answers of a gateway whose `store.path` this is, oldest first, read a few at a time. Raises StoreError."""
+    """Yield the answers of the gateway with this `store.path`, oldest first, read in batches. Raises StoreError."""
     with ExitStack() as stack:
         log = stack.enter_context(reading(decisions_path(store), DECISIONS))
         content = stack.enter_context(reading(content_path(store), CONTENT))
@@ -133,7 +136,7 @@ def _shown(row: sqlite3.Row, labels: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _in_usd(values: dict[str, Any]) -> dict[str, Any]:
-    """`x_nanousd` becomes `x_usd`."""
+    """Replace each `x_nanousd` by `x_usd`."""
     return {
         name.removesuffix(_MONEY) + "_usd" if name.endswith(_MONEY) else name: (
             value / NANODOLLARS if name.endswith(_MONEY) and value is not None else value

@@ -1,4 +1,6 @@
-"""A finished request as rows: the decision's, and its query's. Worked out off the path, when they are written."""
+"""A finished request as rows of the log: the decision's and its query's. Computed off the request
+path, when written.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ from gateway.routing.query import Query
 from models.base import ImageSource, Views
 
 Decided = Literal["drawn", "determined", "declined", "pinned", "unrouted"]
-"""How the candidate came about: by a draw; as the best, there being nothing to draw; in the tenant's order, as there
-are no forecasts; by the client's word; not at all. Only the first two have propensities.
+"""How the candidate was chosen: `drawn` at random; `determined` as the best, with nothing to draw; `declined`, by the
+tenant's order without forecasts; `pinned` by the client; `unrouted`, not at all. Only the first two have propensities.
 """
 CANDIDATE_FIELDS = (
     "candidate",
@@ -34,8 +36,9 @@ CANDIDATE_FIELDS = (
     "dropped",
     "propensity",
 )
-"""Ranked, those that were dropped behind. Forecasts (quality to output_tokens_high) are null where routing declined,
-and `propensity` where nothing is known of it; `dropped` is null for one that was feasible, else the reason.
+"""The fields of a candidate; ranked candidates come first, dropped ones last. Forecasts (quality to output_tokens_high)
+are null if routing declined, and `propensity` is null if unknown; `dropped` is null for a feasible candidate, else the
+reason.
 """
 _NOTHING_DECIDED = Decision((), ())
 _UNKNOWN = Versions("", "", "")
@@ -44,7 +47,7 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 def decision_row(record: RequestRecord, query_key: bytes | None) -> tuple[Any, ...]:
-    """Column values in the order of `DECISION_COLUMNS`."""
+    """Return the column values in the order of `DECISION_COLUMNS`."""
     decision, drawn, decided = record.decision or _NOTHING_DECIDED, record.exploration, how_decided(record)
     first = decision.choices[0].candidate.name if decision.choices else None
     known = decided in ("drawn", "determined")
@@ -74,7 +77,7 @@ def how_decided(record: RequestRecord) -> Decided:
 
 
 def key_of(query: Query, sources: Sequence[ImageSource]) -> bytes:
-    """16 bytes that tell contents apart: the text, every image, and which of them were encoded."""
+    """Return 16 bytes that identify a content: the text, every image, and which images were encoded."""
     hashed = hashlib.blake2b(query.text.encode("utf-8", "surrogatepass"), digest_size=16)
     if query.images:
         hashed.update(b"\0images")
@@ -100,7 +103,7 @@ class QueryRow(NamedTuple):
 def query_row(
     key: bytes, query: Query, sha256: Mapping[bytes, bytes], views: Views | None, encoder: str, seen_at: float
 ) -> QueryRow:
-    """The row of a query. `sha256` has the files' own hashes by image key, as far as they are known."""
+    """Return the row of a query. `sha256` has the files' own hashes by image key, as far as they are known."""
     images = []
     for image in query.images:
         own = sha256.get(image.key)
@@ -114,13 +117,13 @@ def query_row(
 
 
 def candidates_of(packed: bytes) -> list[list[Any]]:
-    """The candidates of a decision as they were written, each as `CANDIDATE_FIELDS`."""
+    """Return the candidates of a decision as they were written, each as `CANDIDATE_FIELDS`."""
     found: list[list[Any]] = msgspec.msgpack.decode(packed)
     return found
 
 
 def views_of(shapes: str, embedding: bytes) -> Views:
-    """The views that `query_row` wrote, each [1, dimension]."""
+    """Return the views that `query_row` wrote, each [1, dimension]."""
     numbers, views, start = np.frombuffer(embedding, dtype=np.float16).astype(np.float32), {}, 0
     for name, dimension in msgspec.json.decode(shapes):
         views[name] = numbers[None, start : start + dimension]
@@ -135,7 +138,7 @@ def _propensities(decision: Decision, drawn: Exploration | None) -> dict[str, fl
 
 
 def _candidates(decision: Decision, propensities: Mapping[str, float] | None) -> list[tuple[Any, ...]]:
-    """Every row of the decision as `CANDIDATE_FIELDS`. Written for speed: there are many of them a request."""
+    """Return every row of the decision as `CANDIDATE_FIELDS`. Written for speed, because a request has many of them."""
     found = []
     for row in (*decision.choices, *decision.dropped):
         forecast, name = row.forecast, row.candidate.name
@@ -161,7 +164,7 @@ def _candidates(decision: Decision, propensities: Mapping[str, float] | None) ->
 
 _MS = "{0} * 1e3"
 _WORKED_OUT = ("decided", "first_choice", "taken_propensity", "packed", "tried", "query_key", "versions")
-"""What a row says that is not one field of its record: see `decision_row`."""
+"""The parts of a row that are not a field of the record: see `decision_row`."""
 DECISION_COLUMNS: Mapping[str, Source] = {
     "request_id": "request_id",
     "started_at": "started_at",
@@ -207,7 +210,7 @@ DECISION_COLUMNS: Mapping[str, Source] = {
     "total_ms": ("total_s", _MS),
     "overhead_ms": ("overhead_s", _MS),
 }
-"""Columns of the table `decisions`, and what of a record or of `_WORKED_OUT` each holds. Their types are in the steps
-of `schema.DECISIONS`: a new column is a line here and a step there.
+"""The columns of the table `decisions`, and the part of a record or of `_WORKED_OUT` that each holds. Their types are
+in the steps of `schema.DECISIONS`: to add a column, add a line here and a step there.
 """
 _row = reader(DECISION_COLUMNS.values(), parameters=_WORKED_OUT)

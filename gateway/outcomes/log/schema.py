@@ -1,6 +1,6 @@
-"""The files of the log and what stands in them: decisions, queries and labels in one, content in another.
+"""The files of the log and their tables: decisions, queries and labels in one file, content in another.
 
-They lie beside the ledger's file and are apart from it: SQLite has one writer a file, and a reservation must not wait
+They are in the ledger's folder, but in separate files: SQLite has one writer per file, and a reservation must not wait
 for a log.
 """
 
@@ -16,7 +16,7 @@ from gateway.stores.sqlite.file import opened
 from gateway.stores.sqlite.schema import Schema, refuse_newer
 
 BUSY_S = 1.0
-"""A statement waits so long for another process's transaction, in the thread that asks; then it is asked again."""
+"""Seconds that a statement waits, in its thread, for another process's transaction; then it is tried again."""
 
 DECISIONS = Schema(
     "decision log",
@@ -51,11 +51,11 @@ DECISIONS = Schema(
     ),
 )
 """`decisions`: money in nanodollars. `decided` is one of `rows.Decided`; `candidates` is a packed array of arrays,
-whose places are `rows.CANDIDATE_FIELDS`; `attempts` a JSON array of [candidate, failure or null, cost].
+whose places are `rows.CANDIDATE_FIELDS`; `attempts` is a JSON array of [candidate, failure or null, cost].
 
-`queries`: one row a distinct content. `images` is a JSON array of [key, width, height, detail, sha256 of the file
-or null]; `views` a JSON array of [view, dimension] in the order in which `embedding` holds them, in half precision;
-`seen_at` is when it was last seen, to a day.
+`queries`: one row per distinct content. `images` is a JSON array of [key, width, height, detail, sha256 of the file or
+null]; `views` is a JSON array of [view, dimension] in the order in which `embedding` holds them, in half precision;
+`seen_at` is when the content was last seen, precise to a day.
 """
 CONTENT = Schema(
     "kept content",
@@ -81,22 +81,22 @@ CONTENT = Schema(
 
 
 def decisions_path(store: Path) -> Path:
-    """Where the decisions of a gateway are kept whose `store.path` this is: `loupe-decisions.sqlite`."""
+    """Return where the gateway with this `store.path` keeps decisions: `loupe-decisions.sqlite`."""
     return store.with_name(f"{store.stem}-decisions{store.suffix}")
 
 
 def content_path(store: Path) -> Path:
-    """Where its content is kept: `loupe-content.sqlite`."""
+    """Return where the gateway with this `store.path` keeps content: `loupe-content.sqlite`."""
     return store.with_name(f"{store.stem}-content{store.suffix}")
 
 
 def open_decisions(path: Path) -> sqlite3.Connection:
-    """Create or open the file; several processes may at once. Raises StoreError."""
+    """Create or open the file; several processes may do so at once. Raises StoreError."""
     return _opened(path, DECISIONS)
 
 
 def open_content(path: Path) -> sqlite3.Connection:
-    """As `open_decisions`. What is deleted from it is overwritten, and nobody but its owner may read it."""
+    """Open like `open_decisions`. Deleted content is overwritten, and only the file's owner may read it."""
     try:
         path.touch(mode=0o600)
     except OSError as error:
@@ -106,7 +106,7 @@ def open_content(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def reading(path: Path, schema: Schema) -> Iterator[sqlite3.Connection]:
-    """A connection to an existing file of this schema, or an older one, that writes nothing. Raises StoreError."""
+    """Yield a read-only connection to an existing file of this schema, or an older version. Raises StoreError."""
     if not path.is_file():
         raise StoreError(f"{path} is not there")
     try:
@@ -127,7 +127,9 @@ def _opened(path: Path, schema: Schema) -> sqlite3.Connection:
         try:
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA secure_delete = ON")
-            db.execute("PRAGMA wal_autocheckpoint = 8000")  # pages: rarer is cheaper, and it runs in the log's thread
+            db.execute(
+                "PRAGMA wal_autocheckpoint = 8000"
+            )  # in pages: rarer is cheaper, and it runs in the log's thread
             db.execute(f"PRAGMA busy_timeout = {BUSY_S * 1e3:.0f}")
         except sqlite3.Error:
             db.close()

@@ -1,8 +1,8 @@
-"""The decision log: an observer that takes references on the path, and a thread that makes rows of them and writes.
+"""The decision log: an observer that keeps references on the request path, and a thread that writes them as rows.
 
-What was observed is in the file `FLUSH_S` later, and the time that the group before it and its own take to be written:
-some milliseconds. A commit is in the operating system's hands: it survives the end of the process, however that comes,
-and a power cut as far as SQLite's last checkpoint (`synchronous=NORMAL`).
+An observed record is in the file after `FLUSH_S`, plus the time to write the group before it and its own: some
+milliseconds. A commit hands the data to the operating system: it survives any end of the process, and a power cut up to
+SQLite's last checkpoint (`synchronous=NORMAL`).
 """
 
 from __future__ import annotations
@@ -27,23 +27,25 @@ from models.base import ImageSource, Views
 
 FLUSH_S = 0.02
 LARGEST_QUEUE = 20_000
-"""Records; one takes some 5 KB with the decision that it refers to."""
+"""The most records in the queue; a record takes about 5 KB with the decision that it refers to."""
 LARGEST_QUEUE_BYTES = 64 * 1024 * 1024
-"""Of texts and images that records keep alive."""
+"""The most bytes of texts and images that queued records keep in memory."""
 LARGEST_GROUP = 256
-"""Records a transaction: others that write to the file wait no longer than for so many."""
+"""The most records per transaction, so that other writers to the file do not wait longer."""
 TRIES_ALONE = 10
 CLOSE_PATIENCE_S = 10.0
 SWEEP_EVERY_S = 3_600.0
 KNOWN_QUERIES = 65_536
 KNOWN_IMAGES = 65_536
 AT_ONCE = (64, 8, 1)
-"""Rows a statement. SQLite lets go of the interpreter while it runs one: few long ones leave the loop alone."""
+"""Rows per statement. SQLite releases the interpreter while it runs a statement: few long statements leave the loop
+free.
+"""
 _log = logging.getLogger("loupe")
 
 
 class Encodings(Protocol):
-    """The part of `models.cache.QueryEncoder` that is needed here."""
+    """The part of `models.cache.QueryEncoder` that the log needs."""
 
     @property
     def digest(self) -> str: ...
@@ -51,12 +53,12 @@ class Encodings(Protocol):
 
 
 class DecisionLog:
-    """Implements `Observer`. Past a full queue records are only counted (`lost`); nothing waits for the log."""
+    """Implements `Observer`. When the queue is full, records are only counted (`lost`); nothing waits for the log."""
 
     def __init__(
         self, path: Path, encodings: Encodings, content: ContentStore | None = None, days: float | None = None
     ) -> None:
-        """Decisions older than `days` are removed; None: never."""
+        """Prepare the log. Decisions older than `days` are removed; None: never."""
         self._path = path
         self._days = days
         self._encodings = encodings
@@ -69,20 +71,20 @@ class DecisionLog:
         self._stop = threading.Event()
         self._writing = threading.Thread(target=self._write_for_ever, name="decision-log", daemon=True)
         self._known_queries = Recent[bytes, float](KNOWN_QUERIES)
-        """Those that are in the file with their embedding, and when that was noted."""
+        """Queries that are in the file with their embedding, and when that was noted."""
         self._sha256 = Recent[bytes, bytes](KNOWN_IMAGES)
         self._sweep_at = 0.0
         self._is_faulty = False
-        """Whether the last group was lost to a fault of the file, which has been said."""
+        """True if the last group was lost to an error of the file, which has been logged."""
 
     @property
     def queued(self) -> int:
-        """Records that wait to be written."""
+        """The number of records that wait to be written."""
         return len(self._queue)
 
     @property
     def content_lost(self) -> int:
-        """Records whose images were let go of, because too many bytes waited, or whose content could not be kept."""
+        """Records whose images were dropped because too many bytes waited, or whose content could not be kept."""
         return self._content_lost_in + self._content_lost_out
 
     @property
@@ -90,14 +92,14 @@ class DecisionLog:
         return self._lost_in + self._lost_out
 
     def open(self) -> None:
-        """Raises StoreError when a file cannot be had."""
+        """Open the files and start the thread. Raises StoreError when a file cannot be opened."""
         self._db = open_decisions(self._path)
         if self._content is not None:
             self._content.open()
         self._writing.start()
 
     def close(self) -> None:
-        """Write what waits, for `CLOSE_PATIENCE_S` at most, and close the files. Blocks."""
+        """Write the waiting records, for at most `CLOSE_PATIENCE_S`, and close the files. Blocks."""
         self._stop.set()
         self._writing.join()
         self._db.close()
@@ -113,7 +115,7 @@ class DecisionLog:
         if len(self._queue) >= LARGEST_QUEUE or self._bytes_in - self._bytes_out + size > LARGEST_QUEUE_BYTES:
             self._lost_in += 1
             return
-        self._bytes_in += size  # only the loop writes this one, and only the thread the other
+        self._bytes_in += size  # only the loop writes `_bytes_in`, and only the thread writes `_bytes_out`
         self._queue.append(record)
 
     def _write_for_ever(self) -> None:
@@ -127,7 +129,7 @@ class DecisionLog:
         self._lost_out += len(self._queue)
 
     def _write_group(self) -> bool:
-        """Write the oldest records that wait; False when there were none, or the file is not to be had now."""
+        """Write the oldest waiting records. Returns False if there are none, or if the file is not available now."""
         records = self._queue[:LARGEST_GROUP]
         if not records:
             return False
@@ -136,16 +138,16 @@ class DecisionLog:
             self._write(records)
         except Exception as error:
             fault = fault_of(error)
-            if fault == "passing":  # locked, or the disk is full: they stay where they are
+            if fault == "passing":  # locked, or the disk is full: the records stay in the queue
                 _log.debug("%s: %s", self._path, error)
                 return False
             if fault == "file":
                 self._lose(records, error)
-            else:  # a row that no table takes must not keep the others back
+            else:  # an invalid row must not block the others
                 self._write_one_by_one(records)
         else:
             self._is_faulty = False
-        del self._queue[: len(records)]  # the list stays the same: `observe` may be at it
+        del self._queue[: len(records)]  # keep the same list object, because `observe` may be using it
         self._bytes_out += sum(map(_size, records))
         self.longest_write_s = max(self.longest_write_s, time.perf_counter() - began)
         return True
@@ -178,7 +180,7 @@ class DecisionLog:
                 self._known_queries.put(row.key, row.seen_at)
 
     def _query_row(self, record: RequestRecord, key: bytes) -> QueryRow | None:
-        """None where all that can be known of the query is in the file."""
+        """Return the query's row; None if everything known about the query is already in the file."""
         query = record.query
         assert query is not None
         now = time.time()
@@ -200,12 +202,12 @@ class DecisionLog:
     def _keep(self, store: ContentStore, contents: Sequence[Content]) -> None:
         try:
             store.keep(contents, time.time())
-        except Exception as error:  # content is a gift: a decision is written without it
+        except Exception as error:  # content is optional: the decision is written without it
             self._content_lost_out += len(contents)
             _log.warning("content could not be kept: %s", type(error).__name__)
 
     def _lose(self, records: Sequence[RequestRecord], error: Exception) -> None:
-        """Count a group that the file takes no row of, whenever it is asked; say so for the first of such groups."""
+        """Count a group that the file does not accept; log it for the first of consecutive such groups."""
         self._lost_out += len(records)
         if not self._is_faulty:
             self._is_faulty = True
@@ -219,7 +221,7 @@ class DecisionLog:
                 _log.warning("%s: a decision could not be kept: %s", record.request_id, type(error).__name__)
 
     def _error_of(self, record: RequestRecord) -> Exception | None:
-        """Write it alone; what is wrong with it, if anything."""
+        """Write the record alone. Returns its error, if any."""
         last: Exception | None = None
         for _ in range(TRIES_ALONE):
             try:
@@ -227,13 +229,13 @@ class DecisionLog:
             except Exception as error:
                 if fault_of(error) != "passing":
                     return error
-                last = error  # locked: not its own fault
+                last = error  # locked: not the record's fault
             else:
                 return None
         return last
 
     def _sweep(self) -> None:
-        """Remove a little of what is too old; when nothing is left of it, look again in a while."""
+        """Remove a few old rows; when none is left, look again later."""
         if time.monotonic() < self._sweep_at:
             return
         try:
@@ -275,7 +277,7 @@ def _size(record: RequestRecord) -> int:
 
 
 def _file_hash(source: ImageSource) -> bytes:
-    """sha256 of the image's file; empty where its base64 is none: then it was not encoded either."""
+    """Return the sha256 of the image's file; empty if its base64 is invalid: then it was not encoded either."""
     try:
         return hashlib.sha256(source.read()).digest()
     except ValueError:
