@@ -1,4 +1,4 @@
-"""Sends the demo's requests through the official `openai` client: the only file here that needs it."""
+"""The driver of the demo: sends its requests through the official `openai` client; the only file here that needs it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_TOKENS = 1_024
 
 
 def drive(base_url: str, plans: Sequence[DemoPlan]) -> list[Outcome]:
-    """Send them all, a few at a time; outcomes in the order of the plans. Nothing is retried."""
+    """Send all requests, a few at a time. Returns outcomes in the order of the plans. Nothing is retried."""
     with ExitStack() as stack:
         clients = {
             tenant.name: stack.enter_context(
@@ -28,7 +28,7 @@ def drive(base_url: str, plans: Sequence[DemoPlan]) -> list[Outcome]:
                     api_key=tenant.key,
                     max_retries=0,
                     timeout=60.0,
-                    http_client=openai.DefaultHttpxClient(trust_env=False),  # a proxy has no business with 127.0.0.1
+                    http_client=openai.DefaultHttpxClient(trust_env=False),  # no proxy for 127.0.0.1
                 )
             )
             for tenant in {plan.tenant.name: plan.tenant for plan in plans}.values()
@@ -77,6 +77,6 @@ def _answered(plan: DemoPlan, headers: Mapping[str, str], text: str) -> Outcome:
 
 
 def _message(error: openai.APIStatusError) -> str:
-    """The gateway's own words, without what the client puts around them."""
+    """Return the gateway's own message, without the text that the client adds."""
     body = error.body
     return str(body["message"]) if isinstance(body, dict) and "message" in body else str(error)

@@ -1,4 +1,4 @@
-"""What was charged, by the gateway's store and by the pool's own count: the two must agree to the nanodollar."""
+"""The charges, by the gateway's store and by the pool's own count: the two must agree to the nanodollar."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from gateway.providers.replay.tally import LOG_ENTRIES
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Money in nanodollars.
+    """The charges of a run. Money in nanodollars.
 
     Attributes:
-        spent: by the budget windows of all tenants.
-        held: what is still held: zero once every request is settled.
+        spent: the spend in the budget windows of all tenants.
+        held: the amount still held: zero once every request is settled.
         charges: the sum of the recorded requests' costs.
-        spend: candidate -> what its requests cost.
-        overhead_ms: what Loupe itself added to each answered request; `beside_encoding_ms` without the encoder.
+        spend: candidate -> the cost of its requests.
+        overhead_ms: time that Loupe added to each answered request; `beside_encoding_ms` is without the encoder.
     """
 
     spent: int
@@ -39,7 +39,7 @@ class Ledger:
 
 
 def read_ledger(store: Path) -> Ledger:
-    """Read the store of a gateway that has stopped, and the log of decisions beside it."""
+    """Read the store of a gateway that has stopped, and the log of decisions in the same folder."""
     with _reading(store) as database:
         spent, held = database.execute("SELECT sum(spent), sum(held) FROM windows").fetchone()
     with _reading(store.with_name(f"{store.stem}-decisions{store.suffix}")) as database:
@@ -66,7 +66,7 @@ def _reading(path: Path) -> closing[sqlite3.Connection]:
 
 
 def read_pool_log(port: int) -> list[dict[str, Any]]:
-    """What the pool says it served, one entry a request."""
+    """Return what the pool says it served, one entry per request."""
     connection = http.client.HTTPConnection(HOST, port, timeout=10)
     try:
         connection.request("GET", f"/replay/counts?log={LOG_ENTRIES}")
@@ -77,6 +77,6 @@ def read_pool_log(port: int) -> list[dict[str, Any]]:
 
 
 def pool_bill(log: Sequence[Mapping[str, Any]], candidates: Sequence[DemoCandidate]) -> int:
-    """Nanodollars for everything that the pool served, each request rounded up as a bill is."""
+    """Return the nanodollars for everything that the pool served, each request rounded up as a bill is."""
     prices = {candidate.name: candidate.price() for candidate in candidates}
     return sum(cost(prices[entry["model"]], entry["prompt_tokens"], entry["completion_tokens"]) for entry in log)

@@ -1,4 +1,4 @@
-"""What the demo sends, and what came of it."""
+"""The plan of the demo's requests, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUALITY_WEIGHTS = (None, None, None, None, "1.0", None, "0.3")
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:
-    """One request to send: tasks and headers in turn, so that every mix comes up."""
+    """A request to send; tasks and headers are combined in turn, so that every mix occurs."""
 
     task: Task
     tenant: DemoTenant
@@ -30,7 +30,9 @@ class DemoPlan:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came back. Answered: `candidate` and `is_right`. Refused: `code` and `message`. Failed: `message` alone."""
+    """The outcome of a request. Answered: `candidate` and `is_right`. Refused: `code` and `message`. Failed: only
+    `message`.
+    """
 
     plan: DemoPlan
     status: int
@@ -46,7 +48,7 @@ class Outcome:
 
 
 def plan_requests(tasks: Sequence[Task], tenants: Sequence[DemoTenant]) -> list[DemoPlan]:
-    """One request a task."""
+    """Return one request per task."""
     return [
         DemoPlan(
             task=task,

@@ -1,4 +1,4 @@
-"""What came of the demo: shares, scores and spend, against single candidates on the same queries."""
+"""The results of the demo: shares, scores and spend, compared with single candidates on the same queries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFUSALS = frozenset({402, 429})
 
 @dataclass(frozen=True, slots=True)
 class ReportPart:
-    """What one candidate did, or would have done: score 0 to 1, spend in nanodollars."""
+    """The results of one candidate, real or hypothetical: score 0 to 1, spend in nanodollars."""
 
     candidate: str
     requests: int
@@ -28,7 +28,7 @@ class ReportPart:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Requests that were refused alike, with one of the messages."""
+    """Requests that were refused in the same way, with one of the messages."""
 
     status: int
     code: str | None
@@ -38,14 +38,14 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class DemoReport:
-    """Money in nanodollars, scores 0 to 1, overhead in milliseconds.
+    """The report of a run. Money in nanodollars, scores 0 to 1, overhead in milliseconds.
 
     Attributes:
         routed: all answered requests together; its `candidate` is `routed`.
-        served: what each candidate served.
-        singles: what each candidate would have done with all the answered queries, by the simulated table.
-        reasons: `X-Route-Reason` of the answered -> how many.
-        problems: what did not go as it must; empty when all is well.
+        served: the requests that each candidate served.
+        singles: the results of each candidate if it had answered all these queries, by the simulated table.
+        reasons: `X-Route-Reason` of the answered requests -> how many.
+        problems: the problems of the run; empty when all is well.
     """
 
     requests: int
@@ -61,7 +61,7 @@ class DemoReport:
 
     @property
     def uniform(self) -> ReportPart:
-        """What picking a candidate at random would come to, on average."""
+        """The average result of picking a candidate at random."""
         count = len(self.singles)
         score = sum(part.score for part in self.singles) / count
         return ReportPart("uniform", self.routed.requests, score, sum(part.spend for part in self.singles) // count)
@@ -80,7 +80,7 @@ class DemoReport:
 
 
 def build_report(table: SimulatedTable, outcomes: Sequence[Outcome], ledger: Ledger, billed: int) -> DemoReport:
-    """`billed` is the pool's own count of tokens times prices, in nanodollars."""
+    """Build the report. `billed` is the pool's own count of tokens times prices, in nanodollars."""
     answered = [outcome for outcome in outcomes if outcome.is_answered]
     low, high = np.percentile(ledger.overhead_ms or (0.0,), (50, 99))
     return DemoReport(

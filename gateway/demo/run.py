@@ -16,7 +16,9 @@ from gateway.providers.replay.tasks import Task, draw_tasks
 
 
 def run_demo(folder: Path, *, requests: int, seed: int, say: Callable[[str], None]) -> DemoReport:
-    """Everything that is written goes into `folder`. Raises ServiceFailed where the pool or gateway does not run."""
+    """Run the demo; all files are written into `folder`. Raises ServiceError if the pool or the
+    gateway does not run.
+    """
     say(f"drawing {requests} charts, receipts, tables, figures and things to count")
     table = simulate(draw_tasks(requests, seed), CANDIDATES, seed)
     path = write_table(table, folder)
@@ -33,7 +35,7 @@ def run_demo(folder: Path, *, requests: int, seed: int, say: Callable[[str], Non
 def _drive(
     folder: Path, tasks: Sequence[Task], tenants: Sequence[DemoTenant], pool_port: int, say: Callable[[str], None]
 ) -> list[Outcome]:
-    """The gateway has stopped, and with it every charge is on disk, when this returns."""
+    """Send all requests. When this returns, the gateway has stopped, so that every charge is on disk."""
     port = free_port()
     config = write_config(folder, pool_port, port, CANDIDATES, tenants)
     say("starting the gateway: SQLite, bundled encoder, bundled router")

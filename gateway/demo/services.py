@@ -1,4 +1,4 @@
-"""Starts the pool and the gateway as processes of their own, and ends them whatever happens."""
+"""The demo's processes: starts the pool and the gateway as separate processes, and ends them whatever happens."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TAIL_LINES = 25
 
 
 class ServiceError(LoupeError):
-    """A process did not start, or ended before it should; the text carries the end of its log."""
+    """A process did not start, or ended too early; the message contains the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class DemoTenant:
 
 
 def demo_tenants() -> tuple[DemoTenant, ...]:
-    """Three tenants with fresh keys; the last one's budget is small enough to run out."""
+    """Return three tenants with fresh keys; the last one's budget is small enough to run out."""
     return tuple(
         DemoTenant(name, f"lp-demo-{secrets.token_hex(16)}", budget, weight)
         for name, budget, weight in (("alpha", "5.00", 0.8), ("bravo", "2.00", 0.5), ("charlie", "0.06", 0.8))
@@ -51,7 +51,7 @@ def demo_tenants() -> tuple[DemoTenant, ...]:
 def write_config(
     folder: Path, pool_port: int, port: int, candidates: Sequence[DemoCandidate], tenants: Sequence[DemoTenant]
 ) -> Path:
-    """The gateway's configuration on its embedded defaults, all state in `folder`."""
+    """Write the gateway's configuration with its embedded defaults and all state in `folder`. Returns its path."""
     config: dict[str, Any] = {
         "server": {"host": HOST, "port": port},
         "store": {"path": str(folder / "loupe.sqlite")},
@@ -86,7 +86,7 @@ def write_config(
 
 
 def free_port() -> int:
-    """A port that nobody listens on right now."""
+    """Return a port that no process listens on right now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
@@ -94,15 +94,15 @@ def free_port() -> int:
 
 @contextmanager
 def running(name: str, words: Sequence[str], port: int, ready_path: str, log: Path) -> Iterator[None]:
-    """Run `loupe` with these words until the block ends. Enters once `ready_path` answers 200."""
+    """Run `loupe` with these arguments until the block ends. The block starts once `ready_path` answers 200."""
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603  our own interpreter and words of our own
+        process = subprocess.Popen(  # noqa: S603  our own interpreter and arguments
             loupe_command(*words),
             env=child_environment(),
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches us alone: we end it in order
+            start_new_session=True,  # Ctrl-C reaches only this process, which stops the child cleanly
         )
         try:
             _await_ready(name, process, port, ready_path, log)
@@ -147,6 +147,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def tail(log: Path) -> str:
-    """The last lines of a process's log, indented."""
+    """Return the last lines of a process's log, indented."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
     return "\n".join(f"    {line}" for line in lines) or "    (it wrote nothing)"

@@ -1,4 +1,4 @@
-"""A report as text for a terminal, and as JSON."""
+"""The report as text for a terminal, and as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ encoder, the router, the gateway, its ledger and the client are the real ones.""
 
 
 def as_text(report: DemoReport, seed: int) -> str:
-    """The whole report, some 40 lines."""
+    """Return the whole report, about 40 lines."""
     refused = sum(refusal.count for refusal in report.refusals)
     lines = [
         "",
@@ -54,7 +54,7 @@ def as_text(report: DemoReport, seed: int) -> str:
 
 
 def as_json(report: DemoReport, seed: int, command: str, versions: dict[str, str]) -> dict[str, Any]:
-    """Plain values; scores 0 to 1, money in USD, times in milliseconds."""
+    """Return the report as plain values; scores 0 to 1, money in USD, times in milliseconds."""
     return {
         "command": command,
         "seed": seed,
@@ -96,7 +96,7 @@ def as_json(report: DemoReport, seed: int, command: str, versions: dict[str, str
 
 
 def _verdict(report: DemoReport) -> list[str]:
-    """Routed against the best single candidate, whichever way it went."""
+    """Compare routing with the best single candidate, whatever the result."""
     best, routed = report.best, report.routed
     if not best.spend or not routed.spend:
         return []

@@ -1,1 +1,1 @@
-"""The demo of the learning loop: from a poor router to a better one by its own traffic."""
+"""The demo of the learning loop: from a poor router to a better one, through its own traffic."""

@@ -1,4 +1,4 @@
-"""The loop demo's gateway: its configuration, the commands that are given to it, and what it says of itself."""
+"""The loop demo's gateway: its configuration, the commands that are run on it, and the router that it reports."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ TENANT = "acme"
 
 
 class CommandError(LoupeError):
-    """A command ended otherwise than it should; the text carries what it wrote."""
+    """A command ended with an unexpected status; the message contains its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoopSite:
-    """Where everything is. `workers` processes serve at `port`."""
+    """The paths and ports of the demo. `workers` processes serve at `port`."""
 
     folder: Path
     port: int
@@ -56,12 +56,14 @@ class LoopSite:
         return f"http://{HOST}:{self.port}"
 
     def write_config(self, prices: Mapping[str, TablePrice], image_tokens: int, explore: float) -> None:
-        """Every candidate at the pool, and a tenant who explores that share of requests among all of them."""
+        """Write a configuration with every candidate at the pool, and a tenant who explores with
+        the share `explore`.
+        """
         config: dict[str, Any] = {
             "server": {"host": HOST, "port": self.port, "workers": self.workers},
             "store": {"path": str(self.store)},
             "log": {"path": str(self.folder / "requests.jsonl")},
-            "encoder": {"timeout_ms": 60_000},  # nothing is declined: this is no race
+            "encoder": {"timeout_ms": 60_000},  # long enough that nothing is declined
             "router": {"timeout_ms": 60_000, "artifacts": str(self.artifacts)},
             "providers": {"pool": {"base_url": f"http://{HOST}:{self.pool_port}/v1"}},
             "candidates": [
@@ -88,8 +90,8 @@ class LoopSite:
         self.config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     def run(self, *words: str | Path, may_end_with: Sequence[int] = (0,)) -> int:
-        """A `loupe` command, to its end; its output goes to commands.log. Raises CommandError."""
-        done = subprocess.run(  # noqa: S603  our own interpreter and words of our own
+        """Run a `loupe` command; its output goes to commands.log. Raises CommandError."""
+        done = subprocess.run(  # noqa: S603  our own interpreter and arguments
             loupe_command(*map(str, words)), env=child_environment(), capture_output=True, text=True, check=False
         )
         with (self.folder / "commands.log").open("a", encoding="utf-8") as log:
@@ -99,7 +101,7 @@ class LoopSite:
         return done.returncode
 
     def router(self) -> str:
-        """The digest of the router that serves; empty while processes differ."""
+        """Return the digest of the router in service; empty while processes differ."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=10)
         try:
             connection.request("GET", "/metrics")
@@ -110,7 +112,7 @@ class LoopSite:
         return str(found[0]) if len(found) == 1 else ""
 
     def await_router(self, digest: str) -> None:
-        """Until every process that answers names this router. Raises CommandError."""
+        """Wait until every process that answers names this router. Raises CommandError."""
         deadline = time.monotonic() + PATIENCE_S
         while not all(self.router() == digest for _ in range(4 * self.workers)):
             if time.monotonic() > deadline:
@@ -118,13 +120,13 @@ class LoopSite:
             time.sleep(0.1)
 
     def read(self, name: str) -> dict[str, Any]:
-        """A JSON file that a command left in the folder."""
+        """Return the content of a JSON file that a command wrote into the folder."""
         found = json.loads((self.folder / name).read_text(encoding="utf-8"))
         return dict(found)
 
 
 def telling(say: Callable[[str], None], every: int, of: int) -> Callable[[int], None]:
-    """Says how far the traffic is, now and then."""
+    """Return a function that says how far the traffic is, once per `every` requests."""
 
     def tell(done: int) -> None:
         if done % every == 0:

@@ -1,6 +1,6 @@
 """The loop, top to bottom: a poor router, traffic with exploration, late and partial labels, export, retrain, promote.
 
-Every step is a command that an operator has; what it writes is kept in the folder.
+Every step is a command that an operator has; its output is kept in the folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.demo.services import HOST, free_port, running
 from gateway.providers.replay.table import read_table
 
 NOT_BETTER = 3
-"""What `loupe retrain` ends with where it promotes nothing."""
+"""The exit status of `loupe retrain` when it promotes nothing."""
 BAD_QUERIES = 600
 CHARACTERS_PER_TOKEN = 4
 _ID = 12
@@ -27,14 +27,15 @@ _ID = 12
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """How the loop is run.
+    """The terms of running the loop.
 
     Attributes:
-        requests: in a round; after each the router is retrained, until one is promoted, `rounds` times at most.
+        requests: requests per round; after each round the router is retrained, until a router is promoted, at most
+            `rounds` times.
         explore: the share of requests that explore.
-        start: queries that the poor router learns from.
-        held_out: share of the table's groups that nobody learns from: what the frontiers are judged on.
-        judged: share of the newest outcomes that retraining judges on.
+        start: number of queries that the poor router learns from.
+        held_out: share of the table's groups that no router learns from: the frontiers are judged on them.
+        judged: share of the outcomes, the newest, that retraining judges on.
         router: the algorithm of all routers here; `linear_mf` trains in seconds, the shipped one takes minutes.
     """
 
@@ -52,14 +53,14 @@ class LoopSettings:
 
 @dataclass(slots=True)
 class LoopResult:
-    """What came of it.
+    """The result of the loop.
 
     Attributes:
-        rounds: what each retraining found, as it wrote it.
-        frontier: before and after, on the held-out queries.
-        bad: what was found of the bad artifact.
-        tally: of all traffic, that during promotion too.
-        promoted_under: requests that were under way or came while the router was retrained and promoted.
+        rounds: the result of each retraining, as the command wrote it.
+        frontier: the figures before and after, on the held-out queries.
+        bad: the result for the bad artifact.
+        tally: the tally of all traffic, including during promotion.
+        promoted_under: requests that were in progress or came while the router was retrained and promoted.
     """
 
     table: LoopTable
@@ -77,7 +78,7 @@ class LoopResult:
 
 
 def run_loop(path: Path, folder: Path, terms: LoopSettings, say: Callable[[str], None]) -> LoopResult:
-    """Everything that is written goes into `folder`. Raises ServiceFailed and CommandFailed."""
+    """Run the loop; all files are written into `folder`. Raises ServiceError and CommandError."""
     table = part(path, start=terms.start, held_out=terms.held_out, seed=terms.seed)
     sizes = f"{len(table.start)} queries to start from, {len(table.asked)} to ask, {len(table.held_out)} held out"
     say(f"{path.name}, {len(table.candidates)} candidates: {sizes}")
@@ -94,13 +95,13 @@ def run_loop(path: Path, folder: Path, terms: LoopSettings, say: Callable[[str],
         serving = site.router()
         frontier = _frontier(site, table, serving, say)
         bad, was_refused = _offer_bad(site, table, terms, say)
-        site.await_router(serving)  # still
+        site.await_router(serving)  # the bad artifact must not have replaced the router
     cells = sum(bool(row.get(f"{name}_correct")) for row in table.start for name in table.candidates)
     return LoopResult(table, rounds, frontier, bad, was_refused, cells, traffic.tally, under)
 
 
 def _begin(site: LoopSite, table: LoopTable, path: Path, terms: LoopSettings, say: Callable[[str], None]) -> None:
-    """Tables, prices, and a router that has seen little."""
+    """Write tables and prices, and train and promote a router that has seen little."""
     queries = read_table([path]).queries
     typical = sum(query.image_tokens + len(query.question) / CHARACTERS_PER_TOKEN for query in queries) / len(queries)
     largest = max(query.image_tokens for query in queries)
@@ -117,7 +118,10 @@ def _begin(site: LoopSite, table: LoopTable, path: Path, terms: LoopSettings, sa
 def _rounds(
     site: LoopSite, table: LoopTable, traffic: Traffic, terms: LoopSettings, say: Callable[[str], None]
 ) -> tuple[list[dict[str, Any]], int]:
-    """Ask, label, export, retrain, until something is promoted; what each found, and the requests meanwhile."""
+    """Ask, label, export, retrain, until a router is promoted.
+
+    Returns the result of each round, and the number of requests during retraining.
+    """
     found: list[dict[str, Any]] = []
     under = 0
     for number in range(terms.rounds):
@@ -138,7 +142,7 @@ def _rounds(
 def _retrain(
     site: LoopSite, table: LoopTable, traffic: Traffic, terms: LoopSettings, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Export and retrain with the router in service, while requests go on."""
+    """Export and retrain with the router in service, while requests continue."""
     site.run("table", "export", "--store", site.store, "--out", site.folder / "online")
     done = threading.Event()
     meanwhile = threading.Thread(target=traffic.keep_on, args=(table.asked, done.is_set))
@@ -161,7 +165,7 @@ def _retrain(
 
 
 def _frontier(site: LoopSite, table: LoopTable, serving: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """The poor router and the one in service, on queries that neither has seen, each with all its outcomes."""
+    """Compare the poor router and the one in service, on queries that neither has seen, each with all its outcomes."""
     say(f"drawing the frontier on {len(table.held_out)} held-out queries, before and after")
     offered = ("--offer", site.artifacts / serving[:_ID], "--artifacts", site.folder / "before")
     drawn = ("--report", site.folder / "frontier", "--json", site.folder / "frontier.json")
@@ -172,7 +176,7 @@ def _frontier(site: LoopSite, table: LoopTable, serving: str, say: Callable[[str
 def _offer_bad(
     site: LoopSite, table: LoopTable, terms: LoopSettings, say: Callable[[str], None]
 ) -> tuple[dict[str, Any], bool]:
-    """A router that learned from shuffled labels, offered for promotion; whether it was refused."""
+    """Offer a router that learned from shuffled labels. Returns the result, and whether it was refused."""
     say(f"offering a router that was trained on {BAD_QUERIES} queries with shuffled labels")
     _train(site, table, site.folder / "shuffled.csv", terms.router, "bad")
     offered = ("--offer", site.folder / "bad", "--config", site.config, "--promote")

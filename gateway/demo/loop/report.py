@@ -1,4 +1,4 @@
-"""What came of the loop: as text, and as the JSON that `make loop-demo ARGS="--json FILE"` writes."""
+"""The report of the loop: as text, and as the JSON that `make loop-demo ARGS="--json FILE"` writes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gateway.demo.loop.loop import LoopResult, LoopSettings
 
 
 def problems(found: LoopResult) -> list[str]:
-    """What did not go as it must; empty when all is well."""
+    """Return the problems of the run; empty when all is well."""
     wrong = []
     if found.tally.dropped:
         wrong.append(f"{found.tally.dropped} of {found.tally.sent} requests were dropped: {dict(found.tally.statuses)}")
@@ -27,7 +27,7 @@ def problems(found: LoopResult) -> list[str]:
 
 
 def as_json(found: LoopResult, terms: LoopSettings, made: dict[str, Any]) -> dict[str, Any]:
-    """Keys as issue 5 names them, then what else there is to know. QNC is null where the best single is not reached."""
+    """Return the report, with the keys of issue 5 first. QNC is null if the best single's score is not reached."""
     before, after = found.frontier["before"], found.frontier["after"]
     return {
         "nauc_before": before["nauc"],
@@ -63,7 +63,7 @@ _OF_ROUND = ("is_better", "promoted", "difference", "low", "cells", "held_out_qu
 
 
 def as_text(found: LoopResult) -> str:
-    """The figures before and after, and what the traffic saw."""
+    """Return the figures before and after, and the traffic's results."""
     before, after = found.frontier["before"], found.frontier["after"]
     cells = (found.cells_before, found.rounds[-1]["cells"] if found.is_promoted else found.cells_before)
     heads = ("", "before", "after")

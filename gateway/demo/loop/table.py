@@ -1,6 +1,6 @@
-"""The loop demo's outcome table, parted by groups: queries to start from, to ask, and to judge on.
+"""The loop demo's outcome table, divided by groups: queries to start from, to ask, and to judge on.
 
-Rule: whole groups stand in one part, so that nobody is judged on an image that anybody learned from.
+Rule: a whole group is in one part, so that no router is judged on an image that any router learned from.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class LoopTable:
-    """Rows of MMR-Bench's CSV. Paths of images begin at `images`."""
+    """The rows of MMR-Bench's CSV, in parts. Image paths are relative to `images`."""
 
     name: str
     images: Path
@@ -31,20 +31,20 @@ class LoopTable:
 
     @property
     def rows(self) -> int:
-        """Of all parts together."""
+        """The number of rows of all parts together."""
         return len(self.start) + len(self.asked) + len(self.held_out)
 
 
 @dataclass(frozen=True, slots=True)
 class TablePrice:
-    """USD per million tokens, such that a request costs about what the table says."""
+    """A price in USD per million tokens, such that a request costs about what the table says."""
 
     input: float
     output: float
 
 
 def part(path: Path, *, start: int, held_out: float, seed: int) -> LoopTable:
-    """Read a table and part it by chance: `held_out` is a share of the groups, `start` a number of queries."""
+    """Read a table and divide it at random: `held_out` is a share of the groups, `start` a number of queries."""
     csv.field_size_limit(_LARGEST_FIELD)
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows: list[Row] = list(csv.DictReader(file))
@@ -67,12 +67,12 @@ def part(path: Path, *, start: int, held_out: float, seed: int) -> LoopTable:
 
 
 def group_of(row: Row) -> str:
-    """The group that a row says, else its image."""
+    """Return the row's group, else its image, else its question."""
     return row.get("group") or row.get("img_path") or row["question"]
 
 
 def write(rows: Sequence[Row], path: Path) -> Path:
-    """Rows as a CSV of the same columns."""
+    """Write rows as a CSV with the same columns."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -81,7 +81,9 @@ def write(rows: Sequence[Row], path: Path) -> Path:
 
 
 def shuffled(rows: Sequence[Row], seed: int) -> list[Row]:
-    """The rows with all their labels drawn anew from one another, over queries and candidates: they say nothing."""
+    """Return the rows with all labels exchanged at random, over queries and candidates, so that labels carry no
+    information.
+    """
     places = [(number, name) for number, row in enumerate(rows) for name in row if name.endswith(CORRECT) and row[name]]
     order = np.random.default_rng(seed).permutation(len(places)).tolist()
     found = [dict(row) for row in rows]
@@ -92,8 +94,9 @@ def shuffled(rows: Sequence[Row], seed: int) -> list[Row]:
 
 
 def prices(table: LoopTable, input_tokens: float) -> dict[str, TablePrice]:
-    """Of each candidate, whose requests have so many input tokens: costs are a straight line over output tokens, and
-    what it says of none of them is input.
+    """Return each candidate's price, for requests of `input_tokens` input tokens on average.
+
+    Costs are fitted as a straight line over output tokens; the cost at zero output tokens is the input's.
     """
     found = {}
     for name in table.candidates:

@@ -1,4 +1,4 @@
-"""The loop demo's client: asks a gateway query after query, and says later of some answers if they were right.
+"""The loop demo's client: asks a gateway query after query, and later reports for some answers whether they were right.
 
 To the gateway it is a client like any other. Nothing is retried: a request that is not answered counts as dropped.
 """
@@ -28,7 +28,7 @@ TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class LabelPlan:
-    """Which answers are labelled, and when: a share of them, each after a delay of up to `delay_s` seconds."""
+    """The plan of labelling: a share of the answers, each after a delay of up to `delay_s` seconds."""
 
     share: float = 0.7
     delay_s: float = 5.0
@@ -37,7 +37,7 @@ class LabelPlan:
 
 @dataclass(slots=True)
 class TrafficTally:
-    """What came of the traffic: HTTP status -> requests, who served, and the labels that were taken."""
+    """The results of the traffic: HTTP status -> requests, who served, and the accepted labels."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     served: Counter[str] = field(default_factory=Counter)
@@ -57,7 +57,7 @@ class TrafficTally:
 
 
 class Traffic:
-    """Sends queries to one gateway as one tenant. `seed` decides what is labelled, and when."""
+    """A client that sends queries to one gateway as one tenant. `seed` decides what is labelled, and when."""
 
     def __init__(self, url: str, key: str, images: Path, labelling: LabelPlan, seed: int) -> None:
         self._url = url
@@ -68,11 +68,13 @@ class Traffic:
         self.tally = TrafficTally()
 
     def send(self, rows: Sequence[Row], progress: Callable[[int], None]) -> None:
-        """Ask each once; returns when every answer and every label is in."""
+        """Ask each query once; return when every answer and every label is in."""
         asyncio.run(self._send(iter(rows), CONNECTIONS, progress))
 
     def keep_on(self, rows: Sequence[Row], until: Callable[[], bool]) -> None:
-        """Ask them over and over, one connection, until that is so; nothing is labelled. Run it in a thread."""
+        """Ask the queries over and over on one connection, until `until()` is True; nothing is labelled. Run it in a
+        thread.
+        """
         endless = itertools.takewhile(lambda _row: not until(), itertools.cycle(rows))
         asyncio.run(self._send(endless, 1, lambda _done: None, label=False))
 
@@ -95,7 +97,7 @@ class Traffic:
             await asyncio.gather(*(work() for _ in range(connections)))
 
     async def _ask(self, session: aiohttp.ClientSession, row: Row) -> tuple[str, float] | None:
-        """The request's id and how good its answer was; None where there is none."""
+        """Return the request's id and the score of its answer; None without an answer."""
         try:
             async with session.post(f"{self._url}/v1/chat/completions", data=_body(row, self._images)) as reply:
                 said = await reply.json()
