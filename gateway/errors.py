@@ -1,16 +1,16 @@
-"""Every error that Loupe raises on purpose.
+"""The errors that Loupe raises on purpose.
 
 LoupeError
 +-- ConfigError             the configuration file or an artifact is wrong; the service does not start
-+-- RequestError            an answer to the client, in OpenAI's shape
-|   +-- InvalidRequest      400  what, which and the value
-|   +-- ImageError        400/413/415
-|   +-- AuthenticationError    401
++-- RequestError            an answer to the client, in OpenAI's format
+|   +-- InvalidRequest      400  the request is wrong; says where, with which value
+|   +-- ImageError          400/413/415
+|   +-- AuthenticationError 401
 |   +-- BudgetInfeasible    402  nothing fits the cap; names the cheapest feasible price
-|   +-- NotFoundError            404
+|   +-- NotFoundError       404
 |   +-- BodyTooLarge        413
-|   +-- QuotaError       429  the tenant's budget window is spent or held
-|   +-- ProviderFailure      502  every choice failed before its first byte
+|   +-- QuotaError          429  the tenant's budget window is spent or held
+|   +-- ProviderFailure     502  every choice failed before its first byte
 +-- ProviderError           one attempt at one candidate failed; the next choice may serve
 """
 
@@ -18,15 +18,15 @@ from __future__ import annotations
 
 
 class LoupeError(Exception):
-    """The root: catch it at a border, nowhere else."""
+    """The root of the errors that end at the edge: catch it there, nowhere else."""
 
 
 class ConfigError(LoupeError):
-    """The configuration or an artifact cannot be used; the text says which key and why."""
+    """The configuration or an artifact cannot be used; the message says which key and why."""
 
 
 class RequestError(LoupeError):
-    """A refusal that the client is told: status, OpenAI `type` and `code`, and the parameter at fault."""
+    """A refusal for the client: status, OpenAI `type` and `code`, and the parameter at fault."""
 
     status = 400
     type = "invalid_request_error"
@@ -52,17 +52,17 @@ class RequestError(LoupeError):
 
 
 class InvalidRequest(RequestError):
-    """400: the request is not what the contract says."""
+    """400: the request does not follow the API's contract."""
 
 
 class ImageError(RequestError):
-    """400, 413 or 415: an image could not be had, is too large, or is no image that candidates take."""
+    """400, 413 or 415: an image cannot be fetched or read, is too large, or is of a type that is not accepted."""
 
     code = "invalid_image"
 
 
 class AuthenticationError(RequestError):
-    """401: no key, or one that is not known."""
+    """401: the API key is missing or not known."""
 
     status = 401
     type = "authentication_error"
@@ -108,10 +108,11 @@ class ProviderFailure(RequestError):
 
 
 class ProviderError(LoupeError):
-    """One attempt failed. `reason` is a short label for metrics; `status` is the provider's, when it sent one.
+    """A failed attempt. `reason` is a short label for metrics; `status` is the provider's, if it sent one.
 
     `permanent` marks an answer that another candidate would not change (the request itself is at fault). `reached`
-    marks a failure after the request was sent, without a refusal: the provider may have worked on it, and bill it.
+    marks a failure after the request was sent, without a refusal: the provider may have worked on the request, and bill
+    it.
     """
 
     def __init__(
