@@ -1,5 +1,6 @@
-"""The service: parse, tenant, encode, forecast, decide, reserve, send, relay, settle, record.
+"""The service: it takes a request in, routes it, pays for it and answers.
 
-Rule: `core` decides and touches nothing; `api`, `providers`, `stores` and `telemetry` are the four edges;
-`pipeline` is the one path between them; only `app` and `cli` name concrete classes.
+The steps of a request, in order: parse, authenticate, encode, forecast, decide, reserve, send, relay, settle, record.
+`api` is the HTTP edge, `pipeline` the one path from there to `providers`, and `app` with `cli` the only rooms that name
+concrete classes. docs/architecture.md has the picture and the import rules.
 """

@@ -1,7 +1,7 @@
 """The simulated candidate pool: a separate OpenAI-compatible server that replays an outcome table.
 
 Rule: no model is behind the pool, and every answer says so. It imports nothing of the gateway's request path, only
-`gateway.errors`: to the gateway it is a provider like any other, behind HTTP.
+`gateway.errors` and prices from `gateway.billing`: to the gateway it is a provider like any other, behind HTTP.
 """
 
 from __future__ import annotations

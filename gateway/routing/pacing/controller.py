@@ -38,12 +38,12 @@ _log = logging.getLogger("loupe")
 class PacingView:
     """The pacing of one tenant's requests under one of its keys.
 
-    `purses` are the accounts: the tenant's, and the key's own if it has one. `ask` starts reading the ledger for an
+    `accounts` are the accounts: the tenant's, and the key's own if it has one. `ask` starts reading the ledger for an
     account.
     """
 
     tenant: Tenant
-    purses: tuple[PacingAccount, ...]
+    accounts: tuple[PacingAccount, ...]
     ask: Callable[[PacingAccount], None]
     clock: Callable[[], float]
     uniform: Callable[[], float]
@@ -55,8 +55,8 @@ class PacingView:
         `named` is the quality weight that the request asks for.
         """
         own = self.tenant.quality_weight
-        account = self.purses[0]
-        for other in self.purses[1:]:
+        account = self.accounts[0]
+        for other in self.accounts[1:]:
             if other.price_weight > account.price_weight:
                 account = other
         if named is None and own > 0:
@@ -74,14 +74,14 @@ class PacingView:
         Returns the resulting decision, the draw, and the windows that the request counts towards besides its tenant's.
         """
         now = self.clock()
-        for account in self.purses:
+        for account in self.accounts:
             account.decided(now, decision, scale)
             if account.is_due(now):
                 self.ask(account)
         settings = self.tenant.exploration
         if settings is None or not may_explore:
             return decision, None, ()
-        account = self.purses[0]
+        account = self.accounts[0]
         explored, drawn = explore(decision, settings, account.allowance, self.uniform())
         if drawn is None or not drawn.explores:
             return explored, drawn, ()
@@ -92,7 +92,7 @@ class PacingView:
 
     def finished(self, expected_cost: int, charge: int, *, is_refused: bool) -> None:
         """Note that a counted request has ended; see `Pacer.finished`."""
-        for account in self.purses:
+        for account in self.accounts:
             account.finished(expected_cost, charge, is_refused=is_refused)
 
 
@@ -127,7 +127,7 @@ class PacingController:
         self._uniform = uniform
         self._prices = Prices(Catalog(()), {})
         self._known: dict[tuple[str, str], _KnownWindow] = {}
-        self._purses: dict[str, PacingAccount] = {}
+        self._accounts: dict[str, PacingAccount] = {}
         self._reading: set[asyncio.Task[None]] = set()
 
     def follow(self, catalog: Catalog, factors: Mapping[str, float]) -> None:
@@ -150,20 +150,20 @@ class PacingController:
         pacing_view = self.pacing_view(tenant)
         if pacing_view is None:
             return {}
-        for account in pacing_view.purses:
+        for account in pacing_view.accounts:
             if account.is_asked:
                 await asyncio.gather(*self._reading)
             elif account.is_due(self._clock()):
                 await self._read(account)
         return {
             each.pace.window: (each.pace, each.least)
-            for account in pacing_view.purses
+            for account in pacing_view.accounts
             for each in account.known_paces()
         }
 
     def known_paces(self) -> Iterator[KnownPace]:
         """Yield the latest paces of all accounts that this process knows."""
-        for account in self._purses.values():
+        for account in self._accounts.values():
             yield from account.known_paces()
 
     async def keep_for_ever(self) -> None:
@@ -182,7 +182,7 @@ class PacingController:
     async def look(self) -> None:
         """Solve accounts that were not solved for a while; drop accounts that are long idle, once they are saved."""
         now = self._clock()
-        for owner, account in list(self._purses.items()):
+        for owner, account in list(self._accounts.items()):
             if now - account.used_at > FORGET_S and not account.is_asked:
                 await self._keep(owner, account)
                 if now - account.used_at > FORGET_S:
@@ -192,7 +192,7 @@ class PacingController:
 
     async def keep(self) -> None:
         """Save what has changed, one account at a time."""
-        for owner, account in list(self._purses.items()):
+        for owner, account in list(self._accounts.items()):
             await self._keep(owner, account)
 
     async def close(self) -> None:
@@ -206,15 +206,15 @@ class PacingController:
         if before is not None and _alike(before.tenant, tenant):
             pacing_view = before.pacing_view
         else:
-            purses = tuple(self._account(terms) for terms in _terms_of(tenant, self._processes))
-            pacing_view = PacingView(tenant, purses, self._ask, self._clock, self._uniform) if purses else None
+            accounts = tuple(self._account(terms) for terms in _terms_of(tenant, self._processes))
+            pacing_view = PacingView(tenant, accounts, self._ask, self._clock, self._uniform) if accounts else None
         known = self._known[tenant.name, tenant.key] = _KnownWindow(tenant, pacing_view)
         return known
 
     def _account(self, terms: AccountSettings) -> PacingAccount:
-        account = self._purses.get(terms.owner)
+        account = self._accounts.get(terms.owner)
         if account is None:
-            account = self._purses[terms.owner] = PacingAccount(terms, self._prices)
+            account = self._accounts[terms.owner] = PacingAccount(terms, self._prices)
             account.used_at = self._clock()
         elif account.terms != terms:
             account.take_terms(terms)
@@ -269,13 +269,15 @@ class PacingController:
             self._report("pacing", error)
 
     def _forget(self, owner: str, account: PacingAccount) -> None:
-        self._purses.pop(owner, None)
-        stale = [who for who, known in self._known.items() if known.pacing_view and account in known.pacing_view.purses]
+        self._accounts.pop(owner, None)
+        stale = [
+            who for who, known in self._known.items() if known.pacing_view and account in known.pacing_view.accounts
+        ]
         for who in stale:
             del self._known[who]
 
     async def _reprice_all(self) -> None:
-        for account in list(self._purses.values()):
+        for account in list(self._accounts.values()):
             account.reprice(self._prices)
             await asyncio.sleep(0)
 

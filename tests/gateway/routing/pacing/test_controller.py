@@ -136,8 +136,8 @@ def test_keys_of_one_tenant_share_its_pace_and_have_their_own() -> None:
         poor = replace(ACME, key="poor", key_budgets=(Budget(10**7, "day"),))
         await site.serve(60, poor)
         laptop, own = site.pacing_view(), site.pacing_view(poor)
-        assert own.purses[0] is laptop.purses[0]
-        assert own.price_weight(None)[0] == own.purses[1].price_weight > laptop.price_weight(None)[0], (
+        assert own.accounts[0] is laptop.accounts[0]
+        assert own.price_weight(None)[0] == own.accounts[1].price_weight > laptop.price_weight(None)[0], (
             "the tighter one counts"
         )
         assert "@acme/key/poor/day" in own.price_weight(None)[2]
@@ -168,7 +168,7 @@ def test_new_terms_keep_what_was_learned_and_a_table_made_anew_changes_nothing()
         after = site.pacing_view(
             replace(ACME, budgets=(Budget(10**12, "day"),), pacing=TenantPacingSettings(burst=0.5))
         )
-        assert after.purses == before.purses
+        assert after.accounts == before.accounts
         site.clock.now += 10
         [(pace, _)] = (await site.controller.paces(after.tenant)).values()
         assert (pace.limit, pace.saturated) == (10**12, "ample")
@@ -240,13 +240,13 @@ def test_who_is_idle_is_looked_at_and_then_let_go_of() -> None:
         site.clock.now += SOLVE_IDLE_S + 1
         await site.controller.look()
         assert site.ledger.reads == reads + 1
-        account = site.pacing_view().purses[0]
+        account = site.pacing_view().accounts[0]
         site.clock.now += FORGET_S
         await site.controller.look()
         assert list(site.controller.known_paces()) == []
         assert site.kept.rows
         await site.serve(1)
-        assert site.pacing_view().purses[0] is not account
+        assert site.pacing_view().accounts[0] is not account
         assert site.pacing_view().price_weight(None)[0] > 0.25, "the store had it"
 
     asyncio.run(run())
@@ -259,7 +259,7 @@ def test_draws_match_their_propensities_and_can_be_drawn_again() -> None:
     async def run() -> None:
         site = Site()
         pacing_view = site.pacing_view(EXPLORING)
-        pacing_view.purses[0].allowance = 10**15
+        pacing_view.accounts[0].allowance = 10**15
         found = explored(pacing_view, 4_000)
         assert len(found) == 4_000
         for made, drawn in found:
@@ -284,12 +284,12 @@ def test_what_explores_is_taken_from_the_allowance_until_the_ledger_is_read() ->
         pacing_view = site.pacing_view(EXPLORING)
         cheap = next(row for row in decision().choices if row.candidate.name == "cheap")
         assert explored(pacing_view, 20) == [], "nothing is known of the ledger yet"
-        pacing_view.purses[0].allowance = 3 * cheap.max_cost
+        pacing_view.accounts[0].allowance = 3 * cheap.max_cost
         rows = explored(pacing_view, 200)
         assert sum(drawn.explores for _, drawn in rows) == 3
-        assert 3 * cheap.max_cost > pacing_view.purses[0].allowance >= 0
+        assert 3 * cheap.max_cost > pacing_view.accounts[0].allowance >= 0
         await site.settled()
-        assert pacing_view.purses[0].allowance == DAY.limit
+        assert pacing_view.accounts[0].allowance == DAY.limit
 
     asyncio.run(run())
 
@@ -299,7 +299,7 @@ def test_what_explores_counts_in_windows_of_the_budgets_of_its_tenant() -> None:
         site = Site()
         tenant = replace(EXPLORING, key_budgets=(Budget(5, "day"),))
         pacing_view = site.pacing_view(tenant)
-        pacing_view.purses[0].allowance = 10**15
+        pacing_view.accounts[0].allowance = 10**15
         for _ in range(50):
             _, drawn, windows = pacing_view.decided(decision(), 1.0, may_explore=True)
             assert drawn is not None
@@ -315,7 +315,7 @@ def test_who_may_not_explore_is_left_as_decided() -> None:
         made = decision()
         for tenant, may_explore in ((ACME, True), (EXPLORING, False)):
             pacing_view = site.pacing_view(tenant)
-            pacing_view.purses[0].allowance = 10**15
+            pacing_view.accounts[0].allowance = 10**15
             for _ in range(20):
                 assert pacing_view.decided(made, 1.0, may_explore=may_explore) == (made, None, ())
 
