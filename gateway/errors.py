@@ -16,6 +16,29 @@ LoupeError
 
 from __future__ import annotations
 
+from typing import Literal
+
+Fault = Literal[
+    "context_length",
+    "content_filter",
+    "unsupported",
+    "too_large",
+    "invalid",
+    "account",
+    "rate_limit",
+    "overloaded",
+]
+"""What a provider's refusal blames.
+
+The first five blame the request as this candidate sees it: the prompt is too long for it, its filter stopped the
+content, it does not know a parameter or a value, the request is too large for its limits, or something else is invalid.
+Another candidate may serve such a request. `account` is the operator's: a wrong key, no credit, no such model.
+`rate_limit` and `overloaded` pass with time.
+"""
+REQUEST_FAULTS: frozenset[str | None] = frozenset(
+    {"context_length", "content_filter", "unsupported", "too_large", "invalid"}
+)
+
 
 class LoupeError(Exception):
     """The root of the errors that end at the edge: catch it there, nowhere else."""
@@ -26,11 +49,15 @@ class ConfigError(LoupeError):
 
 
 class RequestError(LoupeError):
-    """A refusal for the client: status, OpenAI `type` and `code`, and the parameter at fault."""
+    """A refusal for the client: status, OpenAI `type` and `code`, and the parameter at fault.
+
+    `kind` replaces the class's `type`. `retry_after_s` is the time until the request may succeed, if it is known.
+    """
 
     status = 400
     type = "invalid_request_error"
     code: str | None = None
+    retry_after_s: float | None = None
 
     def __init__(
         self,
@@ -39,7 +66,9 @@ class RequestError(LoupeError):
         param: str | None = None,
         code: str | None = None,
         status: int | None = None,
+        kind: str | None = None,
         headers: tuple[tuple[str, str], ...] = (),
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -49,6 +78,22 @@ class RequestError(LoupeError):
             self.code = code
         if status is not None:
             self.status = status
+        if kind is not None:
+            self.type = kind
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
+
+    def shown(self) -> dict[str, object]:
+        """Return the body of the refusal, in OpenAI's format."""
+        error: dict[str, object] = {
+            "message": self.message,
+            "type": self.type,
+            "code": self.code,
+            "param": self.param,
+        }
+        if self.retry_after_s is not None:
+            error["retry_after_s"] = round(self.retry_after_s, 3)
+        return {"error": error}
 
 
 class InvalidRequest(RequestError):
@@ -108,11 +153,18 @@ class ProviderFailure(RequestError):
 
 
 class ProviderError(LoupeError):
-    """A failed attempt. `reason` is a short label for metrics; `status` is the provider's, if it sent one.
+    """A failed attempt at one candidate.
 
-    `permanent` marks an answer that another candidate would not change (the request itself is at fault). `reached`
-    marks a failure after the request was sent, without a refusal: the provider may have worked on the request, and bill
-    it.
+    Attributes:
+        reason: a short label for metrics and headers.
+        status: the provider's HTTP status, if it answered.
+        body: the start of the provider's answer.
+        fault: what the answer blames, if the provider gave one: see `Fault`.
+        said: the provider's own words, without secrets; empty if it gave none.
+        code, param: the provider's own, if they are short and printable.
+        retry_after_s: seconds after which the provider asks to be tried again.
+        reached: True for a failure after the request was sent, without a refusal: the provider may have worked on the
+            request, and bill it.
     """
 
     def __init__(
@@ -122,15 +174,28 @@ class ProviderError(LoupeError):
         reason: str,
         status: int | None = None,
         body: bytes = b"",
-        permanent: bool = False,
+        fault: Fault | None = None,
+        said: str = "",
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_s: float | None = None,
         reached: bool = False,
     ) -> None:
         super().__init__(message)
-        self.reached = reached
         self.reason = reason
         self.status = status
         self.body = body
-        self.permanent = permanent
+        self.fault = fault
+        self.said = said
+        self.code = code
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.reached = reached
+
+    @property
+    def blames_request(self) -> bool:
+        """True if the provider refused this request, and may serve others."""
+        return self.fault in REQUEST_FAULTS
 
 
 class StoreError(Exception):

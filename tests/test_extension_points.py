@@ -77,7 +77,7 @@ class ToyProvider:
     def __init__(self, endpoint: Endpoint) -> None:
         self._name = endpoint.name
 
-    async def send(self, body: bytes, request_id: str) -> ToyExchange:
+    async def send(self, body: bytes, request_id: str, *, streamed: bool = True) -> ToyExchange:
         message = {"role": "assistant", "content": f"I am {self._name}"}
         usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]

@@ -112,16 +112,7 @@ class AsgiSink:
         return self._reply
 
     async def refuse(self, error: RequestError, headers: list[Header]) -> None:
-        body = json.dumps(
-            {
-                "error": {
-                    "message": error.message,
-                    "type": error.type,
-                    "code": error.code,
-                    "param": error.param,
-                }
-            }
-        ).encode()
+        body = json.dumps(error.shown()).encode()
         extra = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in error.headers]
         await self.start(error.status, b"application/json", [*headers, *extra], len(body))
         await self.write(body, last=True)

@@ -36,6 +36,7 @@ class ChatRoutes:
         requests.
         """
         self._pipeline = pipeline
+        self.resting = pipeline.resting
         self._tenants = tenants
         self._limits = limits
         self._largest_body = largest_body

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from gateway.api.usage import UsageReports
 from gateway.outcomes.label import Label, LabelResult
+from gateway.routing.circuit_breaker import Rest
 from gateway.tenants.management import TenantManagement
 from gateway.tenants.provisioning import SyncResult
 from gateway.tenants.tenant import Tenants
@@ -58,6 +59,7 @@ class ApiServices:
         scrape: returns the body of `/metrics`.
         admin_key: opens `/admin`; `admin_key_variable` is the environment variable that it comes from.
         decisions: the log of decisions; None also if the operator keeps no decisions.
+        resting: returns the candidates that are not tried now, and why.
     """
 
     policies: Mapping[str, float]
@@ -68,3 +70,4 @@ class ApiServices:
     reports: UsageReports | None = None
     decisions: Decisions | None = None
     admin: AdminState | None = None
+    resting: Callable[[], Mapping[str, Rest]] = dict

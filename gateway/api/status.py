@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -68,15 +67,24 @@ class StatusRoutes:
     async def healthz(self) -> dict[str, str]:
         return {"status": "ok"}
 
-    async def readyz(self) -> Response:
-        """Return whether requests can be served, which requires that the store answers."""
+    async def readyz(self, request: Request) -> Response:
+        """Return whether requests can be served, which requires that the store answers.
+
+        With `?verbose`, also the candidates that rest, each with its provider's words and the seconds that are left.
+        """
         if self._services.reports is None:
             return JSONResponse({"status": "starting"}, 503)
         try:
             await self._services.reports.store.balances([])
         except Exception as error:  # whatever is wrong with the store, the answer is the same
             return JSONResponse({"status": "store unavailable", "reason": type(error).__name__}, 503)
-        return JSONResponse({"status": "ready"})
+        if "verbose" not in request.query_params:
+            return JSONResponse({"status": "ready"})
+        resting = {
+            name: {"fault": rest.fault, "why": rest.why, "left_s": round(rest.left_s, 1)}
+            for name, rest in self._services.resting().items()
+        }
+        return JSONResponse({"status": "ready", "resting": resting})
 
     async def metrics(self) -> Response:
         return Response(await self._services.scrape(), media_type=CONTENT_TYPE)
@@ -96,7 +104,8 @@ def _model(name: str, kind: str) -> dict[str, Any]:
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
-    return _shaped(error.status_code, str(error.detail), "invalid_request_error", code, None, error.headers)
+    shown = RequestError(str(error.detail), status=error.status_code, code=code).shown()
+    return JSONResponse(shown, error.status_code, headers=dict(error.headers or {}))
 
 
 async def _store_error(request: Request, _: Exception) -> Response:
@@ -105,16 +114,4 @@ async def _store_error(request: Request, _: Exception) -> Response:
 
 async def _request_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
-    return _shaped(error.status, error.message, error.type, error.code, error.param, dict(error.headers))
-
-
-def _shaped(
-    status: int,
-    message: str,
-    kind: str,
-    code: str | None,
-    param: str | None,
-    headers: Mapping[str, str] | None,
-) -> Response:
-    body = {"error": {"message": message, "type": kind, "code": code, "param": param}}
-    return JSONResponse(body, status, headers=dict(headers or {}))
+    return JSONResponse(error.shown(), error.status, headers=dict(error.headers))

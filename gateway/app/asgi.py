@@ -183,6 +183,7 @@ class Gateway:
                 calibration.follow(generation.plan.candidates)
                 pacing_services.controller.follow(generation.plan.catalog, calibration.factors)
                 self._services.policies = generation.plan.settings.policies
+                self._services.resting = generation.resting
                 self._generation = generation
 
             reloads = Reloader(self._config, generations, tenant_services, taken=taken)

@@ -64,6 +64,7 @@ class ConfigGeneration:
         self.ended: Callable[[ConfigGeneration], None] | None = None
         """Set when another generation has taken its place; called when its last request has ended."""
         self._chat = chat
+        self.resting = chat.resting
 
     async def serve(self, route: RawRoute, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer a request completely with this configuration."""

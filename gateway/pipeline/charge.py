@@ -58,6 +58,13 @@ class Charge:
         self._sent = False
         self.usage, self.metered = Usage(0, 0), False
 
+    def abandoned(self) -> None:
+        """Note that the provider got the request and its reply never came: it may have worked, and bill its work.
+
+        The charge is the input and the forecast output, at most the reservation.
+        """
+        self.usage, self.metered = Usage(self._choice.input_tokens, self._choice.output_tokens), True
+
     def seen(self, output_tokens: int) -> None:
         """Count the output ourselves, because the provider sent no usage.
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from gateway.billing.reservation import OverLimit
 from gateway.errors import ProviderError, RequestError
 from gateway.pipeline.charge import Charge
 from gateway.pipeline.chat_request import body_for
+from gateway.pipeline.failover import ATTEMPTS_WITHIN_S, Failover
 from gateway.pipeline.observer import Observer
 from gateway.pipeline.record import Attempt, RequestRecord, Versions
 from gateway.pipeline.refusals import (
@@ -26,12 +29,13 @@ from gateway.pipeline.reservations import Reservations
 from gateway.pipeline.state import RequestState
 from gateway.providers.base import Provider
 from gateway.routing.catalog import Candidate, Catalog
-from gateway.routing.circuit_breaker import Health, always_well
+from gateway.routing.circuit_breaker import Health, Rest, always_well
 from gateway.routing.decision import Assessment, Decision, Preference, decide, fit_to_hold, price_weight_of
 from gateway.routing.forecaster import Forecaster, Forecasts, NoForecast
 from gateway.routing.pacing.controller import PacingController
 
 AUTO = "auto"
+_log = logging.getLogger("loupe")
 
 
 class Pipeline:
@@ -54,6 +58,9 @@ class Pipeline:
         versions: Versions | None = None,
         keeps_replies: bool = False,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        uniform: Callable[[], float] = random.random,
     ) -> None:
         self._catalog = catalog
         self._policies = policies
@@ -69,6 +76,10 @@ class Pipeline:
         self._versions = versions
         self._keeps_replies = keeps_replies
         self._clock = clock
+        self._timer = timer
+        self._sleep = sleep
+        self._uniform = uniform
+        self._warned: set[tuple[str, str]] = set()
         self._health = Health(candidate.name for candidate in catalog)
         self._orders: dict[tuple[str, ...], Sequence[Candidate]] = {}
         """Each tenant's candidates, by the names in their order; at most one entry per tenant."""
@@ -82,7 +93,7 @@ class Pipeline:
             await sink.refuse(error, state.headers(state.cost))
         except Exception as error:  # an error of the gateway: the client is told nothing more
             self._report("pipeline", error)
-            fault = RequestError("an error inside the gateway", status=500, code="internal_error")
+            fault = RequestError("an error inside the gateway", status=500, kind="server_error", code="internal_error")
             state.refused(fault)
             if not sink.started:
                 await sink.refuse(fault, state.headers(state.cost))
@@ -103,27 +114,51 @@ class Pipeline:
     async def _serve(self, state: RequestState, sink: Sink) -> None:
         decision = await self._decide(state)
         if not decision.choices:
-            raise infeasible(decision, state.request)
+            raise infeasible(decision, state.request, self._health.resting(state.timer()))
         if state.pacing_view is not None:
             decision = state.steer(state.pacing_view)
         refused: OverLimit | None = None
+        failover = Failover(self._max_attempts)
         for choice in decision.choices:
-            if len(state.attempts) >= self._max_attempts:
+            if failover.is_over or self._is_late(state):
                 break
-            try:
-                refused = await self._attempt(state, choice, sink) or refused
-            except ProviderError as error:
-                if error.permanent:
-                    raise provider_failed([error]) from None
-                state.failures.append(error)
+            if failover.passes_by(choice):
                 continue
+            refused = await self._try(state, choice, sink, failover) or refused
             if state.outcome:
                 return
-        if state.failures:
-            raise provider_failed(state.failures)
+        if failover.failures:
+            raise provider_failed(failover.failures)
         if refused is not None:
-            raise over_quota(refused, self._clock())
+            raise over_quota(refused, self._clock(), decision)
         raise infeasible(decision, state.request)
+
+    async def _try(self, state: RequestState, choice: Assessment, sink: Sink, failover: Failover) -> OverLimit | None:
+        """Try one choice; a candidate that the client named once more, if it cannot have processed the request."""
+        while True:
+            try:
+                return await self._attempt(state, choice, sink)
+            except ProviderError as error:
+                failover.failed(choice, error)
+                self._warn_of(choice.candidate.name, error)
+            wait = failover.pinned_wait_s(self._uniform()) if state.is_pinned else None
+            if wait is None or failover.is_over or self._is_late(state, wait):
+                return None
+            await self._sleep(wait)
+
+    def _is_late(self, state: RequestState, wait_s: float = 0.0) -> bool:
+        return state.timer() + wait_s - state.began > ATTEMPTS_WITHIN_S
+
+    def _warn_of(self, name: str, error: ProviderError) -> None:
+        """Log the provider's words once for each candidate and cause, unless they only concern this request."""
+        cause = (name, error.reason if error.fault is None else error.fault)
+        if error.status is not None and error.fault not in ("invalid", "content_filter") and cause not in self._warned:
+            self._warned.add(cause)
+            _log.warning("candidate %s: %s (%s)", name, error, error.fault)
+
+    def resting(self) -> Mapping[str, Rest]:
+        """Return the candidates that are not tried now, and why."""
+        return self._health.resting(self._timer())
 
     async def _decide(self, state: RequestState) -> Decision:
         candidates, named, routed = self._resolve(state)
@@ -132,7 +167,7 @@ class Pipeline:
         if routed:
             forecasts = await self._forecast(state)
         else:
-            state.reason = "pinned"
+            state.reason, state.is_pinned = "pinned", True
         state.preference = Preference(
             self._price_weight(state, named),
             state.request.cap,
@@ -241,12 +276,13 @@ class Pipeline:
             try:
                 await self._exchange(state, choice, charge, settle, sink)
             except ProviderError as error:
-                self._health.note(name, state.timer(), well=error.permanent)
+                self._health.failed(name, state.timer(), error)
                 state.attempts.append(Attempt(name, error.reason, charge.amount))
                 raise
-            self._health.note(
-                name, state.timer(), well=state.error_code is None
-            )  # an error code here means that the reply broke off midway
+            if state.error_code is None:
+                self._health.served(name)
+            else:  # the reply broke off midway
+                self._health.failed(name, state.timer(), ProviderError(state.error_code, reason=state.error_code))
             state.attempts.append(Attempt(name, None, charge.amount))
             return None
         finally:
@@ -267,9 +303,14 @@ class Pipeline:
         charge.sent()
         since = state.timer()
         try:
-            exchange = await self._providers[candidate.provider].send(body, state.request_id)
-        except ProviderError:
-            charge.unsent()
+            exchange = await self._providers[candidate.provider].send(
+                body, state.request_id, streamed=state.request.streamed
+            )
+        except ProviderError as error:
+            if error.reached:
+                charge.abandoned()
+            else:
+                charge.unsent()
             raise
         finally:
             state.waited_s += state.timer() - since

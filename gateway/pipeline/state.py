@@ -10,7 +10,7 @@ from gateway.billing.money import to_usd
 from gateway.billing.reservation import Grant, OverLimit, Reservation
 from gateway.billing.usage import Usage
 from gateway.billing.window import Window, session_window
-from gateway.errors import ProviderError, RequestError
+from gateway.errors import RequestError
 from gateway.pipeline.chat_request import ChatRequest
 from gateway.pipeline.record import Attempt, ReplyContent, RequestRecord, Versions
 from gateway.routing.decision import Assessment, Decision, Preference
@@ -44,11 +44,11 @@ class RequestState:
         "exceeded",
         "exploration",
         "exploration_windows",
-        "failures",
         "finish_reason",
         "first_byte_s",
         "held",
         "is_out_of_money",
+        "is_pinned",
         "metered",
         "outcome",
         "pace",
@@ -69,6 +69,7 @@ class RequestState:
         "status",
         "tenant",
         "timer",
+        "tries",
         "usage",
         "waited_s",
         "windows",
@@ -99,6 +100,10 @@ class RequestState:
             session, limit = request.session
             self.windows += (session_window(tenant.name, session, limit, self.started_at),)
         self.reason = "unrouted"
+        self.is_pinned = False
+        """True if the client named one candidate, so that no other may serve."""
+        self.tries = 0
+        """Attempts that were begun."""
         self.preference: Preference | None = None
         self.decision: Decision | None = None
         self.choice: Assessment | None = None
@@ -109,7 +114,6 @@ class RequestState:
         self.cost_before = 0
         self.reservations = 0
         self.attempts: list[Attempt] = []
-        self.failures: list[ProviderError] = []
         self.cost = 0
         self.usage = Usage(0, 0)
         self.metered = False
@@ -157,6 +161,7 @@ class RequestState:
         self.exceeded = tuple([key.partition("/")[2] for key in granted.exceeded])
         self.enforced_locally = granted.local
         self.cost_before = self.cost
+        self.tries += 1
 
     def reservation(self, choice: Assessment, bounds: tuple[int, int], ttl_s: float) -> Reservation:
         """Return the reservation for the next attempt, between `bounds` (ceiling, floor).
@@ -213,13 +218,16 @@ class RequestState:
         """Return why this candidate was chosen: `routed`, `pinned` or `declined:...`.
 
         Adds the pace while pacing restricts spending, whether the candidate was drawn instead of the best, and the
-        attempts that failed before.
+        failed attempts after which another was made: of another candidate (`fallback`), or of the same one (`retry`).
         """
-        failed = ",".join(f"{a.candidate}:{a.failure}" for a in self.attempts if a.failure)
+        followed = self.attempts[: self.tries - 1]
+        failed = ",".join(f"{a.candidate}:{a.failure}" for a in followed if a.failure)
         reason = f"{self.reason};{self.pace}" if self.pace and self.reason == "routed" else self.reason
         if self.exploration is not None and self.exploration.explores:
             reason += ";explored" if self.choice is None or self.is_first(self.choice) else ""
-        return f"{reason};fallback={failed}" if failed else reason
+        if not failed:
+            return reason
+        return f"{reason};{'retry' if self.is_pinned else 'fallback'}={failed}"
 
     def record(
         self, router_digest: str, versions: Versions | None = None, *, with_reply: bool = False

@@ -39,10 +39,12 @@ class Exchange(Protocol):
 class Provider(Protocol):
     """An outbound HTTP API that serves candidates."""
 
-    async def send(self, body: bytes, request_id: str) -> Exchange:
+    async def send(self, body: bytes, request_id: str, *, streamed: bool = True) -> Exchange:
         """Send a chat completion; return once the first bytes of a 2xx reply have arrived.
 
-        Raises ProviderError otherwise. Then nothing was spent, and the next choice may be tried.
+        A reply that is not `streamed` has all of `total_s` until its first byte, because providers send that byte only
+        when the whole reply is ready. The request is sent at most once. Raises ProviderError otherwise; with `reached`,
+        the provider may have worked on the request.
         """
         ...
 
@@ -53,7 +55,7 @@ class Provider(Protocol):
 class Endpoint:
     """The address of a provider and how long to wait for its replies. Times in seconds.
 
-    `kind` is a name in `gateway.providers.KINDS`. `first_byte_s` counts from sending to the reply's first byte, and
+    `kind` is a name in `gateway.providers.KINDS`. `first_byte_s` counts from sending to a stream's first byte, and
     `idle_s` between bytes. `total_s` counts over everything: waiting for one of the `max_connections`, connecting, and
     a client that reads slowly.
     """

@@ -2,8 +2,7 @@
 
 It is hand-written for a measured reason: with aiohttp instead, the gateway needs a third more processor time for a text
 request and half as much again for a stream (see `CONTRIBUTING.md`). It does only what a provider needs: one origin,
-POST, keep-alive, TLS, `read` with back-pressure, one timer per exchange. No redirects, no cookies, no compression, no
-proxy.
+POST, keep-alive, TLS, `read` with back-pressure, one timer per exchange. No redirects, no cookies, no compression.
 """
 
 from __future__ import annotations
@@ -20,12 +19,15 @@ LONGEST_HEAD = 256 * 1024
 """Bytes that may arrive before a reply's status and headers are complete, interim replies included."""
 
 
-class BrokenConnection(Exception):
-    """The connection failed or the reply was not HTTP. `fresh` is True when nothing of the reply had arrived."""
+_NONE: dict[bytes, bytes] = {}
 
-    def __init__(self, message: str, *, fresh: bool) -> None:
+
+class BrokenConnection(Exception):
+    """The connection failed or the reply was not HTTP. `sent` is False if nothing of the request was written."""
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(message)
-        self.fresh = fresh
+        self.sent = sent
 
 
 class Overdue(TimeoutError):
@@ -68,7 +70,7 @@ class Connection(asyncio.Protocol):
         self._reset()
         transport = self._transport
         if transport is None:
-            raise BrokenConnection("the connection is closed", fresh=True)
+            raise BrokenConnection("the connection is closed", sent=False)
         self._deadline = deadline
         self._watch(min(first_byte_s, deadline - self._loop.time()))
         transport.write(head + body if len(body) < 65_536 else head)
@@ -147,15 +149,16 @@ class Connection(asyncio.Protocol):
         self._error: Exception | None = None
         self._sized = False
         self._closes = False
-        self._got_any = False
         self._head_size = 0
         self._idle_s = 0.0
         self._deadline = 0.0
         self._last = 0.0
         self.status = 0
         self.complete = False
-        self.encoded = False
-        """True when the body is compressed, which the request did not ask for."""
+        self.retry_headers: dict[bytes, bytes] = _NONE
+        """`retry-after` and `retry-after-ms`, if the reply has them."""
+        self.encoding = b""
+        """How the body is compressed, in lower case; empty if it is not."""
 
     def _news(self) -> asyncio.Future[None]:
         """Return a future that is done when bytes have arrived or an error has occurred."""
@@ -206,12 +209,11 @@ class Connection(asyncio.Protocol):
             return
         if self._idle_s:
             self._last = self._loop.time()
-        self._got_any = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self.complete:
-                self._fail(BrokenConnection(f"the reply is not valid HTTP: {error}", fresh=False))
+                self._fail(BrokenConnection(f"the reply is not valid HTTP: {error}"))
             self.abort()
         if self.status:
             if not self._is_taken() or self.complete:
@@ -219,7 +221,7 @@ class Connection(asyncio.Protocol):
         else:
             self._head_size += len(data)
             if self._head_size > LONGEST_HEAD:
-                self._fail(BrokenConnection(f"headers of more than {LONGEST_HEAD} bytes", fresh=False))
+                self._fail(BrokenConnection(f"headers of more than {LONGEST_HEAD} bytes"))
                 self.abort()
         if self._buffered > HIGH_WATER and not self._paused and self._transport is not None:
             self._paused = True
@@ -241,7 +243,7 @@ class Connection(asyncio.Protocol):
         if self.status and not self._sized and error is None and self._error is None:
             self.complete = True  # a body without a length ends with its connection
         if not self.complete:
-            self._fail(BrokenConnection(repr(error) if error else "closed early", fresh=not self._got_any))
+            self._fail(BrokenConnection(repr(error) if error else "closed early"))
         self._closes = True
         self._wake()
         self._pool.lost(self)
@@ -250,21 +252,25 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self.complete:  # caught in `data_received`, which cuts the connection
-            raise BrokenConnection("more than one reply", fresh=False)
+            raise BrokenConnection("more than one reply")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         if name == b"content-length" or name == b"transfer-encoding":
             self._sized = True
         elif name == b"content-encoding":
-            self.encoded = value.strip().lower() not in (b"", b"identity")
+            encoding = value.strip().lower()
+            self.encoding = b"" if encoding == b"identity" else encoding
+        elif name.startswith(b"retry-after"):
+            self.retry_headers = {**self.retry_headers, name: value}
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status >= 200 or status == 101:  # 101 was not requested, and no reply follows it
             self.status = status
         else:
-            self._sized = self.encoded = False
+            self._sized = False
+            self.encoding = b""
 
     def on_body(self, data: bytes) -> None:
         self._chunks.append(data)

@@ -14,6 +14,8 @@ from gateway.providers.http_connection import Connection, Overdue
 
 KEEP_IDLE_S = 30.0
 """Seconds after which an unused connection is no longer trusted: the other side may be about to close it."""
+LOOK_AGAIN_S = 1.0
+"""Seconds after which an unused connection is looked at once more: a request that was written is not sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +63,17 @@ class ConnectionPool:
         self._loop = asyncio.get_running_loop()
         self._closed = False
 
-    async def take(self, deadline: float, *, fresh: bool = False) -> Connection:
-        """Return a connection to use and then release. With `fresh`, the connection was never used before.
+    async def take(self, deadline: float) -> Connection:
+        """Return a connection to use and then release.
 
         Raises TimeoutError, OSError or ssl.SSLError; Overdue when no place became free by `deadline` (loop time).
         """
         if self._closed:
             raise _closing()
-        while self._idle and not fresh:
+        while self._idle:
             connection = self._idle.pop()
+            if self._loop.time() - connection.idle_since > LOOK_AGAIN_S:
+                await asyncio.sleep(0)  # the loop may not have seen yet that the other side closed
             if self._is_fit(connection):
                 return connection
             self._open -= 1
@@ -81,7 +85,7 @@ class ConnectionPool:
         else:
             handed = await self._turn(deadline)
             if handed is not None:
-                if self._is_fit(handed) and not fresh:
+                if self._is_fit(handed):
                     return handed
                 handed.abort()
         return await self._connect(deadline)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import zlib
 from collections.abc import Callable
 
 from gateway.errors import ConfigError, ProviderError
 from gateway.providers.base import Endpoint
 from gateway.providers.http_connection import BrokenConnection, Connection, Overdue
 from gateway.providers.http_pool import ConnectionPool, Origin
+from gateway.providers.refusal import read_refusal
 
-PERMANENT = frozenset({400, 413, 415, 422})
-"""Statuses that another candidate would not change, because the request itself is wrong."""
 LONGEST_ERROR_BYTES = 65_536
+ERROR_BODY_S = 1.0
+"""Seconds that the body of a refusal may take: the status alone is enough to go on."""
+INFLATED = (b"", b"gzip", b"x-gzip", b"deflate")
+"""Codings of a reply that are read, although none is asked for."""
+LARGEST_PIECE = 1024 * 1024
+"""Bytes that one `read` of a compressed reply returns at most."""
+EMPTY_STATUSES = frozenset({204, 205})
 
 
 class OpenAIProvider:
@@ -26,18 +33,24 @@ class OpenAIProvider:
         self._pool = ConnectionPool(origin, largest=endpoint.max_connections, connect_s=endpoint.connect_s)
         self._loop = asyncio.get_running_loop()
         self._head = _head(endpoint, origin)
+        self._secrets = tuple(
+            text.strip()
+            for text in (endpoint.api_key or "", *(value for _, value in endpoint.headers))
+            if len(text) > 7
+        )
 
-    async def send(self, body: bytes, request_id: str) -> OpenAIExchange:
+    async def send(self, body: bytes, request_id: str, *, streamed: bool = True) -> OpenAIExchange:
         endpoint = self._endpoint
         head = b"%sX-Request-Id: %s\r\nContent-Length: %d\r\n\r\n" % (self._head, request_id.encode(), len(body))
         deadline = self._loop.time() + endpoint.total_s
-        connection = await self._exchange(head, body, deadline, fresh=False)
+        first_byte_s = endpoint.first_byte_s if streamed else endpoint.total_s
+        connection = await self._exchange(head, body, deadline, first_byte_s)
         try:
-            if connection.status != 200:
+            if not 200 <= connection.status < 300 or connection.status in EMPTY_STATUSES:
                 raise await self._refusal(connection)
-            if connection.encoded:
+            if connection.encoding not in INFLATED:
                 raise ProviderError(
-                    f"{endpoint.name} compressed its reply, which was not asked for",
+                    f"{endpoint.name} compressed its reply as {connection.encoding[:20]!r}, which was not asked for",
                     reason="content_encoding",
                     reached=True,
                 )
@@ -45,18 +58,22 @@ class OpenAIProvider:
         except BaseException:
             connection.release()
             raise
+        if connection.encoding:
+            return InflatedExchange(endpoint.name, connection, first)
         return OpenAIExchange(endpoint.name, connection, first)
 
     async def close(self) -> None:
         self._pool.close()
 
-    async def _exchange(self, head: bytes, body: bytes, deadline: float, *, fresh: bool) -> Connection:
-        """Send on a kept connection; send once more on a new one if the kept one was closed before any of its reply
-        arrived.
+    async def _exchange(self, head: bytes, body: bytes, deadline: float, first_byte_s: float) -> Connection:
+        """Send on a kept connection or a new one, and wait for the reply's headers.
+
+        The request is never sent twice: a connection that closes after it was written to may have delivered the
+        request (RFC 9110, 9.2.2).
         """
         name = self._endpoint.name
         try:
-            connection = await self._pool.take(deadline, fresh=fresh)
+            connection = await self._pool.take(deadline)
         except TimeoutError as error:
             raise _timeout(name, error, "connecting took too long", "connect_timeout") from None
         except ssl.SSLError as error:
@@ -64,17 +81,14 @@ class OpenAIProvider:
         except OSError as error:
             why = error.strerror or "none of its addresses answers"
             raise ProviderError(f"{name}: no connection: {why}", reason="connection_failed") from None
-        used = connection.used
         try:
-            await connection.exchange(head, body, self._endpoint.first_byte_s, deadline)
+            await connection.exchange(head, body, first_byte_s, deadline)
         except TimeoutError as error:
             connection.release()
             raise _timeout(name, error, "no first byte in time", "first_byte_timeout", reached=True) from None
         except BrokenConnection as error:
             connection.release()
-            if used and error.fresh and not fresh:
-                return await self._exchange(head, body, deadline, fresh=True)
-            raise ProviderError(f"{name}: {error}", reason="connection_failed", reached=True) from None
+            raise ProviderError(f"{name}: {error}", reason="connection_failed", reached=error.sent) from None
         except BaseException:
             connection.release()
             raise
@@ -94,18 +108,26 @@ class OpenAIProvider:
         return first
 
     async def _refusal(self, connection: Connection) -> ProviderError:
-        body = b""
+        endpoint, body = self._endpoint, b""
         try:
-            while len(body) < LONGEST_ERROR_BYTES and (data := await connection.read()):
-                body += data
+            async with asyncio.timeout(ERROR_BODY_S):
+                while len(body) < LONGEST_ERROR_BYTES and (data := await connection.read()):
+                    body += data
         except (BrokenConnection, TimeoutError):
             pass  # the status is enough
+        body = body[:LONGEST_ERROR_BYTES]
+        refusal = read_refusal(connection.status, body, connection.retry_headers, secrets=self._secrets)
+        told = f"{endpoint.name} answered {connection.status}"
         return ProviderError(
-            f"{self._endpoint.name} answered {connection.status}",
+            f"{told}: {refusal.said}" if refusal.said else told,
             reason=f"http_{connection.status}",
             status=connection.status,
-            body=body[:LONGEST_ERROR_BYTES],
-            permanent=connection.status in PERMANENT,
+            body=body,
+            fault=refusal.fault,
+            said=refusal.said,
+            code=refusal.code,
+            param=refusal.param,
+            retry_after_s=refusal.retry_after_s,
         )
 
 
@@ -145,6 +167,39 @@ class OpenAIExchange:
         if not self._closed:
             self._closed = True
             self._connection.release()
+
+
+class InflatedExchange(OpenAIExchange):
+    """An exchange whose reply arrives compressed with gzip or deflate."""
+
+    __slots__ = ("_inflate", "_rest")
+
+    def __init__(self, name: str, connection: Connection, first: bytes) -> None:
+        super().__init__(name, connection, first)
+        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: by its head, gzip or zlib
+        self._rest = b""
+
+    async def read(self) -> bytes:
+        while True:
+            data = self._rest or await super().read()
+            if not data:
+                if not self._inflate.eof:
+                    raise ProviderError(f"{self._name}: compressed data broke off", reason="broke_off", reached=True)
+                return b""
+            try:
+                plain = self._inflate.decompress(data, LARGEST_PIECE)
+            except zlib.error as error:
+                raise ProviderError(f"{self._name}: {error}", reason="content_encoding", reached=True) from None
+            self._rest = self._inflate.unconsumed_tail
+            if plain:
+                return plain
+
+    def offer(self, take: Callable[[bytes], bool]) -> None:
+        """Offer nothing: what arrives is not what is passed on."""
+
+    @property
+    def ended(self) -> bool:
+        return not self._rest and super().ended
 
 
 def _origin(endpoint: Endpoint) -> Origin:

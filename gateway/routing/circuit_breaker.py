@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from gateway.errors import ProviderError
+
+RATE_LIMIT_REST_S = 5.0
+"""Seconds that a candidate rests after a rate limit whose provider does not say for how long."""
+LONGEST_RATE_LIMIT_REST_S = 3_600.0
+ACCOUNT_REST_S = 30.0
+"""Seconds that a candidate rests after its provider refused the operator's account; twice as long each time."""
+LONGEST_ACCOUNT_REST_S = 600.0
+LONGEST_WHY = 300
 
 
 class Breaker:
@@ -33,6 +45,20 @@ class Breaker:
         if self._in_a_row >= self._failures:
             self._trial_until = now + self._rest_s
 
+    def answered(self) -> None:
+        """Note that an attempt ended in a refusal, which says neither that the candidate is well nor that it is not."""
+        self._trial_until = 0.0
+
+    def rest(self, now: float, seconds: float) -> None:
+        """Open for so many seconds from now, whatever came before."""
+        self._in_a_row = max(self._in_a_row, self._failures)
+        self._open_until = max(self._open_until, now + seconds)
+        self._trial_until = 0.0
+
+    def left_s(self, now: float) -> float:
+        """Return the seconds until an attempt may be made."""
+        return 0.0 if self._in_a_row < self._failures else max(self._open_until - now, 0.0)
+
     def succeeded(self) -> None:
         self._in_a_row = 0
         self._trial_until = 0.0
@@ -44,12 +70,22 @@ class Breaker:
             self._open_until = now + self._rest_s
 
 
+class Rest(NamedTuple):
+    """Why a candidate rests, in the words of its last failure, and for how many seconds more."""
+
+    fault: str | None
+    why: str
+    left_s: float
+
+
 class Health:
     """The breakers of all candidates. Asking about a healthy candidate costs nothing."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._breakers = {name: Breaker() for name in names}
         self._troubled: set[str] = set()
+        self._why: dict[str, tuple[str | None, str]] = {}
+        self._account_rests: Counter[str] = Counter()
 
     def at(self, now: float) -> Callable[[str], bool]:
         """Return a function from a candidate's name to whether the candidate may be tried."""
@@ -62,16 +98,44 @@ class Health:
         if name in self._troubled:
             self._breakers[name].begin(now)
 
-    def note(self, name: str, now: float, *, well: bool) -> None:
-        """Note that an attempt ended. A candidate that answers is healthy, even if it answers that the request is at
-        fault.
-        """
-        if not well:
-            self._troubled.add(name)
-            self._breakers[name].failed(now)
-        elif name in self._troubled:
+    def served(self, name: str) -> None:
+        """Note that an attempt ended well."""
+        if name in self._troubled:
             self._troubled.discard(name)
             self._breakers[name].succeeded()
+            self._why.pop(name, None)
+            self._account_rests.pop(name, None)
+
+    def failed(self, name: str, now: float, error: ProviderError) -> None:
+        """Note that an attempt failed.
+
+        A refusal that blames the request says nothing of the candidate's health. After a rate limit the candidate rests
+        as long as its provider asks. After a fault of the operator's (a wrong key, no credit, no such model) it rests
+        longer each time, because only a change on the operator's side will help; the attempt after a rest is the probe.
+        """
+        breaker = self._breakers[name]
+        if error.blames_request:
+            if name in self._troubled:
+                breaker.answered()
+            return
+        self._troubled.add(name)
+        self._why[name] = (error.fault, str(error)[:LONGEST_WHY])
+        if error.fault == "account":
+            breaker.rest(now, min(ACCOUNT_REST_S * 2 ** self._account_rests[name], LONGEST_ACCOUNT_REST_S))
+            self._account_rests[name] += 1
+        elif error.fault == "rate_limit":
+            asked = RATE_LIMIT_REST_S if error.retry_after_s is None else error.retry_after_s
+            breaker.rest(now, min(asked, LONGEST_RATE_LIMIT_REST_S))
+        else:
+            breaker.failed(now)
+
+    def resting(self, now: float) -> dict[str, Rest]:
+        """Return the candidates that may not be tried now."""
+        return {
+            name: Rest(*self._why.get(name, (None, "")), self._breakers[name].left_s(now))
+            for name in sorted(self._troubled)
+            if not self._breakers[name].allows(now)
+        }
 
 
 def always_well(_: str) -> bool:

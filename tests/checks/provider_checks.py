@@ -138,7 +138,7 @@ async def check_refusals_tell_status_body_and_whose_fault_it_is(stage: Stage) ->
         stage.refuse(status, b'{"error": {"message": "no"}}')
         refused = await refusal(provider)
         assert (refused.status, refused.reason) == (status, f"http_{status}")
-        assert refused.permanent == (status in PERMANENT), status
+        assert refused.blames_request == (status in PERMANENT), status
         assert refused.body == b'{"error": {"message": "no"}}'
     await provider.close()
 
@@ -147,7 +147,7 @@ async def check_break_off_before_the_first_byte_is_for_send_to_say(stage: Stage)
     provider = stage.open()
     stage.break_off()
     refused = await refusal(provider)
-    assert (refused.status, refused.permanent) == (None, False)
+    assert (refused.status, refused.fault) == (None, None)
     await provider.close()
 
 
@@ -159,7 +159,7 @@ async def check_break_off_after_the_first_byte_is_for_read_to_say(stage: Stage) 
     with pytest.raises(ProviderError) as caught:
         while data := await exchange.read():
             seen += data
-    assert (caught.value.reason, caught.value.permanent) == ("broke_off", False)
+    assert (caught.value.reason, caught.value.fault) == ("broke_off", None)
     assert seen == b"".join(PIECES[:2]), "what came before it is not lost"
     exchange.close()
     await provider.close()
@@ -169,7 +169,7 @@ async def check_silence_before_the_first_byte_ends_in_time(stage: Stage) -> None
     provider = stage.open(first_byte_s=SHORT_S)
     stage.stall()
     refused = await refusal(provider)
-    assert (refused.reason, refused.permanent) == ("first_byte_timeout", False)
+    assert (refused.reason, refused.fault) == ("first_byte_timeout", None)
     await stage.until_cut(1)
     await provider.close()
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.errors import ProviderError
+from gateway.errors import Fault, ProviderError
 
 from .clock import HandClock
 
@@ -74,7 +74,7 @@ class ScriptedProvider:
         self.bodies: list[dict[str, Any]] = []
         self.exchanges: list[ScriptedExchange] = []
 
-    async def send(self, body: bytes, request_id: str) -> ScriptedExchange:
+    async def send(self, body: bytes, request_id: str, *, streamed: bool = True) -> ScriptedExchange:
         self.bodies.append(json.loads(body))
         assert self.replies, "a call that the test does not expect"
         reply = self.replies.pop(0)
@@ -103,8 +103,13 @@ def whole_reply(text: str = "Hello", inputs: int = 10, outputs: int = 5, **timin
 
 
 def refusal(
-    reason: str = "http_503", *, permanent: bool = False, status: int = 503, first_s: float = 0
+    reason: str = "http_503",
+    *,
+    fault: Fault = "overloaded",
+    status: int = 503,
+    first_s: float = 0,
+    **said: Any,
 ) -> ScriptedReply:
-    """A call that fails before its first byte."""
-    error = ProviderError(f"provider: {reason}", reason=reason, status=status, permanent=permanent)
+    """A call that fails before its first byte. `said`: further attributes of the error."""
+    error = ProviderError(f"provider: {reason}", reason=reason, status=status, fault=fault, **said)
     return ScriptedReply(refuses=error, first_s=first_s)

@@ -5,7 +5,6 @@ first.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -276,15 +275,9 @@ class Collector:
 
 def _is_turned_down(error: ProviderError) -> bool:
     """Return whether the request itself is at fault, so that it is not sent again."""
-    return error.permanent or error.status == MODERATED
+    return error.blames_request or error.status == MODERATED
 
 
 def _told(error: ProviderError) -> str:
-    """Return the error and the provider's message, but not for key errors, whose message may repeat the key."""
-    if error.status == 401:
-        return str(error)
-    try:
-        said = json.loads(error.body)["error"]["message"]
-    except (ValueError, LookupError, TypeError):
-        return str(error)
-    return f"{error}: {said[:200]}" if isinstance(said, str) else str(error)
+    """Return the error with the provider's message, but not for key errors, whose message may repeat the key."""
+    return str(error) if error.status != 401 else str(error).partition(": ")[0]

@@ -84,6 +84,16 @@ def test_after_the_bill_cost_and_budget_are_exact() -> None:
     assert found["x-budget-remaining"] == "0.00000088"  # 700 left beside a hold of 300, of which 120 were spent
 
 
+def test_a_fallback_is_named_only_where_another_was_tried() -> None:
+    state = decided(a_turn())
+    state.attempts, state.tries = [Attempt("a", "http_400", 0)], 1
+    assert state.route_reason() == "routed"
+    state.tries = 2
+    assert state.route_reason() == "routed;fallback=a:http_400"
+    state.is_pinned = True
+    assert state.route_reason() == "routed;retry=a:http_400"
+
+
 def test_a_tenant_without_a_budget_is_told_of_none() -> None:
     assert "x-budget-remaining" not in headers(decided(a_turn(), remaining=None))
 
@@ -96,6 +106,7 @@ def test_a_bill_over_the_budget_leaves_nothing_and_not_less() -> None:
 def test_failed_attempts_stand_in_the_reason() -> None:
     state = decided(a_turn())
     state.attempts = [Attempt("x", "http_503", 0), Attempt("y", "connection_failed", 0), Attempt("a", None, 5)]
+    state.tries = 3
     assert headers(state)["x-route-reason"] == "routed;fallback=x:http_503,y:connection_failed"
 
 
@@ -251,7 +262,7 @@ def test_the_pace_stands_in_the_reason_of_what_was_routed() -> None:
     state = decided(a_turn())
     state.pace = "pace=0.5@acme/day"
     assert state.route_reason() == "routed;pace=0.5@acme/day"
-    state.attempts = [Attempt("x", "http_503", 0)]
+    state.attempts, state.tries = [Attempt("x", "http_503", 0)], 2
     assert state.route_reason() == "routed;pace=0.5@acme/day;fallback=x:http_503"
     state.reason = "declined:timeout"
     assert state.route_reason() == "declined:timeout;fallback=x:http_503"

@@ -96,21 +96,6 @@ def test_most_recently_used_connection_is_used_first(run: Run) -> None:
     run(main())
 
 
-def test_fresh_connection_leaves_the_idle_ones_alone_while_there_is_room(run: Run) -> None:
-    async def main() -> None:
-        async with raw_server(say(OK)) as server, pool_at(server, largest=3) as pool:
-            idle = [await asked(pool), await asked(pool)]
-            for connection in idle:
-                await read_out(connection)
-            fresh = [await pool.take(soon(), fresh=True), await pool.take(soon(), fresh=True)]
-            assert not {*fresh} & {*idle}
-            assert [connection.is_open for connection in idle] == [False, True], "the place of the longest idle one"
-            for connection in fresh:
-                connection.release()
-
-    run(main())
-
-
 def test_never_more_connections_than_allowed(run: Run) -> None:
     most = 0
 

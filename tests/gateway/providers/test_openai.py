@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
+import zlib
+from collections.abc import Callable
 
 import pytest
 
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, ProviderError
 from gateway.providers.base import Endpoint
 from gateway.providers.openai import LONGEST_ERROR_BYTES, OpenAIExchange, OpenAIProvider
 from tests.checks.provider_checks import FAIR_S, read_all, refusal
@@ -41,26 +44,16 @@ async def reset(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("leave", [hang_up, reset])
-def test_kept_connection_that_ends_instead_of_answering_is_tried_once_more_on_a_new_one(
-    run: Run, leave: Script
-) -> None:
+def test_a_request_that_was_delivered_is_never_sent_again(run: Run, leave: Script) -> None:
+    """A provider that got the request may be at work on it, however its connection ended (RFC 9110, 9.2.2)."""
+
     async def main() -> None:
         async with raw_server(in_turn(say(OK), leave, say(OK))) as server, provider_at(server.url) as provider:
-            for _ in range(2):
-                assert await read_all(await provider.send(b'{"a": 1}', "req_1")) == b"ok"
-            assert (len(server.asks), server.connections) == (3, 2)
-            assert server.asks[1].body == server.asks[2].body == b'{"a": 1}'
-
-    run(main())
-
-
-@pytest.mark.parametrize("leave", [hang_up, reset])
-def test_it_is_tried_only_once_more(run: Run, leave: Script) -> None:
-    async def main() -> None:
-        async with raw_server(in_turn(say(OK), leave)) as server, provider_at(server.url) as provider:
-            await read_all(await provider.send(b"{}", "req_1"))
-            assert (await refusal(provider)).reason == "connection_failed"
-            assert len(server.asks) == 3
+            assert await read_all(await provider.send(b"{}", "req_1")) == b"ok"
+            refused = await refusal(provider)
+            assert (refused.reason, refused.reached) == ("connection_failed", True)
+            assert len(server.asks) == 2
+            assert await read_all(await provider.send(b"{}", "req_1")) == b"ok"
 
     run(main())
 
@@ -123,13 +116,72 @@ def test_what_can_not_be_sent_is_refused_at_the_start_without_naming_it(endpoint
     asyncio.run(main())
 
 
-def test_compressed_reply_is_refused(run: Run) -> None:
+@pytest.mark.parametrize("coding", [b"gzip", b"X-GZIP", b"deflate"])
+@pytest.mark.parametrize("framed", [sized, chunked])
+def test_compressed_reply_is_read(run: Run, coding: bytes, framed: Callable[..., bytes]) -> None:
+    text = bytes(range(256)) * 20_000
+    packed = zlib.compress(text) if coding == b"deflate" else gzip.compress(text)
+
     async def main() -> None:
-        gzip = sized(b"\x1f\x8b", 200, b"Content-Encoding: gzip")
-        plain = sized(b"ok", 200, b"content-encoding: Identity")
-        async with raw_server(in_turn(say(gzip), say(plain))) as server, provider_at(server.url) as provider:
+        reply = (
+            framed(packed, 200, b"Content-Encoding: " + coding)
+            if framed is sized
+            else (
+                b"HTTP/1.1 200 OK\r\nContent-Encoding: "
+                + coding
+                + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+                + b"%x\r\n%s\r\n0\r\n\r\n" % (len(packed), packed)
+            )
+        )
+        async with raw_server(say(reply)) as server, provider_at(server.url) as provider:
+            for _ in range(2):
+                assert await read_all(await provider.send(b"{}", "req_1")) == text
+
+    run(main())
+
+
+def test_compressed_reply_that_is_cut_or_wrong_or_of_another_coding_fails(run: Run) -> None:
+    whole = gzip.compress(b"a reply")
+
+    async def main() -> None:
+        async with raw_server(say(b"")) as server, provider_at(server.url) as provider:
+            for packed in (whole[:-5], b"\x1f\x8bno"):
+                server.script = say(sized(packed, 200, b"Content-Encoding: gzip"))
+                with pytest.raises(ProviderError) as caught:
+                    await read_all(await provider.send(b"{}", "req_1"))
+                assert caught.value.reached
+            server.script = say(sized(b"x", 200, b"Content-Encoding: br"))
             assert (await refusal(provider)).reason == "content_encoding"
+            server.script = say(sized(b"ok", 200, b"content-encoding: Identity"))
             assert await read_all(await provider.send(b"{}", "req_1")) == b"ok"
+
+    run(main())
+
+
+def test_success_other_than_200_is_read(run: Run) -> None:
+    async def main() -> None:
+        async with raw_server(say(sized(b"ok", 201))) as server, provider_at(server.url) as provider:
+            assert await read_all(await provider.send(b"{}", "req_1")) == b"ok"
+
+    run(main())
+
+
+def test_refusal_says_what_the_provider_said_but_no_key(run: Run) -> None:
+    async def main() -> None:
+        body = b'{"error": {"message": "no such thing, %s", "code": "context_length_exceeded", "param": "messages"}}'
+        reply = sized(body % b"odd-key-of-ours", 400, b"Retry-After: 27")
+        async with (
+            raw_server(say(reply)) as server,
+            provider_at(server.url, api_key="odd-key-of-ours") as provider,
+        ):
+            refused = await refusal(provider)
+        assert (refused.said, refused.code, refused.param) == (
+            "no such thing, [key]",
+            "context_length_exceeded",
+            "messages",
+        )
+        assert (refused.fault, refused.retry_after_s) == ("context_length", 27)
+        assert "no such thing" in str(refused) and "odd-key" not in str(refused)
 
     run(main())
 
@@ -139,18 +191,18 @@ def test_empty_reply_is_refused(run: Run) -> None:
         for reply in (sized(b""), chunked(), endless(b"")):
             async with raw_server(say_and_hang_up(reply)) as server, provider_at(server.url) as provider:
                 refused = await refusal(provider)
-                assert (refused.reason, refused.permanent) == ("empty_reply", False)
+                assert (refused.reason, refused.fault) == ("empty_reply", None)
 
     run(main())
 
 
-def test_any_status_but_200_is_a_refusal(run: Run) -> None:
+def test_any_status_but_a_success_with_a_body_is_a_refusal(run: Run) -> None:
     async def main() -> None:
         async with raw_server(say(b"")) as server, provider_at(server.url) as provider:
-            for status in (201, 202, 301, 302, 307, 415, 418, 504, 599):
+            for status in (204, 205, 301, 302, 307, 415, 418, 504, 599):
                 server.script = say(sized(b"", status, b"Location: http://127.0.0.1:1/"))
                 refused = await refusal(provider)
-                assert (refused.status, refused.permanent) == (status, status == 415)
+                assert (refused.status, refused.blames_request) == (status, status in (415, 418))
             assert server.connections == 1
 
     run(main())

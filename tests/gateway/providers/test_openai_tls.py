@@ -37,7 +37,7 @@ def test_certificate_that_nobody_vouches_for_is_refused(run: Run, tls: ssl.SSLCo
         async with raw_server(say(OK), tls=tls) as server, provider_at(server.url, max_connections=1) as provider:
             for _ in range(2):
                 refused = await refusal(provider)
-                assert (refused.reason, refused.permanent) == ("tls_failed", False)
+                assert (refused.reason, refused.fault) == ("tls_failed", None)
             assert not server.asks
 
     run(main())

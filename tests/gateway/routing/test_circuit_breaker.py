@@ -5,7 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.routing.circuit_breaker import Breaker, Health, always_well
+from gateway.errors import REQUEST_FAULTS, Fault, ProviderError
+from gateway.routing.circuit_breaker import Breaker, Health, Rest, always_well
+
+BROKEN = ProviderError("p: reset", reason="broke_off")
+
+
+def refused(fault: Fault, retry_after_s: float | None = None) -> ProviderError:
+    """A provider's refusal."""
+    return ProviderError("p said no", reason="http_400", status=400, fault=fault, retry_after_s=retry_after_s)
 
 
 def failing(times: int, now: float = 0.0) -> Breaker:
@@ -93,7 +101,7 @@ def in_trouble(times: int = 5) -> Health:
     health = Health(("a", "b"))
     for _ in range(times):
         health.begin("a", 0.0)
-        health.note("a", 0.0, well=False)
+        health.failed("a", 0.0, BROKEN)
     return health
 
 
@@ -106,7 +114,7 @@ def allowed(health: Health, now: float) -> str:
 def test_while_nobody_failed_everybody_is_well_and_nobody_is_looked_up() -> None:
     health = Health(("a", "b"))
     health.begin("a", 0.0)
-    health.note("a", 0.0, well=True)
+    health.served("a")
     assert health.at(0.0) is always_well
     assert allowed(health, 0.0) == "ab"
     assert always_well("whoever")
@@ -119,8 +127,8 @@ def test_who_failed_often_rests_and_the_others_go_on() -> None:
 
 def test_a_success_in_between_starts_the_count_again() -> None:
     health = in_trouble(4)
-    health.note("a", 0.0, well=True)
-    health.note("a", 0.0, well=False)
+    health.served("a")
+    health.failed("a", 0.0, BROKEN)
     assert allowed(health, 0.0) == "ab"
 
 
@@ -130,28 +138,80 @@ def test_after_its_rest_one_attempt_at_a_time_is_let_through_until_it_succeeds()
     assert allowed(health, 10.0) == "ab"
     health.begin("a", 10.0)
     assert allowed(health, 10.0) == "b"
-    health.note("a", 11.0, well=True)
+    health.served("a")
     assert health.at(11.0) is always_well
 
 
 def test_an_attempt_that_fails_after_the_rest_begins_another() -> None:
     health = in_trouble()
     health.begin("a", 10.0)
-    health.note("a", 12.0, well=False)
+    health.failed("a", 12.0, BROKEN)
     assert [allowed(health, now) for now in (21.9, 22.0)] == ["b", "ab"]
 
 
 def test_one_that_recovers_leaves_the_others_resting() -> None:
     health = in_trouble()
     for _ in range(5):
-        health.note("b", 0.0, well=False)
-    health.note("a", 0.0, well=True)
+        health.failed("b", 0.0, BROKEN)
+    health.served("a")
     assert allowed(health, 0.0) == "a"
 
 
 def test_trouble_of_the_past_is_forgotten_with_a_success() -> None:
     health = in_trouble()
-    health.note("a", 10.0, well=True)
+    health.served("a")
     for _ in range(4):
-        health.note("a", 10.0, well=False)
+        health.failed("a", 10.0, BROKEN)
     assert allowed(health, 10.0) == "ab"
+
+
+def test_a_refused_request_says_nothing_of_its_candidate() -> None:
+    health = Health(("a", "b"))
+    for fault in sorted(str(each) for each in REQUEST_FAULTS) * 5:
+        health.failed("a", 0.0, refused(fault))  # type: ignore[arg-type]
+    assert health.at(0.0) is always_well
+    troubled = in_trouble(4)
+    troubled.failed("a", 0.0, refused("invalid"))
+    troubled.failed("a", 0.0, BROKEN)
+    assert allowed(troubled, 0.0) == "b", "the fifth failure, with a refusal in between"
+
+
+def test_a_refused_trial_lets_the_next_one_through() -> None:
+    health = in_trouble()
+    health.begin("a", 10.0)
+    assert allowed(health, 10.0) == "b"
+    health.failed("a", 10.0, refused("unsupported"))
+    assert allowed(health, 10.0) == "ab"
+
+
+def test_after_a_rate_limit_it_rests_as_long_as_the_provider_asks() -> None:
+    for asked, rests in ((27.0, 27.0), (None, 5.0), (0.0, 0.0), (9e9, 3_600.0)):
+        health = Health(("a", "b"))
+        health.failed("a", 100.0, refused("rate_limit", asked))
+        assert not rests or allowed(health, 100.0 + rests - 0.01) == "b"
+        assert allowed(health, 100.0 + rests) == "ab"
+        health.served("a")
+        assert health.at(100.0) is always_well
+
+
+def test_a_fault_of_the_operators_makes_it_rest_longer_each_time_until_a_probe_succeeds() -> None:
+    health, now = Health(("a", "b")), 0.0
+    for rests in (30.0, 60.0, 120.0, 240.0, 480.0, 600.0, 600.0):
+        health.failed("a", now, refused("account"))
+        assert allowed(health, now + rests - 0.01) == "b"
+        now += rests
+        assert allowed(health, now) == "ab"
+        health.begin("a", now)
+        assert allowed(health, now) == "b", "one probe at a time"
+    health.served("a")
+    health.failed("a", now, refused("account"))
+    assert allowed(health, now + 30.0) == "ab"
+
+
+def test_who_rests_is_shown_with_the_reason_and_the_time_left() -> None:
+    health = in_trouble()
+    health.failed("b", 2.0, refused("account"))
+    assert health.resting(4.0) == {"a": Rest(None, "p: reset", 6.0), "b": Rest("account", "p said no", 28.0)}
+    assert health.resting(10.0).keys() == {"b"}
+    health.served("b")
+    assert not health.resting(10.0)

@@ -49,7 +49,7 @@ class Steered:
         self._now: Counter[str] = Counter()
         self._fails = fails
 
-    async def send(self, body: bytes, request_id: str) -> Reply:
+    async def send(self, body: bytes, request_id: str, *, streamed: bool = True) -> Reply:
         asked = json.loads(body)
         self.bodies.append(asked)
         number, model = len(self.bodies), asked["model"]

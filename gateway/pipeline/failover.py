@@ -1,0 +1,84 @@
+"""The rules of trying on: which choice may be tried after the attempts of a request so far.
+
+A refusal costs nothing and says something of one candidate only, so it never ends a request by itself: another
+candidate may have a larger context, another filter or other parameters. An attempt that failed in another way may have
+cost time and money, and counts towards `max_attempts`.
+"""
+
+from __future__ import annotations
+
+from gateway.errors import ProviderError
+from gateway.routing.decision import Assessment
+
+MAX_REFUSALS = 8
+"""Refusals after which no further candidate is asked."""
+ATTEMPTS_WITHIN_S = 600.0
+"""Seconds after which no further attempt is begun."""
+RETRIES_OF_PINNED = 2
+FIRST_RETRY_S = 0.5
+LONGEST_RETRY_S = 20.0
+"""Seconds that the next attempt at a candidate that the client named may be put off. A longer wait is the client's."""
+RETRIED_STATUSES = frozenset({429, 500, 502, 503, 529})
+
+
+class Failover:
+    """The failed attempts of one request, and what they allow."""
+
+    __slots__ = ("_agreed", "_max_attempts", "_refusals", "_seen", "_too_short", "failures")
+
+    def __init__(self, max_attempts: int) -> None:
+        self.failures: list[ProviderError] = []
+        self._max_attempts = max_attempts
+        self._refusals = 0
+        self._too_short = 0
+        self._agreed = False
+        self._seen: set[tuple[str, str]] = set()
+
+    def failed(self, choice: Assessment, error: ProviderError) -> None:
+        """Note a failed attempt."""
+        self.failures.append(error)
+        if error.fault is None or error.fault == "overloaded":
+            return
+        self._refusals += 1
+        if error.fault == "context_length":
+            self._too_short = max(self._too_short, choice.candidate.context_tokens)
+        elif error.blames_request and error.fault != "too_large":
+            reasons = _reasons(error)
+            self._agreed = self._agreed or not self._seen.isdisjoint(reasons)
+            self._seen |= reasons
+
+    @property
+    def is_over(self) -> bool:
+        """True if no candidate may be tried any more: two agree, or as many were tried as may be."""
+        tries = len(self.failures) - self._refusals
+        return self._agreed or tries >= self._max_attempts or self._refusals >= MAX_REFUSALS
+
+    def passes_by(self, choice: Assessment) -> bool:
+        """Return whether this choice would refuse too: a prompt was too long for as large a context."""
+        return choice.candidate.context_tokens <= self._too_short
+
+    def pinned_wait_s(self, spread: float) -> float | None:
+        """Return the seconds until the candidate that failed last may be asked again; None if it may not.
+
+        Only a request that the provider cannot have processed is sent to it again. `spread` is a draw from 0 to 1, by
+        which retries of requests that failed together do not come together.
+        """
+        last = self.failures[-1]
+        retries = len(self.failures) - 1
+        is_unsent = last.status is None and not last.reached
+        if retries >= RETRIES_OF_PINNED or last.fault == "account":
+            return None
+        if not is_unsent and last.status not in RETRIED_STATUSES:
+            return None
+        wait = FIRST_RETRY_S * 2**retries * (0.5 + spread / 2)
+        if last.retry_after_s is not None:
+            wait = max(wait, last.retry_after_s)
+        return wait if wait <= LONGEST_RETRY_S else None
+
+
+def _reasons(error: ProviderError) -> set[tuple[str, str]]:
+    """Return the names of a refusal's reason. Two candidates agree if they share one."""
+    fault = error.fault or ""
+    if fault == "unsupported":
+        return {(fault, each) for each in (error.param, error.said.lower()) if each}
+    return {(fault, "")}

@@ -1,0 +1,324 @@
+"""The reading of a provider's refusal: what it blames, in whose words, and when to try again.
+
+Providers that speak OpenAI's API agree on little here. Where the message stands, by their own documentation and by what
+they answer: OpenAI, Azure, Groq and Anthropic `error.message`; Gemini the same within an array, with
+`details[].reason` and `details[].retryDelay`; OpenRouter `error.metadata.raw`, which is the upstream's own answer as
+text; vLLM `message` or `error.message`; Mistral `message` or `detail`; FastAPI `detail`, a text or a list of
+`{loc, msg}`; Ollama `error` as a text. The status alone decides little: an expired key is a 400 at Gemini, an empty
+account a 400 at Anthropic, a limit on tokens per minute a 413 at Groq.
+
+Sources: https://platform.openai.com/docs/guides/error-codes, https://learn.microsoft.com/azure/ai-services/openai,
+https://docs.anthropic.com/en/api/errors, https://ai.google.dev/gemini-api/docs/troubleshooting,
+https://openrouter.ai/docs/api-reference/errors, https://console.groq.com/docs/errors, https://docs.mistral.ai/api,
+https://docs.vllm.ai, https://github.com/ollama/ollama/blob/main/docs/api.md.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from gateway.errors import Fault
+
+LONGEST_SAID = 1_000
+"""Characters that are kept of a provider's message."""
+LONGEST_LABEL = 100
+LONGEST_RETRY_S = 86_400.0
+NESTED = 4
+"""How deep an answer within an answer is read."""
+
+
+class Refusal(NamedTuple):
+    """A provider's refusal. `said` is its message without secrets. `code` and `param` are its own, if short."""
+
+    fault: Fault
+    said: str = ""
+    code: str | None = None
+    param: str | None = None
+    retry_after_s: float | None = None
+
+
+def read_refusal(
+    status: int,
+    body: bytes,
+    headers: Mapping[bytes, bytes],
+    *,
+    secrets: tuple[str, ...] = (),
+    clock: Callable[[], float] = time.time,
+) -> Refusal:
+    """Return what a reply that is not a success says.
+
+    `headers` may hold `retry-after` and `retry-after-ms`, and `secrets` are texts that must not be repeated. `clock`
+    gives seconds since the epoch, for a `Retry-After` that is a date.
+    """
+    text = body.decode("utf-8", "replace")
+    payload = _decoded(text)
+    errors = list(_errors(payload, NESTED))
+    said = next((message for error in reversed(errors) if (message := _message(error))), "")
+    if not errors:
+        said = _plain(text)
+    labels = [label for error in errors for label in _labels(error)]
+    return Refusal(
+        _fault(status, " ".join([*labels, said]).lower()),
+        without_secrets(said, secrets)[:LONGEST_SAID],
+        _first(errors, "code", "type"),
+        _first(errors, "param"),
+        _retry_after(headers, errors, said, clock),
+    )
+
+
+_SECRETS = re.compile(
+    r"\b(?:sk|pk|rk|gsk|xai|nvapi|hf|tgp|fw|AIza|ya29)[-_.]?[A-Za-z0-9][A-Za-z0-9*._-]{10,}"
+    r"|(?i:bearer|api[-_ ]?key[\"' ]*[:=])\s*[\"']?[A-Za-z0-9*._~+/-]{8,}=*"
+)
+_LONG_RUN = re.compile(r"[A-Za-z0-9+/=_-]{80,}")
+
+
+def without_secrets(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """Return the text without keys and without long runs of base64."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "[key]")
+    return _LONG_RUN.sub("[data]", _SECRETS.sub("[key]", text))
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _errors(payload: Any, depth: int) -> Iterator[dict[str, Any]]:
+    """Yield the objects of an answer that describe its error, the outermost first, the upstream's own last."""
+    if isinstance(payload, list):
+        payload = next((each for each in payload if isinstance(each, dict)), None)
+    if not isinstance(payload, dict) or depth == 0:
+        return
+    inner = payload.get("error")
+    if isinstance(inner, str):
+        inner = _decoded(inner) or {"message": inner}
+    if isinstance(inner, dict | list):
+        yield from _errors(inner, depth - 1)
+        return
+    yield payload
+    for nested in (payload.get("innererror"), _within(payload.get("metadata"), "raw"), payload.get("message")):
+        found = _decoded(nested) if isinstance(nested, str) and nested.lstrip()[:1] in ("{", "[") else nested
+        if isinstance(found, dict | list):
+            yield from _errors(found, depth - 1)
+        elif nested is not payload.get("message") and isinstance(nested, str):
+            yield {"message": nested}
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """Return the message of one object, in whichever member the provider puts it."""
+    for name in ("message", "detail", "error_description", "msg", "title"):
+        found = error.get(name)
+        if isinstance(found, str) and found.strip():
+            return found.strip()
+        if isinstance(found, dict):
+            return _message(found)
+        if isinstance(found, list):
+            said = "; ".join(_complaint(each) for each in found[:4])
+            if said:
+                return said
+    return ""
+
+
+def _complaint(each: Any) -> str:
+    """Return one entry of FastAPI's `detail`: where, and what is wrong there."""
+    if not isinstance(each, dict):
+        return str(each)[:200]
+    where = each.get("loc")
+    said = str(each.get("msg") or each.get("message") or "")
+    return f"{'.'.join(map(str, where))}: {said}" if isinstance(where, list) else said
+
+
+_TAGS = re.compile(r"(?s)<(script|style|head)\b.*?</\1>|<[^>]*>")
+
+
+def _plain(text: str) -> str:
+    """Return the words of a page or of a plain text, as one short line."""
+    title = re.search(r"(?is)<title[^>]*>(.*?)</title>", text)
+    return " ".join((title[1] if title else _TAGS.sub(" ", text)).split())[:200]
+
+
+def _labels(error: Mapping[str, Any]) -> list[str]:
+    """Return the short words by which an object names its error."""
+    found = [error.get(name) for name in ("code", "type", "status", "reason", "__type")]
+    details = error.get("details")
+    if isinstance(details, list):
+        found += [each.get("reason") for each in details if isinstance(each, dict)]
+    return [each for each in found if isinstance(each, str)]
+
+
+def _first(errors: list[dict[str, Any]], *names: str) -> str | None:
+    """Return the innermost short label of these names."""
+    for error in reversed(errors):
+        for name in names:
+            found = error.get(name)
+            if isinstance(found, str) and 0 < len(found) <= LONGEST_LABEL and found.isprintable():
+                return without_secrets(found)
+    return None
+
+
+def _within(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _any_of(*phrases: str) -> re.Pattern[str]:
+    return re.compile("|".join(phrases))
+
+
+_CONTEXT = _any_of(
+    r"context[_ ]?(?:length|window|size|limit)",
+    r"maximum context|context_too_long|n_ctx|exceed_context_size|model_max_prompt_tokens|string_above_max_length",
+    r"(?:prompt|input) is too long|too many (?:input )?tokens\b",
+    r"(?:prompt|input|messages?)\b.{0,60}\b(?:exceeds?|longer than|too long|too large)\b.{0,80}\btoken",
+    r"token count\b.{0,60}\bexceeds|reduce the length of (?:the|your) (?:messages|prompt|input)",
+    r"maximum (?:allowed )?(?:input|prompt) (?:length|tokens?|size)",
+    r"exceeds? the (?:model'?s? )?(?:maximum |max )?(?:number of )?(?:input )?tokens?\b",
+    r"requested tokens?\b.{0,40}\bexceed",
+)
+_RATE = _any_of(
+    r"rate[_ ]?limit|too many requests|resource_exhausted|throttl|tokens_limit|requests_limit",
+    r"(?:tokens|requests|images) per (?:minute|day|hour|second|min)\b|\b[tr]p[md]\b",
+    r"retry(?:ing)? (?:again )?(?:in|after)\b",
+)
+_CONTENT = _any_of(
+    r"content[_ ]?(?:filter|policy|management)|responsibleaipolicy|safety (?:system|policy|filter|settings)",
+    r"\bflagged\b|moderation|prohibited[_ ]content|data_inspection|inappropriate|usage polic|recitation",
+    r"sensitive content|harmful|blocked by (?:our|the|azure|google)",
+)
+_NO_MONEY = _any_of(
+    r"insufficient[_ ](?:quota|balance|credits?|funds)|credit balance|(?:no|not enough|out of) credits?\b",
+    r"billing_not_active|payment required",
+)
+_ACCOUNT = _any_of(
+    _NO_MONEY.pattern,
+    r"exceeded your (?:current )?(?:quota|budget)|billing|api[_ ]?key|invalid[_ ](?:token|authentication)",
+    r"unauthori[sz]ed|unauthenticated|authentication[_ ]?error|permission[_ ]?denied|insufficient[_ ]permission",
+    r"deactivated|suspended|access denied|data policy|no allowed providers|location is not supported",
+    r"unsupported_country|not available in your|unknown model|no such model|invalid model|unable to access model",
+    r"deploymentnotfound|model_decommissioned",
+    r"(?:model|deployment|engine|endpoint)[_ ]?(?:id )?['\"`]?[^ ]{0,80}['\"`]? ?(?:was |is |has been |does )?"
+    r"(?:not[_ ](?:found|exist|available|deployed)|decommissioned|deprecated)",
+)
+_UNSUPPORTED = _any_of(
+    r"unsupported|endpoints found that support|(?:not|n't|no|cannot) (?:currently )?(?:yet )?support|not compatible",
+    r"unrecogni[sz]ed|unknown (?:field|name|parameter|argument)|extra (?:inputs|fields)|extra_forbidden",
+    r"unexpected (?:field|keyword|property|role)|additional properties|expected one of|not a multimodal",
+    r"(?:is|are) not (?:allowed|permitted|enabled|valid)|does not (?:accept|allow|take)|cannot be used with",
+    r"only (?:the )?(?:default|one|1)\b|must be (?:one of|less|at most|set|=|1\b)|requires? .{0,40}enabl",
+    r"invalid[ _]value|too large: \d+|not allowed to",
+)
+_TOO_LARGE = _any_of(r"request (?:entity |body |payload )?(?:is )?too large|payload too large|request_too_large")
+_OVERLOADED = _any_of(r"overload|temporarily unavailable|service unavailable|at capacity|try again later")
+_ABILITY = _any_of(
+    r"(?:does|do|is|are) ?(?:not|n't) (?:currently )?support|endpoints found that support|not allowed to request"
+)
+"""A sentence that may name a model, and speaks of what the model can do."""
+_PLACE = _any_of(r"location|country|region")
+
+
+def _fault(status: int, text: str) -> Fault:
+    """Return what a refusal blames, by its words first and by its status where the words are silent."""
+    if status == 429:
+        return "account" if _NO_MONEY.search(text) and "resource_exhausted" not in text else "rate_limit"
+    if status in (408, 425, 529):
+        return "overloaded"
+    if status >= 500:
+        return _requests_own(text) or "overloaded"
+    if status in (401, 402) or status < 400:
+        return "account"
+    if status == 413:
+        return "context_length" if _CONTEXT.search(text) and not _RATE.search(text) else "too_large"
+    return _fault_by_words(status, text)
+
+
+def _fault_by_words(status: int, text: str) -> Fault:
+    """Return what another 4xx blames."""
+    if _CONTENT.search(text):
+        return "content_filter"
+    if _ACCOUNT.search(text) and (not _ABILITY.search(text) or _PLACE.search(text)):
+        return "account"
+    if _CONTEXT.search(text):
+        return "context_length"
+    if status != 404 and _RATE.search(text):
+        return "rate_limit"
+    if _UNSUPPORTED.search(text):
+        return "unsupported"
+    if status in (403, 404, 405):
+        return "account"
+    if _TOO_LARGE.search(text):
+        return "too_large"
+    return "overloaded" if _OVERLOADED.search(text) else "invalid"
+
+
+def _requests_own(text: str) -> Fault | None:
+    """Return the fault of a 5xx whose words blame the request, as some servers of open models answer."""
+    if _CONTEXT.search(text):
+        return "context_length"
+    return "content_filter" if "content_filter" in text or "responsibleaipolicy" in text else None
+
+
+_WAIT = re.compile(
+    r"(?:try again|retry|available|reset)\w*(?: in| after)? "
+    r"(?:(\d+)h)?(?:(\d+)m(?!s))?(\d+(?:\.\d+)?)? ?(ms|milli)?"
+)
+
+
+def _retry_after(
+    headers: Mapping[bytes, bytes], errors: list[dict[str, Any]], said: str, clock: Callable[[], float]
+) -> float | None:
+    """Return the seconds until the provider wants to be asked again: by its headers, else by its words."""
+    for found in (
+        _number(headers.get(b"retry-after-ms"), 0.001),
+        _number(headers.get(b"retry-after"), 1.0),
+        _until(headers.get(b"retry-after"), clock),
+        *(_delay(error) for error in errors),
+        _in_words(said.lower()),
+    ):
+        if found is not None:
+            return min(max(found, 0.0), LONGEST_RETRY_S)
+    return None
+
+
+def _number(value: bytes | str | None, unit: float) -> float | None:
+    try:
+        found = float(value or "")
+    except ValueError:
+        return None
+    return found * unit if 0 <= found < 1e12 else None
+
+
+def _until(value: bytes | None, clock: Callable[[], float]) -> float | None:
+    """Return the seconds until an HTTP date (RFC 9110, 10.2.3)."""
+    try:
+        return email.utils.parsedate_to_datetime((value or b"").decode("latin-1")).timestamp() - clock()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _delay(error: Mapping[str, Any]) -> float | None:
+    """Return Gemini's `details[].retryDelay`, such as "27s"."""
+    details = error.get("details")
+    for each in details if isinstance(details, list) else ():
+        delay = _within(each, "retryDelay")
+        if isinstance(delay, str) and delay.endswith("s"):
+            return _number(delay[:-1], 1.0)
+    return None
+
+
+def _in_words(said: str) -> float | None:
+    """Return the wait that a message names, as in "try again in 1m2.5s" or "retry after 20 seconds"."""
+    found = _WAIT.search(said)
+    if found is None or not any(found.group(1, 2, 3)):
+        return None
+    hours, minutes, seconds, unit = found.groups()
+    rest = float(seconds or 0) * (0.001 if unit in ("ms", "milli") else 1.0)
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + rest
