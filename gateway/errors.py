@@ -193,6 +193,11 @@ class ProviderError(LoupeError):
         self.reached = reached
 
     @property
+    def is_abandoned(self) -> bool:
+        """True if the provider was still at work when the time was up: it may bill what nobody waited for."""
+        return self.reached and self.reason in ("first_byte_timeout", "total_timeout")
+
+    @property
     def blames_request(self) -> bool:
         """True if the provider refused this request, and may serve others."""
         return self.fault in REQUEST_FAULTS

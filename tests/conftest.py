@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Generator
 from importlib.util import find_spec
 
@@ -25,6 +26,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # As `loupe` does before it imports a command: else huggingface_hub asks its hub about who is calling.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+# A shell that runs the tests in the background has SIGINT ignored, and what tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The user's proxy has no business with 127.0.0.1, where all servers of the tests are: what tests start inherits that.
 for scheme in ("http", "https", "all"):

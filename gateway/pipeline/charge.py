@@ -59,7 +59,7 @@ class Charge:
         self.usage, self.metered = Usage(0, 0), False
 
     def abandoned(self) -> None:
-        """Note that the provider got the request and its reply never came: it may have worked, and bill its work.
+        """Note that the provider was still at work when the time was up: it may bill its work.
 
         The charge is the input and the forecast output, at most the reservation.
         """

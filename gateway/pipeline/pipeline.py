@@ -307,7 +307,7 @@ class Pipeline:
                 body, state.request_id, streamed=state.request.streamed
             )
         except ProviderError as error:
-            if error.reached:
+            if error.is_abandoned:
                 charge.abandoned()
             else:
                 charge.unsent()

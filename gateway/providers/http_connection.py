@@ -8,6 +8,7 @@ POST, keep-alive, TLS, `read` with back-pressure, one timer per exchange. No red
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -140,6 +141,19 @@ class Connection(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def is_silent(self) -> bool:
+        """True if nothing has arrived on an unused connection.
+
+        What arrives there is the end of the connection, which the loop may not have seen yet. Asking the kernel matters
+        because a request that was written to a connection is not sent again.
+        """
+        if self._transport is None or self._transport.is_closing():
+            return False
+        asked = select.poll()
+        asked.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not asked.poll(0)
 
     def _reset(self) -> None:
         self._chunks.clear()

@@ -14,8 +14,6 @@ from gateway.providers.http_connection import Connection, Overdue
 
 KEEP_IDLE_S = 30.0
 """Seconds after which an unused connection is no longer trusted: the other side may be about to close it."""
-LOOK_AGAIN_S = 1.0
-"""Seconds after which an unused connection is looked at once more: a request that was written is not sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +70,6 @@ class ConnectionPool:
             raise _closing()
         while self._idle:
             connection = self._idle.pop()
-            if self._loop.time() - connection.idle_since > LOOK_AGAIN_S:
-                await asyncio.sleep(0)  # the loop may not have seen yet that the other side closed
             if self._is_fit(connection):
                 return connection
             self._open -= 1
@@ -119,7 +115,7 @@ class ConnectionPool:
                 turn.set_exception(_closing())
 
     def _is_fit(self, connection: Connection) -> bool:
-        return connection.is_open and self._loop.time() - connection.idle_since < KEEP_IDLE_S
+        return connection.is_silent and self._loop.time() - connection.idle_since < KEEP_IDLE_S
 
     async def _turn(self, deadline: float) -> Connection | None:
         """Wait for a place. Return the connection in that place, or None if the place is empty."""

@@ -32,7 +32,7 @@ NESTED = 4
 """How deep an answer within an answer is read."""
 
 
-class Refusal(NamedTuple):
+class ProviderRefusal(NamedTuple):
     """A provider's refusal. `said` is its message without secrets. `code` and `param` are its own, if short."""
 
     fault: Fault
@@ -49,7 +49,7 @@ def read_refusal(
     *,
     secrets: tuple[str, ...] = (),
     clock: Callable[[], float] = time.time,
-) -> Refusal:
+) -> ProviderRefusal:
     """Return what a reply that is not a success says.
 
     `headers` may hold `retry-after` and `retry-after-ms`, and `secrets` are texts that must not be repeated. `clock`
@@ -62,7 +62,7 @@ def read_refusal(
     if not errors:
         said = _plain(text)
     labels = [label for error in errors for label in _labels(error)]
-    return Refusal(
+    return ProviderRefusal(
         _fault(status, " ".join([*labels, said]).lower()),
         without_secrets(said, secrets)[:LONGEST_SAID],
         _first(errors, "code", "type"),
@@ -75,11 +75,11 @@ _SECRETS = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|nvapi|hf|tgp|fw|AIza|ya29)[-_.]?[A-Za-z0-9][A-Za-z0-9*._-]{10,}"
     r"|(?i:bearer|api[-_ ]?key[\"' ]*[:=])\s*[\"']?[A-Za-z0-9*._~+/-]{8,}=*"
 )
-_LONG_RUN = re.compile(r"[A-Za-z0-9+/=_-]{80,}")
+_LONG_RUN = re.compile(r"data:[\w.+/-]*[;,]\S*|[A-Za-z0-9+/=_-]{64,}")
 
 
 def without_secrets(text: str, secrets: tuple[str, ...] = ()) -> str:
-    """Return the text without keys and without long runs of base64."""
+    """Return the text without keys, data URLs and long runs of base64."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, "[key]")

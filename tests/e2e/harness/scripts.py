@@ -44,12 +44,14 @@ def answer_json(payload: dict[str, Any]) -> Script:
     return script
 
 
-def refuse(status: int, message: str = "no", code: str | None = None, param: str | None = None) -> Script:
+def refuse(
+    status: int, message: str = "no", code: str | None = None, param: str | None = None, headers: bytes = b""
+) -> Script:
     """An error in OpenAI's shape."""
 
     async def script(call: Call) -> None:
         error = {"message": message, "type": "some_error", "code": code, "param": param}
-        await call.send(whole({"error": error}, status))
+        await call.send(whole({"error": error}, status, headers))
 
     return script
 
@@ -59,6 +61,16 @@ def say(data: bytes) -> Script:
 
     async def script(call: Call) -> None:
         await call.send(data)
+
+    return script
+
+
+def slowly(seconds: float) -> Script:
+    """The reply proper, after so many seconds without a byte."""
+
+    async def script(call: Call) -> None:
+        await asyncio.sleep(seconds)
+        await call.send(reply_to(call.json))
 
     return script
 
@@ -113,11 +125,11 @@ def wait_then(release: threading.Event, script: Script) -> Script:
     return waiting
 
 
-def whole(payload: dict[str, Any], status: int = 200) -> bytes:
+def whole(payload: dict[str, Any], status: int = 200, headers: bytes = b"") -> bytes:
     """A whole HTTP reply."""
     body = json.dumps(payload).encode()
     head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-    return head.encode() + b"Connection: close\r\n\r\n" + body
+    return head.encode() + headers + b"Connection: close\r\n\r\n" + body
 
 
 def completion(request: Request, text: str, usage: tuple[int, int] | None, finish: str = "stop") -> dict[str, Any]:

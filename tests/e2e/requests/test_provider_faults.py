@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.harness.raw_client import RawClient
 from tests.e2e.harness.scripted_provider import ScriptedProvider
-from tests.e2e.harness.scripts import TEXT, USAGE, answer, hang, refuse, say_then_hang
+from tests.e2e.harness.scripts import TEXT, USAGE, answer, hang, refuse, say_then_hang, slowly
 from tests.e2e.harness.site import Site, charge, serving_gateway, settings_for, usd
 
 LIMIT_S = 0.2
@@ -38,6 +38,13 @@ def impatient_site(provider: ScriptedProvider, folder: Path, **limits: float) ->
         found.assert_no_trace()
 
 
+def heal(site: Site, provider: ScriptedProvider) -> None:
+    """End the rest of all candidates: the site is shared."""
+    provider.forget()
+    for name in ("large", "middle", "small"):
+        assert site.chat(ask(model=name)).status == 200
+
+
 def ask(stream: bool = False, **more: Any) -> dict[str, Any]:
     return {"model": "auto", "messages": [{"role": "user", "content": "How many?"}], "stream": stream, **more}
 
@@ -58,12 +65,13 @@ def test_refusal_of_one_candidate_goes_to_the_next(site: Site, provider: Scripte
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_fault_of_the_request_is_told_as_the_provider_words_it(
+def test_a_request_that_all_refuse_is_told_as_the_provider_words_it(
     site: Site, provider: ScriptedProvider, stream: bool
 ) -> None:
-    for status in (400, 413, 422):
+    for status in (400, 422):
         provider.forget()
-        provider.on("large", refuse(status, "temperature: 7 is over 2", "too_hot", "temperature"))
+        for name in ("large", "middle", "small"):
+            provider.on(name, refuse(status, "temperature: 7 is over 2", "too_hot", "temperature"))
         answered = site.chat(ask(stream, temperature=7))
         assert answered.status == status
         assert answered.error == {
@@ -72,8 +80,53 @@ def test_fault_of_the_request_is_told_as_the_provider_words_it(
             "code": "too_hot",
             "param": "temperature",
         }
-        assert len(provider.calls) == 1, "another candidate would say the same"
-        site.assert_charged(answered, 0)
+        assert len(provider.calls) == 2, "two agree"
+        assert answered.headers["x-route-reason"] == f"routed;fallback=large:http_{status}"
+        site.assert_charged(answered, 0, 0)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_one_candidate_refuses_another_serves(site: Site, provider: ScriptedProvider, stream: bool) -> None:
+    for status in (400, 413, 415, 422):
+        provider.forget()
+        provider.on("large", refuse(status, "temperature: 7 is over 2", "too_hot", "temperature"))
+        for _ in range(6):
+            answered = site.chat(ask(stream, temperature=7))
+            assert (answered.status, answered.headers["x-route-candidate"]) == (200, "middle")
+            assert answered.headers["x-route-reason"] == f"routed;fallback=large:http_{status}"
+
+
+def test_a_prompt_that_is_too_long_for_one_has_the_code_that_clients_look_for(
+    site: Site, provider: ScriptedProvider
+) -> None:
+    provider.on("large", refuse(400, "This model's maximum context length is 8192 tokens", "3051"))
+    answered = site.chat(ask(model="large"))
+    assert (answered.status, answered.error["code"]) == (400, "context_length_exceeded")
+    assert answered.headers["x-route-reason"] == "pinned"
+
+
+def test_a_candidate_whose_account_is_refused_rests_and_is_shown(site: Site, provider: ScriptedProvider) -> None:
+    provider.on("large", refuse(401, "Incorrect API key provided: sk-abcdefghijklmnop", "invalid_api_key"))
+    for _ in range(3):
+        assert site.chat(ask()).headers["x-route-candidate"] == "middle"
+    assert [call.model for call in provider.calls].count("large") == 1
+    shown = site.call("GET", "/readyz?verbose").json["resting"]["large"]
+    assert shown["fault"] == "account" and "Incorrect API key" in shown["why"]
+    assert "sk-abc" not in shown["why"] and 0 < shown["left_s"] <= 30
+    heal(site, provider)
+    assert site.chat(ask()).headers["x-route-candidate"] == "large"
+
+
+def test_a_candidate_rests_after_a_rate_limit_as_long_as_it_asks(site: Site, provider: ScriptedProvider) -> None:
+    provider.on("large", refuse(429, headers=b"Retry-After: 27\r\n"))
+    for _ in range(3):
+        assert site.chat(ask()).headers["x-route-candidate"] == "middle"
+    assert [call.model for call in provider.calls].count("large") == 1
+    assert 20 < site.call("GET", "/readyz?verbose").json["resting"]["large"]["left_s"] <= 27
+    answered = site.chat(ask(), X_Candidates="large")
+    assert (answered.status, answered.error["code"]) == (429, "provider_rate_limited")
+    assert 20 < int(answered.headers["retry-after"]) <= 27
+    heal(site, provider)
 
 
 def test_every_candidate_failing_is_502_and_costs_nothing(site: Site, provider: ScriptedProvider) -> None:
@@ -83,8 +136,9 @@ def test_every_candidate_failing_is_502_and_costs_nothing(site: Site, provider: 
     answered = site.chat(ask())
     assert answered.status == 502
     assert answered.error["code"] == "provider_failed"
-    assert answered.headers["x-route-reason"] == "routed;fallback=large:http_500,middle:http_429,small:http_503"
+    assert answered.headers["x-route-reason"] == "routed;fallback=large:http_500,middle:http_429"
     site.assert_charged(answered, 0, 0, 0)
+    heal(site, provider)
 
 
 def test_every_candidate_rate_limited_is_429_that_may_be_tried_again(site: Site, provider: ScriptedProvider) -> None:
@@ -96,26 +150,39 @@ def test_every_candidate_rate_limited_is_429_that_may_be_tried_again(site: Site,
     assert int(answered.headers["retry-after"]) >= 1
     assert "x-should-retry" not in answered.headers
     site.assert_charged(answered, 0, 0, 0)
+    heal(site, provider)
 
 
-def test_pinned_candidate_has_no_fallback(site: Site, provider: ScriptedProvider) -> None:
+@pytest.mark.slow
+def test_pinned_candidate_is_asked_again_and_has_no_fallback(site: Site, provider: ScriptedProvider) -> None:
     provider.on("large", refuse(500))
     answered = site.chat(ask(model="large"))
     assert answered.status == 502
-    assert answered.headers["x-route-reason"] == "pinned;fallback=large:http_500"
-    assert len(provider.calls) == 1
+    assert answered.headers["x-route-reason"] == "pinned;retry=large:http_500,large:http_500"
+    assert [call.model for call in provider.calls] == ["large"] * 3
 
 
-@pytest.mark.parametrize("stream", [True, False])
-def test_provider_without_a_first_byte_in_time_is_cut_and_the_next_serves(
-    provider: ScriptedProvider, tmp_path: Path, stream: bool
+@pytest.mark.parametrize(("stream", "limit"), [(True, "first_byte_s"), (False, "total_s")])
+def test_provider_without_a_first_byte_in_time_is_cut_charged_and_the_next_serves(
+    provider: ScriptedProvider, tmp_path: Path, stream: bool, limit: str
 ) -> None:
     provider.on("large", hang())
-    with impatient_site(provider, tmp_path, first_byte_s=LIMIT_S) as site:
+    with impatient_site(provider, tmp_path, **{limit: LIMIT_S}) as site:
+        row = next(row for row in site.route(ask(stream))["candidates"] if row["candidate"] == "large")
         answered = site.chat(ask(stream))
-        assert answered.headers["x-route-reason"] == "routed;fallback=large:first_byte_timeout"
+        reason = "first_byte_timeout" if stream else "total_timeout"
+        assert answered.headers["x-route-reason"] == f"routed;fallback=large:{reason}"
         assert provider.calls[0].left.wait(60)
-        site.assert_charged(answered, 0, charge("middle", *USAGE))
+        abandoned = round(row["expected_cost_usd"] * 1e9)
+        site.assert_charged(answered, abandoned, charge("middle", *USAGE))
+
+
+def test_a_whole_reply_may_take_longer_than_a_streams_first_byte(provider: ScriptedProvider, tmp_path: Path) -> None:
+    provider.on("large", slowly(2 * LIMIT_S))
+    with impatient_site(provider, tmp_path, first_byte_s=LIMIT_S) as site:
+        answered = site.chat(ask())
+        assert answered.headers["x-route-candidate"] == "large"
+        assert answered.headers["x-route-reason"] == "routed"
 
 
 def test_stream_that_stalls_ends_in_an_error_event(provider: ScriptedProvider, tmp_path: Path) -> None:

@@ -429,6 +429,8 @@ def test_neither_the_operators_own_key_nor_an_image_is_repeated() -> None:
     image = "iVBORw0KGgo" * 20
     found = read_refusal(400, encoded(openai(f"my-odd-key sent {image}")), {}, secrets=("my-odd-key", ""))
     assert found.said == "[key] sent [data]"
+    url = read_refusal(500, b"I was sent data:image/png;base64,iVBORw0KGgo= by x", {})
+    assert url.said == "I was sent [data] by x"
     assert without_secrets("an ordinary sentence about context_length_exceeded") == (
         "an ordinary sentence about context_length_exceeded"
     )
