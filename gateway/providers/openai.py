@@ -56,6 +56,8 @@ class OpenAIProvider:
                 )
             first = await self._first_bytes(connection)
         except BaseException:
+            if not 400 <= connection.status < 500:  # a server that answers oddly may be about to close
+                connection.abort()
             connection.release()
             raise
         if connection.encoding:

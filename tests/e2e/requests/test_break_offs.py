@@ -158,7 +158,8 @@ def test_reply_that_is_no_completion_is_never_sent(site: Site, provider: Scripte
         b'{"choices": [',
     ):
         for stream in (False, True):
-            provider.on("large", say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body), answer())
+            head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+            provider.on("large", say(head + body), answer())
             answered = site.chat(ask(stream))
             assert answered.status == 200
             assert answered.headers["x-route-candidate"] == "middle", answered.body
