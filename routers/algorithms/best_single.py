@@ -1,6 +1,6 @@
-"""Best single: every query is forecast each candidate's mean score, so one candidate is best for all of them.
+"""Best single: forecasts each candidate's mean score for every query, so one candidate is the best for all queries.
 
-The simplest router there is: what any other has to beat.
+This is the simplest router; every other router has to beat it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class BestSingle:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def quality(self, views: Views) -> Floats:
-        """[n, K], all rows alike."""
+        """Return [n, K] mean scores; all rows are equal."""
         for name, dimension in self.view_dims.items():
             if views[name].ndim != 2 or views[name].shape[1] != dimension:
                 raise ValueError(f"view {name!r} is {views[name].shape}, not [n, {dimension}]")
@@ -40,8 +40,8 @@ class BestSingle:
 
     @classmethod
     def fit(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> BestSingle:
-        """Means over observed cells. The first view is read too: it tells how many queries there are."""
-        del seed  # a mean depends on no chance
+        """Learn the means over observed cells. The head names one view too: its rows give the number of queries."""
+        del seed  # a mean does not depend on chance
         name = usual_views(views)[0]
         return cls(column_means(table.score, table.unequal_weights), {name: views[name].shape[1]})
 

@@ -1,8 +1,8 @@
 """LinearMF: a linear map into a latent space and candidate factors, with calibrated uncertainty.
 
 Training is masked (observed cells only) and grouped: fusion statistics, ridge and spread come from out-of-fold
-forecasts of whole groups. Forecasting is one composed float32 product, one for the products of views and one
-for the uncertainty.
+forecasts of whole groups. A forecast takes three matrix products: one composed float32 product, one for the products
+of views and one for the uncertainty.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class LinearMF:
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything numeric, by name: what the artifact's `.npz` holds."""
+        """Return every numeric part by name, as the artifact's `.npz` stores them."""
         stored = self.composed.arrays()
         for part in (self.limits, self.tokens, self.leverage):
             stored |= {column.name: getattr(part, column.name) for column in fields(part)}
@@ -64,7 +64,7 @@ class LinearMF:
 
     @classmethod
     def restore(cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], digest: str) -> LinearMF:
-        """The router of an artifact's header and arrays. Raises KeyError or ValueError where they disagree."""
+        """Return the router of an artifact's header and arrays. Raises KeyError or ValueError where they disagree."""
         candidates = tuple(header["candidates"])
         width = len(candidates)
         return cls(
@@ -110,7 +110,10 @@ class LinearMF:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FactorHead:
-    """Implements `routers.forecasting.head.Head`; `routers.algorithms.linear_mf` is its quicker twin."""
+    """Factor regression as a head: the idea of `LinearMF`, without its forecasts of tokens and uncertainty.
+
+    Implements `routers.forecasting.head.Head`. As a whole router, `LinearMF` is quicker.
+    """
 
     algorithm: ClassVar[str] = "factor_head"
 
@@ -133,7 +136,7 @@ class FactorHead:
 
     @classmethod
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[FactorHead, Floats]:
-        """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
+        """Return the head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
         options = RidgeOptions(fusion=FusionOptions(views=usual_views(views)), seed=seed)
         ridges = fit_ridges(table.groups, views, (Target(table.score, table.unequal_weights),), options)
         (quality,) = ridges.fits

@@ -69,7 +69,7 @@ class HoldsOut(Protocol):
 
     @classmethod
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Head, Floats]:
-        """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
+        """Return the head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
         ...
 
 
