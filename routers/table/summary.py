@@ -95,7 +95,7 @@ def _mean(values: Floats) -> float:
 
 
 def column_means(values: Floats, weights: Floats | None = None) -> Floats:
-    """Return [K] means over observed cells, weighted by `weights` [n, K]; an unobserved column gets the overall mean."""
+    """Return [K] means over observed cells, weighted by `weights` [n, K]; an empty column gets the overall mean."""
     seen = ~np.isnan(values)
     weight = np.where(seen, 1.0 if weights is None else weights, 0.0)
     counts = weight.sum(axis=0)
