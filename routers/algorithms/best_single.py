@@ -20,7 +20,28 @@ from routers.table.summary import column_means
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BestSingle:
-    """Implements `routers.forecasting.head.Head`; `means` is [K]."""
+    """Implements `routers.forecasting.head.Head`; `means` is [K].
+
+    Example:
+        >>> import numpy as np
+        >>> from routers.registry import ALGORITHMS
+        >>> from routers.table.outcome_table import OutcomeTable
+        >>> rows = range(24)
+        >>> table = OutcomeTable(
+        ...     query_ids=tuple(f"query {row}" for row in rows),
+        ...     groups=tuple(f"group {row // 8}" for row in rows),
+        ...     questions=tuple("chart" if row % 2 else "greeting" for row in rows),
+        ...     image_paths=(None,) * 24,
+        ...     candidates=("small", "large"),
+        ...     score=np.array([[0.8, 0.9], [0.2, 0.9]] * 12),  # "small" fails on charts
+        ...     output_tokens=np.full((24, 2), 80.0),
+        ...     cost_usd=np.full((24, 2), [0.001, 0.01]),
+        ... )
+        >>> views = {"text": np.array([[1, 0], [0, 1]] * 12, dtype=np.float32)}
+        >>> router = ALGORITHMS["best_single"].fit(table, views)
+        >>> router.forecast(views).quality[:2].round(1).tolist()  # the same for a greeting and for a chart
+        [[0.5, 0.9], [0.5, 0.9]]
+    """
 
     algorithm: ClassVar[str] = "best_single"
 

@@ -27,7 +27,33 @@ from routers.table.outcome_table import OutcomeTable
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearMF:
-    """A trained router; implements `routers.base.Router`."""
+    """A trained router; implements `routers.base.Router`.
+
+    Example:
+        >>> import numpy as np
+        >>> from routers.algorithms.linear_mf import LinearMF
+        >>> from routers.table.outcome_table import OutcomeTable
+        >>> rows = range(24)
+        >>> table = OutcomeTable(
+        ...     query_ids=tuple(f"query {row}" for row in rows),
+        ...     groups=tuple(f"group {row // 8}" for row in rows),
+        ...     questions=tuple("chart" if row % 2 else "greeting" for row in rows),
+        ...     image_paths=(None,) * 24,
+        ...     candidates=("small", "large"),
+        ...     score=np.array([[0.8, 0.9], [0.2, 0.9]] * 12),  # "small" fails on charts
+        ...     output_tokens=np.full((24, 2), 80.0),
+        ...     cost_usd=np.full((24, 2), [0.001, 0.01]),
+        ... )
+        >>> views = {
+        ...     "text": np.array([[1, 0], [0, 1]] * 12, dtype=np.float32),
+        ...     "image_features": np.zeros((24, 3), dtype=np.float32),  # zeros: no query has an image
+        ... }
+        >>> router = LinearMF.fit(table, views)
+        >>> router.forecast(views).quality[:2].round(1).tolist()  # a greeting, then a chart
+        [[0.8, 0.9], [0.2, 0.9]]
+        >>> router.forecast(views).output_tokens[:2].round().tolist()
+        [[80.0, 80.0], [80.0, 80.0]]
+    """
 
     algorithm: ClassVar[str] = "linear_mf"
 
