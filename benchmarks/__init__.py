@@ -1,1 +1,1 @@
-"""Scripts that a reader can run. Rule: each takes `--json FILE` and prints its command, versions, seeds and spread."""
+"""Benchmarks that readers can run. Rule: each takes `--json FILE` and prints command, versions, seeds and spread."""

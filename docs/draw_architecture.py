@@ -34,7 +34,7 @@ ROOMS: Mapping[str, tuple[float, str]] = {
     "billing": (1.5, "money, price, reservation"),
     "errors": (1.0, "one tree of errors"),
 }
-"""Per room its column and what the room is for. The row follows from the imports."""
+"""Room -> its column and its purpose in words. The row follows from the imports."""
 COLUMN, ROW, WIDTH, HEIGHT, LEFT, TOP = 204, 70, 190, 46, 134, 44
 STYLE = """
   text { font: 12px "DejaVu Sans", Verdana, sans-serif; text-anchor: middle; fill: #1f2328; }
@@ -135,7 +135,7 @@ def _rooms_used(path: Path, module: str) -> Iterator[str]:
 
 
 def _room(module: str) -> str | None:
-    """Return the room of a module; None for what is not drawn, as is the `__init__.py` of `gateway` itself."""
+    """Return the room of a module; None for a module that is not drawn, such as the `__init__.py` of `gateway`."""
     top, *rest = module.split(".")
     if top in OUTSIDE:
         return top
@@ -147,7 +147,7 @@ def _x(room: str) -> float:
 
 
 def _y(rows: Mapping[str, int], row: int) -> int:
-    """The upper edge of a row's boxes, in pixels."""
+    """Return the upper edge of a row's boxes, in pixels."""
     return TOP + (max(rows.values()) - row) * ROW
 
 
@@ -162,7 +162,7 @@ def _box(rows: Mapping[str, int], room: str) -> str:
 
 
 def _arrow(rows: Mapping[str, int], room: str, used: str) -> str:
-    """A curve from the lower edge of `room` to the upper edge of `used`, aimed a little apart from other arrows."""
+    """Return a curve from the lower edge of `room` to the upper edge of `used`, slightly apart from other arrows."""
     way = _x(used) - _x(room)
     aside = max(-60.0, min(60.0, way / 5))
     start, end = _x(room) + aside, _x(used) - aside

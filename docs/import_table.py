@@ -10,7 +10,7 @@ from tests.test_architecture import ROOMS, Room
 
 PAGE = Path(__file__).resolve().with_name("architecture.md")
 NAME = "imports"
-"""The table stands between the page's marks of this name."""
+"""The name of the page's marks; the table is written between them."""
 
 
 def import_table(rooms: Mapping[str, Room]) -> str:

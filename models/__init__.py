@@ -1,1 +1,1 @@
-"""ENCODES. Rule: onnxruntime, tokenizers and Pillow; knows no router and no gateway."""
+"""The encoders: they ENCODE. Rule: only onnxruntime, tokenizers and Pillow; no router and no gateway."""

@@ -1,4 +1,4 @@
-"""What an encoder is: named views of texts and images, as float32 rows."""
+"""The interface of an encoder: named views of texts and images, as float32 rows."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Views = dict[str, NDArray[np.float32]]
 
 
 class EncodeError(Exception):
-    """An input could not be encoded: a broken image, an unknown format. Its text is fit for a log line."""
+    """An input could not be encoded: a broken image, an unknown format. The error's text fits into a log line."""
 
 
 class ImageSource(Protocol):
-    """An image that is known by its content and read only when it must be."""
+    """An image that is identified by its content and read only when necessary."""
 
     @property
     def key(self) -> bytes:
-        """Hash of the content; equal keys mean equal images."""
+        """The hash of the content; equal keys mean equal images."""
         ...
 
     def read(self) -> bytes:
-        """The file's bytes (JPEG, PNG, WebP, GIF). May be slow: call it off the event loop."""
+        """Return the file's bytes (JPEG, PNG, WebP, GIF). May be slow: call it off the event loop."""
         ...
 
 
@@ -34,7 +34,7 @@ class Encoder(Protocol):
 
     Attributes:
         name: such as `fused-lite`.
-        digest: sha256 over the bundle's manifest; a router is bound to the encoder it was trained with by it.
+        digest: sha256 over the bundle's manifest; it binds a router to the encoder that the router was trained with.
         text_dims: view name -> dimension, for `encode_texts`.
         image_dims: view name -> dimension, for `encode_images`.
     """
@@ -49,9 +49,9 @@ class Encoder(Protocol):
     def image_dims(self) -> Mapping[str, int]: ...
 
     def encode_texts(self, texts: Sequence[str]) -> Views:
-        """Views of n texts, each [n, text_dims[view]]."""
+        """Return views of n texts, each [n, text_dims[view]]."""
         ...
 
     def encode_images(self, images: Sequence[bytes]) -> Views:
-        """Views of n image files, each [n, image_dims[view]]. Raises EncodeError when one is unreadable."""
+        """Return views of n image files, each [n, image_dims[view]]. Raises EncodeError when a file is unreadable."""
         ...

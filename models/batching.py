@@ -1,7 +1,7 @@
-"""An encoder for many requests at once: off the event loop, in batches of whatever happens to wait.
+"""An encoder for many requests at once: it runs off the event loop, in batches of all items that wait at the moment.
 
-No request is held back to fill a batch. Rule: this object belongs to one event loop; only `_encode_texts` and
-`_encode_images` run on other threads, and they touch nothing of it but the encoder.
+No request is delayed to fill a batch. Rule: a `BatchedEncoder` belongs to one event loop; only its `_encode_texts` and
+`_encode_images` run on other threads, and they use nothing of the object but the encoder.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Key = str | bytes
 
 
 class EncoderBusy(EncodeError):
-    """Too much waits already: the caller does better to go on without an encoding."""
+    """Too many items wait already; the caller should continue without an encoding."""
 
 
 @dataclass(slots=True, eq=False)
 class _Job(Generic[Item]):
-    """One thing to encode, and everyone who waits for it."""
+    """One item to encode, and the futures of all callers that wait for it."""
 
     item: Item
     number: int
@@ -44,7 +44,7 @@ class _Job(Generic[Item]):
 
 
 class _Lane(Generic[Item]):
-    """Things of one kind: those that wait, oldest first, and those being encoded."""
+    """The items of one kind: the waiting items, oldest first, and the items being encoded."""
 
     def __init__(self, encode: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
         self.encode = encode
@@ -52,11 +52,11 @@ class _Lane(Generic[Item]):
         self.running: dict[Key, _Job[Item]] = {}
 
     def oldest(self) -> int:
-        """The number of the job that waits longest. Needs one that waits."""
+        """Return the number of the job that has waited longest. At least one job must wait."""
         return next(iter(self.waiting.values())).number
 
     def take(self, most: int) -> dict[Key, _Job[Item]]:
-        """Move the oldest jobs, at most so many, from waiting to running."""
+        """Move the oldest jobs, at most `most` of them, from waiting to running, and return them."""
         batch = dict(itertools.islice(self.waiting.items(), most))
         for key in batch:
             del self.waiting[key]
@@ -70,10 +70,10 @@ class _Lane(Generic[Item]):
 
 
 class BatchedEncoder:
-    """Texts and images, one at a time for the caller, in batches for the encoder.
+    """An encoder of single texts and images for callers, which encodes in batches.
 
-    `threads` batches run at once. Equal things that are asked for together are encoded once. What nobody waits
-    for any more is not encoded. A failing image fails alone.
+    `threads` batches run at once. Equal items that are requested at the same time are encoded once. An item that no
+    caller waits for any longer is not encoded. A faulty image fails alone, without the rest of its batch.
     """
 
     def __init__(self, encoder: Encoder, *, threads: int = 1, max_batch: int = 8, max_queue: int = 256) -> None:
@@ -88,23 +88,23 @@ class BatchedEncoder:
         self._batches: set[asyncio.Future[Sequence[Result]]] = set()
         self._closed = False
         self.batch_sizes: Counter[int] = Counter()
-        """How many batches of each size have been started."""
+        """The number of batches of each size that have been started."""
 
     @property
     def waiting(self) -> int:
-        """How many things wait for a thread."""
+        """The number of items that wait for a thread."""
         return len(self._texts.waiting) + len(self._images.waiting)
 
     async def encode_text(self, text: str) -> Views:
-        """Views of one text, each [1, dimension]. Raises EncodeError, and EncoderBusy when too much waits."""
+        """Return the views of one text, each [1, dimension]. Raises EncodeError, and EncoderBusy if too many wait."""
         return await self._submit(self._texts, text, text)
 
     async def encode_image(self, source: ImageSource) -> Views:
-        """Views of one image, each [1, dimension]. Raises as `encode_text`; reads the file off the loop."""
+        """Return the views of one image, each [1, dimension]. Raises as `encode_text`; reads the file off the loop."""
         return await self._submit(self._images, source.key, source)
 
     async def close(self) -> None:
-        """Fail what waits, let what runs end, give the threads back."""
+        """Fail all waiting items, wait for running batches, and release the threads."""
         self._closed = True
         for lane in (self._texts, self._images):
             for job in lane.waiting.values():
@@ -149,7 +149,7 @@ class BatchedEncoder:
 
         def end(ended: asyncio.Future[Sequence[Result]]) -> None:
             self._batches.discard(ended)
-            self._start_batches()  # first the next batch, then the callers: the thread need not wait for them
+            self._start_batches()  # start the next batch before answering callers, so that the thread does not wait
             lane.finish(batch, ended.result())
 
         running.add_done_callback(end)
@@ -164,7 +164,7 @@ class BatchedEncoder:
             try:
                 files.append(source.read())
                 results.append(None)
-            except Exception as error:  # whatever keeps a source from reading is that source's failure
+            except Exception as error:  # any error in reading a source fails that source only
                 results.append(_unreadable(error))
         encoded = iter(_together_or_singly(self._encoder.encode_images, files))
         return [next(encoded) if result is None else result for result in results]
@@ -177,7 +177,7 @@ def _unreadable(error: Exception) -> EncodeError:
 
 
 def _together_or_singly(encode: Callable[[Sequence[Item]], Views], items: Sequence[Item]) -> Sequence[Result]:
-    """One result an item. If the batch fails, each is tried alone, so that only the faulty ones fail."""
+    """Return one result per item. If the batch fails, each item is encoded alone, so that only faulty items fail."""
     if not items:
         return []
     try:

@@ -1,8 +1,8 @@
-"""Bundles: a folder that holds everything an encoder is made of, and proves itself before it is used.
+"""Bundles: a bundle is a folder that holds all parts of an encoder, and is checked before it is used.
 
-`manifest.json` names each file with its sha256, the views and their dimensions, the licence, and probes:
-inputs whose vectors were stored when the bundle was built. A bundle whose files or probes do not agree is
-refused: an encoder that is subtly wrong would misroute for months and fail no request.
+`manifest.json` names each file with its sha256, the views and their dimensions, the licence, and probes: inputs whose
+vectors were stored when the bundle was built. A bundle whose files or probes do not agree is refused, because an
+encoder that is slightly wrong would misroute for months without failing a request.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ MIN_PROBE_COSINE = 0.99
 
 _BUNDLED_FOLDER = Path(__file__).resolve().parent / "bundled"
 BUNDLED = ("fused-lite",)
-"""Names of the bundles that Loupe carries. Those that were pulled or exported: `models.registry`."""
+"""The names of the bundles that ship with Loupe. For pulled or exported bundles, see `models.registry`."""
 
 
 class BundleError(EncodeError):
-    """A bundle is missing, altered or does not compute what it did when it was built."""
+    """A bundle is missing, altered or does not compute the same vectors as when it was built."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """The text tower: its graph and tokenizer files, where texts are cut, and view name -> dimension.
+    """The text tower: its graph and tokenizer files, the number of tokens to cut texts at, and view name -> dimension.
 
-    `cleaning` comes before the tokenizer; `outputs` says what the graph calls a view, where it calls it otherwise.
-    The graph is given `input_ids` [1, tokens], never padded, and `attention_mask` where it asks for one.
+    `cleaning` is done before the tokenizer. `outputs` has view -> the graph's output, where the two names differ.
+    The graph gets `input_ids` [1, tokens], never padded, and `attention_mask` if it has such an input.
     """
 
     graph: str
@@ -53,9 +53,10 @@ class TextPart:
 class ImagePart:
     """The image tower: its graph file, the side and fit of its input, and view name -> dimension.
 
-    The graph is given `pixels`, uint8 [n, side, side, 3]. One that has no normalisation of its own states `mean`
-    and `std` (of channels from 0 to 1) and is given `pixel_values`, float32 [n, 3, side, side]. `per_run` is the
-    most images of one run: 1 where the graph rounds by the range of all that it sees, so that none sees another.
+    The graph gets `pixels`, uint8 [n, side, side, 3]. A part whose graph does not normalise states `mean` and `std` (of
+    channels from 0 to 1), and its graph gets `pixel_values`, float32 [n, 3, side, side]. `per_run` is the largest
+    number of images in one run. It is 1 where the graph rounds by the range of its whole input, so that an image does
+    not change the views of another.
     """
 
     graph: str
@@ -70,7 +71,7 @@ class ImagePart:
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """Texts and image files with the file of their views (`.npz`, one array a view)."""
+    """The probe texts and image files, and the file of their views (`.npz`, one array per view)."""
 
     texts: tuple[str, ...]
     images: tuple[str, ...]
@@ -79,9 +80,9 @@ class Probes:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What `manifest.json` says. `digest` is the sha256 of its bytes, and so stands for all of the bundle.
+    """The content of `manifest.json`. `digest` is the sha256 of the file's bytes, so it identifies the whole bundle.
 
-    `source` says where the weights came from and what was done to them, in words.
+    `source` says in words where the weights came from and how they were changed.
     """
 
     name: str
@@ -95,14 +96,14 @@ class Manifest:
 
 
 def bundled(name: str) -> Path:
-    """The folder of a bundle that Loupe carries. Raises BundleError for any other name."""
+    """Return the folder of a bundle that ships with Loupe. Raises BundleError for any other name."""
     if name not in BUNDLED:
         raise BundleError(f"unknown bundle {name!r}; known: {', '.join(BUNDLED)}")
     return _BUNDLED_FOLDER / name
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a bundle whose files are all there and unaltered. Raises BundleError otherwise."""
+    """Return the manifest of a bundle. Raises BundleError unless all files are present and unaltered."""
     try:
         data = (folder / MANIFEST).read_bytes()
         manifest = _parse(json.loads(data), hashlib.sha256(data).hexdigest())
@@ -116,7 +117,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `manifest.json`; `files` and `digest` are taken from the folder itself, not from the value."""
+    """Write `manifest.json`; `files` is computed from the folder, and `digest` is not written."""
     names = sorted(path.name for path in folder.iterdir() if path.name != MANIFEST)
     said = {
         **_said(manifest),
@@ -130,9 +131,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def prove(encoder: Encoder, folder: Path, probes: Probes) -> float:
-    """The least cosine between the probes' stored vectors and what the encoder makes of them now.
+    """Return the least cosine between the probes' stored vectors and the vectors that the encoder computes now.
 
-    Raises BundleError when it is under `MIN_PROBE_COSINE`, or when a view is missing or of another shape.
+    Raises BundleError when the cosine is under `MIN_PROBE_COSINE`, or when a view is missing or of another shape.
     """
     views = probe_views(encoder, folder, probes)
     try:
@@ -151,19 +152,19 @@ def prove(encoder: Encoder, folder: Path, probes: Probes) -> float:
 
 
 def probe_views(encoder: Encoder, folder: Path, probes: Probes) -> Views:
-    """Every view of the probe texts and images."""
+    """Return every view of the probe texts and images."""
     images = [(folder / name).read_bytes() for name in probes.images]
     return {**encoder.encode_texts(probes.texts), **encoder.encode_images(images)}
 
 
 def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
+    """Return the sha256 of a file's bytes, as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _said(part: Manifest | TextPart | ImagePart) -> dict[str, Any]:
-    """The fields that say something: not those that a reader would fill in alike."""
+    """Return the fields that differ from their defaults."""
     written = asdict(part)
     for entry in fields(part):
         default = entry.default if entry.default_factory is MISSING else entry.default_factory()
@@ -207,7 +208,7 @@ def _refuse_unknown(manifest: Manifest) -> None:
 
 
 def _refuse_unlisted(manifest: Manifest) -> None:
-    """Every file that is used must be hashed, and lie in the folder itself."""
+    """Raise ValueError unless every used file has a hash, and every file is in the folder itself."""
     used: Sequence[str] = (
         manifest.text.graph,
         manifest.text.tokenizer,

@@ -1,4 +1,4 @@
-"""What the gateway encodes queries with: a bounded cache by content in front of a batched encoder."""
+"""The encoder of queries that the gateway uses: a bounded cache by content in front of a batched encoder."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class EncoderStats:
     """Counts since the start. Hits and misses count texts and images, not queries.
 
     Attributes:
-        hits: found in the cache.
-        misses: encoded, or waited for while another query had them encoded.
+        hits: texts and images found in the cache.
+        misses: texts and images that were encoded, or that another query was having encoded.
         waiting: texts and images that wait for a thread now.
-        batch_sizes: size of batch -> how many were started.
+        batch_sizes: size of batch -> the number of started batches.
     """
 
     hits: int
@@ -38,10 +38,10 @@ class EncoderStats:
 
 
 class QueryEncoder:
-    """Views of a query: one text and any number of images, each view [1, dimension], read-only.
+    """An encoder of queries: one text and any number of images; each view is [1, dimension], read-only.
 
-    Several images are averaged, of more than `max_images` only the first; without images the image views are
-    zero rows. A query without text is encoded as the empty text. Belongs to one event loop.
+    Several images are averaged; only the first `max_images` count. Without images, the image views are zero rows. A
+    query without text is encoded as the empty text. A `QueryEncoder` belongs to one event loop.
 
     `threads` batches run at once, each on the threads that the encoder was loaded with.
     """
@@ -74,7 +74,7 @@ class QueryEncoder:
 
     @property
     def view_dims(self) -> Mapping[str, int]:
-        """Every view that `encode` gives -> its dimension."""
+        """Every view that `encode` returns -> its dimension."""
         return MappingProxyType({**self._encoder.text_dims, **self._encoder.image_dims})
 
     @property
@@ -83,7 +83,7 @@ class QueryEncoder:
         return EncoderStats(self._hits, self._misses, batched.waiting, dict(batched.batch_sizes))
 
     def cached(self, text: str, images: Sequence[ImageSource]) -> Views | None:
-        """The query's views if all of it is in the cache: at once, encoding nothing."""
+        """Return the query's views if all its parts are in the cache, else None; never encodes."""
         found = self._cache.get(_text_key(text))
         if found is None:
             return None
@@ -97,21 +97,21 @@ class QueryEncoder:
         return {**found, **self._averaged(parts)}
 
     def peek(self, text: str, images: Sequence[ImageSource]) -> Views | None:
-        """As `cached`, from any thread: it counts as no use."""
+        """Return the same as `cached`, from any thread, without counting as a use of the cache."""
         parts = [self._cache.peek(_text_key(text)), *[self._cache.peek(i.key) for i in images[: self._max_images]]]
         first, *others = parts
         known = [part for part in others if part is not None]
         return None if first is None or len(known) < len(others) else {**first, **self._averaged(known)}
 
     async def encode(self, text: str, images: Sequence[ImageSource]) -> Views:
-        """The query's views. Raises EncodeError when a part cannot be encoded, EncoderBusy under load."""
+        """Return the query's views. Raises EncodeError when a part cannot be encoded, EncoderBusy under load."""
         first, *parts = await asyncio.gather(
             self._text_views(text), *map(self._image_views, images[: self._max_images])
         )
         return {**first, **self._averaged(parts)}
 
     async def close(self) -> None:
-        """Fail what waits and give the threads back."""
+        """Fail all waiting items and release the threads."""
         await self._batched.close()
 
     async def _text_views(self, text: str) -> Views:
@@ -147,7 +147,7 @@ class QueryEncoder:
 
 
 class _Cache:
-    """The most recently used entries, at most so many."""
+    """A cache of the most recently used entries, of a fixed size."""
 
     def __init__(self, entries: int) -> None:
         self._entries = entries
@@ -160,7 +160,7 @@ class _Cache:
         return views
 
     def peek(self, key: bytes) -> Views | None:
-        """As `get`, but its place among the recent stays what it was."""
+        """Return an entry, as `get`, without marking it as recently used."""
         return self._views.get(key)
 
     def put(self, key: bytes, views: Views) -> None:
@@ -171,12 +171,12 @@ class _Cache:
 
 
 def _text_key(text: str) -> bytes:
-    # The prefix keeps a text apart from an image of the same hash. JSON may carry lone surrogates.
+    # The prefix distinguishes a text from an image with the same hash. JSON may carry lone surrogates.
     return b"text:" + hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _frozen(views: Mapping[str, NDArray[np.floating]]) -> Views:
-    """Copies that nobody can write to, and that keep no batch alive."""
+    """Return read-only copies, which do not keep the memory of a batch alive."""
     frozen: Views = {}
     for view, rows in views.items():
         frozen[view] = np.array(rows, dtype=np.float32)

@@ -1,8 +1,8 @@
-"""CLIP's own way with texts: the cleaning that comes before its tokenizer, and the tokenizer as a file.
+"""CLIP's treatment of texts: the cleaning before its tokenizer, and the tokenizer itself.
 
 The vocabulary is that of OpenAI's CLIP (Radford et al. 2021, arXiv:2103.00020), rebuilt from its list of merges,
-which is bundled. The cleaning is what `open_clip` does with `ftfy`, but for what guesses at a wrong encoding
-(mojibake and C1 controls stay as they are): that is a dependency for texts that a chat client hardly sends.
+which is bundled. The cleaning is that of `open_clip` with `ftfy`, without the repair of wrong encodings (mojibake and
+C1 controls are kept): that would be a dependency for texts that chat clients hardly ever send.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MERGES = Path(__file__).resolve().parent / "bundled" / "clip-merges.txt.gz"
 START, END = "<start_of_text>", "<end_of_text>"
 END_OF_WORD = "</w>"
 CONTEXT = 77
-"""Token ids that a text tower of CLIP takes at most, both marks counted."""
+"""The largest number of token ids that a text tower of CLIP takes, including both marks."""
 
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 _ENTITY = re.compile(r"&#?[0-9A-Za-z]{1,24};")
@@ -36,13 +36,13 @@ _CONTROLS = (*range(9), 0x0B, *range(0x0E, 0x20), 0x7F, *range(0x206A, 0x2070), 
 
 
 def clean(text: str) -> str:
-    """The text as CLIP's tokenizer wants it: entities and odd characters made plain, lower case, single blanks."""
+    """Return the text as CLIP's tokenizer expects it: plain characters, no entities, lower case, single blanks."""
     plain = _mended(text)
     return " ".join(html.unescape(html.unescape(plain)).split()).lower()
 
 
 def clip_tokenizer() -> Tokenizer:
-    """The byte-pair tokenizer over cleaned texts, its two marks around each."""
+    """Return the byte-pair tokenizer of cleaned texts, which puts its two marks around each text."""
     lines = gzip.decompress(MERGES.read_bytes()).decode().splitlines()
     merges = [(left, right) for left, right in (line.split() for line in lines)]
     letters = _byte_letters()
@@ -66,7 +66,7 @@ def clip_tokenizer() -> Tokenizer:
 
 
 def _mended(text: str) -> str:
-    if "<" not in text:  # what has tags is taken for HTML that is meant as it stands
+    if "<" not in text:  # a text with tags is taken to be HTML, which is kept as it is
         text = _unescaped(text)
     text = text.translate(_PLAIN)
     for line_break in ("\r\n", "\r", "\u2028", "\u2029"):
@@ -75,7 +75,7 @@ def _mended(text: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    for _ in range(_UNESCAPED_AT_MOST):  # an entity may hide another, but a text must not keep us at it
+    for _ in range(_UNESCAPED_AT_MOST):  # an entity may hide another; the limit bounds the work for hostile texts
         plain = _ENTITY.sub(lambda found: html.unescape(found[0]), text)
         if plain == text:
             break
@@ -84,7 +84,7 @@ def _unescaped(text: str) -> str:
 
 
 def _plain_characters() -> dict[int, str]:
-    """Character -> what stands for it: straight quotes, letters for ligatures, usual widths."""
+    """Return character -> its replacement: straight quotes, letters for ligatures, usual widths."""
     full_widths = {number: unicodedata.normalize("NFKC", chr(number)) for number in range(0xFF01, 0xFFF0)}
     return {
         0x3000: " ",
@@ -102,7 +102,7 @@ _DROPPED = dict.fromkeys(_CONTROLS)
 
 
 def _byte_letters() -> list[str]:
-    """A visible letter for each byte, in the order in which the vocabulary counts them."""
+    """Return a visible letter for each byte, in the order of the vocabulary."""
     visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     hidden = [byte for byte in range(256) if byte not in visible]
     return [chr(byte) for byte in visible] + [chr(256 + place) for place in range(len(hidden))]

@@ -17,7 +17,7 @@ from models.tokenizer import TextTokenizer
 
 
 class DualEncoder:
-    """Implements `models.base.Encoder`. Thread-safe: nothing in it changes between calls."""
+    """An encoder of two towers; implements `models.base.Encoder`. Thread-safe, because calls do not change it."""
 
     def __init__(self, manifest: Manifest, folder: Path, *, threads: int) -> None:
         self._manifest = manifest
@@ -26,9 +26,9 @@ class DualEncoder:
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 1) -> DualEncoder:
-        """The encoder of a bundle whose hashes and probes hold; `threads` are those within one run.
+        """Load the encoder of a bundle; `threads` is the number of threads within one run.
 
-        Raises BundleError when they do not.
+        Raises BundleError unless the bundle's hashes and probes hold.
         """
         manifest = read_manifest(folder)
         encoder = cls(manifest, folder, threads=threads)
@@ -59,7 +59,7 @@ class DualEncoder:
 
 
 class TextTower:
-    """Texts to views, one text a run: batches gain little on a CPU and lose it again on padding."""
+    """A tower from texts to views; one text per run, because a CPU gains little by batches and loses it to padding."""
 
     def __init__(self, folder: Path, part: TextPart, *, threads: int) -> None:
         self._part = part
@@ -77,7 +77,7 @@ class TextTower:
 
 
 class ImageTower:
-    """Image files to views."""
+    """A tower from image files to views."""
 
     def __init__(self, folder: Path, part: ImagePart, *, threads: int) -> None:
         self._part = part
@@ -102,7 +102,7 @@ class ImageTower:
 
 
 def _named(results: Views, part: TextPart | ImagePart) -> Views:
-    """What the graph gave, by the names of the views. Raises BundleError when one is not there."""
+    """Return the graph's results by the names of the views. Raises BundleError when a view is missing."""
     try:
         return {view: results[part.outputs.get(view, view)] for view in part.dims}
     except KeyError as error:
@@ -110,7 +110,7 @@ def _named(results: Views, part: TextPart | ImagePart) -> Views:
 
 
 def _stacked(parts: Sequence[Views], dims: Mapping[str, int]) -> Views:
-    """Rows of all parts under each view; [0, dimension] where there are none."""
+    """Return the rows of all parts for each view; [0, dimension] where there are no parts."""
     if not parts:
         return {view: np.zeros((0, dimension), dtype=np.float32) for view, dimension in dims.items()}
     return {view: np.concatenate([part[view] for part in parts]) for view in dims}

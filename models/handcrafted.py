@@ -1,11 +1,11 @@
-"""Views that need no network: what a text and a picture look like from outside, and every word of a text.
+"""Views that need no network: surface statistics of a text and an image, and a hash of every word of a text.
 
-`surface_text` and `surface_image` are small vectors of documented statistics: a fallback where a network says
-little, and what networks are blind to (how long, how many numbers, how large, how busy). `text_hashed` is a
-second view of the whole text for encoders that cut it (CLIP after 77 tokens, MiniLM after 256): signed feature
+`surface_text` and `surface_image` are small vectors of documented statistics. They are a fallback where a network tells
+little, and they measure what networks do not see (how long, how many numbers, how large, how busy). `text_hashed`
+is a second view of the whole text for encoders that cut texts (CLIP after 77 tokens, MiniLM after 256): signed feature
 hashing of words and word pairs (Weinberger et al., arXiv 0902.2206), so that nothing after the cut is lost.
 
-Rule: a change of any number that leaves here is a new `SURFACE_VERSION`, since routers are bound to it.
+Rule: a change of any number in these views needs a new `SURFACE_VERSION`, because routers are bound to it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from models.image_preprocessing import FORMATS, to_pixels
 SURFACE_VERSION = 1
 
 TEXT_STATISTICS = (
-    "present",  # 1: no text, not even the empty one, is all zeros, which would mean that there is none
+    "present",  # 1, so that the row of a text, even an empty text, is never all zeros, which would mean no text
     "log_characters",
     "log_words",
     "log_numbers",
@@ -52,10 +52,10 @@ TEXT_STATISTICS = (
 
 IMAGE_STATISTICS = (
     "present",
-    "log_long_side",  # of the file's pixels, whichever way the camera was held; over 10
+    "log_long_side",  # of the file's pixels, independent of the camera's orientation; over 10
     "log_short_side",
     "log_elongation",  # long side over short: 0 for a square
-    "log_bytes_per_pixel",  # how much the compressor found to say
+    "log_bytes_per_pixel",  # how much information the compressor found
     "luminance_mean",
     "luminance_std",
     "colourfulness",  # Hasler and Suesstrunk, "Measuring colourfulness in natural images" (2003)
@@ -75,10 +75,10 @@ HASHED_DIMENSION = 256
 
 Shades = NDArray[np.floating]
 
-# A prompt may be a megabyte. What is read of it is its head and its tail, where the task is usually stated.
+# A prompt may be a megabyte. Only its head and its tail are read, where the task is usually stated.
 MOST_CHARACTERS = 32_768
 _SIDE = 64
-_EDGE = 0.1  # least difference of neighbouring luminances that is an edge
+_EDGE = 0.1  # the least difference of neighbouring luminances that counts as an edge
 _MIXER = np.uint32(2_654_435_761)  # Knuth's multiplicative hash: crc32 alone is linear in its input
 _PAIR_MIXER = np.uint32(2_246_822_519)
 
@@ -94,9 +94,9 @@ _CODE = re.compile(r"```|\bdef \w+\(|;\s*$|^\s*(?:import|#include|SELECT)\b", re
 
 
 class WithSurface:
-    """Any encoder, and the three views of this module beside its own. Implements `models.base.Encoder`.
+    """An encoder that adds the three views of this module to those of any encoder. Implements `models.base.Encoder`.
 
-    Raises ValueError for an encoder that has a view of one of these names already.
+    Raises ValueError for an encoder that already has a view of one of these names.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -116,7 +116,7 @@ class WithSurface:
 
     @property
     def digest(self) -> str:
-        """sha256 over the inner encoder's digest and the version of this module."""
+        """The sha256 over the inner encoder's digest and the version of this module's views."""
         return self._digest
 
     @property
@@ -142,7 +142,7 @@ class WithSurface:
 
 
 def text_statistics(text: str) -> NDArray[np.float32]:
-    """[len(TEXT_STATISTICS)] of one text; about 1 for much of a thing."""
+    """Return statistics [len(TEXT_STATISTICS)] of one text; a large count gives about 1."""
     text = _bounded(text)
     words = text.split()
     numbers = _NUMBER.findall(text)
@@ -172,9 +172,10 @@ def text_statistics(text: str) -> NDArray[np.float32]:
 
 
 def hashed_words(text: str) -> NDArray[np.float32]:
-    """[HASHED_DIMENSION] of norm 1: words and pairs of neighbours, each a signed count in one place.
+    """Return [HASHED_DIMENSION] of norm 1: each word and each pair of neighbours is a signed count in one place.
 
-    With the bounds counted as neighbours there are 2n + 1 of them for n words, so never do all cancel out.
+    The text's start and end count as neighbours, so there are 2n + 1 counts for n words; this number is odd, so they
+    never all cancel out.
     """
     words = _WORD.findall(_bounded(text).lower())
     codes = np.array([0, *(zlib.crc32(word.encode("utf-8", "replace")) for word in words), 1], dtype=np.uint32)
@@ -189,9 +190,9 @@ def hashed_words(text: str) -> NDArray[np.float32]:
 
 
 def image_statistics(data: bytes) -> NDArray[np.float32]:
-    """[len(IMAGE_STATISTICS)] of one image file. Raises EncodeError as `models.image_preprocessing.to_pixels`."""
+    """Return statistics [len(IMAGE_STATISTICS)] of one image file. Raises EncodeError as `to_pixels` does."""
     pixels = to_pixels(data, _SIDE, fit="stretch")
-    with Image.open(BytesIO(data), formats=FORMATS) as header:  # `to_pixels` has judged it
+    with Image.open(BytesIO(data), formats=FORMATS) as header:  # `to_pixels` has checked the file
         short, long = sorted(header.size)
     colours = pixels.astype(np.float32) / 255
     luminance = colours @ np.array([0.299, 0.587, 0.114], dtype=np.float32)

@@ -1,6 +1,6 @@
-"""Image files to pixels: the header is judged first, the decoder runs at the smallest scale that will do.
+"""Image files to pixels: the header is checked first, and the decoder runs at the smallest sufficient scale.
 
-Pixels leave as uint8 [side, side, 3] in RGB; normalisation belongs to each encoder's graph.
+Pixels are returned as uint8 [side, side, 3] in RGB; normalisation belongs to each encoder's graph.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from PIL import Image
 from models.base import EncodeError
 
 Fit = Literal["crop", "stretch", "clip"]
-"""How a picture becomes square: its centre square, all of it with the proportions given up, or the centre square as
-CLIP's own preprocessing cuts it, which first scales to whole pixels: up to half a pixel apart from `crop`."""
+"""Ways to make an image square. `crop` cuts the centre square, `stretch` takes the whole image and gives up its
+proportions, and `clip` cuts the centre square as CLIP's own preprocessing does, which first scales to whole pixels: up
+to half a pixel different from `crop`."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 MAX_PIXELS = 64_000_000
 
-# Pillow's decoders raise whatever the format's own parsing raises; all of it means "this file is broken".
-# Its warnings arrive here only in a process that has made them errors.
+# Pillow's decoders raise any error that the format's own parsing raises; all these errors mean "this file is broken".
+# Pillow's warnings are raised only in a process that turns warnings into errors.
 _BROKEN = (
     OSError,
     SyntaxError,
@@ -36,7 +37,7 @@ _BROKEN = (
     zlib.error,
     Warning,
 )
-# Pillow's own guard; the limit below is lower, but a header may be refused before it is reached.
+# Pillow's own guard; `max_pixels` is lower, but Pillow may refuse a header before `max_pixels` is checked.
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 _ORIENTATION_TAG = 0x0112
@@ -52,10 +53,10 @@ _UPRIGHT = {
 
 
 def to_pixels(data: bytes, side: int, *, fit: Fit = "crop", max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """The picture in a file as [side, side, 3], upright, on white where it was see-through, first frame only.
+    """Return the image in a file as [side, side, 3], upright, on white where it is transparent, first frame only.
 
-    Raises EncodeError for a file that is no JPEG, PNG, WebP or GIF, is broken, or has more than `max_pixels`
-    (judged from its header, before anything is decoded).
+    Raises EncodeError for a file that is not a JPEG, PNG, WebP or GIF, is broken, or has more than `max_pixels`
+    (according to its header, before anything is decoded).
     """
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
@@ -79,7 +80,7 @@ def _refuse_bomb(image: Image.Image, max_pixels: int) -> None:
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """In a mode that resizes well: RGB, L, or RGBA where parts are see-through."""
+    """Return the image in a mode that resizes well: RGB, L, or RGBA where parts are transparent."""
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         return image.convert("RGBA")
     if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips instead of scaling
@@ -103,8 +104,10 @@ def _squared(image: Image.Image, side: int, fit: Fit) -> Image.Image:
 
 
 def _clip_box(width: int, height: int, side: int) -> tuple[float, float, float, float]:
-    """Where CLIP's square lies in the picture: its shorter side scaled to `side`, the longer to whole pixels, and
-    the cut at a whole pixel of that (torchvision's Resize and CenterCrop)."""
+    """Return the box of CLIP's square in the image, as torchvision's Resize and CenterCrop cut it.
+
+    They scale the shorter side to `side` and the longer side to whole pixels, and cut at a whole pixel of the result.
+    """
     short = min(width, height)
     scaled = (int(side * width / short), int(side * height / short))
     (left, right), (top, bottom) = (
@@ -115,10 +118,13 @@ def _clip_box(width: int, height: int, side: int) -> tuple[float, float, float, 
 
 
 def _upright(square: Image.Image, source: Image.Image) -> Image.Image:
-    """Turned as the camera was held. On the square it is cheap, and a centre square turns in place."""
+    """Return the square, rotated as the image's orientation tag says.
+
+    The rotation is done on the square, because that is cheap, and a centre square stays the centre square.
+    """
     try:
         orientation = source.getexif().get(_ORIENTATION_TAG)
-    except _BROKEN:  # broken metadata does not make the picture unreadable
+    except _BROKEN:  # broken metadata does not make the image unreadable
         return square
     method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return square if method is None else square.transpose(method)

@@ -1,4 +1,4 @@
-"""Encoders that can be had from elsewhere, and what pins each: nothing is listed whose hash is not known."""
+"""The catalogue of encoders that can be downloaded, each pinned by its hash, and the folders of pulled bundles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPENAI = "https://openaipublic.azureedge.net"
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file at a base address: its path there, its sha256, and its size in bytes where that is known."""
+    """A file at a base address: its path there, its sha256, and its size in bytes if the size is known."""
 
     base: str
     path: str
@@ -33,10 +33,11 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class ListedEncoder:
-    """An encoder by name: one file, and what becomes of it here.
+    """A downloadable encoder: its name, its one file, and how Loupe turns the file into a bundle.
 
     `combined` is an ONNX graph of both towers, which is cut in two. `checkpoint` is OpenAI's weights, which are
-    exported here (that takes the extra `export`): no publisher pins an ONNX file of them in our layout.
+    exported on this machine (this needs the extra `export`), because no publisher pins an ONNX file of these weights in
+    Loupe's layout.
     """
 
     name: str
@@ -47,7 +48,7 @@ class ListedEncoder:
 
 
 def _openai(model: str, sha256: str) -> ListedEncoder:
-    """The weights that open_clip names `openai`; their address holds their sha256."""
+    """Return the encoder of the weights that open_clip names `openai`; the weights' address contains their sha256."""
     return ListedEncoder(
         model,
         "checkpoint",
@@ -76,17 +77,17 @@ CATALOGUE = (
 
 
 def encoders_folder() -> Path:
-    """`$LOUPE_HOME/encoders`; without the variable, `loupe/encoders` in the user's cache folder."""
+    """Return `$LOUPE_HOME/encoders`; without this variable, `loupe/encoders` in the user's cache folder."""
     return _home() / "encoders"
 
 
 def downloads_folder() -> Path:
-    """Beside it: where files are kept until a bundle is made of them."""
+    """Return the folder, next to `encoders_folder`, that keeps downloaded files until they become a bundle."""
     return _home() / "downloads"
 
 
 def pulled_names() -> tuple[str, ...]:
-    """Names of the bundles in the folder, sorted."""
+    """Return the sorted names of the bundles in `encoders_folder`."""
     folder = encoders_folder()
     if not folder.is_dir():
         return ()
@@ -94,14 +95,14 @@ def pulled_names() -> tuple[str, ...]:
 
 
 def pulled_path(name: str) -> Path:
-    """The folder of a bundle of that name, whether it is there or not. Raises BundleError for no plain name."""
+    """Return the folder for a bundle of this name, which need not exist. Raises BundleError for an invalid name."""
     if not _NAME.fullmatch(name):
         raise BundleError(f"{name!r} is not a name of a bundle")
     return encoders_folder() / name
 
 
 def locate(name: str) -> Path:
-    """The folder of a bundle by its name (bundled or pulled) or by its own path. Raises BundleError: no such thing."""
+    """Return the folder of a bundle, given its name (bundled or pulled) or its path. Raises BundleError if unknown."""
     if name in BUNDLED:
         return bundled(name)
     if (Path(name) / MANIFEST).is_file():

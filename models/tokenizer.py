@@ -1,4 +1,4 @@
-"""Texts to token ids, with the tokenizer that its encoder was trained with."""
+"""Texts to token ids, with the tokenizer that the encoder was trained with."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from models import clip_tokenizer as clip_text
 from models.base import EncodeError
 
 Cleaning = Literal["none", "clip"]
-"""What is done to a text before it is tokenised: nothing, or what `models.clip_tokenizer.clean` says."""
+"""The cleaning of a text before it is tokenised: none, or that of `models.clip_tokenizer.clean`."""
 _CLEANERS: Mapping[Cleaning, Callable[[str], str]] = {"none": str, "clip": clip_text.clean}
 
-# No tokenizer here makes fewer tokens of so many characters, blank runs aside. What lies beyond would be
-# tokenised only to be cut off, and a prompt may be a megabyte.
+# Every tokenizer here makes at least one token of this many characters, except for runs of blanks. Text beyond the
+# limit would be tokenised only to be cut off, and a prompt may be a megabyte.
 CHARACTERS_PER_TOKEN = 32
 
 
 class TextTokenizer:
-    """A Hugging Face `tokenizer.json`, cut at `max_tokens` (the closing token is kept), never padded."""
+    """A Hugging Face `tokenizer.json` that cuts texts at `max_tokens` (and keeps the closing token), and never pads."""
 
     def __init__(self, path: Path, max_tokens: int, cleaning: Cleaning = "none") -> None:
         try:
@@ -36,7 +36,7 @@ class TextTokenizer:
         self._clean = _CLEANERS[cleaning]
 
     def ids(self, text: str) -> NDArray[np.int64]:
-        """Token ids of one text: [length], length at most `max_tokens`. Lone surrogates count as `?`."""
+        """Return the token ids [length] of one text; length is at most `max_tokens`. Lone surrogates count as `?`."""
         head = text[: self._max_characters].encode("utf-8", "replace").decode()
         encoding = self._tokenizer.encode(self._clean(head))
         return np.array(encoding.ids, dtype=np.int64)

@@ -1,1 +1,1 @@
-"""FORECASTS and LEARNS. Rule: numpy in, numpy out; no price list, no HTTP, nothing of the gateway."""
+"""The routers: they FORECAST and LEARN. Rule: numpy in, numpy out; no price list, no HTTP, nothing from the gateway."""

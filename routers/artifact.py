@@ -1,7 +1,7 @@
-"""Trained routers on disk: `router.npz` (numbers) and `router.json` (what they are, and the hash of the numbers).
+"""Trained routers on disk: `router.npz` (numbers) and `router.json` (a header that describes and hashes the numbers).
 
-Rule: nothing is unpickled, and nothing is used that its header does not vouch for. The hashes guard against
-accidents (a cut file, a mixed pair, an edited header); they are no signature.
+Rule: nothing is unpickled, and numbers are used only if their hash is that of the header. The hashes guard against
+accidents (a cut file, a mixed pair, an edited header); they are not signatures.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class ArtifactError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a router comes from, as its header tells.
+    """The origin of a router, as its header states it.
 
     Attributes:
-        encoder_name: the encoder of its views (its digest is the router's own).
-        table_sha256: `OutcomeTable.digest` of what it learned from.
-        seeds: of the held-out evaluation.
-        metrics: what that evaluation found; not finite numbers are written as null.
-        learned_from: `routers.evaluation.leakage.fingerprints` of the rows that it learned from; it is what tells them
-        again.
+        encoder_name: the name of the encoder of its views (the router itself has the encoder's digest).
+        table_sha256: `OutcomeTable.digest` of the table that the router learned from.
+        seeds: the seeds of the held-out evaluation.
+        metrics: the figures of that evaluation; numbers that are not finite are written as null.
+        learned_from: `routers.evaluation.leakage.fingerprints` of the rows that the router learned from, by which these
+            rows are recognised later.
     """
 
     encoder_name: str
@@ -55,7 +55,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class EncoderFacts:
-    """What a router must fit: the encoder in use, and the views that it gives -> their dimensions."""
+    """The encoder in use, which a router must fit; `view_dims` are the views that the encoder gives -> dimensions."""
 
     name: str
     digest: str
@@ -63,7 +63,7 @@ class EncoderFacts:
 
 
 def bundled(name: str = "default") -> Path:
-    """The folder of an artifact that Loupe carries. Raises ArtifactError for any other name."""
+    """Return the folder of an artifact that ships with Loupe. Raises ArtifactError for any other name."""
     folder = _BUNDLED_FOLDER / name
     if not (name.isidentifier() and (folder / HEADER).is_file()):
         raise ArtifactError(f"unknown bundled router {name!r}")
@@ -71,7 +71,7 @@ def bundled(name: str = "default") -> Path:
 
 
 def save(router: TrainedRouter, folder: Path, provenance: Provenance) -> str:
-    """Write a router; returns the digest that it has once it is loaded."""
+    """Write a router to a folder. Returns the digest that the router will have when it is loaded."""
     numbers = io.BytesIO()
     arrays = dict(router.arrays())
     if provenance.learned_from is not None:
@@ -94,12 +94,12 @@ def save(router: TrainedRouter, folder: Path, provenance: Provenance) -> str:
     text = json.dumps(finite | {"sha256": _seal(finite)}, indent=1, allow_nan=False).encode() + b"\n"
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / NUMBERS, numbers.getvalue())
-    _replace(folder / HEADER, text)  # last: a header stands only beside numbers that it fits
+    _replace(folder / HEADER, text)  # written last, so that a header is never next to numbers that it does not fit
     return hashlib.sha256(text).hexdigest()
 
 
 def load(folder: Path) -> Router:
-    """The router of a folder that `save` wrote. Raises ArtifactError."""
+    """Return the router of a folder that `save` wrote. Raises ArtifactError."""
     header, digest = read_header(folder)
     numbers = _vouched_numbers(folder, header)
     algorithm = ALGORITHMS.get(str(header["algorithm"]))
@@ -113,13 +113,13 @@ def load(folder: Path) -> Router:
 
 
 def read_header(folder: Path) -> tuple[dict[str, Any], str]:
-    """The header of an artifact, without its seal, and the digest that the router has. Raises ArtifactError."""
+    """Return an artifact's header, without the header's own hash, and the router's digest. Raises ArtifactError."""
     text = _read(folder / HEADER)
     return _parse(folder / HEADER, text), hashlib.sha256(text).hexdigest()
 
 
 def learned_from(folder: Path) -> NDArray[np.uint32] | None:
-    """The fingerprints of the rows that it learned from; None where it does not say. Raises ArtifactError."""
+    """Return the fingerprints of the rows that a router learned from; None if it lacks them. Raises ArtifactError."""
     numbers = _vouched_numbers(folder, read_header(folder)[0])
     try:
         with np.load(io.BytesIO(numbers), allow_pickle=False) as stored:
@@ -129,7 +129,7 @@ def learned_from(folder: Path) -> NDArray[np.uint32] | None:
 
 
 def refuse_misfit(router: Router, encoder: EncoderFacts) -> None:
-    """Raises ArtifactError for a router of another encoder, and for views that the encoder does not give."""
+    """Raise ArtifactError for a router of another encoder, and for views that the encoder does not give."""
     if router.encoder_digest != encoder.digest:
         raise ArtifactError(
             f"the router was trained on the encoder {router.encoder_digest[:12]}, "
@@ -176,7 +176,7 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
 
 
 def _seal(header: Mapping[str, Any]) -> str:
-    """sha256 over the header's fields, whatever their order and spacing."""
+    """Return the sha256 over the header's fields, independent of their order and spacing."""
     return hashlib.sha256(json.dumps(header, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
@@ -194,7 +194,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _without_infinities(value: Any) -> Any:
-    """JSON has no infinity and no NaN: they become null."""
+    """Return the value with infinities and NaN replaced by None, because JSON has neither."""
     if isinstance(value, Mapping):
         return {str(key): _without_infinities(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

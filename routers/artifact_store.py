@@ -1,8 +1,8 @@
-"""A store of artifacts: versions side by side, which of them is in service, and what was in service before.
+"""The artifact store: the versions of trained routers, the version in service, and the versions in service before.
 
-`FOLDER/<id>/` holds each version's two files, `FOLDER/current` says which one serves. A version's id is the beginning
-of its digest, so it cannot change under its name; `current` is replaced by a rename, so whoever reads it sees one
-version or the other. Nothing is ever deleted here.
+`FOLDER/<id>/` holds each version's two files, and `FOLDER/current` says which version serves. A version's id is the
+beginning of its digest, so a version cannot change under its name. `current` is replaced by a rename, so a reader sees
+either the old version or the new version. Versions are never deleted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,13 @@ _LOCK = ".lock"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What came into service when: a digest (None: the router of the configuration), an ISO time, and by what."""
+    """A change of the version in service.
+
+    Attributes:
+        digest: the new version; None: the router of the configuration.
+        at: an ISO time.
+        by: the command that changed it.
+    """
 
     digest: str | None
     at: str
@@ -40,10 +46,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class CurrentVersion:
-    """What `current` says.
+    """The content of the file `current`.
 
     Attributes:
-        stack: digests that came into service, each over the one before; the last one serves.
+        stack: the digests of promoted versions, the latest last; the last digest is the version in service.
         history: every change, the oldest first.
     """
 
@@ -52,13 +58,13 @@ class CurrentVersion:
 
     @property
     def digest(self) -> str | None:
-        """Of the version in service; None: the router of the configuration."""
+        """The digest of the version in service; None: the router of the configuration."""
         return self.stack[-1] if self.stack else None
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version in the store: its header, or what is wrong with it."""
+    """A version in the store: its header, or the problem with its files."""
 
     id: str
     header: dict[str, Any] | None
@@ -67,13 +73,13 @@ class Version:
 
 
 class ArtifactStore:
-    """The artifacts of one folder, which need not be there yet."""
+    """The artifacts of one folder, which need not exist yet."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def mark(self) -> bytes:
-        """What `current` holds, to be compared; empty where there is none. Raises ArtifactError."""
+        """Return the bytes of `current`, for comparison; empty where the file is missing. Raises ArtifactError."""
         try:
             return (self.folder / CURRENT).read_bytes()
         except FileNotFoundError:
@@ -82,11 +88,11 @@ class ArtifactStore:
             raise ArtifactError(f"{self.folder / CURRENT} cannot be read: {error.strerror or error}") from error
 
     def pointer(self) -> CurrentVersion:
-        """Raises ArtifactError."""
+        """Return the content of `current`. Raises ArtifactError."""
         return self.read(self.mark())
 
     def read(self, mark: bytes) -> CurrentVersion:
-        """What a mark says. Raises ArtifactError."""
+        """Return the content of a mark, the bytes of `current`. Raises ArtifactError."""
         if not mark:
             return CurrentVersion()
         try:
@@ -100,11 +106,11 @@ class ArtifactStore:
             raise ArtifactError(f"{self.folder / CURRENT} is inconsistent: {error}") from error
 
     def path(self, digest: str) -> Path:
-        """The folder of a version."""
+        """Return the folder of a version."""
         return self.folder / digest[:ID_LENGTH]
 
     def load(self, digest: str) -> Router:
-        """A version, from files that are those that were put here. Raises ArtifactError."""
+        """Return the router of a version. Raises ArtifactError, also where its files were altered."""
         router = load(self.path(digest))
         if router.digest != digest:
             raise ArtifactError(
@@ -113,7 +119,7 @@ class ArtifactStore:
         return router
 
     def add(self, source: Path) -> str:
-        """Take a copy of an artifact in; its digest. One that is here already stays. Raises ArtifactError, OSError."""
+        """Copy an artifact into the store, if the store lacks it. Returns its digest. Raises ArtifactError, OSError."""
         digest = load(source).digest
         path = self.path(digest)
         with self._locked():
@@ -129,7 +135,7 @@ class ArtifactStore:
         return digest
 
     def promote(self, digest: str, at: str, by: str = "promote") -> None:
-        """Put a version into service; one that serves already goes on. Raises ArtifactError, OSError."""
+        """Put a version into service; does nothing if it serves already. Raises ArtifactError, OSError."""
         self.load(digest)
         with self._locked():
             before = self.pointer()
@@ -137,7 +143,10 @@ class ArtifactStore:
                 self._write(CurrentVersion((*before.stack, digest), (*before.history, Change(digest, at, by))))
 
     def roll_back(self, at: str) -> str | None:
-        """Put into service what was before; its digest (None: the configuration's router). Raises ArtifactError."""
+        """Put the version before the current one into service. Raises ArtifactError.
+
+        Returns its digest (None: the router of the configuration).
+        """
         with self._locked():
             before = self.pointer()
             if not before.stack:
@@ -150,12 +159,15 @@ class ArtifactStore:
         return digest
 
     def versions(self) -> list[Version]:
-        """All that is here, by id."""
+        """Return all versions in the store, in the order of their ids."""
         folders = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
         return [_version(path) for path in folders if path.is_dir() and not path.name.startswith(".")]
 
     def find(self, name: str) -> str:
-        """The digest of the version whose id begins with `name`. Raises ArtifactError for none and for several."""
+        """Return the digest of the version whose id begins with `name`.
+
+        Raises ArtifactError where no version or several versions match, and for a version with a problem.
+        """
         found = [version for version in self.versions() if name and version.id.startswith(name)]
         if len(found) != 1:
             what = "no artifact" if not found else f"{len(found)} artifacts"
@@ -185,7 +197,7 @@ class ArtifactStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Two commands at once come one after the other; who serves only reads, and never waits."""
+        """Hold the store's lock, so that commands run one after another; a serving gateway only reads, without lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / _LOCK).open("wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -204,12 +216,12 @@ def _version(path: Path) -> Version:
 
 
 def facts_of(encoder: Encoder) -> EncoderFacts:
-    """What routers must fit."""
+    """Return the facts of an encoder that routers must fit."""
     return EncoderFacts(encoder.name, encoder.digest, {**encoder.text_dims, **encoder.image_dims})
 
 
 def usable(router: Router, encoder: EncoderFacts) -> Router:
-    """The same router, once it fits the encoder and has forecast something. Raises ArtifactError."""
+    """Return the same router after checks that it fits the encoder and can forecast. Raises ArtifactError."""
     refuse_misfit(router, encoder)
     blank = {name: np.ones((1, width), dtype=np.float32) for name, width in router.view_dims.items()}
     try:

@@ -1,4 +1,4 @@
-"""What a router is: views of queries in, forecasts per candidate out."""
+"""The interface of a router: views of queries in, forecasts per candidate out."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Forecast:
 
     Attributes:
         quality: expected score, 0 to 1.
-        quality_std: its uncertainty (one standard deviation of the estimate), 0 to 1.
+        quality_std: the uncertainty of `quality` (one standard deviation of the estimate), 0 to 1.
         output_tokens: expected output tokens.
-        output_tokens_high: their 90% quantile.
+        output_tokens_high: the 90% quantile of output tokens.
     """
 
     quality: Floats
@@ -37,9 +37,9 @@ class Router(Protocol):
 
     Attributes:
         candidates: the K names, in the order of every forecast's columns.
-        digest: sha256 over the artifact; stands in every outcome.
-        encoder_digest: the encoder that its views must come from.
-        view_dims: the views it needs -> their dimensions; other views are ignored.
+        digest: sha256 over the artifact; every outcome records it.
+        encoder_digest: the digest of the encoder that the views must come from.
+        view_dims: the views that the router needs -> their dimensions; other views are ignored.
     """
 
     @property

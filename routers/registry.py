@@ -1,4 +1,4 @@
-"""Every algorithm that can be trained and loaded: one file and one line each."""
+"""The registry of all algorithms that can be trained and loaded: one file and one line each."""
 
 from __future__ import annotations
 
@@ -26,31 +26,32 @@ from routers.table.outcome_table import OutcomeTable
 
 
 class TrainedRouter(Router, Protocol):
-    """A router that was trained here, and can be written down."""
+    """A router that one of these algorithms trained, and that can be written to an artifact."""
 
     @property
     def algorithm(self) -> str:
-        """Its name in the registry."""
+        """The name of the router's algorithm in the registry."""
         ...
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Hyper-parameters, those chosen too; fit for JSON."""
+        """The hyper-parameters, including those chosen in fitting; must be valid in JSON."""
         ...
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """Everything numeric, by name."""
+        """Return every numeric part, by name."""
         ...
 
 
 class Algorithm(Protocol):
-    """What can be learned and restored: a router's class, or `routers.forecasting.head.HeadAlgorithm` of a head's
-    class.
+    """An algorithm that trains and restores routers: a router's class, or a `HeadAlgorithm` of a head's class.
+
+    See `routers.forecasting.head`.
     """
 
     @property
     def algorithm(self) -> str:
-        """Its name in the registry."""
+        """The name of the algorithm in the registry."""
         ...
 
     def fit(self, table: OutcomeTable, views: Views, *, encoder_digest: str = "", seed: int = 0) -> TrainedRouter:
@@ -58,17 +59,17 @@ class Algorithm(Protocol):
         ...
 
     def restore(self, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], digest: str) -> TrainedRouter:
-        """The router of a header and arrays. Raises KeyError or ValueError where they disagree."""
+        """Return the router of a header and arrays. Raises KeyError or ValueError where they disagree."""
         ...
 
 
 DEFAULT = "ensemble"
-"""The algorithm that Loupe ships and `loupe train` takes unasked."""
+"""The algorithm of the router that Loupe ships, and the default of `loupe train`."""
 
 FIT_BY_WEIGHTS = frozenset(
     algorithm.algorithm for algorithm in (Ensemble, Trees, LinearMF, MaskedMF, ItemResponse, Prior, Linear, BestSingle)
 )
-"""Those for which a cell of weight 2 counts twice; to the others all cells are alike."""
+"""The algorithms for which a cell of weight 2 counts twice; for the others, all cells count the same."""
 
 ALGORITHMS: dict[str, Algorithm] = {
     LinearMF.algorithm: LinearMF,

@@ -1,6 +1,7 @@
 """Retraining from end to end: merge, hold out, fit, judge against the router in service, fit on everything.
 
-What is handed out was fitted on all rows; what was judged is the same algorithm without the held-out ones.
+The router that is written was fitted on all rows; the router that was judged is the same algorithm fitted without the
+held-out rows.
 """
 
 from __future__ import annotations
@@ -26,18 +27,19 @@ from routers.train import EncoderName
 
 IN_SERVICE, RETRAINED, OFFERED = "in service", "retrained", "offered"
 TIME, DECIDED = "time", "decided"
-"""Columns that `loupe table export` writes: when a query was asked, in seconds since 1970, and what decided it."""
+"""Columns that `loupe table export` writes: a query's time, in seconds since 1970, and what decided its candidate."""
 _LEAST_CELLS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class RetrainSettings:
-    """How to retrain.
+    """The settings of retraining.
 
     Attributes:
-        holdout: share of the groups that are judged on.
-        power: that weights are flattened by (`routers.table.weights`).
-        seed: of the fit, and of what chance holds out.
+        holdout: the share of the groups that the routers are judged on.
+        power: the power that flattens weights (`routers.table.weights`).
+        seed: the seed of the fit, and of groups that are held out by chance.
+        rules: the rules by which the new router wins.
     """
 
     holdout: float = 0.2
@@ -48,12 +50,12 @@ class RetrainSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MergedOutcomes:
-    """All outcomes there are, and where they come from.
+    """The outcomes of all data sets, and their origin.
 
     Attributes:
-        table: with groups joined over all parts.
-        parts: each data set's name -> its rows.
-        prints: fingerprints of everything.
+        table: all outcomes, with groups joined over all data sets.
+        parts: each data set's name -> its rows of the table.
+        prints: the fingerprints of all rows.
     """
 
     table: OutcomeTable
@@ -63,8 +65,9 @@ class MergedOutcomes:
 
     @classmethod
     def of(cls, datasets: Sequence[Dataset]) -> MergedOutcomes:
-        """Raises TableError for tables that contradict each other or have other views. Of a decision that stands in
-        several exports the last one counts: labels come late.
+        """Merge data sets. Raises TableError for tables that contradict each other or have different views.
+
+        A decision that appears in several exports counts as the last export has it, because labels come late.
         """
         datasets = _last_word(datasets)
         whole = merge([data.table for data in datasets])
@@ -77,38 +80,39 @@ class MergedOutcomes:
         )
 
     def known_to(self, prints: Fingerprints | None) -> Mask:
-        """[n]: the rows that a router with these fingerprints has learned from; none where it does not say."""
+        """Return [n] the mask of rows that a router with these fingerprints learned from; no rows for None."""
         return np.zeros(len(self.table), dtype=np.bool_) if prints is None else seen(self.table, prints)
 
     def held(self, rows: Rows) -> list[Part]:
-        """These rows, by the tables that they come from; without those that no policy decided (pinned, failed over):
-        what they tell of is who asked so.
+        """Return these rows as parts, one per data set, without rows that no policy decided (pinned, failed over).
+
+        Such rows tell about who asked for the candidate, not about the candidate.
         """
         fair = rows[~unweighed(self.table)[rows]]
         parts = ((name, np.intersect1d(own, fair)) for name, own in self.parts.items())
         return [Part(name, self.table.take(own), rows_of(self.views, own)) for name, own in parts if len(own)]
 
     def learned(self, rows: Rows, power: float) -> tuple[OutcomeTable, Views]:
-        """These rows with weights to fit by, and the candidates that they show often enough."""
+        """Return these rows, with weights to fit by and only candidates with enough outcomes, and their views."""
         return to_learn_from(teachable(self.table.take(rows)), power), rows_of(self.views, rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contender:
-    """The router in service: its artifact, and what it learned from (None where it does not say)."""
+    """A router to compare and the fingerprints of the rows that it learned from; None where its artifact lacks them."""
 
     router: Router
     prints: Fingerprints | None
 
     @classmethod
     def at(cls, folder: Path) -> Contender:
-        """Raises ArtifactError."""
+        """Load the artifact in a folder. Raises ArtifactError."""
         return cls(load(folder), learned_from(folder))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RetrainResult:
-    """What came of it: the contest, what it was fought on, and against which router."""
+    """The result of judging a router: the comparison, its held-out rows, and the digest of the router in service."""
 
     contest: RouterComparison
     holdout: Holdout
@@ -118,7 +122,7 @@ class RetrainResult:
 def retrain(
     algorithm: Algorithm, merged: MergedOutcomes, rival: Contender, encoder_digest: str, terms: RetrainSettings
 ) -> RetrainResult:
-    """Fit without the held-out groups and judge. Raises TableError and ValueError for tables that are too small."""
+    """Fit without the held-out groups and judge the result. Raises TableError, ValueError for too small tables."""
     holdout = hold_out(
         merged.table.groups, times(merged.table), merged.known_to(rival.prints), share=terms.holdout, seed=terms.seed
     )
@@ -130,9 +134,9 @@ def retrain(
 
 
 def judge_offer(offered: Contender, merged: MergedOutcomes, rival: Contender, terms: RetrainSettings) -> RetrainResult:
-    """Judge an artifact that is there already, on every query that neither it nor the other learned from.
+    """Judge an existing artifact, on every query that neither it nor the router in service learned from.
 
-    Raises TableError where nothing is left, or where it does not say what it learned from.
+    Raises TableError where no such query is left, or where the artifact does not say what it learned from.
     """
     if offered.prints is None:
         raise TableError("the artifact that is offered does not say what it learned from: it cannot be judged fairly")
@@ -154,7 +158,7 @@ def fit_on_all(
     folder: Path,
     found: RetrainResult,
 ) -> str:
-    """Fit on everything and write it down, with what was found of it; its digest."""
+    """Fit on all rows and write the router to a folder, with the figures in `found`. Returns the router's digest."""
     table, views = merged.learned(np.arange(len(merged.table)), terms.power)
     router = algorithm.fit(table, views, encoder_digest=encoder.digest, seed=terms.seed)
     provenance = Provenance(
@@ -172,7 +176,7 @@ def fit_on_all(
 
 
 def figures_of(contest: RouterComparison, rival: str, name: str) -> dict[str, dict[str, dict[str, list[float | None]]]]:
-    """Part -> `name` -> figure -> [value, None], as `routers.train` writes what it judged."""
+    """Return part -> `name` -> figure -> [value, None], in the form in which `routers.train` writes figures."""
     shown = ("nauc", "peak_score", "qnc", "accuracy", "log_loss", "ece")
     return {
         arena.name: {name: {figure: [round(getattr(each.judgement, figure), 4), None] for figure in shown}}
@@ -183,7 +187,10 @@ def figures_of(contest: RouterComparison, rival: str, name: str) -> dict[str, di
 
 
 def teachable(table: OutcomeTable) -> OutcomeTable:
-    """Without the candidates that it shows too seldom to learn from: they are forecast as newcomers."""
+    """Return the table without candidates that have too few outcomes to learn from.
+
+    Such candidates are forecast by cold start. Raises TableError where fewer than two candidates are left.
+    """
     shown = [
         name
         for name, scores, tokens in zip(table.candidates, table.mask.T, ~np.isnan(table.output_tokens.T), strict=True)
@@ -195,7 +202,7 @@ def teachable(table: OutcomeTable) -> OutcomeTable:
 
 
 def _last_word(datasets: Sequence[Dataset]) -> list[Dataset]:
-    """Without the decisions of a gateway's log that a later data set has too."""
+    """Return data sets without the decisions of a gateway's log that a later data set has too."""
     kept: list[Dataset] = []
     later: set[str] = set()
     for data in reversed(datasets):
@@ -209,7 +216,7 @@ def _last_word(datasets: Sequence[Dataset]) -> list[Dataset]:
 
 
 def unweighed(table: OutcomeTable) -> Mask:
-    """[n]: decisions of a gateway's log that have no propensity."""
+    """Return [n] the mask of decisions of a gateway's log that have no propensity."""
     decided = np.array([bool(text) for text in table.details.get(DECIDED, ("",) * len(table))], dtype=np.bool_)
     if table.weight is None:
         return decided
@@ -217,7 +224,7 @@ def unweighed(table: OutcomeTable) -> Mask:
 
 
 def times(table: OutcomeTable) -> Floats:
-    """[n] when each query was asked, NaN where the table does not tell."""
+    """Return [n] the time at which each query was asked, NaN where the table does not have it."""
     said = table.details.get(TIME, ("",) * len(table))
     return np.array([_number(text) for text in said], dtype=np.float64)
 

@@ -1,4 +1,10 @@
-"""Training from end to end: judge an algorithm on held-out groups, then fit it on everything and write it down."""
+"""Training from end to end: judge an algorithm on held-out groups, then fit it on all rows and write the artifact.
+
+The algorithm is judged together with the policies that it is compared with: the best single candidate, chance and the
+oracle. A table may be the union of several tables (`Plan.parts`). The router learns from the whole table, but is judged
+on each part separately, among the candidates that this part observed, because candidates that were observed on
+different queries cannot be compared.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +27,7 @@ from routers.table.split import Rows, Split, grouped_splits
 
 @dataclass(frozen=True, slots=True)
 class EncoderName:
-    """The encoder that views come from."""
+    """The name and digest of the encoder that views come from."""
 
     name: str
     digest: str
@@ -29,7 +35,7 @@ class EncoderName:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What training gave: the router that was written, its digest, and the held-out figures behind it."""
+    """The result of training: the router that was written, its digest, and the held-out figures of its algorithm."""
 
     router: TrainedRouter
     digest: str
@@ -37,7 +43,7 @@ class TrainResult:
 
 
 def find_algorithm(name: str) -> Algorithm:
-    """The algorithm of this name. Raises ValueError, naming those there are."""
+    """Return the algorithm of this name. Raises ValueError, which lists the known names."""
     if name not in ALGORITHMS:
         raise ValueError(f"unknown router {name!r}; known: {', '.join(sorted(ALGORITHMS))}")
     return ALGORITHMS[name]
@@ -84,7 +90,7 @@ def _as_json(judged: Mapping[str, Mapping[str, Summary]]) -> dict[str, dict[str,
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Judgements over seeds: field -> (mean, sample standard deviation)."""
+    """The figures of a policy over seeds: field of `Judgement` -> (mean, sample standard deviation)."""
 
     figures: Mapping[str, tuple[float, float]]
 
@@ -97,7 +103,13 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to judge: share of groups to learn from, the seeds of the splits, and the parts (name -> rows)."""
+    """The plan of an evaluation.
+
+    Attributes:
+        parts: name -> rows of each part, which is judged separately.
+        train: the share of groups to learn from.
+        seeds: the seeds of the splits.
+    """
 
     parts: Mapping[str, Rows]
     train: float = 0.2
@@ -111,7 +123,7 @@ def evaluate(
     plan: Plan,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, dict[str, Summary]]:
-    """Part -> policy -> figures; the policies are `routers.evaluation.judge.BASELINES` and the algorithm's name."""
+    """Return part -> policy -> figures; policies are `routers.evaluation.judge.BASELINES` and the algorithm's name."""
     found: dict[str, dict[str, list[Judgement]]] = {part: {} for part in plan.parts}
     splits = grouped_splits(table.groups, plan.train, plan.seeds)
     for done, split in enumerate(splits, start=1):

@@ -229,6 +229,7 @@ LAWS_OF_MANY = {
     "models/test_encoders.py",
     "routers/evaluation/test_metric_laws.py",
     "routers/test_conformance.py",
+    "routers/test_examples.py",
 }
 """Tests of what several files of a folder do together: no module has their name."""
 

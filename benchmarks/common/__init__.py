@@ -1,1 +1,1 @@
-"""What benchmarks share: processes, load clients, a canned provider, results."""
+"""The parts that benchmarks share: processes, load clients, a canned provider, results."""

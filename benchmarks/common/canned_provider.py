@@ -1,8 +1,8 @@
-"""A provider that answers every chat completion with the same bytes, fast enough never to be what is measured.
+"""A provider that answers every chat completion with the same bytes, fast enough not to be the measured bottleneck.
 
-Run as `python -m benchmarks.common.canned_provider`: it listens on a free port of 127.0.0.1 and prints that port. It
-counts what it is asked for by the body's `model`: an independent witness of what the gateway sent and must have
-charged (`GET /counts`). A streamed reply leaves one event at a time, each in a turn of the loop of its own.
+Run as `python -m benchmarks.common.canned_provider`: the provider listens on a free port of 127.0.0.1 and prints the
+port. It counts requests by the body's `model` (`GET /counts`): an independent witness of the requests that the gateway
+sent and must have charged. A streamed reply is sent one event at a time, each in its own turn of the event loop.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PROMPT_TOKENS = 210
 CONTENT_CHUNKS = 20
 COMPLETION_TOKENS = CONTENT_CHUNKS
 LOOKED_AT_BYTES = 2_048
-"""`model` and `stream` are looked for at both ends of a body: what lies between may be a large image."""
+"""The length of each end of a body in which `model` and `stream` are looked for; the middle may be a large image."""
 
 _WORDS = [f" word{number:02d}" for number in range(CONTENT_CHUNKS)]
 _USAGE = {
@@ -32,14 +32,14 @@ _NAME = {"id": "chatcmpl-canned", "created": 1_767_225_600, "model": "canned"}
 
 
 def whole_reply() -> bytes:
-    """A complete chat completion, as JSON."""
+    """Return a complete chat completion, as JSON."""
     message = {"role": "assistant", "content": "".join(_WORDS)}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     return json.dumps({**_NAME, "object": "chat.completion", "choices": [choice], "usage": _USAGE}).encode()
 
 
 def stream_events() -> list[bytes]:
-    """The events of a streamed reply: content, the end of the choice, usage, `[DONE]`."""
+    """Return the events of a streamed reply: content, the end of the choice, usage, `[DONE]`."""
     deltas: list[tuple[dict[str, str], str | None]] = [({"content": word}, None) for word in _WORDS]
     chunks: list[dict[str, Any]] = [
         {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}], "usage": None}
@@ -66,7 +66,7 @@ STREAM = [_STREAM_HEAD + _EVENTS[0], *_EVENTS[1:-1], _EVENTS[-1] + _chunk(b"")]
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection. Takes one request at a time: no pipelining."""
+    """A keep-alive connection. It takes one request at a time, without pipelining."""
 
     def __init__(self, counts: Counter[str]) -> None:
         self._counts = counts
@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports inherit from nothing
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports have no base class
 
     def connection_lost(self, _: Exception | None) -> None:
         self._transport = None

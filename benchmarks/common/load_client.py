@@ -1,4 +1,4 @@
-"""A bounded closed-loop load client: so many connections, each with one request on its way, until a count or a time.
+"""A bounded closed-loop load client: a number of connections, each with one request at a time, until a count or a time.
 
 Every reply must be a 200 and is read to its end; anything else ends the run with a `LoadError`.
 """
@@ -16,19 +16,19 @@ import httptools
 
 STALLED_S = 30.0
 KEPT_BYTES = 256
-"""How much of a body's end is kept: to tell that it is complete, and to show when it is wrong."""
+"""The length of a body's end that is kept, to check that the body is complete, and to show a wrong body."""
 
 
 class LoadError(Exception):
-    """A reply was not what it should be, or did not come."""
+    """A reply was wrong or did not come."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send: complete HTTP/1.1 requests, taken in turn, and how the body of each reply must end.
+    """The load to send: complete HTTP/1.1 requests, taken in turn, and the bytes with which each reply's body must end.
 
-    Issues requests until `count` of them are out or `seconds` are over, whichever is first; one on every connection
-    in any case.
+    Requests are sent until `count` of them are sent or `seconds` are over, whichever is first, but at least one on
+    every connection.
     """
 
     requests: Sequence[bytes]
@@ -40,7 +40,7 @@ class Load:
 
 @dataclass(slots=True)
 class Measured:
-    """Seconds per request, in the order in which they ended, and over the whole load."""
+    """The measured seconds of each request, in the order in which requests ended, and of the whole load."""
 
     latencies: list[float] = field(default_factory=list)
     first_bytes: list[float] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Measured:
 
 
 class _Run:
-    """What the connections of one load share."""
+    """The state that the connections of one load share."""
 
     def __init__(self, load: Load) -> None:
         self.load = load
@@ -92,10 +92,10 @@ class _Connection(asyncio.Protocol):
         self._complete = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports inherit from nothing
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports have no base class
 
     def start(self) -> None:
-        """Send the first request. Connecting is not part of what is measured."""
+        """Send the first request. The time to connect is not measured."""
         self._send_next()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -138,14 +138,14 @@ class _Connection(asyncio.Protocol):
 
 
 async def drive(port: int, load: Load) -> Measured:
-    """Put the load on 127.0.0.1:`port`. Raises LoadError when a reply is wrong or none comes for long."""
+    """Send the load to 127.0.0.1:`port`. Raises LoadError when a reply is wrong or does not come in time."""
     loop = asyncio.get_running_loop()
     run = _Run(load)
     opened = [
         await loop.create_connection(lambda: _Connection(run), "127.0.0.1", port) for _ in range(load.connections)
     ]
     gc.collect()
-    gc.disable()  # a collection here would be taken for the subject's latency
+    gc.disable()  # a garbage collection here would be measured as the subject's latency
     try:
         run.began = time.perf_counter()
         run.deadline = run.began + load.seconds

@@ -1,4 +1,4 @@
-"""A benchmark's own part of a page: what stands between its two marks is renewed, the rest is left as it is."""
+"""A benchmark's own part of a page: the text between its two marks is replaced, the rest of the page is kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def renew(page: Path, name: str, text: str) -> None:
-    """Write `text` between `<!-- name: begin -->` and `<!-- name: end -->`; at the end of a page without them."""
+    """Write `text` between `<!-- name: begin -->` and `<!-- name: end -->`, or at the end of a page without marks."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     whole = page.read_text(encoding="utf-8") if page.exists() else ""
     before, found, rest = whole.partition(begin)

@@ -1,7 +1,7 @@
-"""An open-loop load client: so many requests a second, whether the one before was answered or not.
+"""An open-loop load client: a number of requests per second, even if earlier requests are not answered yet.
 
-A latency counts from the moment at which its request was due, so that a server that falls behind cannot hide it. Every
-reply must be a 200; anything else ends the run with a `LoadError`.
+A latency counts from the moment at which its request was due, so that a server that falls behind cannot hide the delay.
+Every reply must be a 200; anything else ends the run with a `LoadError`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_CONNECTIONS = 256
 
 @dataclass(frozen=True, slots=True)
 class PacedLoad:
-    """Complete HTTP/1.1 requests, taken in turn, `per_second` of them, at even distances, for `seconds`."""
+    """Complete HTTP/1.1 requests, taken in turn: `per_second` of them, at even intervals, for `seconds`."""
 
     requests: Sequence[bytes]
     per_second: float
@@ -93,13 +93,13 @@ class _Connection(asyncio.Protocol):
 
 
 async def pace(port: int, load: PacedLoad) -> list[float]:
-    """Seconds from due to complete, of every request, in the order of their ends. Raises LoadError."""
+    """Send the load. Returns each request's seconds from due to complete, in order of completion. Raises LoadError."""
     loop = asyncio.get_running_loop()
     run = _Run(load, loop.create_future(), round(load.per_second * load.seconds))
     opened: list[_Connection] = []
     sending = loop.create_task(_send(port, run, opened))
     gc.collect()
-    gc.disable()  # a collection here would be taken for the subject's latency
+    gc.disable()  # a garbage collection here would be measured as the subject's latency
     try:
         async with asyncio.timeout(load.seconds + STALLED_S):
             await run.done
@@ -114,7 +114,7 @@ async def pace(port: int, load: PacedLoad) -> list[float]:
 
 
 async def _send(port: int, run: _Run, opened: list[_Connection]) -> None:
-    """Send each request when it is due. A free connection takes it, else a new one."""
+    """Send each request when it is due, on an idle connection, else on a new connection."""
     load, loop, began = run.load, asyncio.get_running_loop(), time.perf_counter()
     for number in range(run.count):
         due_at = began + number / load.per_second

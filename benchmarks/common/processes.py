@@ -1,4 +1,4 @@
-"""Processes that a benchmark starts: pinned to a core, frozen while another is measured, ended by their id."""
+"""Processes that a benchmark starts: pinned to a core, frozen while another is measured, and ended by their id."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class DidNotStart(Exception):
-    """A process ended or stayed silent when it should have served."""
+    """A process ended or did not answer when it should have served."""
 
 
 class Pinned:
-    """A child process on one core, or (None) on any. Its output goes to `log`."""
+    """A child process on one core, or on any core (None). Its output goes to `log`."""
 
     def __init__(
         self,
@@ -57,19 +57,19 @@ class Pinned:
         return self._process.poll() is None
 
     def freeze(self) -> None:
-        """Take it off the core altogether, timers and threads too."""
+        """Stop the whole process, including its timers and threads."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
     def cpu_seconds(self) -> float:
-        """Processor time of all its threads so far, user and system."""
+        """Return the processor time of all threads of the process so far, user and system."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
     def printed_port(self) -> int:
-        """The port that it prints as its first line."""
+        """Return the port that the process prints as its first line."""
         self.wait_until(lambda: "\n" in self._log.read_text())
         return int(self._log.read_text().partition("\n")[0])
 
@@ -78,7 +78,7 @@ class Pinned:
         self.wait_until(lambda: _answers(url))
 
     def wait_until(self, is_ready: Callable[[], bool]) -> None:
-        """Ask again and again, as long as it lives and may take to start."""
+        """Wait until `is_ready` returns True. Raises DidNotStart if the process ends or the time to start is over."""
         deadline = time.monotonic() + STARTS_WITHIN_S
         while not is_ready():
             if time.monotonic() > deadline or not self.is_alive:
@@ -86,12 +86,12 @@ class Pinned:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """As `kill -9`, frozen or not."""
+        """Kill the process as `kill -9` does, even while it is frozen."""
         self._process.kill()
         self._process.wait()
 
     def end(self) -> None:
-        """Ask it to stop, wait, and kill it when it does not."""
+        """Ask the process to stop, wait, and kill the process if it does not stop."""
         if not self.is_alive:
             return
         self.thaw()
@@ -109,7 +109,7 @@ class Pinned:
 
 @contextmanager
 def pinned_to(core: int) -> Iterator[None]:
-    """Keep this process on one core for a while."""
+    """Keep this process on one core within the context."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -129,14 +129,14 @@ def _answers(url: str) -> bool:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
+    """Return a port of 127.0.0.1 on which no process listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def busy_seconds(core: int) -> float:
-    """Time that a core has spent on anything so far, time stolen by the hypervisor included."""
+    """Return the seconds that a core has been busy so far, including time stolen by the hypervisor."""
     for line in Path("/proc/stat").read_text().splitlines():
         name, *fields = line.split()
         if name == f"cpu{core}":

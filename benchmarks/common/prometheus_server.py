@@ -1,4 +1,4 @@
-"""A Prometheus of one's own on 127.0.0.1, with the configuration and the alerts of `deploy/prometheus`."""
+"""A private Prometheus on 127.0.0.1, with the configuration and the alerts of `deploy/prometheus`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENDS_WITHIN_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One answer of a query: (seconds since the epoch, value) in order; a query of one moment has one."""
+    """One series of a query's answer: points (seconds since the epoch, value) in order; an instant query gives one."""
 
     labels: Mapping[str, str]
     points: tuple[tuple[float, float], ...]
@@ -38,24 +38,24 @@ class Series:
 
 
 class PrometheusError(Exception):
-    """A query that it does not take."""
+    """Prometheus refused a query."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prometheus:
-    """A server's HTTP API."""
+    """The HTTP API of a Prometheus server."""
 
     url: str
 
     def at(self, expr: str, when: float) -> list[Series]:
-        """A query at a moment. Raises PrometheusError."""
+        """Return the series of a query at one moment. Raises PrometheusError."""
         found = self._get("query", query=expr, time=when)
         if found["resultType"] == "scalar":
             return [_series({"metric": {}, "values": [found["result"]]})]
         return [_series({"metric": each["metric"], "values": [each["value"]]}) for each in found["result"]]
 
     def over(self, expr: str, start: float, end: float, step_s: float) -> list[Series]:
-        """A query over a time. Raises PrometheusError."""
+        """Return the series of a query over a range of time. Raises PrometheusError."""
         found = self._get("query_range", query=expr, start=start, end=end, step=step_s)
         return [_series(each) for each in found["result"]]
 
@@ -75,7 +75,7 @@ def _series(found: Mapping[str, Any]) -> Series:
 
 @contextmanager
 def prometheus_server(folder: Path, target: str, *, every_s: int = 1) -> Iterator[Prometheus]:
-    """Scrapes `target` (host:port) while the block runs. Raises DidNotStart."""
+    """Run a Prometheus that scrapes `target` (host:port) within the context. Raises DidNotStart."""
     if PROGRAM is None:
         raise DidNotStart("prometheus is not installed: `make test` installs it where it may")
     folder.mkdir(parents=True, exist_ok=True)

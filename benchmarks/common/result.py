@@ -1,4 +1,4 @@
-"""What a benchmark does with its result: says how it came about, prints it, and writes it down where that is asked."""
+"""The output of benchmarks: the command and versions behind a result, printing it, and writing it to files."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from routers.evaluation.reports.versions import in_words, package_versions
 
 
 def command_of(module: str, words: Sequence[str] | None = None) -> str:
-    """What runs `benchmarks.<module>` so again; `words` are its arguments, None for those of this process."""
+    """Return the command that runs `benchmarks.<module>` again; `words` are its arguments, None: of this process."""
     return shlex.join(["python", "-m", f"benchmarks.{module}", *(sys.argv[1:] if words is None else words)])
 
 
 def circumstances(module: str, words: Sequence[str] | None, packages: Sequence[str]) -> dict[str, Any]:
-    """The members that every result begins with."""
+    """Return the members with which every result begins: command, versions, number of cores."""
     versions = package_versions(packages)
     return {"command": command_of(module, words), "versions": versions, "cores": len(os.sched_getaffinity(0))}
 
 
 def bullets(result: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    """Members of a result as lines of Markdown."""
+    """Return members of a result as lines of Markdown."""
     found = ((name, result[name]) for name in names)
     return [f"* {name}: {in_words(value) if isinstance(value, dict) else value}" for name, value in found]
 
 
 def deliver(arguments: argparse.Namespace, result: Mapping[str, Any], part: str, text: str) -> None:
-    """Print the text; write the result to `--json`, and the text into its part of the page `--markdown`, if asked."""
+    """Print the text. If asked, write the result to `--json`, and the text into its part of the page `--markdown`."""
     print(text)
     write_json(arguments.json, result)
     if arguments.markdown is not None:
@@ -41,6 +41,6 @@ def deliver(arguments: argparse.Namespace, result: Mapping[str, Any], part: str,
 
 
 def write_json(file: Path | None, result: Mapping[str, Any]) -> None:
-    """Nowhere, without a file."""
+    """Write a result to a file as JSON; does nothing for None."""
     if file is not None:
         file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

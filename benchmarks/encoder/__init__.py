@@ -1,1 +1,1 @@
-"""What the encoder costs, alone and in a request."""
+"""The cost of the encoder, alone and in a request."""

@@ -1,11 +1,11 @@
-"""What encoding costs: per image and per text, by encoder; decoding apart; and what a routed request makes of it.
+"""Measure the cost of encoding: per image and per text, by encoder; decoding separately; and within routed requests.
 
     python -m benchmarks.encoder [--quick] [--bundle NAME ...] [--json FILE] [--markdown FILE]
 
-Encoders take turns within every round, and the rounds are repeated. Every bundle that is here is measured, and with
-the extra `export` a ViT-B-32 of random weights, in fp32 and in int8: what weights say does not change how long they
-take. The last part starts `loupe serve` on one pinned core, with the bundled encoder, and sends requests that it has
-never seen (cold) and the same ones again (warm); it is held to having routed every one of them.
+Encoders take turns within every round, and the rounds are repeated. Every installed bundle is measured, and with the
+extra `export` also a ViT-B-32 of random weights, in fp32 and in int8, because the values of weights do not change the
+time. The last part starts `loupe serve` on one pinned core, with the bundled encoder, and sends requests that the
+gateway has never seen (cold) and the same requests again (warm); the exit status is 1 unless all of them were routed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROUNDS, QUICK_ROUNDS = 7, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, and write the results if asked; 1 when the last part did not route all."""
+    """Measure, print, and write the results if asked. Returns 1 when the last part did not route all requests."""
     arguments = _arguments(argv)
     facts = {
         "command": command_of("encoder", argv),
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 served, failed = routed(Path(scratch), arguments.rounds, SEED)
                 rows += served
-            except DidNotStart as error:  # what was measured so far is kept
+            except DidNotStart as error:  # the results measured so far are kept
                 failed = [str(error)]
     result = {**facts, "results": [asdict(row) for row in rows]}
     deliver(arguments, result, "encoder", markdown(facts, rows))
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _random_clip(scratch: Path) -> dict[str, Path]:
-    """A ViT-B-32 of random weights as bundles, or nothing, said plainly, where it cannot be built."""
+    """Build a ViT-B-32 of random weights as bundles; where this is not possible, say so and return nothing."""
     missing = [name for name in ("torch", "open_clip", "onnx") if importlib.util.find_spec(name) is None]
     if missing:
         print(
@@ -91,7 +91,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.quick:
         arguments.rounds = QUICK_ROUNDS
     if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2:
-        arguments.no_serve = True  # it pins gateway and client to cores of their own
+        arguments.no_serve = True  # that part pins gateway and client to separate cores
     return arguments
 
 

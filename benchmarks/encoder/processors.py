@@ -3,13 +3,13 @@
     python -m benchmarks.encoder.processors [--bundle NAME] [--under COMMAND ...] [--texts N] [--images N]
         [--questions CSV] [--pictures DIR]
 
-ONNX Runtime chooses its kernels by what the processor says of itself. On Linux and a processor with CPUID faulting,
-`narrow_processor.c` hides instructions from a process, which then takes the kernels of older processors at full speed:
-those without AVX512 and VNNI, and those without AVX2 as well. Elsewhere `valgrind` and `qemu-user` (packages of Debian
-and others) run this very Python on an emulated processor without AVX512; count on a minute for each text and for each
-image. `--under` names other commands to run Python under. Texts and images are drawn, or sampled from the column
-`question` of a CSV file and from a folder of pictures. Exits with 1 when a vector of the other processor is under a
-cosine of 0.999999.
+ONNX Runtime chooses its kernels by the features that the processor reports. On Linux and a processor with CPUID
+faulting, `narrow_processor.c` hides instructions from a process, which then uses the kernels of older processors at
+full speed: those without AVX512 and VNNI, and those without AVX2 as well. Elsewhere `valgrind` and `qemu-user`
+(packages of Debian and others) run the same Python on an emulated processor without AVX512; this takes about a minute
+for each text and for each image. `--under` names other commands to run Python under. Texts and images are drawn, or
+sampled from the column `question` of a CSV file and from a folder of images. The exit status is 1 when the cosine
+between a vector of this processor and that of the other processor is under 0.999999.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _WIDE = "AVX512F"
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How near the rows of one view are on two processors."""
+    """The agreement of the rows of one view on two processors."""
 
     view: str
     rows: int
@@ -53,12 +53,12 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """False for a cosine that is too low, and for one that is not a number."""
+        """Return False for a cosine that is too low or is NaN."""
         return self.least_cosine >= LEAST_COSINE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Encode here and under each emulator, and print how near the vectors are; 1 when they are too far apart."""
+    """Encode here and under each emulator, and print how near the vectors are. Returns 1 if they are too far apart."""
     arguments = _arguments(argv)
     if arguments.write is not None:
         np.savez(arguments.write, allow_pickle=False, **_encoded(arguments))
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def narrowed(scratch: Path) -> list[str]:
-    """Commands under which Python is told of an older processor; none where this one cannot hide instructions."""
+    """Return commands under which Python sees an older processor; none if this processor cannot hide instructions."""
     information = Path("/proc/cpuinfo")
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or not information.is_file() or "cpuid_fault" not in information.read_text():
@@ -89,7 +89,7 @@ def narrowed(scratch: Path) -> list[str]:
 
 
 def _compare(commands: Sequence[str], own: Sequence[str]) -> bool:
-    """Print how near the vectors under each command are to those without; whether all are near enough."""
+    """Print how near the vectors under each command are to those without. Returns whether all are near enough."""
     expected = _views_under("", own)
     print(f"this processor: {_kernels('')}")
     agreed = True
@@ -118,7 +118,7 @@ def agreements(
 
 
 def _views_under(command: str, arguments: Sequence[str]) -> Views:
-    """Run this module in a process of its own, under a command, and read the vectors that it wrote."""
+    """Run this module in a separate process, under a command, and read the vectors that this process wrote."""
     with tempfile.TemporaryDirectory(prefix="loupe-processors-") as scratch:
         file = Path(scratch) / "views.npz"
         module = [sys.executable, "-m", "benchmarks.encoder.processors", *arguments, "--write", str(file)]
@@ -128,7 +128,7 @@ def _views_under(command: str, arguments: Sequence[str]) -> Views:
 
 
 def _kernels(command: str) -> str:
-    """Say whether a process under the command is told of AVX512, in words."""
+    """Return in words whether a process under the command sees AVX512."""
     code = "import numpy; print(*numpy.show_config(mode='dicts')['SIMD Extensions'].get('found', []))"
     run = subprocess.run(
         [*shlex.split(command), sys.executable, "-c", code], check=True, capture_output=True, text=True
@@ -144,7 +144,7 @@ def _encoded(arguments: argparse.Namespace) -> Views:
 
 
 def _texts(arguments: argparse.Namespace) -> list[str]:
-    """Distinct questions of the file, evenly spread; else the probe texts and drawn ones of 1 to 150 words."""
+    """Return distinct questions of the file, evenly spread; else probe texts and drawn texts of 1 to 150 words."""
     if arguments.questions is None:
         drawn = [
             text(SEED + number, 1 + 149 * number // max(arguments.texts - 1, 1)) for number in range(arguments.texts)
@@ -156,7 +156,7 @@ def _texts(arguments: argparse.Namespace) -> list[str]:
 
 
 def _pictures(arguments: argparse.Namespace) -> list[bytes]:
-    """Files of the folder, evenly spread; else drawn JPEGs and PNGs."""
+    """Return files of the folder, evenly spread; else drawn JPEGs and PNGs."""
     if arguments.pictures is None:
         return [picture(SEED + number, ("JPEG", "PNG")[number % 2]) for number in range(arguments.images)]
     files = sorted(path for path in arguments.pictures.iterdir() if path.is_file())

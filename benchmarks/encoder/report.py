@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing that was timed: the median over the rounds, their least and greatest, and the unit."""
+    """One timed task: the median, the least and the greatest value over the rounds, and the unit."""
 
     part: str
     subject: str
@@ -22,12 +22,12 @@ class Row:
 
 
 def row(names: tuple[str, str, str], unit: str, values: Sequence[float]) -> Row:
-    """The row of (part, subject, what) from one value a round."""
+    """Return the row of (part, subject, what), given one value per round."""
     return Row(*names, unit, median(values), min(values), max(values))
 
 
 def markdown(facts: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """How it was run, and a table of each part."""
+    """Return the report as Markdown: the facts about the run, and a table of each part."""
     lines = [f"* {name}: {value}" for name, value in facts.items()]
     for part in dict.fromkeys(row.part for row in rows):
         lines += ["", f"**{part}**", "", *_table([row for row in rows if row.part == part])]
@@ -35,7 +35,7 @@ def markdown(facts: Mapping[str, Any], rows: Sequence[Row]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    """Subjects down, what was timed across."""
+    """Return a table as lines of Markdown, with a row per subject and a column per timed task."""
     columns = list(dict.fromkeys((row.what, row.unit) for row in rows))
     cells = {(row.subject, row.what): row for row in rows}
     heads = " | ".join(f"{what}, {unit}" for what, unit in columns)

@@ -1,4 +1,4 @@
-"""The part of the encoder benchmark with a gateway: requests/s of queries it has never seen, and of the same again."""
+"""The part of the encoder benchmark with a gateway: requests/s of queries never seen before, and of the same again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from benchmarks.overhead.workloads import KEY
 ROOT = Path(__file__).resolve().parents[2]
 CONNECTIONS = (1, 8)
 UNSEEN = {"text": 48, "image": 16}
-"""Requests of a kind in a cell: each is sent once as it has never been seen, then again."""
+"""The number of requests of a kind in a cell: each is sent once while the gateway has never seen it, then again."""
 AGAIN = 10
 WORDS = {"text": 150, "image": 12}
 PART = "Routed requests, `loupe serve` on one core, bundled encoder (text: 150 words; image: that JPEG and 12 words)"
@@ -36,7 +36,7 @@ _SECONDS_AT_MOST = 60.0
 
 
 def routed(folder: Path, rounds: int, seed: int) -> tuple[list[Row], list[str]]:
-    """Rows of requests/s and median latency, and what went wrong: requests that were answered but not routed."""
+    """Return rows of requests/s and latency, and a line for each kind of request that was answered but not routed."""
     cores = sorted(os.sched_getaffinity(0))
     values: dict[tuple[str, str], list[float]] = {}
     with ExitStack() as stack:
@@ -48,7 +48,7 @@ def routed(folder: Path, rounds: int, seed: int) -> tuple[list[Row], list[str]]:
         port = free_port()
         config = write_config(folder, port, provider.printed_port())
         with config.open("a", encoding="utf-8") as file:
-            file.write("encoder:\n  timeout_ms: 60000\n")  # to be measured, not declined
+            file.write("encoder:\n  timeout_ms: 60000\n")  # so that slow encodings are measured, not declined
         serve = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config)]
         gateway = Pinned(serve, cores[-1], folder / "gateway.log", cwd=ROOT)
         stack.callback(gateway.end)
@@ -59,7 +59,7 @@ def routed(folder: Path, rounds: int, seed: int) -> tuple[list[Row], list[str]]:
             for number in range(rounds):
                 for names, value in _round(subject, seed + 1_000_000 * number).items():
                     values.setdefault(names, []).append(value)
-        gateway.end()  # it writes what waits
+        gateway.end()  # the gateway then writes the waiting log lines
         reasons = _reasons(folder / "requests.jsonl")
     rows = [row((PART, *names), _unit(names[1]), taken) for names, taken in values.items()]
     wrong = {reason: count for reason, count in reasons.items() if reason != ("routed", "ok")}
@@ -75,7 +75,7 @@ class _Subject:
     process: Pinned
 
     def drive(self, requests: Sequence[bytes], connections: int) -> tuple[float, float, float]:
-        """Send each once: requests/s, median latency in ms, the gateway's processor time in ms a request."""
+        """Send each request once. Returns requests/s, median latency in ms, the gateway's processor ms per request."""
         used = self.process.cpu_seconds()
         load = Load(requests, b"}", connections, len(requests), _SECONDS_AT_MOST)
         measured = self.runner.run(drive(self.port, load))
@@ -118,6 +118,6 @@ def _request(kind: str, seed: int) -> bytes:
 
 
 def _reasons(log: Path) -> Counter[tuple[str, str]]:
-    """How many requests were decided and ended in each way."""
+    """Return the number of requests for each (reason, outcome) of the request log."""
     lines = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
     return Counter((line["reason"], line["outcome"]) for line in lines)

@@ -1,7 +1,8 @@
-"""The parts of the encoder benchmark that need no server: encoders alone, and what comes before the image tower.
+"""The parts of the encoder benchmark that need no server: encoders alone, and the steps before the image tower.
 
-All of it is timed by the processor's clock, which stands still while others have the core: of the one thread, or of
-both where two share a run. More of it on two threads is what sharing costs; how much sooner it is done is not seen.
+All times are processor times, which do not count while other processes have the core: of the one thread, or of both
+threads where two share a run. A larger time on two threads is the cost of sharing; how much earlier two threads finish
+is not measured.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ BATCH = 8
 SHORT_WORDS, LONG_WORDS = 10, 400
 HEADERS = 1_000
 Tasks = Mapping[tuple[str, str], tuple[Callable[[], object], int]]
-"""(Subject, what) -> what to call, and how many items one call does."""
+"""(Subject, what) -> the function to call, and the number of items that one call processes."""
 
 _WORDS = ("light", "table", "chart", "count", "angle", "price", "figure", "image", "number", "total", "least", "how")
 
 
 def encoding(folders: Mapping[str, Path], rounds: int, seed: int) -> list[Row]:
-    """Per text and per image, each encoder on one thread and on two."""
+    """Return the times per text and per image of each encoder, on one thread and on two."""
     rows = []
     images = [picture(seed + number, "JPEG") for number in range(BATCH)]
     short, long = text(seed, SHORT_WORDS), text(seed, LONG_WORDS)
@@ -54,7 +55,7 @@ def encoding(folders: Mapping[str, Path], rounds: int, seed: int) -> list[Row]:
 
 
 def preprocessing(rounds: int, seed: int) -> list[Row]:
-    """From a file to pixels, by our way and plainly; and its size from the header alone."""
+    """Return the times from a file to pixels, by Loupe's way and by the usual way, and of reading only the header."""
     pixels: dict[tuple[str, str], tuple[Callable[[], object], int]] = {}
     headers: dict[tuple[str, str], tuple[Callable[[], object], int]] = {}
     for form in ("JPEG", "PNG", "WEBP"):
@@ -65,14 +66,14 @@ def preprocessing(rounds: int, seed: int) -> list[Row]:
         headers[subject, "size from the header"] = partial(_read_headers, data), 1
     part = "Before the image tower, processor time (plainly: decoded whole, resized in one step, normalised in numpy)"
     rows = [row((part, *names), "ms", taken) for names, taken in timed(pixels, rounds, time.thread_time).items()]
-    # So many headers a call that milliseconds a call are microseconds a header.
+    # A call reads 1,000 headers, so milliseconds per call are microseconds per header.
     return rows + [
         row((part, *names), "us", taken) for names, taken in timed(headers, rounds, time.thread_time).items()
     ]
 
 
 def timed(tasks: Tasks, rounds: int, clock: Callable[[], float]) -> dict[tuple[str, str], list[float]]:
-    """Milliseconds per item of each task: one median a round."""
+    """Return the milliseconds per item of each task, one median per round."""
     taken: dict[tuple[str, str], list[float]] = {names: [] for names in tasks}
     for call, _ in tasks.values():
         call()
@@ -83,7 +84,7 @@ def timed(tasks: Tasks, rounds: int, clock: Callable[[], float]) -> dict[tuple[s
 
 
 def picture(seed: int, form: str) -> bytes:
-    """A drawn picture with edges, ramps and some grain, as a file of that format."""
+    """Return a drawn image with edges, ramps and some grain, as a file of this format."""
     draw = np.random.default_rng(seed)
     width, height = PICTURE
     ramps, blocks = (
@@ -99,13 +100,13 @@ def picture(seed: int, form: str) -> bytes:
 
 
 def text(seed: int, words: int) -> str:
-    """So many drawn words."""
+    """Return a text of drawn words."""
     draw = random.Random(seed)
     return " ".join(draw.choice(_WORDS) for _ in range(words))
 
 
 def plainly(data: bytes) -> np.ndarray:
-    """What is usual: decode all, convert, resize in one step, normalise."""
+    """Return normalised pixels in the usual way: decode the whole image, convert, resize in one step, normalise."""
     with Image.open(BytesIO(data)) as image:
         width, height = image.size
         edge = min(width, height)

@@ -1,1 +1,1 @@
-"""Estimates of image and text tokens against published figures."""
+"""Estimates of image and text tokens, compared with published figures."""

@@ -1,4 +1,4 @@
-"""What images cost by the providers' own words: sizes with the counts that a page, a paper or a bill gives for them."""
+"""Published token counts of images: sizes, and the counts that a provider's page, a paper or a bill gives for them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ MISTRAL = "https://github.com/mistralai/mistral-common"
 
 
 class ImageCase(NamedTuple):
-    """An image and its count.
+    """An image and its published token count.
 
     Attributes:
         family: the formula's name in a configuration.
-        model: a model of that family, as LiteLLM calls it.
-        tokens: the published count; `how` says what it is: `example` stands on the page, `billed` was measured by
-            users, `formula` follows from the page's words by hand.
+        model: a model of that family, by LiteLLM's name.
+        tokens: the published count.
+        how: the origin of the count. An `example` is printed on the page, `billed` was measured by users, and `formula`
+            is computed by hand from the page's description.
     """
 
     family: str
@@ -98,4 +99,6 @@ DIFFERENT: tuple[tuple[ImageCase, str], ...] = (
         "the Gemini API's page and Vertex AI's conflict: the larger is held; `gemini_crop_units` is the other",
     ),
 )
-"""Where our count is not the page's, and why: it is the larger of two that conflict, for it must cover the bill."""
+"""Cases where Loupe's count differs from the page's, and the reasons. Of two counts that conflict, Loupe takes the
+larger, because the count must cover the bill.
+"""

@@ -1,7 +1,7 @@
-"""Tokens of images: our estimates and LiteLLM's own counter, against what the providers publish or bill.
+"""Compare the image tokens of Loupe's estimates and of LiteLLM's counter with those that providers publish or bill.
 
-python -m benchmarks.estimates.images                                   # installs LiteLLM apart, in a temporary folder
-python -m benchmarks.estimates.images --litellm VENV/bin/python         # one that is there already
+python -m benchmarks.estimates.images                                   # installs LiteLLM in a temporary folder
+python -m benchmarks.estimates.images --litellm VENV/bin/python         # uses a LiteLLM that is installed already
 python -m benchmarks.estimates.images --litellm none --json images.json
 python -m benchmarks.estimates.images --markdown benchmarks/README.md   # renews the table there
 """
@@ -45,11 +45,13 @@ for model, width, height, detail in json.load(sys.stdin):
     found.append(counted(model, [text, image]) - counted(model, [text]))
 print(json.dumps({"version": version("litellm"), "tokens": found}))
 """
-"""Run by LiteLLM's interpreter: what `litellm.token_counter` adds for an image, its size known from its header."""
+"""Code for LiteLLM's interpreter. It prints the tokens that `litellm.token_counter` adds for each image. An image is
+only a header, because the header holds the size.
+"""
 
 
 def their_counts(python: str, cases: Sequence[ImageCase]) -> tuple[str, list[int | None]]:
-    """LiteLLM's version and its count of every case. It is kept off the network: its own data has all that it needs."""
+    """Return LiteLLM's version and its count of every case. LiteLLM runs offline: its own data is sufficient."""
     asked = json.dumps([(case.model, case.width, case.height, case.detail) for case in cases])
     offline = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
@@ -62,9 +64,9 @@ def their_counts(python: str, cases: Sequence[ImageCase]) -> tuple[str, list[int
 
 
 def compared(cases: Sequence[ImageCase], python: str | None) -> tuple[str, list[dict[str, Any]]]:
-    """LiteLLM's version, and a row a case: the published count, ours, LiteLLM's.
+    """Return LiteLLM's version, and a row per case: the published count, Loupe's and LiteLLM's.
 
-    `litellm_high` is what it says when `high` is asked for in place of `auto`, which it takes for `low`.
+    `litellm_high` is LiteLLM's count for `high` in place of `auto`, because LiteLLM treats `auto` as `low`.
     """
     name = "not run"
     theirs: list[int | None] = [None] * len(cases)
@@ -81,7 +83,7 @@ def compared(cases: Sequence[ImageCase], python: str | None) -> tuple[str, list[
 
 
 def summary(rows: Sequence[dict[str, Any]], who: str) -> dict[str, Any]:
-    """How many are exact, and how far the rest are: error over the published count, by its size."""
+    """Return how many counts are exact, and the errors of all, as shares of the published count."""
     errors = [(row[who] - row["tokens"]) / row["tokens"] for row in rows if row[who] is not None]
     if not errors:
         return {}
@@ -95,7 +97,7 @@ def summary(rows: Sequence[dict[str, Any]], who: str) -> dict[str, Any]:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """The report: how it was run, the table, the sums, and where we differ on purpose."""
+    """Return the report: the facts about the run, the table, the sums, and the cases that differ on purpose."""
     lines = [f"* {name}: {result[name]}" for name in ("command", "versions", "seed")]
     lines += [
         "",
@@ -124,7 +126,7 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def installed(folder: str) -> str:
-    """The interpreter of a virtual environment with LiteLLM in it."""
+    """Install LiteLLM in a new virtual environment in a folder. Returns the environment's interpreter."""
     print(f"installing {LITELLM} in a temporary folder", flush=True)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = str(Path(folder) / "bin" / "python")
@@ -133,7 +135,7 @@ def installed(folder: str) -> str:
 
 
 def measure(python: str | None) -> dict[str, Any]:
-    """The whole result, as it is written to `--json`."""
+    """Return the whole result, as it is written to `--json`."""
     differing = [case for case, _ in DIFFERENT]
     cases = [*PUBLISHED, *differing]
     name, rows = compared(cases, python)
@@ -149,7 +151,7 @@ def measure(python: str | None) -> dict[str, Any]:
 
 
 def main() -> int:
-    """1 when an estimate of ours is not the published count."""
+    """Measure, print, and write the results if asked. Returns 1 when an estimate of Loupe's is not exact."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--litellm", metavar="PYTHON", help="an interpreter that has it, or `none`")
     parser.add_argument("--json", type=Path, metavar="FILE")

@@ -1,10 +1,10 @@
-"""Tokens of texts: our estimates by class of characters, and four bytes a token, against OpenAI's own vocabularies.
+"""Compare estimates of text tokens, by class of characters and as bytes over four, with OpenAI's own vocabularies.
 
-    python -m benchmarks.estimates.texts                                 # installs LiteLLM apart, which carries them
+    python -m benchmarks.estimates.texts                                 # installs LiteLLM, which has the vocabularies
     python -m benchmarks.estimates.texts --litellm VENV/bin/python --json texts.json
     python -m benchmarks.estimates.texts --data FOLDER                   # and the questions of DynaMath and BlindTest
 
-The vocabularies are `o200k_base` and `cl100k_base` of tiktoken, from LiteLLM's own files: nothing is downloaded.
+The vocabularies are `o200k_base` and `cl100k_base` of tiktoken, from LiteLLM's own files, so none is downloaded.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FOREIGN = {
 
 
 def texts(data: Path | None) -> dict[str, list[str]]:
-    """Pieces of real texts by kind: this project's pages and code, other languages, and the tables' questions."""
+    """Return pieces of real texts by kind: the project's pages and code, other languages, and the tables' questions."""
     drawn = random.Random(SEED)
     found = {
         "pages": _pieces(ROOT.glob("*.md"), drawn),
@@ -69,7 +69,7 @@ def texts(data: Path | None) -> dict[str, list[str]]:
 
 
 def errors(kinds: Mapping[str, Sequence[str]], counted: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
-    """A row a kind and family: the error of both estimates, each piece's over its count, by its size."""
+    """Return a row per kind and family with the mean errors of both estimates, as shares of each piece's count."""
     rows, start = [], 0
     for kind, pieces in kinds.items():
         for family, vocabulary in FAMILIES.items():
@@ -84,7 +84,7 @@ def errors(kinds: Mapping[str, Sequence[str]], counted: Mapping[str, Sequence[in
 
 
 def count(python: str, pieces: Sequence[str]) -> dict[str, list[int]]:
-    """Each vocabulary's count of every piece."""
+    """Return each vocabulary's count of every piece."""
     asked = json.dumps({"names": list(FAMILIES.values()), "texts": pieces})
     done = subprocess.run([python, "-c", COUNT], input=asked, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -94,7 +94,7 @@ def count(python: str, pieces: Sequence[str]) -> dict[str, list[int]]:
 
 
 def microseconds() -> dict[str, float]:
-    """The best of seven: to count a kilobyte of prose, and to estimate it for one family."""
+    """Return the best of seven times for counting the classes of a kilobyte of prose, and for one family's estimate."""
     prose = ("What is the total revenue shown for the third quarter in this chart? " * 16)[:1_024]
     shape, tokenizer = shape_of([prose]), TOKENIZERS["openai_o200k"]
     best = {
@@ -116,7 +116,7 @@ def _error(estimates: Sequence[int], counts: Sequence[int]) -> float:
 
 
 def main() -> int:
-    """Print the table; 0 always: these are estimates."""
+    """Print the table. Always returns 0, because these are estimates."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--litellm", metavar="PYTHON", help="an interpreter that has it")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="of DynaMath.csv and BlindTest.csv")

@@ -1,1 +1,1 @@
-"""The ledger: throughput, races, faults, caps."""
+"""Benchmarks of the ledger: throughput, races, faults, caps."""

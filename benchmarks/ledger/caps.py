@@ -1,11 +1,12 @@
-"""Simulated `X-Budget` decisions: how many could bill more than their cap in the worst case. It must be none.
+"""Count simulated `X-Budget` decisions that could bill more than their cap in the worst case. The count must be 0.
 
     python -m benchmarks.ledger.caps --decisions 1000000 --json caps.json
 
-Every decision is over a catalog, prices (free ones, tiers, caches), a text, images, a cap, choices and forecasts drawn
-at random. The worst case is worked out here, apart from `gateway.billing.price`, at the limit that would be sent: with
-the whole hold granted, and with any part of it that the budget may leave. The text takes its most tokens, the images
-theirs, all of the input is written to the provider's cache, the reply runs into its limit, and so does every choice.
+Every decision has a catalog, prices (free prices, tiers, caches), a text, images, a cap, choices and forecasts drawn
+at random. The worst case is computed here, independent of `gateway.billing.price`, at the output limit that would be
+sent: with the whole reservation granted, and with any part of it that the budget may leave. In the worst case, the text
+and the images take their largest numbers of tokens, the whole input is written to the provider's cache, and all n
+replies run into their limit.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ NANODOLLARS = 1_000_000_000
 
 @dataclass(slots=True)
 class Found:
-    """What became of the decisions, and every one whose worst case is over its cap."""
+    """The counts of a simulation, and every decision whose worst case is over its cap."""
 
     counts: Counter[str] = field(default_factory=Counter)
     over: list[dict[str, Any]] = field(default_factory=list)
@@ -58,13 +59,13 @@ class Found:
 
 
 def simulate(decisions: int, seed: int) -> list[Found]:
-    """Blocks of decisions, each from its own seed."""
+    """Run blocks of decisions, each from its own seed."""
     sizes = [BLOCK] * (decisions // BLOCK) + [decisions % BLOCK] * bool(decisions % BLOCK)
     return [block(size, seed + number) for number, size in enumerate(sizes)]
 
 
 def block(decisions: int, seed: int) -> Found:
-    """So many decisions over CATALOGS catalogs."""
+    """Run a number of decisions over CATALOGS catalogs."""
     drawn, found = random.Random(seed), Found()
     catalogs = [catalog(drawn) for _ in range(CATALOGS)]
     shapes = [shape_of([text * drawn.randint(1, 40)]) for text in TEXTS for _ in range(8)]
@@ -74,7 +75,7 @@ def block(decisions: int, seed: int) -> Found:
 
 
 def one(drawn: random.Random, candidates: Catalog, shape: TextShape, found: Found) -> None:
-    """Draw a request and its forecasts, decide, and hold every choice against the cap."""
+    """Draw a request and its forecasts, decide, and check every choice against the cap."""
     query = a_query(drawn, shape)
     cap = round(10 ** drawn.uniform(-6, 0.3) * NANODOLLARS) if drawn.random() > 0.02 else 0
     factors = {c.name: drawn.uniform(0.25, 4) for c in candidates} if drawn.random() < 0.5 else None
@@ -92,7 +93,9 @@ def one(drawn: random.Random, candidates: Catalog, shape: TextShape, found: Foun
     if not decision.choices and any(row.dropped == OVER_CAP for row in decision.dropped):
         found.counts["refused_for_the_cap"] += 1
     for row in decision.choices:
-        least = min(row.min_budget, row.max_cost)  # the floor of one that is cut short is over the cap
+        least = min(
+            row.min_budget, row.max_cost
+        )  # where the cap cuts a choice's reply short, its least budget is over the cap
         granted = least + round((row.max_cost - least) * drawn.random())
         hold_against(row, query, row.output_limit, cap, found)
         hold_against(row, query, fit_to_hold(row, query, granted), granted, found)
@@ -108,7 +111,7 @@ def hold_against(row: Assessment, query: Query, limit: int, most: int, found: Fo
 
 
 def worst_case(candidate: Candidate, query: Query, limit: int) -> int:
-    """Nanodollars that a provider could ask: at any tier that the input may reach, plain or written to the cache."""
+    """Return the most nanodollars a provider could bill, at any tier the input may reach, plain or written to cache."""
     assert query.shape is not None
     inputs = candidate.tokenizer.ceiling(query.shape) + 16 * query.messages + 64 + 1_024 * query.uses_tools
     inputs += sum(candidate.image_tokens(image.width, image.height, image.detail) for image in query.images)
@@ -183,7 +186,7 @@ def forecasts(drawn: random.Random, candidates: Catalog) -> dict[str, CandidateF
 
 
 def report(found: list[Found], seed: int) -> dict[str, Any]:
-    """The result as it is written to `--json`; `spread` is over the blocks."""
+    """Return the result as it is written to `--json`; `spread` is over the blocks."""
     counts = sum((each.counts for each in found), Counter[str]())
     served = [each.counts["served"] / each.counts["decisions"] for each in found]
     return {
@@ -199,7 +202,7 @@ def report(found: list[Found], seed: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    """1 when a decision could bill more than its cap."""
+    """Simulate, print, and write the result if asked. Returns 1 when a decision could bill more than its cap."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--decisions", type=int, default=100_000, metavar="N")
     parser.add_argument("--seed", type=int, default=20_261)

@@ -1,7 +1,7 @@
-"""The faults: each brings some requests to a point, breaks something there, and mends it where it can be mended.
+"""The faults: each brings some requests to a point, breaks something there, and repairs it where this is possible.
 
-They tell a run what replies there were, and what the provider completed although nobody was told (`owed`). What waits
-for a point waits for a sign of it: nothing here guesses by the clock.
+A fault notes in its run the statuses of replies, and the requests that the provider completed without the client's
+getting a reply (`owed`). Code that waits for a point waits for an observable sign of it, never for a fixed time.
 """
 
 from __future__ import annotations
@@ -28,8 +28,13 @@ SLEEP_S = 1.0
 
 @dataclass
 class Run:
-    """One run as it goes: replies by status (0: none), completed requests that nobody was told of, and afterwards
-    nanodollars in the ledger and the seconds until it was served again and until no hold was left.
+    """The state of one run.
+
+    Attributes:
+        statuses: replies by status (0: no reply).
+        owed: requests that the provider completed but whose client got no reply.
+        spent, held: nanodollars in the ledger afterwards.
+        served_s, freed_s: seconds until requests were served again, and until no reservation was left.
     """
 
     tenant: str
@@ -51,7 +56,7 @@ class Fault(Protocol):
 
 
 def killed_unsent(rig: Rig, run: Run) -> None:
-    """Held, and its connection to the provider begun."""
+    """Kill a gateway when requests are reserved and their connections to the provider are begun."""
     asked = [rig.asking(0, run.tenant, "unsent") for _ in range(IN_FLIGHT)]
     rig.silent.wait_for_hellos(IN_FLIGHT)
     _kill(rig, run, asked)
@@ -59,13 +64,13 @@ def killed_unsent(rig: Rig, run: Run) -> None:
 
 
 def killed_sent(rig: Rig, run: Run) -> None:
-    """The provider has the request and has not answered."""
+    """Kill a gateway when the provider has the requests and has not answered."""
     asked, _ = _in_flight(rig, run, hang(), [0] * IN_FLIGHT)
     _kill(rig, run, asked)
 
 
 def killed_streaming(rig: Rig, run: Run) -> None:
-    """The client has the beginning of a stream."""
+    """Kill a gateway when clients have the beginning of a stream."""
     rig.provider.forget()
     rig.provider.on("canned", say_then_hang("abcd"))
     connections = [http.client.HTTPConnection("127.0.0.1", rig.ports[0], timeout=PATIENCE_S) for _ in range(IN_FLIGHT)]
@@ -80,7 +85,7 @@ def killed_streaming(rig: Rig, run: Run) -> None:
 
 
 def killed_unsettled(rig: Rig, run: Run) -> None:
-    """The provider's last byte was sent to a gateway that stands still, and is killed before it goes on."""
+    """Kill a gateway that was frozen before the provider sent the last byte, so that it never settled."""
     release = threading.Event()
     asked, calls = _in_flight(rig, run, wait_then(release, answer()), [0] * IN_FLIGHT)
     rig.gateways[0].freeze()
@@ -92,14 +97,14 @@ def killed_unsettled(rig: Rig, run: Run) -> None:
 
 
 def killed_settled(rig: Rig, run: Run) -> None:
-    """The client has the whole reply."""
+    """Kill a gateway when clients have the whole reply."""
     asked, _ = _in_flight(rig, run, answer(), [0] * IN_FLIGHT)
     run.statuses.update(each.result() for each in asked)
     _kill(rig, run, [])
 
 
 def redis_sleeps(rig: Rig, run: Run) -> None:
-    """DEBUG SLEEP."""
+    """Make Redis sleep by `DEBUG SLEEP`."""
     server = _redis(rig)
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as sleeper:
 
@@ -111,7 +116,7 @@ def redis_sleeps(rig: Rig, run: Run) -> None:
 
 
 def redis_is_killed(rig: Rig, run: Run) -> None:
-    """kill -9, and a new one on its append-only file."""
+    """Kill Redis by `kill -9`, and start a new Redis on the same append-only file."""
     _meanwhile(rig, run, _redis(rig).kill, _redis(rig).start)
 
 
@@ -138,7 +143,10 @@ FAULTS: dict[str, Fault] = {
 
 
 def _kill(rig: Rig, run: Run, asked: list[Future[int]]) -> None:
-    """Kill the first gateway; what was asked of it is answered by nobody. The other goes on."""
+    """Kill the first gateway, whose requests must then get no reply, and send requests to the other gateway.
+
+    Raises RuntimeError when the killed gateway answered a request.
+    """
     rig.gateways[0].kill()
     for each in asked:
         if each.result() != 0:
@@ -149,7 +157,7 @@ def _kill(rig: Rig, run: Run, asked: list[Future[int]]) -> None:
 
 
 def _meanwhile(rig: Rig, run: Run, begin: Callable[[], object], end: Callable[[], object]) -> None:
-    """Break something while the provider has requests of both gateways; it answers, and more are asked."""
+    """Break something while the provider has requests of both gateways; then let it answer, and send more requests."""
     release = threading.Event()
     asked, _ = _in_flight(rig, run, wait_then(release, answer()), [0, 1] * (IN_FLIGHT // 2))
     begin()
@@ -163,8 +171,9 @@ def _meanwhile(rig: Rig, run: Run, begin: Callable[[], object], end: Callable[[]
 
 
 def _in_flight(rig: Rig, run: Run, script: Script, gateways: list[int]) -> tuple[list[Future[int]], list[Call]]:
-    """Requests of these gateways that the provider has. On a busy machine Redis may answer too late for one of them,
-    which is refused then, and asked again.
+    """Send requests to these gateways, wait until the provider has them all, and return them and the provider's calls.
+
+    On a busy machine, Redis may answer too late for a request. Such a request is refused, and is sent again.
     """
     rig.provider.forget()
     rig.provider.on("canned", script)
@@ -187,7 +196,7 @@ def _redis(rig: Rig) -> RedisServer:
 
 
 def _pongs(port: int) -> bool:
-    """Whether it answers at once."""
+    """Return whether a Redis answers at once."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.05) as probe:
         probe.sendall(b"PING\r\n")
         return probe.recv(16).startswith(b"+PONG")

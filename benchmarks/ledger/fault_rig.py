@@ -1,4 +1,4 @@
-"""What the fault benchmark breaks: two gateways on one ledger, a provider that waits to be told, and a small disk."""
+"""The rig that the fault benchmark breaks: two gateways on one ledger, a scripted provider, and a small disk."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from tests.gateway.stores.redis.redis_server import RedisServer
 ROOT = Path(__file__).resolve().parents[2]
 USD_PER_MTOK = 10.0
 COST = round(USD_PER_MTOK * 1e9) * USAGE[1] // 1_000_000
-"""Nanodollars of every request: what is held for it is what it costs."""
+"""The nanodollars of every request, which are both its reservation and its cost."""
 PAYABLE = 24
 CAP = PAYABLE * COST
 SET_ASIDE = 2 * COST
-"""What each gateway sets aside of each budget, where it goes on without its ledger."""
+"""The nanodollars that each gateway sets aside of each budget, where it continues without its ledger."""
 LEASE_S = 1.0
 PATIENCE_S = 60.0
 DISK_BYTES = 192 * 1024 * 1024
@@ -44,7 +44,7 @@ DISK_BYTES = 192 * 1024 * 1024
 
 @dataclass
 class Rig:
-    """`gateways` serve the same tenants from one ledger; each run has a tenant of its own."""
+    """The benchmark's processes. `gateways` serve the same tenants from one ledger; each run has its own tenant."""
 
     folder: Path
     store: str
@@ -58,7 +58,7 @@ class Rig:
     gateways: list[Pinned] = field(default_factory=list)
 
     def start(self, number: int) -> None:
-        """Start a gateway, or start it anew."""
+        """Start or restart a gateway."""
         words = ["serve", "--config", str(self.config), "--port", str(self.ports[number])]
         url = self.redis.url if self.redis else ""
         gateway = Pinned(
@@ -72,12 +72,12 @@ class Rig:
         gateway.wait_until_ready(f"http://127.0.0.1:{self.ports[number]}/readyz")
 
     def end(self) -> None:
-        """End the gateways, in good order."""
+        """End the gateways with a normal shutdown."""
         for gateway in self.gateways:
             gateway.end()
 
     def ask(self, number: int, tenant: str, model: str = "canned") -> int:
-        """One request of a gateway; the status of the reply, 0 when there was none."""
+        """Send a request to a gateway. Returns the status of the reply, 0 when there was none."""
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[number], timeout=PATIENCE_S)
         try:
             connection.request("POST", "/v1/chat/completions", body(model), headers(tenant))
@@ -90,11 +90,11 @@ class Rig:
             connection.close()
 
     def asking(self, number: int, tenant: str, model: str = "canned") -> Future[int]:
-        """The same, under way."""
+        """Send a request in a thread. Returns the future of its status, as `ask` returns it."""
         return self.pool.submit(self.ask, number, tenant, model)
 
     def window(self, number: int, tenant: str) -> tuple[int, int]:
-        """Nanodollars that a gateway says are (spent, held) of a budget. Raises OSError when it cannot say."""
+        """Return the nanodollars (spent, held) of a budget as a gateway reports them. Raises OSError on failure."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.ports[number]}/v1/usage", headers=headers(tenant))
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
             [window] = json.load(reply)["windows"]
@@ -102,7 +102,7 @@ class Rig:
 
 
 class SilentProvider:
-    """Takes connections for TLS and never says a word: a request to it is held for, and never sent."""
+    """A provider that accepts TLS connections and never answers: requests to it are reserved, but never sent."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -116,13 +116,13 @@ class SilentProvider:
         return f"https://127.0.0.1:{self._listener.getsockname()[1]}/v1"
 
     def wait_for_hellos(self, count: int) -> None:
-        """Until so many connections were begun."""
+        """Wait until this number of connections is begun. Raises TimeoutError."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._taken) >= count, PATIENCE_S):
                 raise TimeoutError(f"{len(self._taken)} of {count} connections")
 
     def forget(self) -> None:
-        """Close them all."""
+        """Close all connections."""
         with self._changed:
             for each in self._taken:
                 each.close()
@@ -139,15 +139,17 @@ class SilentProvider:
         with suppress(OSError):
             while True:
                 connection, _ = self._listener.accept()
-                if connection.recv(5):  # its hello has begun: the gateway is past its reservation
+                if connection.recv(5):  # the TLS hello has begun, so the gateway has made its reservation
                     with self._changed:
                         self._taken.append(connection)
                         self._changed.notify_all()
 
 
 class Disk:
-    """A folder that can be full: a small file system of its own where one may be mounted, else (`is_own` is False)
-    a limit on how long the files of a process may grow.
+    """A folder that can be full.
+
+    The folder is a small separate file system where the process may mount one. Otherwise (`is_own` is False), a limit
+    on the size of files is set on the writing processes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -158,7 +160,7 @@ class Disk:
         self.is_own = may_mount and subprocess.run(words, capture_output=True, check=False).returncode == 0
 
     def fill(self, rig: Rig) -> None:
-        """From now on neither a gateway nor Redis can write a page more."""
+        """Fill the disk, so that neither a gateway nor Redis can write another page."""
         with closing(sqlite3.connect(self.folder / "loupe.sqlite", timeout=PATIENCE_S)) as db:
             until(lambda: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)  # no room left in the log
         if not self.is_own:
@@ -186,7 +188,7 @@ def _writers(rig: Rig) -> list[int]:
 
 @contextmanager
 def rig_on(store: str, folder: Path, tenants: int, provider: ScriptedProvider) -> Iterator[Rig]:
-    """A rig on `sqlite`, `redis` or `redis, leases`, with so many tenants."""
+    """Yield a rig on `sqlite`, `redis` or `redis, leases`, with a number of tenants."""
     folder.mkdir()
     with ExitStack() as stack:
         disk = stack.enter_context(closing(Disk(folder / "disk")))
@@ -205,7 +207,7 @@ def rig_on(store: str, folder: Path, tenants: int, provider: ScriptedProvider) -
 
 
 def until(is_met: Callable[[], bool]) -> float:
-    """Ask again and again until it is so; the seconds that it took. Raises TimeoutError when it takes too long."""
+    """Wait until `is_met` returns True. Returns the seconds that this took. Raises TimeoutError after PATIENCE_S."""
     began = time.monotonic()
     while not is_met():
         if time.monotonic() - began > PATIENCE_S:

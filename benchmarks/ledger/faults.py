@@ -1,14 +1,15 @@
-"""What becomes of the money when something dies, stops, sleeps or is full: every fault, again and again.
+"""Check the ledger's money when a process is killed, stops or sleeps, or the disk is full: every fault, many times.
 
     python -m benchmarks.ledger.faults [--stores sqlite redis "redis, leases"] [--faults NAME ...] [--runs 30] [--json
         FILE]
 
-Two gateway processes share one ledger. In every run a tenant of its own has a budget for exactly 24 requests. Some are
-answered; four are brought, together, to the point that is named (a scripted provider says when they are there); then
-the fault. Requests go on while it lasts. When it is over and no hold is left, requests are sent until the budget
-refuses. Both money laws are then held against the ledger itself, when all gateways have ended: what was spent is at
-most the budget, and holds are back to zero; and nothing that the provider completed went unpaid. The exit status is 1
-when a law does not hold. `redis, leases` is Redis with gateways that go on without it within what they set aside.
+Two gateway processes share one ledger. Each run has its own tenant, with a budget for exactly 24 requests. Some
+requests are answered; four requests together are brought to the point that the fault names (a scripted provider tells
+when they are there); then the fault happens. More requests are sent while the fault lasts. When the fault is over and
+no reservation is left, requests are sent until the budget refuses. When all gateways have ended, both money laws are
+checked against the ledger itself. First, at most the budget was spent, and reserved money is back to zero. Second, all
+that the provider completed was paid. The exit status is 1 when a law does not hold. `redis, leases` is Redis with
+gateways that continue without Redis, within the amounts that they set aside.
 """
 
 from __future__ import annotations
@@ -43,16 +44,18 @@ BEFORE = 4
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One fault on one store over its runs.
+    """The results of one fault on one store over its runs. Money is in nanodollars.
 
     Attributes:
-        overspend_max, holds_after, unpaid_max, unused_max: nanodollars: of all runs the most that was spent over the
-            budget, that was held in the end, that the provider completed and was not charged, and that the budget
-            still had when it refused (with leases, what is set aside is out of reach).
-        answered, refused, unavailable, errors: replies: 200, 429, 503, and any other, or none at all (but for those
-            that a killed gateway had under way).
-        served_s, freed_s: seconds after the fault until each gateway that lives answered, and until nothing was
-            held: the median and the greatest.
+        overspend_max: the most that a run spent over its budget.
+        holds_after: the sum over runs of the money that was still reserved in the end.
+        unpaid_max: the most in a run that the provider completed and that was not charged.
+        unused_max: the most that a budget still had when it refused (with leases, money that is set aside is out of
+            reach).
+        answered, refused, unavailable, errors: the numbers of replies with status 200, 429, 503, and with any other
+            status or without a reply (except requests in flight in a killed gateway).
+        served_s, freed_s: seconds after the fault until each living gateway answered, and until no money was reserved:
+            the median and the greatest.
     """
 
     fault: str
@@ -75,7 +78,7 @@ class Row:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Break, print, and write down what was asked for."""
+    """Run the faults, print, and write the results if asked. Returns 1 when a law does not hold."""
     arguments = _arguments(argv)
     rows: list[Row] = []
     began = time.monotonic()
@@ -106,14 +109,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _concerns(fault: str, store: str) -> bool:
-    """Whether a store can have this fault."""
+    """Return whether a store can have this fault."""
     if fault.startswith("Redis"):
         return store != "sqlite"
     return store != "redis, leases"
 
 
 def _on(store: str, faults: Sequence[str], runs: int) -> list[Row]:
-    """Every fault on one store: the same two gateways throughout, unless they are killed."""
+    """Run every fault on one store, with the same two gateways, which are restarted when they are killed."""
     done: dict[str, list[Run]] = {name: [] for name in faults}
     with tempfile.TemporaryDirectory(prefix="loupe-faults-") as folder, ExitStack() as stack:
         provider: ScriptedProvider = stack.enter_context(scripted_provider(answer()))
@@ -128,11 +131,11 @@ def _on(store: str, faults: Sequence[str], runs: int) -> list[Row]:
 
 
 def _run(rig: Rig, fault: str, run: Run) -> None:
-    """Bring it about, then wait until all is well again, and use up the budget."""
+    """Run one fault, then wait until the gateways serve again, and use up the budget."""
     set_aside = SET_ASIDE * len(rig.ports) if rig.store.endswith("leases") else 0
     rig.provider.forget()
     for number in range(BEFORE):
-        until(partial(_is_answered, rig, run, number % 2, (200,)))  # a machine that is busy may keep Redis waiting
+        until(partial(_is_answered, rig, run, number % 2, (200,)))  # on a busy machine, Redis may answer too late
     until(lambda: _held(rig, run.tenant) == set_aside)
     FAULTS[fault](rig, run)
     since = time.monotonic()
@@ -150,19 +153,19 @@ def _run(rig: Rig, fault: str, run: Run) -> None:
 
 
 def _is_answered(rig: Rig, run: Run, number: int, statuses: Sequence[int]) -> bool:
-    """Whether a request of a gateway gets one of these."""
+    """Send a request to a gateway. Returns whether the reply has one of these statuses."""
     return run.ask(rig, number) in statuses
 
 
 def _held(rig: Rig, tenant: str) -> int:
-    """Nanodollars; more than there are when nobody can say."""
+    """Return the reserved nanodollars of a tenant; more than its budget when the gateway cannot tell."""
     with suppress(OSError):
         return rig.window(1, tenant)[1]
     return CAP + 1
 
 
 async def _audit(rig: Rig, runs: Sequence[Run]) -> None:
-    """Look into the ledger itself, now that nobody else does."""
+    """Read each run's balance from the ledger itself, after all gateways have ended."""
     path = rig.disk.folder / "loupe.sqlite"
     store = RedisStore(RedisSettings(rig.redis.url, 5.0), time.time) if rig.redis else SqliteStore(path, time.time)
     await store.open()
@@ -210,5 +213,5 @@ def _text(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends and what was mounted goes
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that processes are ended and the disk is unmounted
     sys.exit(main())

@@ -1,8 +1,8 @@
-"""Many clients race for a budget that pays for exactly so many requests: none more may be answered, and none fewer.
+"""Let many clients race for a budget that pays for an exact number of requests: exactly this number must be answered.
 
-Real processes throughout: worker processes of the gateway on one port, one ledger, a canned provider, clients over
-HTTP. Every request costs exactly what is held for it (input is free, the output limit is what the provider bills), so a
-refusal before the budget is spent is a false one, whatever is in flight.
+All processes are real: worker processes of the gateway on one port, one ledger, a canned provider, clients over HTTP.
+Every request costs exactly its reservation (input is free, and the provider bills the output limit), so a refusal
+before the budget is spent is false, whatever is in flight.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk-race"
 USD_PER_MTOK = 10.0
 COST = round(USD_PER_MTOK * 1e9) * COMPLETION_TOKENS // 1_000_000
-"""Nanodollars of every request."""
+"""The nanodollars of every request."""
 BODY = json.dumps(
     {"model": "canned", "max_tokens": COMPLETION_TOKENS, "messages": [{"role": "user", "content": "How many?"}]}
 ).encode()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Race, print, and write the result if asked; 1 when a law does not hold."""
+    """Race, print, and write the result if asked. Returns 1 when a law does not hold."""
     arguments = _arguments(argv)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -92,7 +92,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 async def _race(port: int, clients: int, requests: int) -> tuple[Counter[int], float]:
-    """Statuses of all replies (0 for none), and the seconds that it took."""
+    """Send all requests. Returns the statuses of all replies (0: no reply), and the seconds that the race took."""
     statuses: Counter[int] = Counter()
     left = iter(range(requests))
     began = time.monotonic()
@@ -121,7 +121,7 @@ async def _client(port: int, left: Iterator[int], statuses: Counter[int]) -> Non
 
 
 def _settled_window(port: int) -> dict[str, Any]:
-    """The tenant's window once nothing is held; as it stands after a while if something stays."""
+    """Return the tenant's window when nothing is reserved, or after 10 s, even if money is still reserved."""
     deadline = time.monotonic() + 10
     while True:
         [window] = json.loads(_get(port, "/v1/usage"))["windows"]

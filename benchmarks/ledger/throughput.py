@@ -1,13 +1,13 @@
-"""What the ledger costs: reservations and settlements a second, and how long the slowest hundredth takes.
+"""Measure the cost of the ledger: reservations and settlements per second, and the time of the slowest hundredth.
 
     python -m benchmarks.ledger.throughput [--stores sqlite redis memory] [--processes 1 4] [--pairs N] [--rounds R]
         [--json FILE]
 
-Every process keeps `--at-once` requests under way, each a reservation and then its settlement in two hard windows of
-one tenant, on an event loop as the gateway's. Redis is a process of its own (append-only file, synced every second),
-SQLite one file that all processes share. A memory is each process's own: with four it says what the machine can do, not
-what a shared ledger could. Afterwards the windows must stand at exactly what was charged, with nothing held, else the
-exit status is 1. Redis's own processor time is not in the column.
+Every process keeps `--at-once` requests in flight, each a reservation and then its settlement in two hard windows of
+one tenant, on an event loop like the gateway's. Redis is a separate process (append-only file, synced every second);
+SQLite is one file that all processes share. A memory store is private to its process: with four processes, its figures
+show what the machine can do, not what a shared ledger could do. Afterwards the windows must show exactly what was
+charged, and nothing reserved, else the exit status is 1. The processor time of Redis itself is not in the column.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from tests.gateway.stores.redis.redis_server import RedisServer
 STORES = ("sqlite", "redis", "memory")
 PACKAGES = ("loupe", "redis", "uvloop")
 HELD, CHARGED = 1_000, 400
-"""Nanodollars of each request."""
+"""The reserved and the charged nanodollars of each request."""
 WINDOWS = (Window("bench/day/1", 10**15, 0.0, None), Window("bench/total", 10**15, 0.0, None))
 PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one process has to do. `place` is the store's file or address; `lap` tells its holds from others'."""
+    """The work of one process. `place` is the store's file or address; `lap` makes its reservations' names distinct."""
 
     store: str
     place: str
@@ -57,8 +57,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Lap:
-    """What one process did: when, how long each pair took, its processor time (all in seconds), how its own view of
-    the windows stood at the end.
+    """The results of one process. All times are in seconds.
+
+    Attributes:
+        began, ended: when the process began and ended.
+        pairs_s: the time of each pair.
+        cpu_s: the processor time.
+        stands: (spent, held) of each window at the end, as this process sees them.
     """
 
     began: float
@@ -70,7 +75,7 @@ class Lap:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One store at so many processes: the median over the rounds, and in brackets the least and the greatest."""
+    """The results of one store with a number of processes: each the median, the least and the greatest over rounds."""
 
     store: str
     processes: int
@@ -82,7 +87,7 @@ class Row:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, and write down what was asked for."""
+    """Measure, print, and write the results if asked. Returns 1 when a law does not hold."""
     arguments = _arguments(argv)
     rows = [_row(arguments, store, processes) for store in arguments.stores for processes in arguments.processes]
     right = all(row.laws_hold for row in rows)
@@ -137,7 +142,7 @@ def _place(store: str, folder: Path) -> Iterator[str]:
 
 
 def _together(tasks: Sequence[Task]) -> list[Lap]:
-    """Each task in a process of its own; all begin at once."""
+    """Run each task in a separate process; all begin at the same time."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(len(tasks))
     with context.Pool(len(tasks), _be_ready, (barrier,)) as pool:
@@ -158,7 +163,7 @@ async def _run(task: Task, barrier: Barrier) -> Lap:
     await store.open()
     pairs_s: list[float] = []
     left = iter(range(task.pairs))
-    await _pair(store, f"bench/warm.{task.lap}", 0)  # connects, and makes the windows
+    await _pair(store, f"bench/warm.{task.lap}", 0)  # connects, and creates the windows
     barrier.wait(PATIENCE_S)
     began, cpu = time.monotonic(), time.process_time()
     await asyncio.gather(*(_client(store, task.lap, left, pairs_s) for _ in range(task.at_once)))
@@ -188,7 +193,7 @@ def _store(kind: str, place: str) -> Any:
 
 
 def _stands(store: str, place: str, laps: Sequence[Lap]) -> list[tuple[int, int]]:
-    """(spent, held) of each window, once all is done."""
+    """Return (spent, held) of each window after all processes have ended."""
 
     async def asked() -> list[tuple[int, int]]:
         opened = _store(store, place)
@@ -206,7 +211,7 @@ def _stands(store: str, place: str, laps: Sequence[Lap]) -> list[tuple[int, int]
 
 
 def _figures(laps: Sequence[Lap]) -> tuple[float, float, float, float]:
-    """Pairs a second, the median and the 99th percentile in ms, processor time of a pair in us (Redis's own apart)."""
+    """Return pairs per second, the median and the 99th percentile in ms, and processor us per pair, without Redis's."""
     pairs = sorted(each for lap in laps for each in lap.pairs_s)
     seconds = max(lap.ended for lap in laps) - min(lap.began for lap in laps)
     at = [pairs[min(int(len(pairs) * share), len(pairs) - 1)] * 1_000 for share in (0.5, 0.99)]

@@ -1,1 +1,1 @@
-"""The decision log and the dashboards under load."""
+"""Benchmarks of the decision log and the dashboards under load."""

@@ -1,15 +1,16 @@
-"""What the decision log costs the path, and whether it keeps up: a steady load on two gateways, one without it.
+"""Measure the decision log's cost per request, and whether its writer keeps up: a steady load with and without the log.
 
     python -m benchmarks.observability.decision_log [--seconds S] [--rate R] [--slices N] [--kind text|image|stream]
         [--json FILE]
 
-Two `loupe serve` on one pinned core, alike but for `decisions.keep`, take turns under an open-loop load of R requests
-a second: N slices each, the order swapped every round; while one is measured the other is frozen. S is how long each
-is under load in all. A latency counts from when its request was due. Afterwards the rows in the log are held against
-the answers, and what was lost must be nothing: the exit status is 1 when they disagree.
+Two `loupe serve` processes on one pinned core, which differ only in `decisions.keep`, take turns under an open-loop
+load of R requests per second: N slices each, in an order that is swapped every round. While one is measured, the other
+is frozen. S is the total time of each under load. A latency counts from the time at which its request was due.
+Afterwards the rows in the log are compared with the answers, and no record may be lost: the exit status is 1 when they
+disagree.
 
-Queries repeat, so that the encoder's time is no part of it. The writer alone, on distinct queries that each bring an
-embedding, is timed apart (`writer`), in this process. Everything listens on 127.0.0.1.
+Queries repeat, so that the encoder's time is not included. The writer alone, on distinct queries with an embedding
+each, is timed separately (`writer`), in this process. All processes listen on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ SEED = 20_261
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`seconds` under load for each gateway, in `slices` turns."""
+    """The load to measure: each gateway is `seconds` under load, in `slices` turns."""
 
     seconds: float = 60.0
     rate: float = 500.0
@@ -58,7 +59,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One turn. Times in milliseconds, `cpu_us` of processor time a request, `resident_mib` at its end."""
+    """One turn. Times are in ms, `cpu_us` is processor time per request, `resident_mib` is that at the turn's end."""
 
     round: int
     gateway: str
@@ -73,7 +74,10 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`log on` less `log off`, over the rounds: its mean and the standard error of that. 1.96 of them are noise."""
+    """The difference `log on` minus `log off` over the rounds: its mean, and the standard error of this mean.
+
+    A mean within 1.96 standard errors is noise.
+    """
 
     name: str
     on: float
@@ -98,7 +102,7 @@ class Result:
 
     @property
     def holds(self) -> bool:
-        """Nothing was lost."""
+        """Return whether no record was lost."""
         return self.rows == self.answered and not self.lost and not self.written.lost
 
 
@@ -112,7 +116,7 @@ class _Gateway:
 
 
 def run(plan: Plan) -> Result:
-    """Start everything, measure, end everything, count."""
+    """Start all processes, measure, end all processes, and count the rows."""
     cores = sorted(os.sched_getaffinity(0))
     kind = next(kind for kind in workloads(SEED) if kind.name == plan.kind)
     with ExitStack() as stack:
@@ -133,7 +137,7 @@ def run(plan: Plan) -> Result:
         logged = gateways[0]
         logged.process.thaw()
         metrics = _metrics(logged.port)
-        logged.process.end()  # it writes what waits
+        logged.process.end()  # the gateway then writes the waiting records
         with closing(sqlite3.connect(logged.folder / "loupe-decisions.sqlite")) as db:
             ((rows,),) = db.execute("SELECT count(*) FROM decisions WHERE outcome = 'ok'")
         written = time_writer(plan.writer_records, folder)
@@ -157,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _start(name: str, folder: Path, provider_port: int, core: int, stack: ExitStack) -> _Gateway:
-    """Start a gateway, wait until it answers, and freeze it until its turn."""
+    """Start a gateway, wait until it answers, and freeze it until its turn to be measured."""
     own, port = folder / name.replace(" ", "-"), free_port()
     own.mkdir()
     config = write_config(own, port, provider_port, decisions={"keep": name == ON})
@@ -180,7 +184,7 @@ def _awake(process: Pinned) -> Iterator[None]:
 
 def _slice(runner: asyncio.Runner, gateway: _Gateway, load: PacedLoad, number: int) -> Slice:
     with _awake(gateway.process):
-        settled = PacedLoad(load.requests, load.per_second, 0.5)  # what was frozen has to find its feet
+        settled = PacedLoad(load.requests, load.per_second, 0.5)  # lets a thawed process get back to its normal speed
         gateway.answered += len(runner.run(pace(gateway.port, settled)))
         used = gateway.process.cpu_seconds()
         latencies = runner.run(pace(gateway.port, load))
@@ -202,7 +206,7 @@ def _slice(runner: asyncio.Runner, gateway: _Gateway, load: PacedLoad, number: i
 
 
 def _differences(slices: Sequence[Slice]) -> tuple[Difference, ...]:
-    """Each round's two slices are compared with each other: what drifts from round to round is in both."""
+    """Return the differences, computed within each round, so that drift from round to round cancels out."""
     found = []
     for name in ("p50_ms", "p99_ms", "cpu_us"):
         on, off = ([getattr(each, name) for each in slices if each.gateway == gateway] for gateway in (ON, OFF))
@@ -213,7 +217,7 @@ def _differences(slices: Sequence[Slice]) -> tuple[Difference, ...]:
 
 
 def _metrics(port: int) -> dict[str, float]:
-    """Samples without labels, by name."""
+    """Return the metrics of a gateway without labels, by name."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as reply:
         lines = reply.read().decode().splitlines()
     plain = [line.split() for line in lines if not line.startswith("#") and "{" not in line]

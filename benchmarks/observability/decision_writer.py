@@ -1,4 +1,4 @@
-"""The decision log's writer alone: what a record costs the loop, and its thread, where every query is a new one."""
+"""The decision log's writer alone: a record's cost on the event loop and on the writer's thread, for new queries."""
 
 from __future__ import annotations
 
@@ -21,12 +21,18 @@ from models.base import ImageSource, Views
 
 CANDIDATES = 8
 VIEWS = {"text": 384, "image": 384, "image_features": 1280}
-"""As the bundled encoder has them."""
+"""The views of the bundled encoder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """`observe_us` is a record's time on the loop; `cpu_us` its processor time in all; `per_second` to the file."""
+    """The results of the writer.
+
+    Attributes:
+        observe_us: a record's time on the event loop.
+        cpu_us: a record's processor time in total.
+        per_second: records per second that reached the file.
+    """
 
     records: int
     observe_us: float
@@ -37,7 +43,7 @@ class Written:
 
 
 class _Encodings:
-    """Views at hand for every query."""
+    """An encoder that has views ready for every query."""
 
     digest = "e" * 64
 
@@ -50,7 +56,7 @@ class _Encodings:
 
 
 def time_writer(records: int, folder: Path) -> Written:
-    """Observe and write so many, as many at a time as the queue takes."""
+    """Observe and write a number of records, in batches of half the largest queue."""
     path = folder / "written-decisions.sqlite"
     log = DecisionLog(path, _Encodings())
     log.open()

@@ -1,6 +1,6 @@
-"""Load for a gateway before a replayed table: asks at a steady rate, and labels what it is told by what the table says.
+"""A load for a gateway in front of a replayed table: requests at a steady rate, and labels of replies by the table.
 
-Some requests cap their price too low, and some carry an image that is damaged.
+Some requests have a cap that is too low, and some carry a damaged image.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TOO_LOW = "0.0000001"
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question on an image, and the right answer."""
+    """A question about an image, and the right answer."""
 
     question: str
     image: bytes
@@ -46,20 +46,20 @@ class Target:
 
 @dataclass(slots=True)
 class Replies:
-    """How many chat completions came back, by status, and how many of them were labelled."""
+    """The numbers of chat completions by status, and the number of labelled completions."""
 
     statuses: dict[int, int] = field(default_factory=dict)
     labelled: int = 0
 
 
 def damaged(image: bytes) -> bytes:
-    """With head and end, so that it is taken, and nothing that could be decoded between them."""
+    """Return the image with an undecodable middle; its head and end are kept, so that the gateway accepts the image."""
     third = len(image) // 3
     return image[:third] + b"\xff" * third + image[2 * third :]
 
 
 async def drive(target: Target, asks: Sequence[Ask], replies: Replies, *, per_second: float, seconds: float) -> None:
-    """So many a second for so long, at most `AT_ONCE` under way."""
+    """Send `per_second` requests for `seconds`, at most `AT_ONCE` of them in flight."""
     draw = random.Random(7)
     places = asyncio.Semaphore(AT_ONCE)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
@@ -75,7 +75,7 @@ async def drive(target: Target, asks: Sequence[Ask], replies: Replies, *, per_se
 
 @dataclass(frozen=True, slots=True)
 class _One:
-    """One request and, where it was served, its label."""
+    """One request and, if it is served, its label."""
 
     session: aiohttp.ClientSession
     tenant: str

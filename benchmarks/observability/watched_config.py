@@ -15,17 +15,19 @@ _BUDGETS: Mapping[str, list[dict[str, Any]]] = {
     "bravo": [{"usd": 8.0, "period": "hour", "rolling": True}, {"usd": 0.001, "period": "day", "soft": True}],
     "charlie": [{"usd": 0.02, "period": "day", "rolling": True}, {"tokens": 10_000_000, "period": "hour"}],
 }
-"""At five requests a second each, alpha can pay $1.3 a thousand and bravo $0.4: pacing has something to do. charlie's
-money runs out; bravo's soft limit is exceeded at once.
+"""At five requests per second each, alpha can pay $1.3 per thousand and bravo $0.4, so that pacing has to act. The
+budget of charlie runs out, and bravo's soft limit is exceeded at once.
 """
 _WEIGHTS = {"alpha": 0.9, "bravo": 0.5, "charlie": 0.7}
 
 _EXPLORATION = {"rate": 0.2, "gamma": 0.0, "slack": 1.0, "budget_share": 0.5}
-"""One in five is drawn, from all: nine minutes show what each candidate would have scored in no other way."""
+"""One request in five is drawn from all candidates, because nine minutes of load do not otherwise show what each
+candidate would have scored.
+"""
 
 
 def settings_of(folder: Path, pool_url: str) -> dict[str, Any]:
-    """As the YAML file would have it; all state lies in `folder`."""
+    """Return the configuration, as a YAML file would hold it; all state is in `folder`."""
     return {
         "store": {"path": str(folder / "loupe.sqlite")},
         "log": {"path": str(folder / "requests.jsonl")},

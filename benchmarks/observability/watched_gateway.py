@@ -1,9 +1,9 @@
-"""A gateway under replay load, watched by a real Prometheus: what the dashboards are proved and drawn with.
+"""Run a gateway under replay load with a real Prometheus, to test the dashboards and to draw their figures.
 
     python -m benchmarks.observability.watched_gateway --seconds 240 --out docs [--table CSV --images DIR]
 
-The pool (`loupe replay`) and the gateway (`loupe serve`, two workers) are processes of their own. Answers are labelled
-through `POST /v1/feedback` by what the table says is right.
+The pool (`loupe replay`) and the gateway (`loupe serve`, two workers) are separate processes. Answers are labelled
+through `POST /v1/feedback`, by the table's right answers.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FAULTS = ("--fail-rate", "0.05", "--no-usage-rate", "0.05")
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What runs, and what it can be asked."""
+    """The running site: the gateway, its Prometheus, and the questions to send."""
 
     target: Target
     prometheus: Prometheus
@@ -50,13 +50,13 @@ class Watched:
     began: float
 
     def load(self, per_second: float, seconds: float) -> None:
-        """Ask at this rate for so long."""
+        """Send requests at this rate for this time."""
         asyncio.run(drive(self.target, self.asks, self.replies, per_second=per_second, seconds=seconds))
 
 
 @contextmanager
 def watched(folder: Path, table: Path | None = None, images: Path | None = None) -> Iterator[Watched]:
-    """Pool, gateway and Prometheus while the block runs; without a table the demo's drawn tasks are asked."""
+    """Run pool, gateway and Prometheus within the context; without a table, questions are the demo's drawn tasks."""
     if table is None:
         table = write_table(simulate(draw_tasks(TASKS, 0), CANDIDATES, 0), folder)
     asks = asks_of(table, images or table.parent)
@@ -75,7 +75,7 @@ def watched(folder: Path, table: Path | None = None, images: Path | None = None)
 
 
 def asks_of(table: Path, images: Path) -> list[Ask]:
-    """Every row that has an image and that all candidates have answered."""
+    """Return the questions of all rows that have an image and that all candidates have answered."""
     names = {candidate.name for candidate in CANDIDATES}
     return [
         Ask(query.question, (images / query.image_path).read_bytes(), query.answer)
@@ -85,7 +85,7 @@ def asks_of(table: Path, images: Path) -> list[Ask]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Load for a while, then draw the figures."""
+    """Run the load, then draw the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=240.0)
     parser.add_argument("--per-second", type=float, default=20.0)

@@ -1,1 +1,1 @@
-"""What the gateway adds to a request, against a pass-through."""
+"""The cost that the gateway adds to a request, compared with a pass-through."""

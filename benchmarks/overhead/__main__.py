@@ -1,14 +1,14 @@
-"""What the gateway adds: latency and requests/s on one pinned core, beside no gateway and beside FastAPI + httpx.
+"""Measure what the gateway adds: latency and requests/s on one pinned core, against no gateway and FastAPI + httpx.
 
     python -m benchmarks.overhead [--quick] [--json FILE] [--markdown FILE]
 
-Four subjects answer the same bytes in the same run, cell by cell in turn, the order rotated every round:
-`direct` (the client straight to the canned provider), `loupe` (`loupe serve` with keys, ledger, routing, request
-log, metrics and decision log on), `loupe_compiled` (the same from `build/compiled`, where `make compiled` made it) and
-`fastapi_httpx` (`baseline.py`, which does none of that). All gateways are pinned to one core, and while one is
+Four subjects answer the same bytes in the same run, taking turns in every cell, in an order that rotates every round:
+`direct` (the client calls the canned provider directly), `loupe` (`loupe serve` with keys, ledger, routing, request
+log, metrics and decision log on), `loupe_compiled` (the same from `build/compiled`, if `make compiled` has built it)
+and `fastapi_httpx` (`baseline.py`, which does none of that). All gateways are pinned to one core, and while one is
 measured the others are frozen; load client and canned provider share another core. Afterwards the ledgers, the logs
-and the decisions are held against the provider's own count: the exit status is 1 when they disagree. Everything
-listens on 127.0.0.1.
+and the decisions are compared with the provider's own count: the exit status is 1 when they disagree. All processes
+listen on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ SERVE = (sys.executable, "-m", "gateway.cli", "serve")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured. A cell ends after `count` requests or `seconds`, whichever is first."""
+    """The extent of the measurement. A cell ends after `count` requests or `seconds`, whichever is first."""
 
     rounds: int = 5
     seconds: float = 1.2
@@ -72,7 +72,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Subject:
-    """Somebody who answers at a port; `process` is the gateway in between, if there is one."""
+    """A subject that answers at a port; `process` is its gateway, None for `direct`."""
 
     name: str
     port: int
@@ -82,7 +82,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Everything that was measured, and whether the gateway did its work."""
+    """All measurements, and the checks whether the gateways did their work."""
 
     cells: list[Cell]
     checks: list[Check]
@@ -92,7 +92,7 @@ class Result:
 
 
 def run(plan: Plan) -> Result:
-    """Start everything, measure, end everything, audit."""
+    """Start all processes, measure, end all processes, and audit."""
     began = time.monotonic()
     cores = sorted(os.sched_getaffinity(0))
     gateway_core, client_core = cores[-1], cores[0]
@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # even as a background job, which a shell starts deaf to it
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # so that all it started is ended
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # so that all processes are ended
     plan = Plan(rounds=arguments.rounds, subjects=available(arguments.subjects), serve=tuple(arguments.serve))
     if arguments.quick:
         plan = replace(plan, rounds=2, seconds=0.4)
@@ -141,8 +141,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def available(subjects: Sequence[str]) -> tuple[str, ...]:
-    """The subjects that can be run here; says so when the pass-through's httpx is not installed, or the compiled
-    gateway was not made of the sources that are here.
+    """Return the subjects that can run here, and print the reason for each that is left out.
+
+    The pass-through needs httpx, and the compiled gateway must be built from the present sources.
     """
     missing: dict[str, str] = {}
     if importlib.util.find_spec("httpx") is None:
@@ -156,14 +157,14 @@ def available(subjects: Sequence[str]) -> tuple[str, ...]:
 
 
 def _is_of_this_tree(tree: Path) -> bool:
-    """Whether a compiled copy holds the same sources."""
+    """Return whether a compiled copy holds the same sources as this tree."""
     names = [path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
     own = [(tree / name, ROOT / name) for name in (*names, Path("pyproject.toml"))]
     return all(copy.is_file() and copy.read_bytes() == source.read_bytes() for copy, source in own)
 
 
 def report(plan: Plan, result: Result, arguments: argparse.Namespace, words: Sequence[str] | None) -> None:
-    """Print the result, and write it to the files that were asked for."""
+    """Print the result, and write it to the requested files."""
     facts = {"command": command_of("overhead", words), **environment(), **_about(plan, result)}
     table = markdown(facts, summarise(result.cells), result.checks)
     deliver(arguments, _as_json(facts, result), "overhead", table)
@@ -182,7 +183,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _start(name: str, plan: Plan, folder: Path, provider_port: int, core: int, stack: ExitStack) -> Subject:
-    """Start a subject, wait until it answers, and freeze it until its turn."""
+    """Start a subject, wait until it answers, and freeze it until its turn to be measured."""
     if name == BASELINE:
         return Subject(name, provider_port)
     port, tree = free_port(), ROOT
@@ -214,7 +215,7 @@ def _awake(subject: Subject) -> Iterator[None]:
 
 
 def _warm_up(runner: asyncio.Runner, subject: Subject, kinds: Sequence[Workload]) -> None:
-    """Every request one by one, which fills the encoder's cache, then some at once."""
+    """Send every request alone, which fills the encoder's cache, then some requests at once."""
     with _awake(subject):
         for kind in kinds:
             _drive(runner, subject, Load(kind.requests, kind.ending, 1, len(kind.requests), 30))
@@ -229,7 +230,7 @@ def _round(
     kinds: Sequence[Workload],
     core: int,
 ) -> Iterator[Cell]:
-    """Every cell once; who is first changes from cell to cell and from round to round."""
+    """Measure every cell once; the first subject changes from cell to cell and from round to round."""
     first = round_number
     for kind in kinds:
         for connections in plan.connections:
@@ -280,7 +281,7 @@ def _drive(runner: asyncio.Runner, subject: Subject, load: Load) -> Measured:
 
 
 def _audit(gateways: Sequence[Subject], folder: Path, provider_port: int) -> list[Check]:
-    """All gateways together: the provider does not know which of them asked."""
+    """Audit all gateways together, because the provider does not know which gateway sent a request."""
     if not gateways:
         return []
     spent = 0
@@ -290,7 +291,7 @@ def _audit(gateways: Sequence[Subject], folder: Path, provider_port: int) -> lis
         assert gateway.process is not None
         gateway.process.thaw()
         spent += spent_nanodollars(gateway.port)
-        gateway.process.end()  # it writes what waits
+        gateway.process.end()  # the gateway then writes the waiting records
     folders = [folder / gateway.name for gateway in gateways]
     return audit(folders, sum(gateway.requests for gateway in gateways), counts, spent)
 

@@ -1,11 +1,11 @@
-"""What overhead is compared with: the FastAPI + httpx pass-through that one writes in five minutes, written well.
+"""The pass-through that the gateway is compared with: FastAPI + httpx, as one writes it in five minutes, but well.
 
-One shared client, the body read once and sent on as it is, streams sent on chunk by chunk. It does nothing else: no
-key, no budget, no routing, no log. Run as `python -m benchmarks.overhead.baseline PORT PROVIDER_PORT`; uvicorn with
-uvloop and httptools, as the gateway itself.
+It has one shared client, reads the body once and sends it on unchanged, and sends streams on chunk by chunk. It does
+nothing else: no key, no budget, no routing, no log. Run as `python -m benchmarks.overhead.baseline PORT PROVIDER_PORT`;
+it uses uvicorn with uvloop and httptools, like the gateway itself.
 
-The pool has httpx's own limits (100 connections, 20 of them kept alive): they were measured to serve it best. With all
-64 kept alive it is three to four times slower at c=64, because every request polls every idle connection.
+The pool has httpx's default limits (100 connections, 20 of them kept alive), which measured best. With all 64 kept
+alive, the pass-through is three to four times slower at c=64, because every request polls every idle connection.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from starlette.background import BackgroundTask
 
 
 def build(provider: str) -> FastAPI:
-    """The pass-through to a provider's base URL."""
+    """Return the pass-through to a provider's base URL."""
     client = httpx.AsyncClient(timeout=60, trust_env=False)
     url = httpx.URL(f"{provider}/v1/chat/completions")
 

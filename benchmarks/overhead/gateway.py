@@ -1,4 +1,4 @@
-"""The gateway as the overhead benchmark runs it: everything on, and an audit of what it did afterwards."""
+"""The gateway as the overhead benchmark runs it, with everything on, and the audit of its work afterwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRICES = {
     "Qwen2-VL-72B": (0.8, 0.8),
     "Llama-3.2-90B-Vision": (0.7, 0.75),
 }
-"""Candidate -> USD per million tokens, in and out. What they are does not matter here, that they differ does."""
+"""Candidate -> USD per million tokens, in and out. The prices only need to differ; their values do not matter here."""
 IMAGE_TOKENS = {
     "GPT-4o": "openai_tiles",
     "Gemini-1.5-Pro": "gemini_tiles",
@@ -42,7 +42,7 @@ IMAGE_TOKENS = {
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must agree: what was found, and what must have been found."""
+    """One value of the audit: the value found, and the value expected."""
 
     name: str
     found: object
@@ -54,8 +54,9 @@ class Check:
 
 
 def write_config(folder: Path, port: int, provider_port: int, **sections: object) -> Path:
-    """The configuration file: authentication, ledger, routing, request log and decision log, all on, unless
-    `sections` say otherwise.
+    """Write the configuration file and return its path.
+
+    Authentication, ledger, routing, request log and decision log are all on, unless `sections` say otherwise.
     """
     config: dict[str, object] = {
         "server": {"host": "127.0.0.1", "port": port},
@@ -87,7 +88,7 @@ def write_config(folder: Path, port: int, provider_port: int, **sections: object
 
 
 def spent_nanodollars(port: int) -> int:
-    """What `GET /v1/usage` says the tenant has spent."""
+    """Return the tenant's spend, as `GET /v1/usage` reports it."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/usage", headers={"authorization": f"Bearer {KEY}"})
     with urllib.request.urlopen(request, timeout=10) as reply:
         spent_usd: float = json.load(reply)["windows"][0]["spent_usd"]
@@ -95,10 +96,10 @@ def spent_nanodollars(port: int) -> int:
 
 
 def audit(folders: Sequence[Path], requests: int, provider_counts: Mapping[str, int], spent: int) -> list[Check]:
-    """Whether the work was done, once the gateways have ended, each of which had a folder: money, log lines and
-    decisions, of all together.
+    """Return the checks of money, log lines and decisions of all gateways together, after the gateways have ended.
 
-    `provider_counts` is the provider's own count of the requests it was sent, by candidate.
+    `folders` has a folder per gateway. `provider_counts` is the provider's own count of received requests, by
+    candidate.
     """
     routed = {name: provider_counts.get(name, 0) for name in PRICES}
     owed = sum(count * _cost(*PRICES[name]) for name, count in routed.items())
@@ -122,7 +123,7 @@ def audit(folders: Sequence[Path], requests: int, provider_counts: Mapping[str, 
 
 
 def _sums(folders: Sequence[Path], file: str, query: str) -> list[int]:
-    """The columns of a query with one row, each summed over the folders."""
+    """Return the columns of a query with one row, each summed over the folders."""
     found = []
     for folder in folders:
         with closing(sqlite3.connect(folder / file)) as db:
@@ -131,7 +132,7 @@ def _sums(folders: Sequence[Path], file: str, query: str) -> list[int]:
 
 
 def _cost(usd_in: float, usd_out: float) -> int:
-    """Nanodollars of the canned usage: thousandths of a dollar per million tokens are nanodollars per token."""
+    """Return the nanodollars of the canned usage at these USD per million tokens, rounded up."""
     per_million = round(usd_in * 1e9) * PROMPT_TOKENS + round(usd_out * 1e9) * COMPLETION_TOKENS
     return -(-per_million // 1_000_000)
 

@@ -1,4 +1,4 @@
-"""From the cells of the overhead benchmark to its tables: medians over rounds, and how far the rounds spread."""
+"""The tables of the overhead benchmark: medians over rounds, and the spread of rounds, from the measured cells."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SUBJECTS = (BASELINE, *GATEWAYS, PEER)
 class Cell:
     """One subject under one load in one round.
 
-    `cpu_us` is the gateway's processor time per request, `others_share` the part of its core that other
-    processes took meanwhile: what makes a noisy run known. None without a gateway.
+    `cpu_us` is the gateway's processor time per request, and `others_share` the part of the gateway's core that other
+    processes took meanwhile, which shows whether a run was noisy. Both are None without a gateway.
     """
 
     round: int
@@ -54,9 +54,12 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One kind at one concurrency for one subject. `added_*` is over `direct`, `times_peer` is requests/s over
-    `fastapi_httpx`'s and `times_peer_cpu` its processor time per request over one's own, all taken within a round
-    and then over the rounds; None where there is no such pair."""
+    """The results of one subject with one kind at one concurrency.
+
+    `added_*` is the difference to `direct`. `times_peer` is the subject's requests/s divided by those of
+    `fastapi_httpx`, and `times_peer_cpu` is the processor time per request of `fastapi_httpx` divided by the subject's.
+    All are computed within a round and then summarised over the rounds; None where there is no such pair.
+    """
 
     kind: str
     connections: int
@@ -75,13 +78,13 @@ class Row:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The nearest-rank percentile of a sequence that is not empty."""
+    """Return the nearest-rank percentile of a sequence that is not empty."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 def summarise(cells: Sequence[Cell]) -> list[Row]:
-    """One row per kind, concurrency and subject, in the order in which they first appear by name."""
+    """Return one row per kind, concurrency and subject: kinds as they first appear, subjects as in `SUBJECTS`."""
     at = {(c.kind, c.connections, c.subject, c.round): c for c in cells}
     kinds = list(dict.fromkeys((c.kind, c.connections) for c in cells))
     subjects = [s for s in SUBJECTS if any(c.subject == s for c in cells)]
@@ -94,7 +97,7 @@ def summarise(cells: Sequence[Cell]) -> list[Row]:
 
 
 def markdown(facts: Mapping[str, Any], rows: Sequence[Row], checks: Sequence[Check]) -> str:
-    """The report: how it was run, the table, what was audited."""
+    """Return the report: the facts about the run, the table, and the audit."""
     lines = [f"* {name}: {value}" for name, value in facts.items()]
     lines += [
         "",
@@ -116,7 +119,7 @@ def markdown(facts: Mapping[str, Any], rows: Sequence[Row], checks: Sequence[Che
 
 
 def environment() -> dict[str, Any]:
-    """What the numbers hang on: interpreter, packages, processor, load from elsewhere."""
+    """Return the facts that the numbers depend on: interpreter, packages, processor, load of the machine."""
     return {
         "python": platform.python_version(),
         "versions": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),

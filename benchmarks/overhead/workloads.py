@@ -1,4 +1,4 @@
-"""What the overhead benchmark sends: a few requests of each kind, drawn from a seed, as complete HTTP/1.1 bytes."""
+"""The requests of the overhead benchmark: a few of each kind, drawn from a seed, as complete HTTP/1.1 bytes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ KEY = "sk-overhead-benchmark"
 TEXT_BYTES = 1_000
 IMAGE_BYTES = 100_000
 VARIANTS = 4
-"""Different requests of a kind: few, so that the encoder's cache is warm after each has been seen once."""
+"""The number of different requests of a kind: few, so that the encoder's cache is warm after each was sent once."""
 
 _WORDS = ("light", "lens", "table", "chart", "count", "angle", "price", "figure", "image", "number", "total", "least")
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Requests of one kind, taken in turn, and how every reply's body must end."""
+    """Requests of one kind, taken in turn, and the bytes with which every reply's body must end."""
 
     name: str
     requests: tuple[bytes, ...]
@@ -30,7 +30,7 @@ class Workload:
 
 
 def workloads(seed: int) -> tuple[Workload, ...]:
-    """The three kinds: 1 KB of text, a JPEG of 100 KB as a data URL, and the text with a streamed reply."""
+    """Return the three kinds: 1 KB of text, a JPEG of 100 KB as a data URL, and the text with a streamed reply."""
     draw = random.Random(seed)
     texts = [_text(draw, TEXT_BYTES) for _ in range(VARIANTS)]
     images = [_noise_jpeg(draw, IMAGE_BYTES) for _ in range(VARIANTS)]
@@ -52,7 +52,7 @@ def _with_image(text: str, jpeg: bytes) -> list[dict[str, Any]]:
 
 
 def _noise_jpeg(draw: random.Random, size: int) -> bytes:
-    """Random noise, which JPEG cannot compress: about `size` bytes, within 2%."""
+    """Return a JPEG of random noise, which JPEG cannot compress, of about `size` bytes, within 2%."""
     width, height = 448, 336
     noise = Image.frombytes("RGB", (width, height), draw.randbytes(width * height * 3))
     candidates = []

@@ -1,1 +1,1 @@
-"""Pacing against other policies, on simulated days."""
+"""A comparison of pacing with other policies, on simulated days."""

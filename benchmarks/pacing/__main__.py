@@ -1,17 +1,17 @@
-"""Pacing against the ways to run a budget down: score at the same money, and whether the money lasts.
+"""Compare pacing with other ways to spend a budget: the score for the same money, and whether the money lasts.
 
     python -m benchmarks.pacing [--quick] [--json FILE] [--plot FILE.png]
 
-A tenant sends 100,000 requests within ten days, by day and night, with traffic that doubles on day 5 and the best
-candidate's price half as much again on day 7; the budget is 40% of what the best single candidate would cost. Scores
-are those of real outcome tables, on queries that the router did not learn from; tokens and costs are simulated there
-(drawn once, at list prices). Every policy is held to the cap by the same ledger, with holds at the ceiling; a refused
-request scores 0. The tables are those that Loupe carries in numbers, unless `--table` names files.
+A tenant sends 100,000 requests within ten days, by day and night. Traffic doubles on day 5, and the best candidate's
+price rises by half on day 7; the budget is 40% of what the best single candidate would cost. Scores are those of real
+outcome tables, on queries that the router did not learn from; tokens and costs are simulated in these tables (drawn
+once, at list prices). The same ledger holds every policy to the budget, with reservations at the highest possible cost;
+a refused request scores 0. The tables are those that ship with Loupe in numbers, unless `--table` names files.
 
-`paced` starts knowing nothing of the tenant. Its rivals: `greedy` takes the best forecast until the money is gone;
-`fixed` one lambda, tuned so that the first day's requests spend a tenth of the budget; `threshold` the best single
-candidate until 80% is spent, then the best of those a fifth as dear or less. `hindsight` is no rival but a yardstick:
-the one rate of quality for money that just fits, known only afterwards.
+`paced` starts without any knowledge of the tenant. Its rivals are these: `greedy` takes the best forecast until the
+money is gone; `fixed` takes one lambda, tuned so that the first day's requests spend a tenth of the budget; `threshold`
+takes the best single candidate until 80% is spent, then the best of the candidates that cost a fifth or less.
+`hindsight` is not a rival but a yardstick: the one rate of quality for money that just fits, known only afterwards.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ UNIFORM = "evenly over time, no shape learned"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One table under one seed in one scenario; `policies` are those that are played."""
+    """One table under one seed in one scenario; `policies` are the names of the policies to play."""
 
     taught: Taught
     scenario: Scenario
@@ -76,7 +76,10 @@ class Task:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """0 when pacing kept to its plan within 1%, beat its rivals in every run and nobody went over the cap."""
+    """Play all policies, print, and write the results if asked.
+
+    Returns 0 when pacing kept to its plan within 1% and beat its rivals in every run, and no policy passed the budget.
+    """
     arguments = _arguments(words)
     began = time.monotonic()
     datasets, source = _datasets(arguments)
@@ -143,7 +146,7 @@ def _stress(taught: Sequence[Taught], requests: int) -> list[Task]:
 
 
 def _play_all(wanted: Sequence[Task], jobs: int) -> tuple[list[Result], dict[str, dict[str, list[Point]]]]:
-    """All results, and each table's first curves by policy."""
+    """Play all tasks. Returns all results, and each table's first curves by policy."""
     found: list[Result] = []
     curves: dict[str, dict[str, list[Point]]] = {}
     with ProcessPoolExecutor(jobs) as pool:
@@ -160,7 +163,7 @@ def _holds(found: dict[str, object]) -> bool:
 
 
 def _datasets(arguments: argparse.Namespace) -> tuple[list[Dataset], str]:
-    """The tables of files, or those that Loupe carries; and a word on where they come from."""
+    """Return the tables of files, or those that ship with Loupe, and a text that names their origin."""
     if not arguments.table:
         offline = load_offline()
         return list(offline.datasets), "real scores of DynaMath and BlindTest, as bundled; tokens and costs simulated"

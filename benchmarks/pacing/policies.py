@@ -1,7 +1,8 @@
-"""The policies that the pacing benchmark compares, and the simulated ledger that holds all of them to the cap.
+"""The policies that the pacing benchmark compares, and the simulated ledger that holds all of them to the budget.
 
-Every policy ranks the candidates by the gateway's own decision rule; a choice's ceiling is held before it is sent,
-the charge is settled when the reply ends, and a hold that does not fit sends the next choice, as in the pipeline.
+Every policy ranks the candidates by the gateway's own decision rule. As in the pipeline, a choice's ceiling is reserved
+before it is sent, the charge is settled when the reply ends, and the next choice is tried where a reservation does not
+fit.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from gateway.routing.pacing.settings import PacingSettings, WindowPosition
 
 MOST_CHOICES = 3
 SAMPLES = 400
-"""Points of the curve that is drawn."""
+"""The number of points of a drawn curve."""
 
 
 @dataclass(slots=True)
 class Ledger:
-    """Holds at the ceiling, settles at the charge; `violations` counts moments at which more than the limit is out."""
+    """A ledger that reserves ceilings and settles charges; `violations` counts settlements that end over the limit."""
 
     limit: int
     spent: int = 0
@@ -49,13 +50,13 @@ class Ledger:
         self.violations += self.spent + self.held > self.limit
 
     def change(self, limit: int) -> None:
-        """A budget cut below what was spent is no overspend: the limit is then what is out already."""
+        """Change the limit, to no less than the money spent and reserved, because a budget cut is not an overspend."""
         self.limit = max(limit, self.spent + self.held)
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A request that was decided on: what it was expected to cost, what it was charged, and whether holds failed."""
+    """A request that ended: its expected cost, its charge, and whether a reservation failed."""
 
     expected: int
     charge: int
@@ -63,25 +64,25 @@ class Ended:
 
 
 class Policy(ABC):
-    """Ranks the candidates of each request, and is told how it ended."""
+    """A policy that ranks the candidates of each request, and is told how the request ended."""
 
     def __init__(self) -> None:
         self.solve_us: list[float] = []
 
     @abstractmethod
     def rank(self, number: int, now: float, row: int, ledger: Ledger, /) -> Sequence[Assessment]:
-        """The choices for the request of this number, best first."""
+        """Return the choices for the request with this number, best first."""
 
     def ended(self, _number: int, _ended: Ended, /) -> None:
         return
 
     def point(self, day: float, spent_usd: float) -> Point:
-        """What is drawn."""
+        """Return the point that is drawn."""
         return Point(day, spent_usd, 0.0, None)
 
 
 class Point(NamedTuple):
-    """Where a policy stands on the way; `plan_usd` is what was meant to be spent by then, where there is a plan."""
+    """The state of a policy at one time; `plan_usd` is the planned spend until then, None without a plan."""
 
     day: float
     spent_usd: float
@@ -91,7 +92,7 @@ class Point(NamedTuple):
 
 @dataclass(slots=True)
 class Played:
-    """What came of a policy. `score` is the mean over all requests; a refused one scores 0."""
+    """The results of a policy. `score` is the mean over all requests; a refused request scores 0."""
 
     spent: int
     limit: int
@@ -100,11 +101,11 @@ class Played:
     violations: int
     curve: list[Point] = field(default_factory=list)
     solve_us: list[float] = field(default_factory=list)
-    """What each solve took of the processor, microseconds."""
+    """The processor time of each solve, in microseconds."""
 
 
 def run(world: World, policy: Policy) -> Played:
-    """Play the whole stream through a policy and the ledger."""
+    """Play the whole stream of requests through a policy and the ledger."""
     ledger = Ledger(world.budget)
     under_way: list[tuple[float, int, int, int, Ended]] = []
     scored, refused = 0.0, 0
@@ -152,7 +153,7 @@ def _settle(ledger: Ledger, policy: Policy, entry: tuple[float, int, int, int, E
 
 
 class Fixed(Policy):
-    """One trade of quality for money throughout: `rate` is quality per nanodollar; 0 is greedy, quality first."""
+    """A policy with one fixed rate of quality for money; `rate` is quality per nanodollar; 0 is greedy."""
 
     def __init__(self, world: World, rate: float) -> None:
         super().__init__()
@@ -169,7 +170,10 @@ class Fixed(Policy):
 
 
 class Threshold(Policy):
-    """The best candidate until 80% of the budget is spent, then the best of those a fifth as dear or less."""
+    """A policy that takes the best candidate until 80% of the budget is spent, then the best of the cheap candidates.
+
+    Cheap candidates cost at most a fifth of the best candidate's cost.
+    """
 
     def __init__(self, world: World, at: float = 0.8) -> None:
         super().__init__()
@@ -185,7 +189,7 @@ class Threshold(Policy):
 
 
 class Paced(Policy):
-    """The pacer of the gateway, wired as the pipeline would: one a process, requests dealt in turn."""
+    """The gateway's pacer, used as the pipeline uses it: one pacer per process, and processes take requests in turn."""
 
     def __init__(self, world: World, settings: PacingSettings | None = None) -> None:
         super().__init__()
@@ -244,7 +248,7 @@ class Paced(Policy):
 
 
 def decision(world: World, catalog: Catalog, row: int, price_weight: float) -> Decision:
-    """The gateway's own decision on a row."""
+    """Return the gateway's own decision on a row."""
     return decide(
         QUERY,
         tuple(catalog),
@@ -256,7 +260,10 @@ def decision(world: World, catalog: Catalog, row: int, price_weight: float) -> D
 
 
 def _tiers(world: World) -> tuple[list[int], list[int]]:
-    """The best candidate with what is to serve where its hold does not fit, and the cheap tier."""
+    """Return two tiers of columns; the second tier is the cheap candidates, the best first.
+
+    The first tier is the best candidate, then the cheap candidates, for requests whose reservation does not fit.
+    """
     taught = world.taught
     best = taught.best
     cheap = [c for c in range(len(taught.names)) if taught.known_costs[c] <= taught.known_costs[best] / 5]

@@ -1,4 +1,4 @@
-"""Fixed rates of quality for money, for the pacing benchmark to compare with: tuned on a first day, or in hindsight."""
+"""Fixed rates of quality for money, with which the pacing benchmark compares: tuned on a first day, or in hindsight."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ from benchmarks.pacing.world import World
 from gateway.routing.pacing.cost_curve import CostCurve, Option, envelope, options_of
 
 LEAST_RATE, MOST_RATE = 1e-14, 1e-2
-"""Quality per nanodollar: less and more than any candidate's difference is worth."""
+"""Rates in quality per nanodollar, below and above all differences between candidates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Envelopes:
-    """The envelopes of all requests of a stream that are alike: (after the price change, row) -> how many."""
+    """The cost envelopes of a stream's requests, with equal requests counted together.
+
+    Attributes:
+        counts: (after the price change, row) -> the number of requests.
+        hulls: (after the price change, row) -> the envelope.
+    """
 
     counts: Counter[tuple[bool, int]]
     hulls: dict[tuple[bool, int], list[Option]]
 
     @classmethod
     def of(cls, world: World, until: float = inf) -> Envelopes:
-        """Of the requests before `until`, seconds since the epoch."""
+        """Return the envelopes of the requests before `until`, in seconds since the epoch."""
         stream = zip(world.times, world.rows, strict=True)
         counts = Counter((now >= world.price_at, row) for now, row in stream if now < until)
         catalogs = (world.catalog(False), world.catalog(True))
@@ -32,7 +37,7 @@ class Envelopes:
         return cls(counts, hulls)
 
     def tuned(self, money: float) -> float:
-        """The rate (quality per nanodollar) at which they are expected to cost `money` together."""
+        """Return the rate (quality per nanodollar) at which all requests together are expected to cost `money`."""
         drops: list[tuple[float, int]] = []
         for key, count in self.counts.items():
             for dear, cheap in pairwise(self.hulls[key]):
@@ -42,7 +47,7 @@ class Envelopes:
         return CostCurve(drops, first, self.counts.total()).solve(money / self.counts.total())
 
     def hindsight(self, world: World, money: float) -> float:
-        """The one rate that really spends `money`, or just less: known only afterwards."""
+        """Return the one rate that really spends `money`, or slightly less; it is known only afterwards."""
         if self._charged(world, 0.0) <= money:
             return 0.0
         low, high = LEAST_RATE, MOST_RATE

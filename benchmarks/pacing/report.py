@@ -1,4 +1,4 @@
-"""From the runs of the pacing benchmark to its tables, its JSON and its drawing."""
+"""The report of the pacing benchmark: its tables, its JSON and its drawing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One policy in one scenario on one table under one seed. `miss` is spend over the limit, less 1."""
+    """The result of one policy in one scenario on one table under one seed. `miss` is spend over limit, minus 1."""
 
     table: str
     scenario: str
@@ -44,7 +44,7 @@ class Result:
 
 
 def result(where: tuple[str, str, int], policy: str, played: Played) -> Result:
-    """What is reported of a run."""
+    """Return the result of a run, for the report."""
     took = sorted(played.solve_us)
     return Result(
         *where,
@@ -60,7 +60,7 @@ def result(where: tuple[str, str, int], policy: str, played: Played) -> Result:
 
 
 def headline(results: Sequence[Result]) -> dict[str, Any]:
-    """The figures of the main scenario: means over tables and seeds; violations are summed over everything."""
+    """Return the figures of the main scenario: means over tables and seeds, and the sum of all violations."""
     ours = _of(results, PACED)
     found: dict[str, Any] = {
         "plan_usd": mean(one.limit_usd for one in ours),
@@ -76,7 +76,7 @@ def headline(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def as_json(facts: Mapping[str, Any], main: Sequence[Result], stress: Sequence[Result]) -> dict[str, Any]:
-    """The whole run as a JSON object."""
+    """Return the whole run as a JSON object."""
     both = {"results": main, "stress": stress}
     return {
         **headline(main),
@@ -87,7 +87,7 @@ def as_json(facts: Mapping[str, Any], main: Sequence[Result], stress: Sequence[R
 
 
 def as_text(results: Sequence[Result]) -> str:
-    """A line a table, scenario and policy: means over seeds, with the standard deviation where there are several."""
+    """Return a line per table, scenario and policy: means over seeds, with standard deviations for several seeds."""
     lines = [f"{'':34}{'spent/plan':>16}{'score':>17}{'refused':>9}{'over cap':>9}{'solve us p50/p99':>18}"]
     for table, scenario in dict.fromkeys((one.table, one.scenario) for one in results):
         group = [one for one in results if (one.table, one.scenario) == (table, scenario)]
@@ -98,7 +98,7 @@ def as_text(results: Sequence[Result]) -> str:
 
 
 def drawn(curves: Mapping[str, Mapping[str, Sequence[Point]]], results: Sequence[Result]) -> bytes:
-    """A PNG, a row a table: spend over time beside the plan, lambda over time, scores. Needs matplotlib."""
+    """Return a PNG with a row per table: spend and plan over time, lambda over time, scores. Needs matplotlib."""
     from matplotlib.figure import Figure  # noqa: PLC0415  an extra, and heavy
 
     figure = Figure(figsize=(15, 4.4 * len(curves)), dpi=110, layout="constrained")

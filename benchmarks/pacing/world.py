@@ -1,8 +1,8 @@
-"""The simulated tenant of the pacing benchmark: a stream of requests over an outcome table, and what they cost.
+"""The simulated tenant of the pacing benchmark: a stream of requests over an outcome table, and their costs.
 
-Queries are the rows of a real outcome table that the router did not learn from, drawn with replacement; forecasts
-are the trained router's, outcomes the table's. Arrivals are a Poisson stream with days and weekends, a step to
-twice the traffic and a price change on the way. Prices are fitted to the table's costs (input and output).
+Queries are rows of a real outcome table that the router did not learn from, drawn with replacement. Forecasts are those
+of the trained router, outcomes those of the table. Arrivals are a Poisson stream with days and weekends; during the
+run, the traffic doubles and a price changes. Prices are fitted to the table's costs (input and output).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NANO = 1e9
 MONDAY = 1_767_571_200.0  # 2026-01-05 00:00 UTC
 INPUT_TOKENS = 1_000
 QUERY = Query("", prompt_bytes=400, messages=1, images=(QueryImage(384, 384, "auto", b""),), max_output_tokens=4_096)
-TEXT_TOKENS = 104  # what the decision expects of QUERY's text
+TEXT_TOKENS = 104  # the tokens that the decision expects for QUERY's text
 TOKENS_PER_S, FIRST_TOKEN_S = 60.0, 1.0
 
 Intensity = Callable[[Floats], Floats]
@@ -37,18 +37,18 @@ Intensity = Callable[[Floats], Floats]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What happens to the tenant, in days since the start.
+    """The events of a run. Times are in days since the start.
 
     Attributes:
-        step_at, step: from then on traffic is so many times what it was.
-        price_at, price_factor: from then on the best single candidate's price is so many times what it was.
-        is_price_told: whether the price list says so, too.
-        budget_share: of what the best single candidate would cost, is the budget.
-        budget_at, budget_factor: from then on the budget is so many times what it was.
-        forecast_bias: forecast tokens are so many times the router's.
-        bursts: whether ten minutes of every six hours bring 20 times the traffic.
-        outage: from and to when nothing is served and the process is started anew.
-        processes: how many gateways share the budget, each with a pacer of its own.
+        step_at, step: from `step_at` on, traffic is multiplied by `step`.
+        price_at, price_factor: from `price_at` on, the best single candidate's price is multiplied by `price_factor`.
+        is_price_told: whether the price list shows the new price too.
+        budget_share: the budget, as a share of the cost of the best single candidate.
+        budget_at, budget_factor: from `budget_at` on, the budget is multiplied by `budget_factor`.
+        forecast_bias: the factor by which forecast tokens differ from the router's.
+        bursts: whether ten minutes of every six hours have 20 times the traffic.
+        outage: start and end of a time in which nothing is served, and after which the process is restarted.
+        processes: the number of gateways that share the budget, each with its own pacer.
     """
 
     name: str = "step and price change"
@@ -76,7 +76,7 @@ class Scenario:
         return MONDAY + self.days * DAY
 
     def intensity(self, seconds: Floats) -> Floats:
-        """Relative traffic: a third of it at night, half at weekends, and what the scenario adds."""
+        """Return relative traffic: a third of the mean at night, half at weekends, and the scenario's events."""
         day = seconds / DAY
         traffic = 1 - 0.7 * np.cos(2 * np.pi * (day - 1 / 6))
         traffic = traffic * np.where(np.isin(day.astype(int) % 7, (5, 6)), 0.5, 1.0)
@@ -90,9 +90,9 @@ class Scenario:
 
 @dataclass(frozen=True, eq=False)
 class Taught:
-    """A table's held-out rows with a router's forecasts; [n, K] each, costs and prices in nanodollars.
+    """A table's held-out rows with a router's forecasts; arrays are [n, K], costs and prices in nanodollars.
 
-    `known_scores` and `known_costs`, [K], are the means of the rows that were learned from: what an operator knows.
+    `known_scores` and `known_costs`, [K], are the means of the training rows, which an operator knows.
     """
 
     name: str
@@ -109,7 +109,7 @@ class Taught:
 
     @property
     def best(self) -> int:
-        """The best single candidate, by what was learned from."""
+        """The column of the best single candidate in the training rows."""
         return int(np.argmax(self.known_scores))
 
     @cached_property
@@ -122,7 +122,7 @@ class Taught:
 
 
 def teach(data: Dataset, seed: int, algorithm: str, train: float = 0.2) -> Taught:
-    """Learn from a share of the groups and forecast the rest."""
+    """Fit a router on a share of the groups and forecast the rest."""
     split = next(grouped_splits(data.table.groups, train, [seed]))
     known, test = data.table.take(split.train), data.table.take(split.test)
     router = ALGORITHMS[algorithm].fit(known, {name: rows[split.train] for name, rows in data.views.items()}, seed=seed)
@@ -143,7 +143,7 @@ def teach(data: Dataset, seed: int, algorithm: str, train: float = 0.2) -> Taugh
 
 
 def _prices(tokens: Floats, cost: Floats) -> tuple[Price, ...]:
-    """List prices that explain the costs: cost = input + tokens * output price, by least squares."""
+    """Return list prices that explain the costs: cost = input + tokens * output price, by least squares."""
     found = []
     for column in range(tokens.shape[1]):
         design = np.column_stack([np.ones(len(tokens)), tokens[:, column]])
@@ -154,7 +154,7 @@ def _prices(tokens: Floats, cost: Floats) -> tuple[Price, ...]:
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """A scenario played on a table: when requests arrive and which row each is. Times are seconds since the epoch."""
+    """A scenario on a table: the arrival time and the row of each request. Times are seconds since the epoch."""
 
     scenario: Scenario
     taught: Taught
@@ -168,14 +168,14 @@ class World:
         return self.scenario.starts_at + self.scenario.price_at * DAY
 
     def limit_at(self, now: float) -> int:
-        """The budget in force, nanodollars."""
+        """Return the budget in force at a time, in nanodollars."""
         scenario = self.scenario
         if scenario.budget_at is None or now < scenario.starts_at + scenario.budget_at * DAY:
             return self.budget
         return round(self.budget * scenario.budget_factor)
 
     def catalog(self, is_new: bool) -> Catalog:
-        """What is on offer by the price list, before and after the price change."""
+        """Return the catalog by the price list, before or after the price change."""
         candidates = list(self.taught.candidates)
         if is_new and self.scenario.is_price_told:
             best = candidates[self.taught.best]
@@ -183,14 +183,14 @@ class World:
         return Catalog(tuple(candidates))
 
     def charge(self, now: float, row: int, column: int) -> int:
-        """What a reply really costs, nanodollars."""
+        """Return the real cost of a reply, in nanodollars."""
         cost = float(self.taught.cost[row, column])
         is_dearer = column == self.taught.best and now >= self.price_at
         return round(cost * self.scenario.price_factor) if is_dearer else round(cost)
 
     @cached_property
     def forecasts(self) -> list[dict[str, CandidateForecast]]:
-        """What the router says of each row."""
+        """The router's forecasts for each row, by candidate."""
         bias, taught = self.scenario.forecast_bias, self.taught
         columns = (taught.quality, taught.forecast_tokens * bias, taught.high_tokens * bias)
         return [
@@ -203,7 +203,7 @@ class World:
 
 
 def play(scenario: Scenario, taught: Taught, seed: int) -> World:
-    """Draw the stream. The same seed gives the same stream."""
+    """Draw the stream of requests. The same seed gives the same stream."""
     random = np.random.default_rng([20_261, seed])
     minutes = np.arange(0.0, scenario.days * DAY, 60.0)
     weights = np.cumsum(scenario.intensity(minutes))

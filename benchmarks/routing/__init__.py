@@ -1,1 +1,1 @@
-"""Routers' quality and speed on outcome tables."""
+"""The quality and speed of routers on outcome tables."""

@@ -1,8 +1,9 @@
-"""A candidate that the router has never seen: as its neighbours in price, then after 64 and 400 outcomes of its own.
+"""Measure cold start: forecasts of a new candidate by price only, then after 64 and 400 of its outcomes.
 
-`python -m benchmarks.routing.cold_start --json FILE --plot docs/newcomer.png`. Each newcomer's column is hidden from
-the table that is learned from; then 64 and 400 queries' outcomes of it are shown, as `loupe collect` brings them, and
-the router is fitted anew with all other cells of the column missing. Judged on groups that nobody learned from.
+`python -m benchmarks.routing.cold_start --json FILE --plot docs/newcomer.png`. The new candidate's column is hidden
+from the training table. Then its outcomes on 64 and on 400 queries are shown, as `loupe collect` brings them, and the
+router is fitted again with all other cells of the column missing. Forecasts are judged on groups that no router learned
+from.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ NEWCOMERS = (
     ("BlindTest", "Gemini-1.5-Pro"),
 )
 SHOWN = (0, 64, 400)
-"""Outcomes of the newcomer that are known; with none it is forecast by price."""
+"""The numbers of known outcomes of the new candidate; with 0, it is forecast by price."""
 MOST_ROWS = 1_500
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Brier score of the newcomer's forecasts, and the router's nAUC, after so many of its outcomes."""
+    """The Brier score of the new candidate's forecasts, and the router's nAUC, after `shown` of its outcomes."""
 
     table: str
     newcomer: str
@@ -55,7 +56,7 @@ class Found:
 
 
 def measure(data: Dataset, newcomer: str, router: str, seed: int, most_rows: int = MOST_ROWS) -> list[Found]:
-    """One newcomer and split: half of the groups to learn from, at most `most_rows` of their queries."""
+    """Measure one new candidate on one split: half of the groups to learn from, at most `most_rows` queries."""
     (split,) = grouped_splits(data.table.groups, 0.5, [seed])
     drawn = np.random.default_rng(seed).permutation(split.train)[:most_rows]
     known, test = data.table.take(drawn), data.table.take(split.test)
@@ -73,7 +74,7 @@ def measure(data: Dataset, newcomer: str, router: str, seed: int, most_rows: int
 
 
 def _fitted(router: str, data: tuple[OutcomeTable, Views], who: tuple[str, int], seed: int) -> Router:
-    """A router that knows `shown` outcomes of the newcomer; with none, its price."""
+    """Return a router that knows `shown` outcomes of the new candidate; with 0, only its price."""
     (known, views), (newcomer, shown) = data, who
     fit = ALGORITHMS[router].fit
     if shown:
@@ -83,7 +84,7 @@ def _fitted(router: str, data: tuple[OutcomeTable, Views], who: tuple[str, int],
 
 
 def _with_outcomes(table: OutcomeTable, newcomer: str, count: int) -> OutcomeTable:
-    """All but the first `count` of the newcomer's cells are missing. (Rows stand in a drawn order.)"""
+    """Return the table with only the first `count` of the new candidate's cells; rows are in a random order already."""
     hidden: dict[str, Any] = {}
     for name, values in table.numbers():
         hidden[name] = values.copy()
@@ -92,7 +93,7 @@ def _with_outcomes(table: OutcomeTable, newcomer: str, count: int) -> OutcomeTab
 
 
 def report(found: Sequence[Found]) -> str:
-    """A line a newcomer: means over seeds and their standard deviation."""
+    """Return two lines per new candidate: means over seeds and their standard deviations."""
     lines = [f"{'table':<11}{'newcomer':<20}{'':<7}" + "".join(f"{shown:>18}" for shown in SHOWN)]
     for table, newcomer in dict.fromkeys((each.table, each.newcomer) for each in found):
         for figure in ("brier", "nauc"):
@@ -108,8 +109,8 @@ def report(found: Sequence[Found]) -> str:
 
 
 def plot(found: Sequence[Found], path: Path) -> None:
-    """Brier score of each newcomer's forecasts by what is known of it."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  an extra, and only where a drawing is asked for
+    """Draw the Brier score of each new candidate's forecasts by the number of its known outcomes."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  an extra, needed only for a drawing
 
     figure = Figure(figsize=(8, 4.6), dpi=120, layout="constrained")
     axes = figure.add_subplot()
@@ -128,7 +129,7 @@ def plot(found: Sequence[Found], path: Path) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure, print, write."""
+    """Measure, print, and write the results if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="PNG")

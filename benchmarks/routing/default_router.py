@@ -1,9 +1,9 @@
-"""Train the router that Loupe ships, anew, from the tables that it carries in numbers.
+"""Train the router that ships with Loupe again, from the bundled tables in numbers.
 
     python -m benchmarks.routing.default_router [--out DIR] [--router NAME] [--seeds N]
 
-The same command, package versions and machine give the same bytes. What `loupe train` does with CSV files and images
-of one's own, this does with `routers/bundled/offline`, which needs neither: judge on held-out groups, learn from all.
+The same command, package versions and machine give the same bytes. Like `loupe train`, this judges on held-out groups
+and then learns from all rows, but it takes `routers/bundled/offline` instead of your own CSV files and images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from routers.train import EncoderName, Plan, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Judge, train, write, and say what it is worth."""
+    """Judge, train, write the artifact, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=bundled(), metavar="DIR", help="default: the one that is shipped")
     parser.add_argument("--router", choices=sorted(ALGORITHMS), default=DEFAULT, help="default: %(default)s")

@@ -1,4 +1,4 @@
-"""How long judging takes: the exact sweep and every figure on a drawn table, and fitting the classical routers.
+"""Measure the time of judging: the exact sweep and every figure on a drawn table, and fitting the classical routers.
 
     python -m benchmarks.routing.judging_speed [--queries N] [--candidates K] [--rounds R] [--no-fits] [--json FILE]
 
@@ -37,13 +37,13 @@ from routers.table.numeric import load_offline
 from routers.table.outcome_table import OutcomeTable
 
 CLASSICAL = ("linear", "linear_mf", "knn", "kmeans", "kmeans_adaptive", "prior", "shrunken_knn", "extra_trees")
-"""Those without a network: neighbours, clusters, linear maps and trees. Baselines are judged with them."""
+"""The routers without a network: neighbours, clusters, linear maps and trees. Baselines are judged with them."""
 
 SWEEP_GOAL_S, FITS_GOAL_S = 0.1, 60.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, and write the results if asked; 1 when a goal is missed."""
+    """Measure, print, and write the results if asked. Returns 1 when a goal is missed."""
     arguments = _arguments(argv)
     table, forecast = drawn(arguments.queries, arguments.candidates, arguments.seed)
     steps = [_timed(name, step, arguments.rounds) for name, step in _steps(table, forecast, arguments.replicates)]
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def drawn(queries: int, candidates: int, seed: int) -> tuple[OutcomeTable, Forecast]:
-    """A table whose every forecast differs, so that no breakpoint is shared: the sweep's worst case."""
+    """Return a table whose forecasts all differ, so that no breakpoint is shared: the worst case of the sweep."""
     random = np.random.default_rng(seed)
     shape = (queries, candidates)
     quality = random.random(shape)

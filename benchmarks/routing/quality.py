@@ -1,12 +1,13 @@
-"""How well every router forecasts and routes on held-out queries: the tables of `benchmarks/README.md`.
+"""Measure how well every router forecasts and routes on held-out queries, for the tables of `benchmarks/README.md`.
 
     python -m benchmarks.routing.quality [--table CSV ...] [--routers all|A,B] [--seeds N] [--json FILE]
         [--markdown benchmarks/README.md]
     python -m benchmarks.routing.quality --table DynaMath.csv --table BlindTest.csv --rebuild-offline DIR
 
-Without tables it judges on those that Loupe carries in numbers, which `--rebuild-offline` writes anew from the CSV
-files and the encoder. Every table is split by groups, 20% to learn from. One fit gives the figures of both protocols.
-Beside the main table stand: what each view is worth, learning on one table for another, and withheld images.
+Without `--table`, routers are judged on the bundled tables in numbers, which `--rebuild-offline` writes again from the
+CSV files and the encoder. Every table is split by groups, 20% to learn from. One fit gives the figures of both
+protocols. Besides the main table, there are tables of the value of each view, of learning from one table for another,
+and of withheld images.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from routers.table.numeric import BUNDLED, Offline, load_offline, save_offline
 from routers.table.outcome_table import Dataset, TableError
 
 SIDE = (DEFAULT, "linear_mf", "kmeans", "kmeans_adaptive", "shrunken_knn", "extra_trees")
-"""The routers of the tables beside the main one, where the registry has them; they are judged on fewer seeds."""
+"""The routers of the tables besides the main table, if the registry has them; they are judged on fewer seeds."""
 SIDE_SEEDS, CROSSING_SEEDS = 2, 1
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One heading of the report: what is run for it, and which protocols and views of it are shown."""
+    """One section of the report: the blocks and routers that are run, and the protocols and views that are shown."""
 
     title: str
     blocks: tuple[BenchBlock, ...]
@@ -49,7 +50,7 @@ class Section:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Judge, print, and write the results where asked; 1 when a router failed."""
+    """Judge, print, and write the results if asked. Returns 1 when a router failed."""
     arguments = _arguments(argv)
     if arguments.rebuild_offline is not None:
         return _rebuild(arguments)
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def as_report(facts: Mapping[str, Any], found: Sequence[tuple[Section, Sequence[Row]]]) -> str:
-    """Markdown: how it was run, then each section's tables."""
+    """Return Markdown: the facts about the run, then each section's tables."""
     parts = ["\n".join(f"* {name}: {value}" for name, value in facts.items())]
     for section, of_section in found:
         seeds = ", ".join(str(split.seed) for split in section.blocks[0].splits)

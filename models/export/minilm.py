@@ -1,17 +1,17 @@
 """The text tower of `fused-lite`: all-MiniLM-L6-v2 with int8 weights, computed in fp32.
 
 The weights are stored as int8 with one scale for each output column, and are widened to fp32 when the graph is loaded.
-Nothing that flows through the graph is rounded to integers. That is what makes the vectors the same on every
-processor: two processors add the same fp32 numbers in another order, so that their sums differ in the last bits, and a
-graph that rounds its activations to int8 turns such a last bit into a whole step of the rounding, layer after layer.
-With `MatMulNBits` (accuracy level 4) single products agreed within 0.00005 of their mean size on AVX2, on AVX512-VNNI
-and with exact integers in numpy, so that none was saturated and seven-bit weights would not have helped; the vectors
-of whole texts fell apart to a cosine of 0.999. How two processors are compared:
-`python -m benchmarks.encoder.processors`.
+Activations are never rounded to integers. For this reason the vectors are the same on every processor: two processors
+add the same fp32 numbers in a different order, so their sums differ in the last bits, and a graph that rounds its
+activations to int8 turns such a last bit into a whole step of the rounding, layer after layer. With `MatMulNBits`
+(accuracy level 4) single products agreed within 0.00005 of their mean size on AVX2, on AVX512-VNNI and with exact
+integers in numpy, so none was saturated and seven-bit weights would not have helped; but the cosine between the vectors
+of whole texts fell to 0.999. `python -m benchmarks.encoder.processors` compares two processors.
 
-The operators are ONNX Runtime's fused ones (domain `com.microsoft`). With AVX512-VNNI a text of 150 words takes a
-sixth less time than the unfused graph took in int8, one of 40 words as much, and one of ten words a millisecond or two
-more, for it has to read four times the bytes of weights. With AVX2 the two longer ones take a third and a sixth less.
+The operators are ONNX Runtime's fused operators (domain `com.microsoft`). With AVX512-VNNI, a text of 150 words takes a
+sixth less time than the unfused graph took in int8, a text of 40 words takes the same time, and a text of ten words
+takes a millisecond or two more, because the graph has to read four times the bytes of weights. With AVX2, the two
+longer texts take a third and a sixth less.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PRODUCTS = ("query", "key", "value", "attended", "inner", "outer")
 
 @dataclass(frozen=True, slots=True)
 class Int8Matrix:
-    """An int8 matrix and the fp32 scales of its columns or rows; their product is the matrix that is meant."""
+    """An int8 matrix and the fp32 scales of its columns or rows; values times scales give the real matrix."""
 
     values: NDArray[np.int8]
     scales: NDArray[np.float32]
@@ -45,7 +45,7 @@ class Int8Matrix:
 
 @dataclass(frozen=True, slots=True)
 class MiniLM:
-    """The published weights: those of the products of each layer in order, and all others by name."""
+    """The published weights: those of each layer's products, in order, and all others by name."""
 
     tables: dict[str, Int8Matrix]
     products: tuple[dict[str, Int8Matrix], ...]
@@ -83,7 +83,7 @@ def text_graph(weights: MiniLM) -> onnx.ModelProto:
     hidden = _embedded(draft, weights)
     for number, products in enumerate(weights.products):
         hidden = _layer(draft, weights.plain, products, f"inner.encoder.layer.{number}", hidden)
-    # The mean's divisor falls to the normalisation, so a sum does.
+    # The normalisation removes the divisor of a mean, so a sum is enough.
     pooled = draft.add("ReduceSum", [hidden, draft.constant("token_axis", np.array([1]))], "pooled", keepdims=0)
     draft.add("LpNormalization", [pooled], "text", axis=1, p=2)
     graph = helper.make_graph(
@@ -101,7 +101,7 @@ def text_graph(weights: MiniLM) -> onnx.ModelProto:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """The nodes and weights of a graph that is being written."""
+    """A graph under construction: its nodes and weights."""
 
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
@@ -127,7 +127,7 @@ def _embedded(draft: _Draft, weights: MiniLM) -> str:
     """Sum the embeddings of words, positions and the only segment, and normalise the sum."""
     plain = weights.plain
     word, position = weights.tables["word"], weights.tables["position"]
-    # The rows that a text needs are widened, not the table of 30,522 words.
+    # Only the rows that a text needs are widened, not the whole table of 30,522 words.
     rows = draft.add("Gather", [draft.constant("word.int8", word.values), "input_ids"], "word.rows")
     scales = draft.add("Gather", [draft.constant("word.scale", word.scales), "input_ids"], "word.row_scales")
     words = draft.add("Mul", [draft.add("Cast", [rows], "word.cast", to=TensorProto.FLOAT), scales], "words")
@@ -176,7 +176,7 @@ def _layer(
 
 
 def _added(draft: _Draft, plain: dict[str, NDArray[np.float32]], name: str, terms: tuple[str, str]) -> str:
-    """Add a product, its bias and what went around it, and normalise the sum."""
+    """Add a product, its bias and the skip connection, and normalise the sum."""
     bias = draft.constant(f"{name}.bias", plain[f"{name}.dense.bias"])
     inputs = [*terms, *_norm(draft, plain, name), bias]
     return draft.add("SkipLayerNormalization", inputs, f"{name}.sum", domain=FUSED, epsilon=EPSILON)

@@ -1,4 +1,4 @@
-"""What a new bundle proves itself on: our own texts and pictures, and the vectors that it makes of them."""
+"""The probes of a new bundle: Loupe's own texts and images, and the vectors that the bundle computes of them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _SEED = 5
 
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:
-    """Draw probes, store their vectors, write the manifest, and hold the finished bundle to it.
+    """Draw probes, store their vectors, write the manifest, and check the finished bundle against its manifest.
 
-    The folder has the manifest's other files. Raises BundleError when the bundle does not prove itself.
+    The folder must have the manifest's other files. Raises BundleError when the bundle fails its probes.
     """
     probes = Probes(texts=TEXTS, images=draw_pictures(folder), vectors=VECTORS)
     manifest = replace(manifest, probes=probes)
@@ -40,7 +40,7 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def draw_pictures(folder: Path) -> tuple[str, ...]:
-    """Write pictures of different kinds as PNG; their file names."""
+    """Write images of different kinds as PNG files. Returns their file names."""
     pictures = {"probe-shapes.png": shapes(), "probe-page.png": _page(), "probe-grain.png": _grain()}
     for name, picture in pictures.items():
         picture.save(folder / name, optimize=True)
@@ -48,7 +48,7 @@ def draw_pictures(folder: Path) -> tuple[str, ...]:
 
 
 def shapes() -> Image.Image:
-    """Shapes, a ramp and strokes, 320 x 256."""
+    """Return an image of shapes, a ramp and strokes, 320 x 256."""
     image = Image.linear_gradient("L").resize((320, 256)).convert("RGB")
     draw = ImageDraw.Draw(image)
     draw.ellipse((30, 40, 150, 160), fill=(200, 40, 40), outline="white", width=4)
@@ -59,7 +59,7 @@ def shapes() -> Image.Image:
 
 
 def _page() -> Image.Image:
-    """Rows of dark strokes on white, as a page of print: 240 x 340."""
+    """Return an image of rows of dark strokes on white, like a printed page, 240 x 340."""
     image = Image.new("RGB", (240, 340), "white")
     draw = ImageDraw.Draw(image)
     for row in range(18):
@@ -70,6 +70,6 @@ def _page() -> Image.Image:
 
 
 def _grain() -> Image.Image:
-    """Coloured grain, smoothed: 64 x 48 values seen as 256 x 192."""
+    """Return an image of smoothed coloured grain: 64 x 48 values, enlarged to 256 x 192."""
     grain = np.random.default_rng(_SEED).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     return Image.fromarray(grain).resize((256, 192), Image.Resampling.BICUBIC)

@@ -1,16 +1,18 @@
-"""From an fp32 bundle to one that computes in int8, kept only where it says nearly the same.
+"""Int8 bundles from fp32 bundles; an int8 bundle is kept only where its vectors are nearly the same.
 
-Two ways, tried in this order:
+Two methods are tried, in this order:
 
-* `dynamic` (onnxruntime.quantization): weights by column, what flows by the range of the whole tensor. The faster.
-* `blockwise` (`MatMulNBits`): weights and what flows by blocks of each row. It bears the few very large values that
-  trained transformers carry (Dettmers et al. 2022, arXiv:2208.07339), and rows do not see each other.
+* `dynamic` (onnxruntime.quantization): rounds weights by column and activations by the range of the whole tensor. This
+  is the faster method.
+* `blockwise` (`MatMulNBits`): rounds weights and activations by blocks of each row. This method tolerates the few very
+  large values that trained transformers have (Dettmers et al. 2022, arXiv:2208.07339), and a row does not change the
+  rounding of other rows.
 
-Embedding tables are stored as fp16: they are looked up, never multiplied.
+Embedding tables are stored as fp16, because they are looked up and never multiplied.
 
-Both ways round what flows through the graph, so that the vectors differ a little between kinds of processors: with
-`blockwise`, MiniLM's were at a cosine of 0.999 on AVX2 and on AVX512-VNNI (`models.export.minilm` says why). A bundle
-that must give the same vectors on every processor stays in fp32. `python -m benchmarks.encoder.processors` compares.
+Both methods round activations, so the vectors differ slightly between kinds of processors: with `blockwise`, MiniLM's
+vectors on AVX2 and on AVX512-VNNI had a cosine of 0.999 (`models.export.minilm` says why). A bundle that must give the
+same vectors on every processor stays in fp32. `python -m benchmarks.encoder.processors` compares two processors.
 """
 
 from __future__ import annotations
@@ -41,15 +43,19 @@ Method = Literal["dynamic", "blockwise"]
 METHODS: tuple[Method, ...] = ("dynamic", "blockwise")
 LEAST_COSINE = 0.99
 _TABLE_FROM = 1_000_000
-"""Values that a table has at least to be worth a cast."""
+"""The least number of values in a table for which storing it as fp16 is worth a cast."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How near an int8 bundle is to its fp32 one: the least cosine of each view, and how it was made.
+    """The agreement of an int8 bundle with its fp32 bundle.
 
-    `centred` are least cosines after the mean vector is taken off: where all vectors point nearly one way, as those
-    of random weights do, the plain cosine sees little. `holds`: none of the former is under what was asked for.
+    Attributes:
+        method: the method of rounding.
+        least: the least cosine of each view.
+        centred: the least cosines after the mean vector is subtracted. Where all vectors point in nearly one direction,
+            as with random weights, the plain cosine shows little.
+        holds: whether all of `least` reach the required cosine.
     """
 
     method: Method
@@ -61,10 +67,10 @@ class Parity:
 def quantize(
     source: Path, out: Path, images: Sequence[bytes] = (), *, least: float = LEAST_COSINE
 ) -> tuple[Manifest, tuple[Parity, ...]]:
-    """Write the int8 bundle of `source` to `out`; every way that was tried, the last being the one that was kept.
+    """Write the int8 bundle of `source` to `out`. Returns its manifest, and every method tried; the last was kept.
 
-    It is judged on probe texts and pictures, and on `images` where some are given. Raises BundleError when no way
-    keeps every view at a cosine of `least`, and writes nothing then.
+    The bundle is judged on probe texts and images, and on `images`. Raises BundleError, and writes nothing, when no
+    method keeps every view at a cosine of at least `least`.
     """
     plain = DualEncoder.load(source)
     manifest = read_manifest(source)
@@ -86,7 +92,7 @@ def quantize(
 
 
 def _write_towers(source: Path, manifest: Manifest, folder: Path, method: Method) -> Manifest:
-    """Graphs and tokenizer of the new bundle in `folder`; its manifest, still without probes."""
+    """Write the graphs and the tokenizer of the new bundle. Returns its manifest, without probes yet."""
     folder.mkdir()
     shutil.copyfile(source / manifest.text.tokenizer, folder / manifest.text.tokenizer)
     for graph in (manifest.text.graph, manifest.image.graph):
@@ -99,7 +105,7 @@ def _write_towers(source: Path, manifest: Manifest, folder: Path, method: Method
 
 
 def _write_dynamic(source: Path, out: Path) -> None:
-    with quiet():  # it advises a preparation that changes nothing here
+    with quiet():  # onnxruntime recommends a preparation that has no effect here
         quantize_dynamic(
             source, out, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"]
         )
@@ -126,7 +132,7 @@ def _write_blockwise(source: Path, out: Path) -> None:
 
 
 def _rounded(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Weights [K, N] as int8 of the same shape, and the scale of each column's blocks [N, K / BLOCK]."""
+    """Return weights [K, N] as int8 of the same shape, and the scales of each column's blocks [N, K / BLOCK]."""
     inner, outer = weights.shape
     blocks = weights.T.reshape(outer, inner // BLOCK, BLOCK)
     scales = np.maximum(np.abs(blocks).max(axis=2) / 127, np.finfo(np.float32).tiny).astype(np.float32)
@@ -135,7 +141,7 @@ def _rounded(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np
 
 
 def _halve_tables(graph: onnx.GraphProto) -> None:
-    """Large fp32 tables that are only looked up: stored as fp16, widened after the look-up."""
+    """Store large fp32 tables that are only looked up as fp16, widened after the look-up."""
     tables = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
     for node in [node for node in graph.node if node.op_type == "Gather" and node.input[0] in tables]:
         tensor = tables[node.input[0]]
@@ -151,7 +157,7 @@ def _halve_tables(graph: onnx.GraphProto) -> None:
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Take out the fp32 weights that no node reads any more, and the names that only passed them on."""
+    """Remove the fp32 weights that no node reads any longer, and the Identity nodes that only passed them on."""
     used = {name for node in graph.node if node.op_type != "Identity" for name in node.input}
     used |= {output.name for output in graph.output}
     for node in [node for node in graph.node if node.op_type == "Identity" and node.output[0] not in used]:
@@ -187,7 +193,7 @@ def _listed(cosines: Mapping[str, float]) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without warnings, and without log lines under ERROR."""
+    """Suppress warnings, and log lines below ERROR, within the context."""
     threshold = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,1 +1,1 @@
-"""One router algorithm a file. A new one is registered by one line in `routers/registry.py`."""
+"""The router algorithms, one per file. One line in `routers/registry.py` registers a new algorithm."""

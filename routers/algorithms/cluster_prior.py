@@ -1,9 +1,9 @@
-"""What kind of query it is, and how candidates fare on that kind: means of clusters, shrunk from coarse to fine.
+"""Cluster prior: forecasts from the kind of query, by cluster means that are shrunk from coarse levels to fine ones.
 
-A query's task is what its cluster says. Each level adds to the one above it what its clusters' outcomes ask for
-beyond it: first how hard a cluster is for all candidates alike, then where each one departs from that. Both are
-shrunk by a number of imagined outcomes at zero: James-Stein shrinkage in the form of Efron and Morris, "Data
-Analysis Using Stein's Estimator and its Generalizations" (JASA 1975), one level over another.
+A query's cluster stands for the query's task. Each level adds a correction to the level above it, learned from the
+outcomes in its clusters: first how hard a cluster is for all candidates alike, then how each candidate departs from
+that. Both corrections are shrunk by a number of imagined outcomes at zero: James-Stein shrinkage in the form of Efron
+and Morris, "Data Analysis Using Stein's Estimator and its Generalizations" (JASA 1975), one level over another.
 """
 
 from __future__ import annotations
@@ -25,12 +25,18 @@ from routers.table.weights import mean_square
 LEVELS = (4, 16, 64, 256)
 _FOLDS = 5
 Cells = tuple[Floats, Floats]
-"""Scores [n, K], NaN where missing, and how much each counts, 0 where missing."""
+"""Scores [n, K], NaN where missing, and the weight of each score, 0 where missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shrinkage:
-    """How soft membership is, and the imagined outcomes: of all candidates together, and of each."""
+    """The temperature of cluster memberships, and the numbers of imagined outcomes.
+
+    Attributes:
+        temperature: how soft membership is.
+        shared: imagined outcomes of all candidates together.
+        own: imagined outcomes of each candidate.
+    """
 
     temperature: float
     shared: float
@@ -38,7 +44,7 @@ class Shrinkage:
 
 
 GRID = tuple(Shrinkage(*values) for values in product((0.1, 0.4), (10.0, 100.0), (5.0, 25.0, 125.0)))
-"""What cross-validation chooses among, and how many of the levels it uses."""
+"""The settings that cross-validation chooses among; it also chooses how many of `LEVELS` are used."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +53,7 @@ class Prior:
 
     Attributes:
         candidate_means: [K] mean scores.
-        effects: [C, K] what each cluster adds.
+        effects: [C, K] the amount that each cluster adds to the means.
     """
 
     algorithm: ClassVar[str] = "prior"
@@ -87,7 +93,7 @@ class Prior:
 
     @classmethod
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Prior, Floats]:
-        """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
+        """Return the head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
         cells = table.score, table.weights
         held_out = np.empty((len(GRID), len(LEVELS), *table.score.shape))
         for fold in grouped_folds(table.groups, _FOLDS, seed):
@@ -102,7 +108,7 @@ class Prior:
 
 
 def _hidden_forecasts(cells: Cells, views: Views, fold: Split) -> Iterator[Floats]:
-    """For each of the grid: [levels, test rows, K], by the levels down to each."""
+    """Yield, for each entry of `GRID`, forecasts [levels, test rows, K]; entry l uses the levels 0 to l."""
     score, weights = cells
     known = {name: rows[fold.train] for name, rows in views.items()}
     clusters = Clusters.fit(known, LEVELS)
@@ -117,11 +123,11 @@ def _hidden_forecasts(cells: Cells, views: Views, fold: Split) -> Iterator[Float
 
 
 def _learn(members: Floats, clusters: Clusters, cells: Cells, shrinkage: Shrinkage) -> tuple[Floats, list[Floats]]:
-    """Means [K] and each level's effects [size, K]; `members` [n, C]."""
+    """Return means [K] and each level's effects [size, K]; `members` is [n, C]."""
     score, weights = cells
     filled = np.where(weights > 0, score, 0.0)
     overall = (weights * filled).sum() / max(weights.sum(), 1e-12)
-    # One imagined outcome each keeps the mean of a candidate of which a fold hides all.
+    # One imagined outcome per candidate gives a mean to a candidate whose outcomes are all hidden by a fold.
     means = ((weights * filled).sum(axis=0) + overall) / (weights.sum(axis=0) + 1)
     expected, effects = np.tile(means, (len(score), 1)), []
     for level in _levels(clusters):
@@ -132,13 +138,13 @@ def _learn(members: Floats, clusters: Clusters, cells: Cells, shrinkage: Shrinka
 
 
 def _effects(members: Floats, residuals: Floats, weights: Floats, shrinkage: Shrinkage) -> Floats:
-    """[C, K] from what is left of the scores [n, K], weighted: the shared part and each one's own."""
+    """Return [C, K], the shared part plus each candidate's own part, from weighted residuals of the scores [n, K]."""
     sums, counts = members.T @ residuals, members.T @ weights
     shared = (sums.sum(axis=1) / (counts.sum(axis=1) + shrinkage.shared))[:, None]
     return np.asarray(shared + (sums - counts * shared) / (counts + shrinkage.own), dtype=np.float64)
 
 
 def _levels(clusters: Clusters) -> Sequence[slice]:
-    """Where each level's centres stand."""
+    """Return each level's range of rows among the centres."""
     ends = np.cumsum(clusters.sizes).tolist()
     return [slice(end - size, end) for end, size in zip(ends, clusters.sizes, strict=True)]

@@ -1,8 +1,8 @@
-"""Cluster profiles: a candidate is what it gets on each kind of query, so a new one joins without retraining.
+"""Cluster profiles: describe a candidate by its scores on each kind of query, so a new one joins without retraining.
 
 After UniRoute (Jitkrittum et al., "Universal Model Routing for Efficient LLM Inference", arXiv 2502.08773): queries
-are clustered once, and a candidate is represented by its scores per cluster. Where UniRoute takes plain means, here
-they are posterior means (`routers.numeric.profiles`), so that 64 outcomes already tell more than their mean.
+are clustered once, and a candidate is represented by its scores per cluster. UniRoute takes plain means; this router
+takes posterior means (`routers.numeric.profiles`), so that 64 outcomes already tell more than their mean.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _FOLDS = 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CandidateFacts:
-    """What is known of the K candidates.
+    """The learned profiles of the K candidates.
 
     Attributes:
-        quality, quality_std: [C, K] expected scores on each cluster, and how sure of them.
+        quality, quality_std: [C, K] expected scores on each cluster, and their standard deviations.
         token_logs: [C, K] expected logarithms of output tokens.
-        tokens: from logarithms to counts.
+        tokens: converts logarithms to counts.
     """
 
     quality: Floats
@@ -47,7 +47,7 @@ class CandidateFacts:
     tokens: TokenHeads
 
     def beside(self, other: CandidateFacts) -> CandidateFacts:
-        """Of these candidates and of the other's after them."""
+        """Return the facts of these candidates followed by those of the other's candidates."""
         pairs = ((getattr(self.tokens, part.name), getattr(other.tokens, part.name)) for part in fields(TokenHeads))
         return CandidateFacts(
             quality=np.concatenate([self.quality, other.quality], axis=1),
@@ -62,9 +62,9 @@ class ClusterProfile:
     """A trained router; implements `routers.registry.TrainedRouter`.
 
     Attributes:
-        temperature: of memberships in clusters.
-        discount: so many outcomes told as much as one.
-        expected: of the scores, and of the logarithms of output tokens, of a candidate not seen yet.
+        temperature: how soft memberships in clusters are.
+        discount: the number of outcomes that together count as one, because outcomes in a table repeat each other.
+        expected: the priors of a candidate not seen yet: of its scores, and of the logarithms of its output tokens.
     """
 
     algorithm: ClassVar[str] = "cluster_profile"
@@ -95,18 +95,18 @@ class ClusterProfile:
         mean, high = self.known.tokens.forecast(members @ self.known.token_logs)
         return Forecast(
             quality=np.clip(members @ self.known.quality, QUALITY_FLOOR, 1 - QUALITY_FLOOR),
-            # The spread of a sum is at most the sum of spreads: an upper bound, on the safe side.
+            # The standard deviation of a sum is at most the sum of standard deviations: an upper bound, so safe.
             quality_std=np.minimum(members @ self.known.quality_std, 0.5),
             output_tokens=mean,
             output_tokens_high=high,
         )
 
     def with_candidate(self, name: str, views: Views, score: Floats, output_tokens: Floats) -> ClusterProfile:
-        """This router and one candidate more, known from n calibration queries; of the rest nothing changes.
+        """Return this router with one more candidate, learned from n calibration queries; the others do not change.
 
-        `views` are those of the queries; `score` and `output_tokens` are [n], NaN where missing. 64 queries spread
-        over what is asked are a beginning, 400 are as good as training. Raises TableError for a name that stands
-        already and for fewer than two observations of either, ValueError where lengths disagree.
+        `views` are the views of the queries; `score` and `output_tokens` are [n], NaN where missing. 64 queries that
+        cover what users ask are a beginning, 400 are as good as training. Raises TableError for a name that is known
+        already and for fewer than two observations of scores or of tokens, ValueError where lengths disagree.
         """
         if name in self.candidates:
             raise TableError(f"candidate {name!r} is known already")
@@ -122,7 +122,7 @@ class ClusterProfile:
         return replace(self, candidates=(*self.candidates, name), known=self.known.beside(added), digest="")
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything numeric, by name: what the artifact's `.npz` holds."""
+        """Return every numeric part by name, as the artifact's `.npz` stores them."""
         stored = {name: getattr(self.known, name) for name in ("quality", "quality_std", "token_logs")}
         stored |= {part.name: getattr(self.known.tokens, part.name) for part in fields(TokenHeads)}
         for name, prior in zip(("score", "token"), self.expected, strict=True):
@@ -132,7 +132,7 @@ class ClusterProfile:
 
     @classmethod
     def restore(cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], digest: str) -> ClusterProfile:
-        """The router of an artifact's header and arrays. Raises KeyError or ValueError where they disagree."""
+        """Return the router of an artifact's header and arrays. Raises KeyError or ValueError where they disagree."""
         candidates, clusters = tuple(header["candidates"]), Clusters.restore(arrays, header["view_dims"])
         count, width = len(clusters.centres), len(candidates)
         profiles = {name: sized(arrays, name, (count, width)) for name in ("quality", "quality_std", "token_logs")}
@@ -173,7 +173,7 @@ class ClusterProfile:
             known=_known(
                 (score.tempered(discount), token.tempered(discount)), members, (table.score, logs), token_held_out
             ),
-            # Calibration queries are few and lie apart: they repeat each other less than a table's rows do.
+            # Calibration queries are few and differ: they repeat each other less than a table's rows do.
             expected=(score.tempered(discount**0.5), token.tempered(discount**0.5)),
             encoder_digest=encoder_digest,
         )
@@ -182,7 +182,10 @@ class ClusterProfile:
 def _known(
     expected: tuple[ProfilePrior, ProfilePrior], members: Floats, outcomes: tuple[Floats, Floats], held_out: Floats
 ) -> CandidateFacts:
-    """Of candidates with these scores and logarithms [n, K]; `held_out` [n, K] are forecasts of the latter."""
+    """Return the facts of candidates from outcomes: scores and log tokens [n, K].
+
+    `held_out` [n, K] are held-out forecasts of the log tokens.
+    """
     quality, tokens = (prior.posterior(members, values) for prior, values in zip(expected, outcomes, strict=True))
     return CandidateFacts(
         quality=quality.mean,
@@ -193,9 +196,9 @@ def _known(
 
 
 def _choose(table: OutcomeTable, views: Views, logs: Floats, seed: int) -> tuple[tuple[int, float, float], Floats]:
-    """The place in `COUNTS`, temperature and discount of the least error on held-out groups.
+    """Return the index in `COUNTS`, temperature and discount that have the least error on held-out groups.
 
-    With them [n, K] logarithms of output tokens, each forecast without its group.
+    The second result is [n, K] logarithms of output tokens, each forecast without its row's group.
     """
     choices = list(product(range(len(COUNTS)), TEMPERATURES, DISCOUNTS))
     quality = np.empty((len(choices), *table.score.shape))
@@ -213,7 +216,10 @@ def _choose(table: OutcomeTable, views: Views, logs: Floats, seed: int) -> tuple
 def _folds(
     groups: Sequence[str], views: Views, seed: int
 ) -> Iterator[tuple[Rows, Rows, Iterator[tuple[Floats, Floats]]]]:
-    """Rows to learn from and hidden ones, and the memberships of both for each count and temperature in turn."""
+    """Yield each fold's rows to learn from, its hidden rows, and the memberships of both kinds of row.
+
+    The memberships come for each count of `COUNTS` and each temperature in turn.
+    """
     for fold in grouped_folds(groups, _FOLDS, seed):
         known, hidden = rows_of(views, fold.train), rows_of(views, fold.test)
         clusters = Clusters.fit(known, COUNTS)
@@ -225,7 +231,7 @@ def _folds(
 
 
 def _held_out_of_one(prior: ProfilePrior, members: Floats, outcomes: Floats) -> Floats:
-    """[n, 1] forecasts of one candidate's outcomes [n, 1], each from the other folds' outcomes."""
+    """Return [n, 1] forecasts of one candidate's outcomes [n, 1], each from the outcomes of the other folds."""
     held_out, folds = np.empty_like(outcomes), np.arange(len(outcomes)) % _FOLDS
     for fold in range(_FOLDS):
         left_in = np.where((folds == fold)[:, None], np.nan, outcomes)

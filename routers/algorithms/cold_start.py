@@ -1,8 +1,8 @@
-"""Candidates that a router has never seen: forecast between those of about their price, and unsurely.
+"""Cold start: forecasts a candidate that a router has not learned from candidates of similar price, with wide spread.
 
-A dearer candidate is better more often than not, so the neighbours in price are the best first guess there is. How
-far off it is was measured by leaving out each candidate of DynaMath in turn: a root mean square of 0.14 in its mean
-score (0.17 for the mean of all others, 0.23 among the four of BlindTest).
+A more expensive candidate is better more often than not, so the neighbours in price are the best first guess. The error
+of this guess was measured by leaving out each candidate of DynaMath in turn: a root mean square of 0.14 in the
+candidate's mean score (0.17 for the mean of all other candidates; 0.23 among the four candidates of BlindTest).
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ import numpy as np
 from routers.base import Floats, Forecast, Router, Views
 
 DOUBT = 0.15
-"""Standard deviation of what price says of quality, beside what the neighbours' own forecasts leave open."""
+"""Standard deviation of quality as guessed from price, added to the uncertainty of the neighbours' own forecasts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ColdStartRouter:
-    """A router with columns for newcomers behind its own; implements `routers.base.Router`.
+    """A router with columns for new candidates after its own columns; implements `routers.base.Router`.
 
     Attributes:
-        router: the one that knows the others. Its digest stands for both: the columns follow from it and the prices.
-        newcomers: their names.
-        shares: [K, newcomers] how much of each known candidate's forecast a newcomer's is made of; columns sum to 1.
+        router: the router of the known candidates. Its digest is used for the whole, because the new columns follow
+            from the router and the prices.
+        newcomers: the names of the new candidates.
+        shares: [K, newcomers] the weight of each known candidate's forecast in a newcomer's forecast; columns sum to 1.
     """
 
     router: Router
@@ -51,7 +52,7 @@ class ColdStartRouter:
     def forecast(self, views: Views) -> Forecast:
         known = self.router.forecast(views)
         quality = known.quality @ self.shares
-        # The variance of a mixture: within the neighbours, between them, and of price as a guide at all.
+        # The variance of a mixture: within the neighbours, between the neighbours, and of price as a guide (DOUBT).
         variance = (known.quality_std**2 + known.quality**2) @ self.shares - quality**2 + DOUBT**2
         return Forecast(
             quality=_beside(known.quality, quality),
@@ -61,11 +62,11 @@ class ColdStartRouter:
         )
 
     def _longest(self, high: Floats) -> Floats:
-        """The longer of the neighbours' quantiles: a cap is kept by the reply that is longer than expected."""
+        """Return the longest of the neighbours' quantiles, because a reply longer than expected must not pass a cap."""
         return np.stack([high[:, column > 0].max(axis=1) for column in self.shares.T], axis=1)
 
     def neighbours(self) -> dict[str, tuple[str, ...]]:
-        """Newcomer -> the candidates between whose prices it stands."""
+        """Return newcomer -> the candidates whose prices are next to the newcomer's."""
         return {
             name: tuple(self.router.candidates[place] for place in np.flatnonzero(column))
             for name, column in zip(self.newcomers, self.shares.T, strict=True)
@@ -73,9 +74,10 @@ class ColdStartRouter:
 
 
 def widened(router: Router, prices: Mapping[str, float]) -> Router:
-    """The router with a column for every name of `prices` (of a typical request, in any one unit) that it lacks.
+    """Return the router with a column added for every name of `prices` that it does not know.
 
-    The same router where it lacks none, or knows none of them to go by.
+    `prices` are those of a typical request, all in one unit. Returns the same router where it knows all of the names,
+    or none of them to compare with.
     """
     known = [place for place, name in enumerate(router.candidates) if name in prices]
     newcomers = tuple(name for name in prices if name not in router.candidates)
@@ -92,7 +94,10 @@ def widened(router: Router, prices: Mapping[str, float]) -> Router:
 
 
 def _between(ladder: Floats, at: float) -> list[tuple[int, float]]:
-    """Steps of an ascending ladder and their shares, which sum to 1: the two around, or the one at an end."""
+    """Return (index, share) of the two steps around `at` in an ascending ladder, or of the one step at an end.
+
+    Shares sum to 1.
+    """
     above = int(np.searchsorted(ladder, at))
     if above == 0:
         return [(0, 1.0)]
@@ -103,7 +108,7 @@ def _between(ladder: Floats, at: float) -> list[tuple[int, float]]:
 
 
 def _log_prices(prices: Mapping[str, float]) -> dict[str, float]:
-    """What costs nothing stands a tenth below what costs least."""
+    """Return the logarithms of prices; a price of 0 counts as a tenth of the least price above 0."""
     least = min((price for price in prices.values() if price > 0), default=1.0)
     return {name: float(np.log(max(price, least / 10))) for name, price in prices.items()}
 

@@ -1,9 +1,9 @@
-"""The ensemble that Loupe ships: factor regression, trees, factorisation, item response and cluster prior, blended.
+"""The ensemble that Loupe ships: a blend of factor regression, trees, factorisation, item response and cluster prior.
 
-Each member errs in its own way; how far each is believed is learned from forecasts of held-out groups, and so is
-whether a candidate is believed that is said to beat the best single one. How hard a query is for all candidates alike
-is taken from trees and factor regression, half of it from the trees at least: the others choose among many settings by
-the very forecasts that the blend learns from, so they look better there than they are.
+Each member errs in its own way. Forecasts of held-out groups teach the weight of each member, and how far to believe
+a forecast that a candidate beats the best single one. How hard a query is for all candidates alike is taken from trees
+and factor regression only, at least half of it from `Trees`: the other members choose among many settings by the same
+forecasts that the blend learns from, so they look better there than they are.
 """
 
 from __future__ import annotations
@@ -36,7 +36,28 @@ _FOLDS = 5  # every member's
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ensemble:
-    """Implements `routers.forecasting.head.Head`."""
+    """Implements `routers.forecasting.head.Head`.
+
+    Example:
+        >>> import numpy as np
+        >>> from routers.registry import ALGORITHMS
+        >>> from routers.table.outcome_table import OutcomeTable
+        >>> rows = range(24)
+        >>> table = OutcomeTable(
+        ...     query_ids=tuple(f"query {row}" for row in rows),
+        ...     groups=tuple(f"group {row // 8}" for row in rows),
+        ...     questions=tuple("chart" if row % 2 else "greeting" for row in rows),
+        ...     image_paths=(None,) * 24,
+        ...     candidates=("small", "large"),
+        ...     score=np.array([[0.8, 0.9], [0.2, 0.9]] * 12),  # "small" fails on charts
+        ...     output_tokens=np.full((24, 2), 80.0),
+        ...     cost_usd=np.full((24, 2), [0.001, 0.01]),
+        ... )
+        >>> views = {"text": np.array([[1, 0], [0, 1]] * 12, dtype=np.float32)}
+        >>> router = ALGORITHMS["ensemble"].fit(table, views)
+        >>> router.forecast(views).quality[:2].round(1).tolist()  # a greeting, then a chart
+        [[0.8, 0.9], [0.2, 0.9]]
+    """
 
     algorithm: ClassVar[str] = "ensemble"
 
@@ -81,9 +102,9 @@ class Ensemble:
 
     @classmethod
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Ensemble, Floats]:
-        """The head, and [n, K] forecasts of each row by members that did not see the row's group.
+        """Return the head, and [n, K] forecasts of each row by members that did not see the row's group.
 
-        The few numbers of the blend and of caution are those that all rows taught.
+        The few numbers of the blend and of its shrinkage (`caution`) are learned from all rows.
         """
         members, held_out = zip(*(fit_head(member, table, views, seed) for member in MEMBERS), strict=True)
         return cls.blended(
@@ -94,9 +115,10 @@ class Ensemble:
 
     @classmethod
     def blended(cls, members: Sequence[Head], held_out: HeldOut, table: OutcomeTable) -> tuple[Ensemble, Floats]:
-        """The head of fitted members, from their held-out forecasts; and its own."""
-        # Where candidates were seen on different queries, what a member says of the others cannot be held against it;
-        # on two tables at once, factor regression took half of this part, to the loss of the larger table.
+        """Return the ensemble of fitted members, blended by their held-out forecasts, and its own ones."""
+        # Where candidates were observed on different queries, a member's forecasts of unobserved cells cannot be
+        # checked. With two tables at once, factor regression took half of the common part, and the larger table lost.
+        # So there only `Trees` gives the common part.
         common = _SAY_HOW_HARD if table.mask.all() else (_TRUSTED,)
         blend = Blend.fit(held_out, common, trusted=_TRUSTED)
         said = blend.apply(held_out.forecasts, held_out.means)
@@ -123,7 +145,7 @@ class Ensemble:
 
 
 def _taught_means(table: OutcomeTable, seed: int) -> Floats:
-    """[n, K] the candidates' means in the rows that the members of a row's held-out forecast saw."""
+    """Return [n, K] the candidates' means over the rows that taught each row's held-out forecast."""
     means, weights = np.empty(table.score.shape), table.unequal_weights
     for fold in grouped_folds(table.groups, _FOLDS, seed):
         means[fold.test] = column_means(table.score[fold.train], rows_of_weights(weights, fold.train))

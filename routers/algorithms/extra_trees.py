@@ -1,9 +1,9 @@
-"""ExtraTrees: a forest of extremely randomised trees, two of three on the views' principal components and one on
-the views as they are; all candidates at once.
+"""ExtraTrees: a forest of extremely randomised trees that forecasts all candidates at once.
 
-Geurts, Ernst and Wehenkel, "Extremely randomized trees" (Machine Learning 63, 2006). Candidates that were observed
-on the same queries share a forest, whose leaves hold all their means; so no missing cell is ever filled in.
-Training takes scikit-learn; forecasting takes numpy.
+Two thirds of the trees are grown on the views' principal components, one third on the views as they are. Geurts, Ernst
+and Wehenkel, "Extremely randomized trees" (Machine Learning 63, 2006). Candidates that were observed on the same
+queries share a forest, whose leaves hold the means of all of them; so no missing cell is ever filled in. Training needs
+scikit-learn; forecasting needs numpy only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from routers.numeric.ridge import rows_of
 from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
 
-_CHUNK = 1024  # rows whose features stand in memory together
+_CHUNK = 1024  # rows whose features are in memory together
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,14 @@ class TreesOptions:
     """Hyper-parameters.
 
     Attributes:
-        most: trees; fewer for a table of more than `work / most` rows, whose trees are larger, know more each, and
-            would take their time to grow and their place on disk.
-        work: trees times rows.
+        most: the largest number of trees. A table of more than `work / most` rows gets fewer trees, because its trees
+            are larger: each knows more, takes longer to grow and needs more disk space.
+        work: the largest number of trees times rows.
         plain: the share of the trees that is grown on the views as they are, not on their components.
-        leaf: the fewest rows of a leaf.
-        reduced_share, plain_share: of the features that are looked at for a split.
-        components: of each view.
-        folds: of grouped cross-validation; its forests have half the trees.
+        leaf: the least number of rows in a leaf.
+        reduced_share, plain_share: the share of the features that is tried for a split, of components and of views.
+        components: the number of principal components of each view.
+        folds: the folds of grouped cross-validation; its forests have half the trees.
     """
 
     most: int = 180
@@ -51,13 +51,34 @@ class TreesOptions:
     folds: int = 5
 
     def trees(self, rows: int) -> int:
-        """How many for so many rows."""
+        """Return the number of trees for a table of this many rows; at least 12, unless `most` is less."""
         return min(max(self.work // rows, 12), self.most)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trees:
-    """A forest for each set of candidates that were observed on the same queries; a `routers.forecasting.head.Head`."""
+    """A forest for each set of candidates that were observed on the same queries; a `routers.forecasting.head.Head`.
+
+    Example:
+        >>> import numpy as np
+        >>> from routers.registry import ALGORITHMS
+        >>> from routers.table.outcome_table import OutcomeTable
+        >>> rows = range(24)
+        >>> table = OutcomeTable(
+        ...     query_ids=tuple(f"query {row}" for row in rows),
+        ...     groups=tuple(f"group {row // 8}" for row in rows),
+        ...     questions=tuple("chart" if row % 2 else "greeting" for row in rows),
+        ...     image_paths=(None,) * 24,
+        ...     candidates=("small", "large"),
+        ...     score=np.array([[0.8, 0.9], [0.2, 0.9]] * 12),  # "small" fails on charts
+        ...     output_tokens=np.full((24, 2), 80.0),
+        ...     cost_usd=np.full((24, 2), [0.001, 0.01]),
+        ... )
+        >>> views = {"text": np.array([[1, 0], [0, 1]] * 12, dtype=np.float32)}
+        >>> router = ALGORITHMS["extra_trees"].fit(table, views)
+        >>> router.forecast(views).quality[:2].round(1).tolist()  # a greeting, then a chart
+        [[0.8, 0.9], [0.2, 0.9]]
+    """
 
     algorithm: ClassVar[str] = "extra_trees"
     options: ClassVar[TreesOptions] = TreesOptions()
@@ -85,7 +106,7 @@ class Trees:
 
     @classmethod
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Self, Floats]:
-        """The head, and [n, K] forecasts of each row by a fit that did not see the row's group.
+        """Return the head, and [n, K] forecasts of each row by a fit that did not see the row's group.
 
         Raises ValueError where scikit-learn is not installed.
         """
@@ -120,7 +141,7 @@ class Trees:
 
 
 def _forecast(reduced: PcaMap, grove: MergedForest, views: Views) -> Floats:
-    """[n, K]."""
+    """Return [n, K] forecasts, computed in chunks of rows."""
     parts = []
     for start in range(0, max(len(next(iter(views.values()))), 1), _CHUNK):
         parts.append(
@@ -130,7 +151,7 @@ def _forecast(reduced: PcaMap, grove: MergedForest, views: Views) -> Floats:
 
 
 def _features(reduced: PcaMap, views: Views) -> NDArray[np.float32]:
-    """[n, D]: the principal components, then the views as they are, an absent row at the training mean."""
+    """Return [n, D]: principal components, then the views as they are; an absent row is set to the training mean."""
     parts = [reduced.rows(views).astype(np.float32)]
     for view in reduced.views:
         rows = np.asarray(views[view.name])
@@ -141,7 +162,10 @@ def _features(reduced: PcaMap, views: Views) -> NDArray[np.float32]:
 def _grow(
     reduced: PcaMap, views: Views, cells: tuple[Floats, Floats], how: tuple[TreesOptions, int, int]
 ) -> MergedForest:
-    """One forest a set of candidates that share their observed rows and weights; `how`: options, trees, seed."""
+    """Grow one forest per set of candidates that share their observed rows and weights.
+
+    `how` is (options, number of trees, seed).
+    """
     score, weights = cells
     features = _features(reduced, views)
     plain = sum(view.axes.shape[1] for view in reduced.views)
@@ -153,7 +177,7 @@ def _grow(
     for columns in patterns.values():
         rows = observed[:, columns[0]]
         counted = weights[rows, columns[0]]
-        if not rows.any():  # a fold hides all that a candidate showed
+        if not rows.any():  # a fold hides all outcomes of a candidate
             forests.append(Forest.stump(columns, float(score[observed].mean())))
             continue
         known = score[np.ix_(rows, np.asarray(columns))]
@@ -187,8 +211,10 @@ def _fitted(
 
 
 class PlainTrees(Trees):
-    """Implements `routers.forecasting.head.Head`; of the components, the fewest there can be are kept, and none is
-    asked for.
+    """ExtraTrees on the views as they are only, for the ensemble; implements `routers.forecasting.head.Head`.
+
+    Where rows are many and the image decides, single features of the image encoder tell more than their principal
+    components. The least number of components (one per view) is kept, and no tree is grown on them.
     """
 
     algorithm: ClassVar[str] = "plain_trees"

@@ -1,9 +1,10 @@
-"""Item response: a candidate has abilities, a query asks for some of them and is hard to some degree.
+"""Item response: a candidate has abilities; a query asks for some of the abilities and has a difficulty.
 
 P(right) = sigmoid(strength[k] + ability[k] . discrimination(query) - difficulty(query)): the multidimensional
-two-parameter logistic model, as IRT-Router takes it to routing (Song et al., arXiv 2506.01048), with what a query
-asks for and how hard it is predicted linearly from its views, so that queries never seen have both. Abilities and
-the maps have Gaussian priors and are found together by maximum a posteriori (L-BFGS), from observed cells only.
+two-parameter logistic model, as IRT-Router applies it to routing (Song et al., arXiv 2506.01048). A query's
+discrimination and difficulty are predicted linearly from its views, so that queries never seen have both. Abilities
+and the two linear maps have Gaussian priors and are found together by maximum a posteriori (L-BFGS), from observed
+cells only.
 """
 
 from __future__ import annotations
@@ -23,18 +24,20 @@ from routers.table.split import Rows, grouped_folds
 from routers.table.weights import mean_square, rows_of_weights
 
 Cells = tuple[Floats, Floats | None]
-"""Scores [n, K], NaN where missing, and how much each counts (None: all alike)."""
+"""Scores [n, K], NaN where missing, and the weight of each score (None: all weights are equal)."""
 Objective = Callable[[Floats], tuple[float, Floats]]
 
 
 @dataclass(frozen=True, slots=True)
 class ItemResponseOptions:
-    """Hyper-parameters; the penalties are chosen among by grouped cross-validation, from strong to weak.
+    """Hyper-parameters; grouped cross-validation chooses one of the penalties, tried from strong to weak.
 
     Attributes:
-        dimensions: of ability; never more than there are candidates.
-        penalties: precision of the maps' entries beside abilities of precision 1.
-        steps: of L-BFGS for each penalty, each path beginning where the stronger penalty ended.
+        dimensions: the dimensions of ability; never more than there are candidates.
+        components: the number of principal components of each view.
+        penalties: prior precisions of the maps' entries; abilities have precision 1.
+        steps: L-BFGS steps for each penalty; the search starts where that of the stronger penalty ended.
+        folds: the folds of grouped cross-validation.
     """
 
     dimensions: int = 4
@@ -46,13 +49,13 @@ class ItemResponseOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Traits:
-    """What is learned.
+    """The learned parameters of the model.
 
     Attributes:
         strength: [K] logit on the average query.
         ability: [K, r].
-        discrimination: [D, r] features -> what a query asks for.
-        difficulty: [D] features -> how hard it is, in logits.
+        discrimination: [D, r] maps features to the abilities that a query asks for.
+        difficulty: [D] maps features to a query's difficulty, in logits.
     """
 
     strength: Floats
@@ -61,16 +64,16 @@ class Traits:
     difficulty: Floats
 
     def logits(self, features: Floats) -> Floats:
-        """[n, K] from [n, D]."""
+        """Return logits [n, K] of features [n, D]."""
         asked = features @ self.discrimination
         return self.strength + asked @ self.ability.T - (features @ self.difficulty)[:, None]
 
     def flat(self) -> Floats:
-        """All numbers in a row."""
+        """Return all parameters as one vector."""
         return np.concatenate([getattr(self, part.name).ravel() for part in fields(self)])
 
     def shaped(self, numbers: Floats) -> Traits:
-        """Traits of this shape from such a row."""
+        """Return traits of these shapes, filled from a vector as `flat` returns it."""
         parts, start = {}, 0
         for part in fields(self):
             like = getattr(self, part.name)
@@ -97,7 +100,7 @@ class ItemResponse:
         return _sigmoid(self.traits.logits(self.space.rows(views)))
 
     def difficulty(self, views: Views) -> Floats:
-        """[n] logits that a query takes from every candidate alike; 0 for the average query."""
+        """Return [n] logits that a query takes from every candidate alike; 0 for the average query."""
         return np.asarray(self.space.rows(views) @ self.traits.difficulty, dtype=np.float64)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -127,7 +130,7 @@ class ItemResponse:
     def fit_held_out(
         cls, table: OutcomeTable, views: Views, *, seed: int = 0, options: ItemResponseOptions | None = None
     ) -> tuple[ItemResponse, Floats]:
-        """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
+        """Return the head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
         options, weights = options or ItemResponseOptions(), table.unequal_weights
 
         def known_cells(rows: Rows) -> Cells:
@@ -150,8 +153,8 @@ class ItemResponse:
 
 
 def _path(features: Floats, cells: Cells, options: ItemResponseOptions) -> Iterator[Traits]:
-    """The traits of each penalty in turn."""
-    minimize = import_module("scipy.optimize").minimize  # heavy, and needed for training alone
+    """Yield the traits of each penalty in turn."""
+    minimize = import_module("scipy.optimize").minimize  # heavy, and needed for training only
     traits = _start(features.shape[1], cells[0], options.dimensions)
     for penalty in options.penalties:
         found = minimize(
@@ -166,7 +169,7 @@ def _path(features: Floats, cells: Cells, options: ItemResponseOptions) -> Itera
 
 
 def objective(features: Floats, cells: Cells, shape: Traits, penalty: float) -> Objective:
-    """Negative log posterior of traits in a row (`Traits.flat`, of this shape), and its gradient."""
+    """Return a function of flat traits (`Traits.flat`, of this shape): negative log posterior and its gradient."""
     score, weights = cells
     observed = ~np.isnan(score)
     counted = observed.astype(np.float64) if weights is None else weights
@@ -192,7 +195,7 @@ def objective(features: Floats, cells: Cells, shape: Traits, penalty: float) -> 
 
 
 def _start(width: int, score: Floats, dimensions: int) -> Traits:
-    """Strengths of the mean scores, and abilities along which candidates' outcomes vary together."""
+    """Return where the search starts: strengths from mean scores, abilities from how candidates' outcomes covary."""
     observed = ~np.isnan(score)
     counts = observed.sum(axis=0)
     means = (np.where(observed, score, 0.0).sum(axis=0) + 0.5) / (counts + 1)

@@ -1,8 +1,8 @@
-"""KMeans of MMR-Bench (arXiv 2601.17814): a query is forecast what its cluster's training queries scored.
+"""KMeans of MMR-Bench (arXiv 2601.17814): forecasts for a query the mean scores of its cluster's training queries.
 
-Cluster means are shrunk to the candidate's own mean, so that a small cluster cannot claim much; how many clusters
-and how strong the shrinkage, grouped cross-validation says. Views weigh the same, side by side (equal fusion);
-`KMeansAdaptive` differs in its fusion alone (see `routers.features.adaptive_fusion`).
+Cluster means are shrunk to the candidate's own mean, so that a small cluster has little influence. Grouped
+cross-validation chooses the number of clusters and the strength of the shrinkage. Views are concatenated with equal
+weight (equal fusion); `KMeansAdaptive` differs in its fusion only (see `routers.features.adaptive_fusion`).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _FOLDS = 5
 _COUNTS = (8, 24, 64, 160)
 _LEAST_IN_CLUSTER = 4
 _PRIORS = (2.0, 8.0, 32.0, 128.0)
-"""Cells of a candidate's own mean that stand beside a cluster's."""
+"""Strengths of shrinkage: the number of imagined cells at the candidate's own mean that are added to a cluster."""
 
 
 class Space(Protocol):
-    """Where distances are taken: views of queries -> rows."""
+    """A map from views of queries to rows, between which distances are measured."""
 
     @property
     def view_dims(self) -> Mapping[str, int]: ...
@@ -47,7 +47,7 @@ class KMeans:
     """Implements `routers.forecasting.head.Head` and `HoldsOut`.
 
     Attributes:
-        space: see `Space`.
+        space: maps views to rows of width D.
         centres: [clusters, D].
         means: [clusters, K] shrunken scores.
     """
@@ -65,7 +65,7 @@ class KMeans:
         return self.space.view_dims
 
     def quality(self, views: Views) -> Floats:
-        """[n, K]."""
+        """Return [n, K] mean scores of each query's nearest cluster."""
         return self.means[nearest(self.space.rows(views), self.centres)]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -77,10 +77,10 @@ class KMeans:
 
     @classmethod
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Self, Floats]:
-        """The head, and [n, K] forecasts of rows by fits that did not see their groups."""
+        """Return the head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
         counts = [count for count in _COUNTS if _LEAST_IN_CLUSTER * count <= len(table)] or [1]
         choices = [(count, prior) for count in counts for prior in _PRIORS]
-        # Fitted once, on every row: a space is learned from queries alone, so it has seen nobody's outcomes.
+        # Fitted once, on every row: a space is learned from queries only, so it has not seen any outcomes.
         space = cls.fusion.fit(views)
         rows = space.rows(views)
         held_out = np.full((len(choices), *table.score.shape), np.nan)
@@ -115,7 +115,7 @@ class KMeansAdaptive(KMeans):
 def _clustered(
     rows: Floats, score: Floats, choices: Sequence[tuple[int, float]], seed: int
 ) -> Iterator[tuple[Floats, Floats]]:
-    """(centres, means) for each (clusters, prior); those of one number of clusters share their centres."""
+    """Yield (centres, means) for each (clusters, prior); choices with the same number of clusters share centres."""
     known: dict[int, Floats] = {}
     for count, prior in choices:
         if count not in known:
@@ -125,7 +125,7 @@ def _clustered(
 
 
 def _shrunken(score: Floats, place: NDArray[np.intp], clusters: int, prior: float) -> Floats:
-    """[clusters, K] means over observed cells, with `prior` cells of the candidate's own mean among them."""
+    """Return [clusters, K] means over observed cells and `prior` imagined cells at the candidate's own mean."""
     observed = ~np.isnan(score)
     belongs = (place[:, None] == np.arange(clusters)).astype(np.float64)
     sums, counts = belongs.T @ np.where(observed, score, 0.0), belongs.T @ observed

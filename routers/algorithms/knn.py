@@ -1,7 +1,6 @@
-"""kNN: the mean score of the nearest training queries, the simplest router of MMR-Bench (arXiv 2601.17814).
+"""kNN: forecasts the mean score of the nearest training queries; the simplest router of MMR-Bench (arXiv 2601.17814).
 
-Nearness is the cosine of the views' principal components; how many neighbours count is chosen by grouped
-cross-validation.
+Nearness is the cosine of the views' principal components; grouped cross-validation chooses the number of neighbours.
 """
 
 from __future__ import annotations
@@ -20,14 +19,35 @@ from routers.table.outcome_table import OutcomeTable
 from routers.table.split import grouped_folds
 
 NEIGHBOURS = (5, 10, 20, 40, 80, 160)
-"""What cross-validation chooses among."""
+"""The numbers of neighbours that cross-validation chooses among."""
 _FOLDS = 5
 _CHUNK = 512  # queries whose neighbours are gathered together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Knn:
-    """Implements `routers.forecasting.head.Head`."""
+    """Implements `routers.forecasting.head.Head`.
+
+    Example:
+        >>> import numpy as np
+        >>> from routers.registry import ALGORITHMS
+        >>> from routers.table.outcome_table import OutcomeTable
+        >>> rows = range(24)
+        >>> table = OutcomeTable(
+        ...     query_ids=tuple(f"query {row}" for row in rows),
+        ...     groups=tuple(f"group {row // 8}" for row in rows),
+        ...     questions=tuple("chart" if row % 2 else "greeting" for row in rows),
+        ...     image_paths=(None,) * 24,
+        ...     candidates=("small", "large"),
+        ...     score=np.array([[0.8, 0.9], [0.2, 0.9]] * 12),  # "small" fails on charts
+        ...     output_tokens=np.full((24, 2), 80.0),
+        ...     cost_usd=np.full((24, 2), [0.001, 0.01]),
+        ... )
+        >>> views = {"text": np.array([[1, 0], [0, 1]] * 12, dtype=np.float32)}
+        >>> router = ALGORITHMS["knn"].fit(table, views)
+        >>> router.forecast(views).quality[:2].round(1).tolist()  # a greeting, then a chart
+        [[0.8, 0.9], [0.2, 0.9]]
+    """
 
     algorithm: ClassVar[str] = "knn"
 
@@ -55,7 +75,7 @@ class Knn:
 
     @classmethod
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Knn, Floats]:
-        """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
+        """Return the head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
         held_out = np.empty((len(NEIGHBOURS), *table.score.shape))
         for fold in grouped_folds(table.groups, _FOLDS, seed):
             memory = Memory.fit(table.score[fold.train], rows_of(views, fold.train))
@@ -74,7 +94,7 @@ class Knn:
 
 
 def _means_of_nearest(memory: Memory, views: Views, counts: tuple[int, ...]) -> Floats:
-    """[counts, n, K]; a candidate that none of the neighbours observed stands at its mean."""
+    """Return [counts, n, K] mean scores; a candidate that no neighbour observed gets its overall mean."""
     rows, points = _unit(memory.rows(views)), _unit(memory.points)
     most = min(max(counts), len(points))
     found = np.empty((len(counts), len(rows), len(memory.means)))

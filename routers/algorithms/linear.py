@@ -1,7 +1,7 @@
-"""Linear router of MMR-Bench (arXiv 2601.17814): one ridge regression a candidate, each by itself.
+"""Linear router of MMR-Bench (arXiv 2601.17814): a separate ridge regression for each candidate.
 
-Nothing is shared between candidates but the penalty, which grouped cross-validation chooses: what LinearMF
-(`routers.algorithms.linear_mf`) gains by sharing is the difference between the two.
+Candidates share nothing but the penalty, which grouped cross-validation chooses. So the difference from LinearMF
+(`routers.algorithms.linear_mf`) shows what LinearMF gains by sharing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Linear:
         return self.maps.view_dims
 
     def quality(self, views: Views) -> Floats:
-        """[n, K]."""
+        """Return [n, K] expected scores."""
         return self.maps.summed(views) + self.bias
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -58,7 +58,7 @@ class Linear:
 
     @classmethod
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Linear, Floats]:
-        """The head, and [n, K] forecasts of rows by fits that did not see their groups."""
+        """Return the head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
         apart = np.eye(len(table.candidates))  # factors that share nothing
         weights = table.unequal_weights
         held_out = np.full((len(_RIDGES), *table.score.shape), np.nan)

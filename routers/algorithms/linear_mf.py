@@ -1,8 +1,8 @@
 """LinearMF: a linear map into a latent space and candidate factors, with calibrated uncertainty.
 
 Training is masked (observed cells only) and grouped: fusion statistics, ridge and spread come from out-of-fold
-forecasts of whole groups. Forecasting is one composed float32 product, one for the products of views and one
-for the uncertainty.
+forecasts of whole groups. A forecast takes three matrix products: one composed float32 product, one for the products
+of views and one for the uncertainty.
 """
 
 from __future__ import annotations
@@ -27,7 +27,33 @@ from routers.table.outcome_table import OutcomeTable
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearMF:
-    """A trained router; implements `routers.base.Router`."""
+    """A trained router; implements `routers.base.Router`.
+
+    Example:
+        >>> import numpy as np
+        >>> from routers.algorithms.linear_mf import LinearMF
+        >>> from routers.table.outcome_table import OutcomeTable
+        >>> rows = range(24)
+        >>> table = OutcomeTable(
+        ...     query_ids=tuple(f"query {row}" for row in rows),
+        ...     groups=tuple(f"group {row // 8}" for row in rows),
+        ...     questions=tuple("chart" if row % 2 else "greeting" for row in rows),
+        ...     image_paths=(None,) * 24,
+        ...     candidates=("small", "large"),
+        ...     score=np.array([[0.8, 0.9], [0.2, 0.9]] * 12),  # "small" fails on charts
+        ...     output_tokens=np.full((24, 2), 80.0),
+        ...     cost_usd=np.full((24, 2), [0.001, 0.01]),
+        ... )
+        >>> views = {
+        ...     "text": np.array([[1, 0], [0, 1]] * 12, dtype=np.float32),
+        ...     "image_features": np.zeros((24, 3), dtype=np.float32),  # zeros: no query has an image
+        ... }
+        >>> router = LinearMF.fit(table, views)
+        >>> router.forecast(views).quality[:2].round(1).tolist()  # a greeting, then a chart
+        [[0.8, 0.9], [0.2, 0.9]]
+        >>> router.forecast(views).output_tokens[:2].round().tolist()
+        [[80.0, 80.0], [80.0, 80.0]]
+    """
 
     algorithm: ClassVar[str] = "linear_mf"
 
@@ -56,7 +82,7 @@ class LinearMF:
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything numeric, by name: what the artifact's `.npz` holds."""
+        """Return every numeric part by name, as the artifact's `.npz` stores them."""
         stored = self.composed.arrays()
         for part in (self.limits, self.tokens, self.leverage):
             stored |= {column.name: getattr(part, column.name) for column in fields(part)}
@@ -64,7 +90,7 @@ class LinearMF:
 
     @classmethod
     def restore(cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], digest: str) -> LinearMF:
-        """The router of an artifact's header and arrays. Raises KeyError or ValueError where they disagree."""
+        """Return the router of an artifact's header and arrays. Raises KeyError or ValueError where they disagree."""
         candidates = tuple(header["candidates"])
         width = len(candidates)
         return cls(
@@ -110,7 +136,10 @@ class LinearMF:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FactorHead:
-    """Implements `routers.forecasting.head.Head`; `routers.algorithms.linear_mf` is its quicker twin."""
+    """Factor regression as a head: the idea of `LinearMF`, without its forecasts of tokens and uncertainty.
+
+    Implements `routers.forecasting.head.Head`. As a whole router, `LinearMF` is quicker.
+    """
 
     algorithm: ClassVar[str] = "factor_head"
 
@@ -133,7 +162,7 @@ class FactorHead:
 
     @classmethod
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[FactorHead, Floats]:
-        """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
+        """Return the head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
         options = RidgeOptions(fusion=FusionOptions(views=usual_views(views)), seed=seed)
         ridges = fit_ridges(table.groups, views, (Target(table.score, table.unequal_weights),), options)
         (quality,) = ridges.fits

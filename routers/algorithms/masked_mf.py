@@ -1,11 +1,11 @@
-"""Masked matrix factorisation with candidate factors that are learned, beside LinearMF whose factors are given.
+"""Masked matrix factorisation that learns the candidates' factors; in LinearMF the factors are given.
 
 Model: score[i, k] = bias[k] + latent(features[i]) . factors[k], over observed cells only. Alternating least squares
-in the manner of Zhou et al., "Large-Scale Parallel Collaborative Filtering for the Netflix Prize" (AAIM 2008): the
-map into the latent space with the factors held, then each candidate's factors with the map held. Factors are held
-to a root of the candidates' covariance (`routers.numeric.factors`), where they begin: with few observations they stay
-there, and candidates that share no query, whose covariance nobody saw, come to be alike by what they are good at
-where the latent space is too narrow to keep them apart.
+after Zhou et al., "Large-Scale Parallel Collaborative Filtering for the Netflix Prize" (AAIM 2008) fits the map into
+the latent space with the factors fixed, then each candidate's factors with the map fixed. Factors start at a root of
+the candidates' covariance (`routers.numeric.factors`) and a penalty pulls them to it: with few observations they stay
+there. For candidates that share no query no covariance was observed; where the latent space is too narrow to keep such
+candidates apart, their factors become similar if they are good at similar queries.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ from routers.table.weights import mean_square, rows_of_weights
 
 @dataclass(frozen=True, slots=True)
 class MaskedMFOptions:
-    """Hyper-parameters; ridge and hold are chosen among by grouped cross-validation.
+    """Hyper-parameters; grouped cross-validation chooses one ridge and one hold.
 
     Attributes:
-        rank: of the latent space; never more than there are candidates.
-        ridges: on the map, from strong to weak; each begins with the factors that the one before ended with.
-        holds: how many observations' worth the factors are held to where they begin.
-        sweeps: of both steps for each ridge.
+        rank: the rank of the latent space; never more than there are candidates.
+        components: the number of principal components of each view.
+        ridges: penalties on the map, from strong to weak; each fit starts with the factors of the fit before it.
+        holds: strengths of the penalty that pulls factors to their start, in numbers of observations.
+        sweeps: the number of times that both steps are repeated for each ridge.
+        folds: the folds of grouped cross-validation.
     """
 
     rank: int = 16
@@ -47,14 +49,14 @@ class MaskedMFOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FactorModel:
-    """score = bias + features @ latent @ factors.T; bias [K], latent [D, r], factors [K, r]."""
+    """The model score = bias + features @ latent @ factors.T; bias [K], latent [D, r], factors [K, r]."""
 
     bias: Floats
     latent: Floats
     factors: Floats
 
     def apply(self, features: Floats) -> Floats:
-        """[n, K] from [n, D]."""
+        """Return scores [n, K] of features [n, D]."""
         return self.bias + features @ self.latent @ self.factors.T
 
 
@@ -101,7 +103,7 @@ class MaskedMF:
     def fit_held_out(
         cls, table: OutcomeTable, views: Views, *, seed: int = 0, options: MaskedMFOptions | None = None
     ) -> tuple[MaskedMF, Floats]:
-        """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
+        """Return the head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
         options, weights = options or MaskedMFOptions(), table.unequal_weights
         held_out = np.empty((len(options.holds), len(options.ridges), *table.score.shape))
         for fold in grouped_folds(table.groups, options.folds, seed):
@@ -125,8 +127,10 @@ class MaskedMF:
 def alternate(
     features: Floats, score: Floats, hold: float, options: MaskedMFOptions, weights: Floats | None = None
 ) -> Iterator[FactorModel]:
-    """The factorisation of each ridge in turn; `features` [n, D], `score` [n, K] with NaN where missing, and how much
-    each cell counts.
+    """Yield the factorisation of each ridge in turn.
+
+    `features` are [n, D], `score` [n, K] with NaN where missing, `weights` [n, K] how much each cell counts (None: all
+    observed cells count the same).
     """
     counted = (~np.isnan(score)).astype(np.float64) if weights is None else weights
     start = candidate_factors(score, min(options.rank, score.shape[1]))
@@ -140,15 +144,18 @@ def alternate(
 
 
 def _latent_map(linear: LinearSystem, factors: Floats) -> Floats:
-    """[D, r] of weights that are a product with the factors."""
+    """Return the [D, r] map whose product with the factors gives the system's weights."""
     return np.asarray(linear.weights @ factors @ np.linalg.pinv(factors.T @ factors), dtype=np.float64)
 
 
 def _refit_factors(latents: Floats, cells: tuple[Floats, Floats], start: Floats, hold: float) -> Floats:
-    """[K, r] by ridge regression of each candidate's scores on the latents, held to `start`; mean variance 1."""
+    """Return factors [K, r], scaled to mean variance 1.
+
+    Each candidate's factors come from a ridge regression of its scores on the latents, which pulls them to `start`.
+    """
     factors = start.copy()
     score, counted = cells
-    # The hold is in observations, so it scales with what one observation's latents weigh.
+    # The hold is counted in observations, so it is scaled by the mean square of one observation's latents.
     weight = hold * max(float((latents**2).sum(axis=1).mean()) / latents.shape[1], 1e-12)
     for column in range(len(start)):
         seen = counted[:, column] > 0

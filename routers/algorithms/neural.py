@@ -1,4 +1,4 @@
-"""The three networks of MMR-Bench (arXiv 2601.17814), trained alike: `mlp`, `mlp_mf` and `cross_attention`.
+"""The three networks of MMR-Bench (arXiv 2601.17814), all trained in the same way: `mlp`, `mlp_mf`, `cross_attention`.
 
 They differ from the published code in three things: a missing cell is left out of the loss and not counted as a
 failure, the loss is the cross-entropy of the scores, and held-out groups decide when training stops (see
@@ -27,8 +27,9 @@ _HIDDEN, _LATENT = 64, 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkHead(ABC):
-    """Implements `routers.forecasting.head.Head` and `HoldsOut`; a family names itself, its architecture and its
-    schooling.
+    """A head that is a set of cross-fitted networks; a subclass gives its name, architecture and training settings.
+
+    Implements `routers.forecasting.head.Head` and `HoldsOut`.
     """
 
     algorithm: ClassVar[str]
@@ -41,14 +42,14 @@ class NetworkHead(ABC):
     @classmethod
     @abstractmethod
     def architecture(cls, inputs: tuple[int, ...], outputs: int) -> Network:
-        """The network for views of these widths and so many candidates."""
+        """Return the network for views of widths `inputs` and `outputs` candidates."""
 
     @property
     def view_dims(self) -> Mapping[str, int]:
         return self.reduced.view_dims
 
     def quality(self, views: Views) -> Floats:
-        """[n, K], 0 to 1."""
+        """Return [n, K] expected scores, 0 to 1."""
         return self.committee.quality(self.reduced.tokens(views))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -60,8 +61,8 @@ class NetworkHead(ABC):
 
     @classmethod
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Self, Floats]:
-        """The head, and [n, K] forecasts of rows by the members that did not see their groups."""
-        # Fitted on every row: it is learned from queries alone, so it has seen nobody's outcomes.
+        """Return the head, and [n, K] forecasts of each row by the member that did not see the row's group."""
+        # Fitted on every row: it is learned from queries only, so it has not seen any outcomes.
         reduced = PcaMap.fit(views, wide=WHOLE)
         tokens = reduced.tokens(views)
         network = cls.architecture(_widths(reduced), len(table.candidates))
@@ -101,11 +102,12 @@ class MLP(NetworkHead):
 
 
 class MLPMF(NetworkHead):
-    """The MLPMF of MMR-Bench: an MLP maps the query to a small latent vector, and each candidate has a factor there.
+    """The MLPMF of MMR-Bench: an MLP maps the query to a small latent vector; each candidate has a factor of that size.
 
     The logit of a candidate's score is the query's latent vector times the candidate's factor. The latent space has
     fewer dimensions than there are candidates, so candidates share how a query is described and differ in how well they
-    answer it. Implements `routers.forecasting.head.Head`; the candidates' factors are the columns of `out_weights`.
+    answer such queries. Implements `routers.forecasting.head.Head`; the candidates' factors are the columns of
+    `out_weights`.
     """
 
     __slots__ = ()

@@ -1,8 +1,8 @@
-"""Distance-weighted, shrunken kNN: every training query counts by how near it is, and the candidate's mean too.
+"""Distance-weighted, shrunken kNN: averages all training queries, weighted by nearness, and the candidate's mean.
 
 Kernel regression (Nadaraya, "On Estimating Regression", 1964; Watson, "Smooth Regression Analysis", 1964) with
 imagined outcomes at the mean (James-Stein shrinkage; Efron and Morris, JASA 1975): first how hard a query is for
-all candidates alike, then, shrunk apart, where each one departs from that.
+all candidates alike, then, with a shrinkage of its own, how each candidate departs from that.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ _CHUNK = 1024  # queries whose weights are computed together
 
 @dataclass(frozen=True, slots=True)
 class KernelSettings:
-    """Squared distance over which a neighbour's weight falls by e, and imagined outcomes.
+    """The width of the kernel, and the numbers of imagined outcomes.
 
     Attributes:
-        shared: imagined outcomes a candidate, for how hard a query is.
-        own: the same, for a candidate's departure.
+        temperature: the squared distance over which a neighbour's weight falls by a factor of e.
+        shared: imagined outcomes per candidate, for how hard a query is.
+        own: imagined outcomes per candidate, for how the candidate departs from that.
     """
 
     temperature: float
@@ -71,7 +72,7 @@ class ShrunkenKnn:
 
     @classmethod
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[ShrunkenKnn, Floats]:
-        """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
+        """Return the head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
         grid = [KernelSettings(warmth, *shrinkage) for warmth in TEMPERATURES for shrinkage in SHRINKAGES]
         held_out = np.empty((len(grid), *table.score.shape))
         for fold in grouped_folds(table.groups, _FOLDS, seed):
@@ -94,7 +95,10 @@ class ShrunkenKnn:
 
 
 def _weighted(memory: Memory, views: Views, temperatures: tuple[float, ...]) -> tuple[Floats, Floats]:
-    """[temperatures, n, K] sums of neighbours' residuals by weight, and of the weights of those that observed."""
+    """Return two arrays [temperatures, n, K]: weighted sums of neighbours' residuals, and sums of those weights.
+
+    A neighbour counts for the candidates that it observed.
+    """
     rows = memory.rows(views)
     taught = np.concatenate([memory.residuals, memory.seen], axis=1)
     width = len(memory.means)

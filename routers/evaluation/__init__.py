@@ -1,1 +1,1 @@
-"""Judge routers: metrics, protocols, resampling, comparisons, reports."""
+"""The evaluation of routers: metrics, protocols, resampling, comparisons, reports."""

@@ -1,8 +1,8 @@
-"""What `loupe bench` judges: tables with the views of their queries, how they are split, and one fit at a time.
+"""The blocks and tasks of `loupe bench`: tables with the views of their queries, their splits, and one fit per task.
 
-A block is a table that is judged by itself: it is split within (in-domain), or a router learns from other tables
-and is judged on it (cross-dataset). A task is one router on one view and one split of a block; tasks know nothing
-of each other, so they may run in any order and process.
+A block is a table that is judged on its own. Either the table itself is split (in-domain), or a router learns from
+other tables and is judged on this table (cross-dataset). A task is one router on one view and one split of a block.
+Tasks do not depend on each other, so they may run in any order and in any process.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ from routers.table.split import Rows, Split, cross_dataset, grouped_splits
 
 VIEWS = ("both", "text", "image")
 NO_VIEW = "none"
-"""The view of the baselines, which look at no query."""
+"""The view of the baselines, which do not look at queries."""
 
 BASELINE_TASK = "baselines"
 CURVE_POINTS = 241
 
 
 class Stage(Protocol):
-    """What reports and drawings need of a table that is judged: its name, where routers learned, the singles on it."""
+    """The facts about a judged table that reports and drawings need.
+
+    These are its name, the tables that routers learned from, and the points of its single candidates.
+    """
 
     @property
     def name(self) -> str: ...
@@ -47,10 +50,10 @@ class BenchBlock:
     """A table to judge on; implements `Stage`.
 
     Attributes:
-        name: of the table that is judged.
-        learned_from: the names of the tables that routers learn from; its own where it is split within.
-        data: the rows of all of them.
-        splits: one a seed, in row numbers of `data`.
+        name: the name of the judged table.
+        learned_from: the names of the tables that routers learn from; its own name where the table itself is split.
+        data: the rows of all these tables.
+        splits: one per seed, in row numbers of `data`.
         text_only: whether image views are withheld from the test rows (never from training).
     """
 
@@ -61,7 +64,7 @@ class BenchBlock:
     text_only: bool = False
 
     def sides(self, split: Split) -> tuple[OutcomeTable, OutcomeTable]:
-        """What is known and what is tested, among the candidates that both have observed."""
+        """Return the training table and the test table, with only the candidates that both have observed."""
         known, test = self.data.table.take(split.train), self.data.table.take(split.test)
         names = _seen_by_all([known, test])
         if not names:
@@ -70,12 +73,12 @@ class BenchBlock:
 
     @property
     def judged_rows(self) -> Rows:
-        """Every row that is tested under some seed."""
+        """The rows that are test rows under at least one seed."""
         return np.unique(np.concatenate([split.test for split in self.splits]))
 
     @property
     def singles(self) -> tuple[tuple[str, ...], Singles]:
-        """The candidates and each one's mean cost and score over the judged rows."""
+        """The candidates, and each candidate's mean cost and score over the judged rows."""
         _, test = self.sides(self.splits[0])
         whole = self.data.table.take(self.judged_rows).select(test.candidates)
         return test.candidates, single_points(whole.score, whole.cost_usd)
@@ -83,7 +86,7 @@ class BenchBlock:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One fit: block and split by number, `router` of the registry or `BASELINE_TASK`."""
+    """One fit. Block and split are numbers; `router` is a name of the registry or `BASELINE_TASK`."""
 
     block: int
     router: str
@@ -93,13 +96,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolicyResult:
-    """What came of one policy of a task.
+    """The result of one policy of a task.
 
     Attributes:
-        replicates: [R, figures] of the bootstrap.
-        curve: [CURVE_POINTS] the best score that each cost of the block's grid buys, NaN below its cheapest point.
+        replicates: [R, figures] the figures under each draw of the bootstrap.
+        curve: [CURVE_POINTS] the best score that each cost of the block's grid buys, NaN below the cheapest point.
         fit_s: processor seconds of fitting.
-        predict_us: processor microseconds a query when all test rows are forecast at once.
+        predict_us: processor microseconds per query when all test rows are forecast at once.
         problem: why there is no judgement; empty where there is one.
     """
 
@@ -116,9 +119,9 @@ class PolicyResult:
 
 @dataclass(frozen=True, slots=True)
 class JudgeSettings:
-    """How blocks are judged (one fit serves all measures), and by which algorithms.
+    """The measures and algorithms of a bench; one fit serves all measures.
 
-    `clock` tells seconds: of the processor, so that what else runs on the machine does not count.
+    `clock` returns seconds of processor time, so that other programs on the machine do not count.
     """
 
     measures: tuple[Measure, ...]
@@ -129,16 +132,17 @@ class JudgeSettings:
 
 
 def within(data: Dataset, train: float, seeds: Sequence[int], *, text_only: bool = False) -> BenchBlock:
-    """A table split within, by groups."""
+    """Return the block of a table that is itself split, by groups."""
     splits = tuple(grouped_splits(data.table.groups, train, seeds))
     return BenchBlock(data.name, (data.name,), data, splits, text_only)
 
 
 def across(learned: Sequence[Dataset], judged: Dataset, seeds: Sequence[int], *, text_only: bool = False) -> BenchBlock:
-    """Learn from all rows of some tables, be judged on all rows of another; the seeds are those of the fits.
+    """Return the block in which routers learn from all rows of some tables and are judged on all rows of another.
 
-    Only the candidates that both sides observed take part. Training rows of a group that is judged, and those
-    without a cell of these candidates, are left out. Raises TableError where nothing is left.
+    The seeds are those of the fits. Only the candidates that both sides observed take part. Training rows whose group
+    is judged, and training rows without a cell of these candidates, are left out. Raises TableError where nothing is
+    left.
     """
     parts = [*learned, judged]
     whole = merge([part.table for part in parts])
@@ -160,7 +164,7 @@ def across(learned: Sequence[Dataset], judged: Dataset, seeds: Sequence[int], *,
 
 
 def tasks(blocks: Sequence[BenchBlock], routers: Sequence[str], views: Sequence[str]) -> list[Task]:
-    """All fits in the order of the report: block, router, view, seed."""
+    """Return all tasks in the order of the report: block, router, view, seed."""
     return [
         Task(number, router, view, split)
         for number, block in enumerate(blocks)
@@ -171,7 +175,10 @@ def tasks(blocks: Sequence[BenchBlock], routers: Sequence[str], views: Sequence[
 
 
 def run_task(block: BenchBlock, task: Task, judging: JudgeSettings) -> list[PolicyResult]:
-    """Fit, forecast, judge: a result a policy and measure. A router that fails is a result that says why."""
+    """Fit, forecast and judge. Returns one result per policy and measure.
+
+    Where a router fails, its result says why.
+    """
     split = block.splits[task.split]
     known, test = block.sides(split)
     resamples = Resamples.draw(_groups(block.data.table, block.judged_rows), judging.replicates, judging.seed)
@@ -202,13 +209,13 @@ def run_task(block: BenchBlock, task: Task, judging: JudgeSettings) -> list[Poli
 
 
 def cost_grid(block: Stage) -> Floats:
-    """[CURVE_POINTS] costs over the block's range, at equal ratios, where its cheapest single costs anything."""
+    """Return [CURVE_POINTS] costs over the block's range: at equal ratios, or at equal steps if the least cost is 0."""
     low, high = block.singles[1].cost_range
     return np.geomspace(low, high, CURVE_POINTS) if low > 0 else np.linspace(low, high, CURVE_POINTS)
 
 
 def curve(frontier: Frontier, grid: Floats) -> Floats:
-    """The best score bought at or below each cost of an ascending grid; NaN where nothing is."""
+    """Return the best score bought at or below each cost of an ascending grid; NaN where no point is that cheap."""
     order = np.argsort(frontier.costs, kind="stable")
     levels = np.maximum.accumulate(frontier.scores[order])
     place = np.searchsorted(frontier.costs[order], grid * (1 + 1e-12), side="right") - 1
@@ -216,7 +223,7 @@ def curve(frontier: Frontier, grid: Floats) -> Floats:
 
 
 def restricted(data: Views, image_views: frozenset[str], view: str) -> dict[str, np.ndarray]:
-    """The views with those that are withheld zeroed, which is what an absent one looks like."""
+    """Return the views with the withheld views set to zero, which is how an absent view looks."""
     return {
         name: rows if view == "both" or (view == "image") == (name in image_views) else np.zeros_like(rows)
         for name, rows in data.items()
@@ -226,7 +233,7 @@ def restricted(data: Views, image_views: frozenset[str], view: str) -> dict[str,
 def _fit(
     block: BenchBlock, task: Task, sides: tuple[OutcomeTable, OutcomeTable], judging: JudgeSettings
 ) -> tuple[Forecast, tuple[float, float]]:
-    """The forecast of the test rows, and the seconds that fitting and forecasting took."""
+    """Return the forecast of the test rows, and the seconds that fitting and forecasting took."""
     known, test = sides
     split, data, algorithm = block.splits[task.split], block.data, judging.algorithms[task.router]
     seen = restricted({name: rows[split.train] for name, rows in data.views.items()}, data.image_views, task.view)
@@ -256,7 +263,7 @@ def _failed(task: Task, problem: str, judging: JudgeSettings, measure: Measure) 
 
 
 def _seen_by_all(tables: Sequence[OutcomeTable]) -> list[str]:
-    """The candidates that every table observed, in the order of the last."""
+    """Return the candidates that every table observed, in the order of the last table."""
     seen = [{name for column, name in enumerate(table.candidates) if table.mask[:, column].any()} for table in tables]
     return [name for name in tables[-1].candidates if all(name in names for names in seen)]
 
@@ -266,7 +273,7 @@ def _groups(table: OutcomeTable, rows: Rows) -> list[str]:
 
 
 def stacked(parts: Sequence[Dataset], table: OutcomeTable) -> Mapping[str, np.ndarray]:
-    """The views of a merged table's queries. Raises TableError where the parts have different views."""
+    """Return the views of a merged table's queries. Raises TableError where the parts have different views."""
     place = {query_id: row for row, query_id in enumerate(table.query_ids)}
     stacked: dict[str, np.ndarray] = {}
     for part in parts:

@@ -1,9 +1,10 @@
-"""How sure a held-out figure is: a bootstrap over groups of test rows.
+"""The uncertainty of held-out figures: a bootstrap over groups of test rows.
 
 Queries of one group (one image, one template) succeed and fail together, so whole groups are drawn with
-replacement, never rows: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 8 and 13. One
-draw weighs the test rows of every seed alike, since their test sets share most groups: the interval is that of the
-mean over seeds, given the routers that were fitted. How far fits differ is the spread over seeds, told apart.
+replacement, never rows: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 8 and 13. The same
+draw weighs the test rows of every seed, since the seeds' test sets share most groups: the interval is that of the mean
+over seeds, given the routers that were fitted. The difference between fits is reported separately, as the spread over
+seeds.
 """
 
 from __future__ import annotations
@@ -25,29 +26,29 @@ FIGURES = tuple(part.name for part in fields(Judgement))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Resamples:
-    """R draws of whole groups: how often each group was drawn, [R, G]."""
+    """R draws of whole groups; `counts` [R, G] says how often each group was drawn."""
 
     names: tuple[str, ...]
     counts: NDArray[np.float64]
 
     @classmethod
     def draw(cls, groups: Sequence[str], replicates: int, seed: int) -> Resamples:
-        """As many groups a draw as there are."""
+        """Draw with replacement; each draw has as many groups as there are distinct groups."""
         names = tuple(sorted(set(groups)))
         chances = np.full(len(names), 1 / len(names))
         counts = np.random.default_rng(seed).multinomial(len(names), chances, size=replicates)
         return cls(names=names, counts=counts.astype(np.float64))
 
     def weights(self, groups: Sequence[str]) -> Floats:
-        """[R, n] weights of rows of these groups. Raises KeyError for a group that was not there to draw."""
+        """Return [R, n] weights of rows of these groups. Raises KeyError for a group that `draw` was not given."""
         place = {name: number for number, name in enumerate(self.names)}
         return self.counts[:, [place[group] for group in groups]]
 
 
 def rejudge(policy: Policy, test: OutcomeTable, measure: Measure, weights: Floats) -> Floats:
-    """[R, figures] in the order of `FIGURES`: the judgement under each weighting [R, n] of the test rows.
+    """Return the judgement under each weighting [R, n] of the test rows: [R, figures], in the order of `FIGURES`.
 
-    NaN where a figure has no meaning, or a draw left nothing to judge.
+    A figure is NaN where it has no meaning, or where a draw left no rows to judge.
     """
     found = np.full((len(weights), len(FIGURES)), np.nan)
     for number, weight in enumerate(weights):
@@ -67,7 +68,7 @@ def rejudge(policy: Policy, test: OutcomeTable, measure: Measure, weights: Float
 
 
 def interval(replicates: Floats, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of one figure's replicates [R]; NaN where one of them has no value, inf is kept."""
+    """Return the percentile interval of one figure's replicates [R]; NaN if a replicate is NaN; inf is kept."""
     if not len(replicates) or np.isnan(replicates).any():
         return float("nan"), float("nan")
     tail = (1 - level) / 2

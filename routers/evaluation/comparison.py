@@ -1,7 +1,7 @@
-"""Two routers on the same held-out queries: is the one better than the other, and how sure is that?
+"""A comparison of two routers on the same held-out queries: whether one is better, and with what confidence.
 
-Tables are judged each by itself, among the candidates that it shows; the difference is the mean over all held-out
-queries. A bootstrap over groups draws the same groups for both, so what both find hard cancels out.
+Each table is judged on its own, among the candidates that it shows; the difference is the mean over all held-out
+queries. A bootstrap over groups draws the same groups for both routers, so queries that both find hard cancel out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TestSet:
-    """A part as reports and drawings take it: implements `routers.evaluation.bench.Stage`."""
+    """A part in the form that reports and drawings need; implements `routers.evaluation.bench.Stage`."""
 
     name: str
     learned_from: tuple[str, ...]
@@ -46,12 +46,13 @@ class TestSet:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Who wins.
+    """The rules by which a challenger wins.
 
     Attributes:
-        level: how sure it has to be: the share of draws in which the challenger is better by `margin`.
-        margin: in nAUC.
-        replicates: how many draws, and the seed of them.
+        level: the required confidence: the share of draws in which the challenger is better by `margin`.
+        margin: the required difference in nAUC.
+        replicates: the number of draws.
+        seed: the seed of the draws.
     """
 
     level: float = 0.95
@@ -62,13 +63,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RouterComparison:
-    """What came of it.
+    """The result of comparing two routers.
 
     Attributes:
-        arenas, judged: for reports; the rivals' names are those of `between`.
-        difference: the challenger's nAUC minus the other's; `low` is its lower bound at the level of the rules.
-        sizes: how many queries each arena has.
-        cells: how many of their outcomes are known.
+        arenas, judged: the test sets and the results of policies, for reports; the routers' names are those that
+            `between` was given.
+        difference: the challenger's nAUC minus the other router's.
+        low: the lower bound of `difference` at the level of the rules.
+        sizes: the number of queries of each test set.
+        cells: the number of observed outcomes in all test sets.
     """
 
     arenas: tuple[TestSet, ...]
@@ -81,17 +84,20 @@ class RouterComparison:
 
     @property
     def is_better(self) -> bool:
-        """Whether the challenger is better, and that surely enough."""
+        """Return whether the challenger is better with the required confidence."""
         return self.low > self.rules.margin
 
     def figure(self, rival: str, name: str) -> float:
-        """The mean of a figure (`nauc`, `qnc`, ...) over the parts, by their queries."""
+        """Return the mean of a router's figure (`nauc`, `qnc`, ...) over the parts, weighted by their queries."""
         found = [getattr(each.judgement, name) for each in self.judged if each.policy == rival]
         return float(np.average(found, weights=self.sizes))
 
 
 def between(rivals: Mapping[str, Router], parts: Sequence[Part], known: OutcomeTable, rules: Rules) -> RouterComparison:
-    """Judge two routers, the challenger last; `known` is what is known of costs. Raises TableError."""
+    """Judge two routers, the challenger last. `known` is the table that costs are learned from.
+
+    Raises TableError where no part shows two candidates, or a router cannot forecast a candidate.
+    """
     prices = dict(zip(known.candidates, column_means(known.cost_usd).tolist(), strict=True))
     arenas: list[TestSet] = []
     judged: list[PolicyResult] = []
@@ -125,7 +131,7 @@ def between(rivals: Mapping[str, Router], parts: Sequence[Part], known: OutcomeT
 
 
 def _shown(table: OutcomeTable) -> list[str]:
-    """The candidates of which the table shows anything."""
+    """Return the candidates that have at least one observed outcome in the table."""
     return [name for name, cells in zip(table.candidates, table.mask.T, strict=True) if cells.any()]
 
 
@@ -137,14 +143,14 @@ def _singles(test: OutcomeTable, measure: SharedSweep) -> Singles:
 def _policies(
     forecasts: Mapping[str, Forecast], sides: tuple[OutcomeTable, OutcomeTable], measure: Measure
 ) -> Iterator[Policy]:
-    """The best single candidate, then the rivals."""
+    """Yield the policy of the best single candidate, then those of the routers."""
     yield from (policy for policy in baselines(*sides, measure) if policy.name == BEST_SINGLE)
     for name, forecast in forecasts.items():
         yield routed(name, forecast, sides, measure)
 
 
 def _difference(one: PolicyResult, other: PolicyResult) -> Floats:
-    """[1 + replicates] how much nAUC the other has more: on all queries, then in each draw."""
+    """Return [1 + replicates] the other's nAUC minus the one's: on all queries, then in each draw."""
     drawn = other.replicates[:, 0] - one.replicates[:, 0]
     return np.concatenate([[other.judgement.nauc - one.judgement.nauc], drawn])
 
@@ -170,5 +176,8 @@ def _forecast(router: Router, views: Views, names: Sequence[str]) -> Forecast:
 
 
 def _lower_bound(differences: Floats, level: float) -> float:
-    """The share 1 - level of draws lies below it; draws that left nothing to judge count as no difference."""
+    """Return the difference that a share 1 - level of the draws lies below.
+
+    Draws that left nothing to judge count as a difference of 0.
+    """
     return float(np.quantile(np.nan_to_num(differences), 1 - level, method="lower"))

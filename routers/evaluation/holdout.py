@@ -1,7 +1,7 @@
-"""Which queries are held out to judge a retrained router: the newest there are, and none that the other has seen.
+"""The choice of held-out queries for judging a retrained router: the newest, and none that the router in service saw.
 
-Rule: whole groups stand on one side. Traffic drifts, so what comes next is best foretold by what came last; queries
-that have no time (of an offline table) are held out by chance.
+Rule: a group is never split between the two sides. Traffic drifts, so the latest queries are most like the next ones.
+Queries without a time (of an offline table) are held out by chance.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from routers.table.split import Rows
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Holdout:
-    """Row numbers, ascending, of the two sides.
+    """The ascending row numbers of the two sides.
 
     Attributes:
-        timed: how many of the test rows were held out for being the newest.
-        leaked: how many of them the router in service has learned from: its figures are flattered there.
+        timed: the number of test rows that were held out because they are the newest.
+        leaked: the number of test rows that the router in service has learned from: its figures are too good there.
     """
 
     train: Rows
@@ -31,7 +31,7 @@ class Holdout:
 
     @property
     def said(self) -> str:
-        """How the rows were chosen, in a line."""
+        """One line that says how the rows were chosen."""
         by_chance = len(self.test) - self.timed
         parts = [f"{count} {how}" for count, how in ((self.timed, "the newest"), (by_chance, "by chance")) if count]
         leak = f"; the router in service learned from {self.leaked} of them" if self.leaked else ""
@@ -39,9 +39,9 @@ class Holdout:
 
 
 def hold_out(groups: tuple[str, ...], times: Floats, seen: Mask, *, share: float, seed: int) -> Holdout:
-    """Hold out `share` of the groups that have a time and of those that have none.
+    """Hold out `share` of the groups that have a time, and `share` of the groups without a time.
 
-    `times` is [n], NaN where unknown; of `seen` rows' groups none is held out, unless there are no others. Raises
+    `times` is [n], NaN where unknown. No group of a `seen` row is held out, unless every group has one. Raises
     ValueError where a side would be empty.
     """
     names, group_of_row = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)

@@ -1,4 +1,4 @@
-"""Policies on one test set, and their figures: a router beside chance, the best single candidate and the oracle."""
+"""The figures of policies on one test set: a router, chance, the best single candidate and the oracle."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ BASELINES = ("random", "best_single", "oracle")
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One policy on one test set; NaN where a figure has no meaning (an oracle forecasts nothing).
+    """The figures of one policy on one test set; NaN where a figure has no meaning (an oracle forecasts nothing).
 
     Attributes:
         nauc, peak_score, qnc: as the protocol defines them.
         accuracy: realised score when cost does not count.
-        log_loss, ece: of forecast quality.
+        log_loss, ece: errors of the forecast quality.
         token_coverage: share of replies no longer than the forecast 90% quantile.
     """
 
@@ -38,7 +38,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Policy:
-    """What a policy decides on a test set and, where it forecasts, its forecasts, [n, K] as the test's cells."""
+    """A policy's decisions on a test set and, if it forecasts, its forecasts [n, K], with the shape of the test."""
 
     name: str
     decided: PolicyDecisions
@@ -46,13 +46,13 @@ class Policy:
 
 
 def routed(name: str, forecast: Forecast, sides: tuple[OutcomeTable, OutcomeTable], measure: Measure) -> Policy:
-    """The policy of a router's forecast; `sides` are what it learned from and what it is judged on."""
+    """Return the policy of a router's forecast; `sides` are the tables that it learned from and is judged on."""
     known, test = sides
     return Policy(name, measure.decide(forecast.quality, measure.expected_cost(known, forecast), test), forecast)
 
 
 def baselines(known: OutcomeTable, test: OutcomeTable, measure: Measure) -> Iterator[Policy]:
-    """`BASELINES` in their order. The best single knows each candidate's means in training and nothing of a query."""
+    """Yield the `BASELINES` in their order. The best single knows the candidates' training means and no query."""
     yield Policy("random", measure.chance(test))
     blind = _blind(known, len(test))
     best_single = routed("best_single", blind, (known, test), measure)
@@ -61,7 +61,7 @@ def baselines(known: OutcomeTable, test: OutcomeTable, measure: Measure) -> Iter
 
 
 def judge(policy: Policy, test: OutcomeTable, measure: Measure) -> Judgement:
-    """The figures of one policy."""
+    """Return the figures of one policy."""
     worth = measure.worth(policy.decided, test)
     if policy.forecast is None:
         return Judgement(worth.nauc, worth.peak_score, worth.qnc, worth.accuracy)
@@ -79,7 +79,7 @@ def judge(policy: Policy, test: OutcomeTable, measure: Measure) -> Judgement:
 
 
 def of_candidates(forecast: Forecast, columns: np.ndarray) -> Forecast:
-    """The forecast of these candidates, by their columns."""
+    """Return the forecast of the candidates in these columns."""
     return Forecast(
         quality=forecast.quality[:, columns],
         quality_std=forecast.quality_std[:, columns],

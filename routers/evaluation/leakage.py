@@ -1,7 +1,8 @@
-"""What a router learned from, so that it is never judged on it: queries are known again by group and by content.
+"""Fingerprints of training queries, so that a router is never judged on a query that it learned from.
 
-An artifact carries fingerprints of its training rows and nothing else of them. They tell a query again wherever it
-turns up: in another export, under another id, or in a table in which its group has another name.
+An artifact carries fingerprints of its training rows and nothing else about them. Fingerprints are of a query's group
+and of its content, so they recognise the query everywhere: in another export, under another id, or in a table in which
+its group has another name.
 """
 
 from __future__ import annotations
@@ -17,25 +18,27 @@ from routers.table.grouping import joined_groups
 from routers.table.outcome_table import Mask, OutcomeTable
 
 Fingerprints = NDArray[np.uint32]
-"""Sorted and distinct: 32 bits of the sha256 of each group's name and each content. One of ten thousand queries that
-were never seen passes for seen once in some forty tables; it is then learned from instead of being judged on."""
+"""Sorted and distinct: 32 bits of the sha256 of each group's name and each content. Among ten thousand queries that
+were never seen, one is mistaken for seen in about one of forty tables; the router then learns from this query instead
+of being judged on it."""
 
 
 def linked(table: OutcomeTable) -> OutcomeTable:
-    """The table whose groups also hold queries of equal content together: the same image, or without one the same text.
+    """Return the table with groups joined where queries have equal content.
 
-    Tables of different origin name their groups apart, and share queries all the same.
+    Equal content is the same image, or for queries without image the same text. Tables of different origin use
+    different group names, but can share queries.
     """
     return replace(table, groups=joined_groups(table, by=("group", "image"), image_hashes=_contents(table)))
 
 
 def fingerprints(table: OutcomeTable) -> Fingerprints:
-    """Of all rows. Take them from the table as it was read: `linked` renames groups."""
+    """Return the fingerprints of all rows. Pass the table as it was read, because `linked` renames groups."""
     return np.unique(np.array([print_ for row in _keys(table) for print_ in row], dtype=np.uint32))
 
 
 def seen(table: OutcomeTable, learned_from: Fingerprints) -> Mask:
-    """[n]: the rows whose group or content is among the fingerprints."""
+    """Return [n] the mask of rows whose group or content is among the fingerprints."""
     known = set(learned_from.tolist())
     return np.array([any(print_ in known for print_ in row) for row in _keys(table)], dtype=np.bool_)
 
@@ -47,7 +50,7 @@ def _keys(table: OutcomeTable) -> Iterator[tuple[int, ...]]:
 
 
 def _contents(table: OutcomeTable) -> list[str | None]:
-    """What a query is known by: its image, or its text where it has none; None where the table tells neither."""
+    """Return what identifies each query: its image, or its text if it has no image; None if the table has neither."""
     images = table.details.get("image_sha256", ("",) * len(table))
     rows = zip(images, table.questions, table.image_paths, strict=True)
     return [image or (f"text:{text}" if text and path is None else None) for image, text, path in rows]

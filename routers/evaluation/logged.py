@@ -1,10 +1,10 @@
-"""Judging by logged outcomes: a query that one candidate answered tells of the policies that would have chosen it.
+"""Judging by logged outcomes: a query that one candidate answered helps to judge policies that choose this candidate.
 
-Doubly robust (Dudik, Langford and Li, "Doubly Robust Policy Evaluation and Learning", ICML 2011): where an outcome is
-missing a forecast stands in, and each outcome that is there corrects the forecasts of its candidate by as much as they
-were off, times its weight, which is 1 / (its probability of being there). Right on average whatever is forecast, if
-the forecasts were not learned from these outcomes. Where all candidates answered every query and all weights are 1,
-that is exactly what `routers.evaluation.protocol.SharedSweep` finds.
+Doubly robust (Dudik, Langford and Li, "Doubly Robust Policy Evaluation and Learning", ICML 2011): a forecast replaces
+each missing outcome, and each observed outcome corrects the forecasts of its candidate by their error times its weight,
+which is 1 / (its probability of being observed). The result is right on average whatever is forecast, if the forecasts
+were not learned from these outcomes. Where all candidates answered every query and all weights are 1, the result is
+exactly that of `routers.evaluation.protocol.SharedSweep`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from routers.table.summary import column_means
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FilledOutcomes:
-    """Outcomes of all that was on offer, [n, K]; NaN for what was not. Scores may lie beyond 0 and 1: means do not."""
+    """Outcomes [n, K] of all candidates on offer, NaN for the others. Scores may lie outside 0 to 1; means do not."""
 
     score: Floats
     cost_usd: Floats
 
     @classmethod
     def of(cls, table: OutcomeTable, predicted: Floats) -> FilledOutcomes:
-        """`predicted` [n, K] scores stand in; for costs, each candidate's mean."""
+        """Fill missing scores with `predicted` [n, K], and missing costs with each candidate's mean cost."""
         offered, told = on_offer(table), table.mask & ~np.isnan(table.cost_usd)
         weight = _to_scale(np.where(told, table.weights, 0.0), offered, logged_rows(table))
         costs = np.tile(column_means(table.cost_usd), (len(table), 1))
@@ -41,14 +41,15 @@ class FilledOutcomes:
 
     @property
     def singles(self) -> Singles:
-        """Each candidate alone."""
+        """The points of the candidates used alone."""
         return single_points(self.score, self.cost_usd)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoggedSweep(SharedSweep):
-    """As `SharedSweep`, on a table in which a query may show the outcome of one candidate of many; `filled` says it
-    all.
+    """A `SharedSweep` for tables in which a query may show the outcome of only one candidate of many.
+
+    `filled` holds the outcomes of all candidates.
     """
 
     filled: FilledOutcomes | None = None
@@ -75,14 +76,14 @@ class LoggedSweep(SharedSweep):
 
 
 def measure_for(table: OutcomeTable, predicted: Floats) -> SharedSweep:
-    """`SharedSweep` where no query is a logged one and all cells count alike, else `LoggedSweep`."""
+    """Return `SharedSweep` where no query is a logged query and all cells count the same, else `LoggedSweep`."""
     if table.unequal_weights is None and not logged_rows(table).any():
         return SharedSweep()
     return LoggedSweep(filled=FilledOutcomes.of(table, predicted))
 
 
 def logged_rows(table: OutcomeTable) -> Mask:
-    """[n]: queries of which one outcome is there and its weight is said."""
+    """Return [n] the mask of logged queries: those with exactly one outcome, whose weight is given."""
     if table.weight is None:
         return np.zeros(len(table), dtype=np.bool_)
     said = (table.mask & ~np.isnan(table.weight)).any(axis=1)
@@ -90,8 +91,10 @@ def logged_rows(table: OutcomeTable) -> Mask:
 
 
 def on_offer(table: OutcomeTable) -> Mask:
-    """[n, K]: who could have been chosen. A logged query could have gone to whoever any logged query went to; of the
-    others, those that were asked are on offer.
+    """Return [n, K] the mask of candidates that could have been chosen.
+
+    A logged query could have gone to every candidate that any logged query went to. For the other queries, the
+    candidates that were asked are on offer.
     """
     logged = logged_rows(table)
     among = table.mask[logged].any(axis=0, keepdims=True)
@@ -99,8 +102,9 @@ def on_offer(table: OutcomeTable) -> Mask:
 
 
 def _to_scale(weight: Floats, offered: Mask, logged: Mask) -> Floats:
-    """Weights of logged cells, such that a candidate's add up to the queries on which it was on offer: labels that come
-    by a chance that nobody told change nothing then.
+    """Return weights scaled on logged cells so that each candidate's weights sum to the queries that offered it.
+
+    So labels that are given with an unknown probability do not change the result.
     """
     found = weight.copy()
     sums = weight[logged].sum(axis=0)

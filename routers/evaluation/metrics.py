@@ -1,10 +1,10 @@
-"""How good a router is: the exact cost-score frontier of its forecasts, and how true they are.
+"""The metrics of routers: the exact cost-score frontier of their forecasts, and the errors of the forecasts.
 
 Rule: a cell that was not observed is never chosen and never counted.
 
 A router's forecast becomes decisions by `argmax_k quality - lambda * cost`. Each row's decision changes only
-at the breakpoints of the upper envelope of its K lines, so the sweep visits those and no grid of lambdas:
-exact, O(nK log nK). nAUC, P_s and QNC follow MMR-Bench, with one shared cost range for every router.
+at the breakpoints of the upper envelope of its K lines, so the sweep visits only these breakpoints instead of a grid of
+lambdas: exact, O(nK log nK). nAUC, P_s and QNC follow MMR-Bench, with one shared cost range for every router.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from routers.base import Floats
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
-# Means of the same numbers over different rows differ by the noise of adding floats: no gap, no gain.
+# Means of the same numbers over different rows differ by rounding: a difference below this is neither gap nor gain.
 _NOISE = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frontier:
-    """What the sweep realises, one point a decision vector, from the cheapest (lambda = inf) to lambda = 0.
+    """The points that a sweep realises, one per decision vector, from the cheapest (lambda = inf) to lambda = 0.
 
     Attributes:
-        penalties: [m] lambda from which on (downwards) the point holds; the first is inf.
-        costs: [m] mean realised cost, USD a query.
+        penalties: [m] the largest lambda for which the point holds; the first is inf.
+        costs: [m] mean realised cost, USD per query.
         scores: [m] mean realised score.
     """
 
@@ -41,15 +41,15 @@ class Frontier:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """Every decision of a sweep: each row's first one, and the changes in the order in which they come.
+    """Every decision of a sweep: each row's first decision, then all changes in the order in which they happen.
 
-    A frontier under other weights of the rows (a bootstrap's) is read off it without deciding anew.
+    The frontier under other weights of the rows (a bootstrap's) can be computed from a trace without new decisions.
 
     Attributes:
         rows: [r] the row numbers that are judged.
-        first_scores, first_costs: [r] what came of their first decision.
-        changed: [m] places in `rows`, one a change.
-        score_steps, cost_steps: [m] what a change adds to its row's score and cost.
+        first_scores, first_costs: [r] the score and cost of the rows' first decisions.
+        changed: [m] indices into `rows`, one per change.
+        score_steps, cost_steps: [m] the amounts that a change adds to its row's score and cost.
         penalties: [m] lambda of the change, falling.
     """
 
@@ -62,9 +62,9 @@ class Trace:
     penalties: Floats
 
     def frontier(self, weights: Floats | None = None) -> Frontier:
-        """The means that the decisions realise; `weights` [n] of the table's rows, 1 each where not given.
+        """Return the means that the decisions realise; `weights` are [n], of the table's rows, 1 each if not given.
 
-        Raises ValueError where the judged rows weigh nothing.
+        Raises ValueError where all weights of the judged rows are 0.
         """
         weight = np.ones(len(self.rows)) if weights is None else weights[self.rows]
         total = weight.sum()
@@ -84,7 +84,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Singles:
-    """Every candidate used alone: the fixed points that routers are compared with.
+    """The points of every candidate used alone, with which routers are compared.
 
     Attributes:
         costs: [K] mean cost over the rows where the candidate was observed; NaN where it never was.
@@ -96,24 +96,24 @@ class Singles:
 
     @property
     def best(self) -> int:
-        """The candidate of the highest score; the cheaper one of a tie."""
+        """The candidate of the highest score; in a tie, the cheaper candidate."""
         ties = self.scores >= np.nanmax(self.scores) - _NOISE
         return int(np.argmin(np.where(ties, self.costs, np.inf)))
 
     @property
     def cheapest(self) -> int:
-        """The candidate of the lowest cost; the better one of a tie."""
+        """The candidate of the lowest cost; in a tie, the better candidate."""
         ties = self.costs <= np.nanmin(self.costs) * (1 + _NOISE)
         return int(np.argmax(np.where(ties, self.scores, -np.inf)))
 
     @property
     def cost_range(self) -> tuple[float, float]:
-        """The shared range: cheapest single to dearest single."""
+        """The shared cost range, from the cheapest single to the most expensive single."""
         return float(np.nanmin(self.costs)), float(np.nanmax(self.costs))
 
 
 def single_points(score: Floats, cost: Floats, weights: Floats | None = None) -> Singles:
-    """Each candidate alone on its observed rows; `score` and `cost` are [n, K] with NaN for missing, `weights` [n]."""
+    """Return each candidate's point on its observed rows; `score`, `cost` are [n, K], NaN if missing, `weights` [n]."""
     observed = _observed(score, cost)
     weight = np.ones(len(score)) if weights is None else weights
     counts = weight @ observed
@@ -125,15 +125,15 @@ def single_points(score: Floats, cost: Floats, weights: Floats | None = None) ->
 
 
 def sweep(quality: Floats, expected_cost: Floats, score: Floats, cost: Floats) -> Frontier:
-    """The exact frontier of forecasts judged on outcomes; every array is [n, K]. See `trace`."""
+    """Return the exact frontier of forecasts judged on outcomes; every array is [n, K]. See `trace`."""
     return trace(quality, expected_cost, score, cost).frontier()
 
 
 def trace(quality: Floats, expected_cost: Floats, score: Floats, cost: Floats) -> Trace:
-    """All decisions of forecasts judged on outcomes; every array is [n, K].
+    """Return all decisions of forecasts judged on outcomes; every array is [n, K].
 
-    `quality` and `expected_cost` decide, `score` and `cost` are what came of it. Rows without any observed
-    cell are left out. Raises ValueError where a forecast of an observed cell is not finite.
+    `quality` and `expected_cost` decide; `score` and `cost` are the outcomes. Rows without any observed cell are left
+    out. Raises ValueError where no cell is observed, or a forecast of an observed cell is not finite.
     """
     observed = _observed(score, cost)
     rows = np.flatnonzero(observed.any(axis=1))
@@ -148,9 +148,10 @@ def trace(quality: Floats, expected_cost: Floats, score: Floats, cost: Floats) -
 
 
 def nauc(frontier: Frontier, singles: Singles) -> float:
-    """Area under the best score that each cost buys, over the shared cost range, 0 to 1.
+    """Return the area under the best score that each cost buys, over the shared cost range, 0 to 1.
 
-    The curve is a step: a cost buys the best point at or below it; the cheapest single is always for sale.
+    The curve is a step function: a cost buys the best point at or below this cost. The cheapest single can always be
+    bought.
     """
     low, high = singles.cost_range
     anchor = singles.scores[singles.cheapest]
@@ -164,12 +165,12 @@ def nauc(frontier: Frontier, singles: Singles) -> float:
 
 
 def peak_score(frontier: Frontier) -> float:
-    """P_s: the highest score anywhere on the frontier."""
+    """Return P_s, the highest score on the frontier."""
     return float(frontier.scores.max())
 
 
 def quality_neutral_cost(frontier: Frontier, singles: Singles) -> float:
-    """QNC: the least cost that reaches the best single's score, over that single's cost; inf if none does."""
+    """Return QNC, the least cost that reaches the best single's score, over that single's cost; inf if none does."""
     target = singles.scores[singles.best]
     reached = frontier.scores >= target - _NOISE
     if not reached.any():
@@ -178,13 +179,13 @@ def quality_neutral_cost(frontier: Frontier, singles: Singles) -> float:
 
 
 def log_loss(quality: Floats, score: Floats) -> float:
-    """Mean cross-entropy of forecast quality against observed scores (0 to 1), in nats."""
+    """Return the mean cross-entropy of forecast quality against observed scores (0 to 1), in nats."""
     losses, cells = row_losses(quality, score)
     return float(losses.sum() / cells.sum())
 
 
 def row_losses(quality: Floats, score: Floats) -> tuple[Floats, Floats]:
-    """Each row's summed cross-entropy, [n], and how many of its cells were observed, [n]."""
+    """Return each row's summed cross-entropy [n], and the number of its observed cells [n]."""
     observed = ~np.isnan(score)
     forecast = np.clip(np.where(observed, quality, 0.5), 1e-6, 1 - 1e-6)
     truth = np.where(observed, score, 0.0)
@@ -193,13 +194,13 @@ def row_losses(quality: Floats, score: Floats) -> tuple[Floats, Floats]:
 
 
 def calibration_error(quality: Floats, score: Floats, bins: int = 15) -> float:
-    """ECE: mean gap between forecast and observed score over equal-width bins, weighted by their cells."""
+    """Return ECE, the mean gap between forecast and observed score over equal-width bins, weighted by their cells."""
     cells = int((~np.isnan(score)).sum())
     return float(np.abs(row_gaps(quality, score, bins).sum(axis=0)).sum() / cells)
 
 
 def row_gaps(quality: Floats, score: Floats, bins: int = 15) -> Floats:
-    """[n, bins]: forecast minus observed score, summed over a row's observed cells whose forecast lies in the bin."""
+    """Return [n, bins] forecast minus observed score, summed over a row's observed cells with forecasts in the bin."""
     row, column = np.nonzero(~np.isnan(score))
     forecast = quality[row, column]
     bucket = np.clip((forecast * bins).astype(np.intp), 0, bins - 1)
@@ -208,7 +209,7 @@ def row_gaps(quality: Floats, score: Floats, bins: int = 15) -> Floats:
 
 
 def choices(quality: Floats, expected_cost: Floats, observed: Mask, penalty: float) -> Indices:
-    """[n]: the observed candidate of the highest `quality - penalty * cost`; the cheaper one of a tie."""
+    """Return [n] the observed candidate of the highest `quality - penalty * cost`; in a tie, the cheaper candidate."""
     value = np.where(observed, quality - penalty * expected_cost, -np.inf)
     best = value == value.max(axis=1, keepdims=True)
     priced = np.where(best & observed, expected_cost, np.inf)
@@ -216,7 +217,7 @@ def choices(quality: Floats, expected_cost: Floats, observed: Mask, penalty: flo
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation over seeds."""
+    """Return the mean and the sample standard deviation over seeds."""
     array = np.asarray(values, dtype=np.float64)
     spread = float(array.std(ddof=1)) if len(array) > 1 and np.isfinite(array).all() else float("nan")
     return float(array.mean()), spread
@@ -233,9 +234,9 @@ def _best_within(frontier: Frontier, cost: float) -> float:
 
 
 def _envelopes(quality: Floats, expected_cost: Floats, observed: Mask) -> tuple[Indices, Indices]:
-    """Each row's upper hull over (cost, quality): candidates [n, K] from cheap to dear, and how many.
+    """Return each row's upper hull over (cost, quality): candidates [n, K] from cheap to expensive, and their number.
 
-    Andrew's monotone chain for all rows at once: a candidate is pushed once and popped at most once, and
+    This is Andrew's monotone chain for all rows at once: a candidate is pushed once and popped at most once, and
     only rows with something to pop are visited again.
     """
     rows, width = quality.shape
@@ -261,7 +262,7 @@ def _envelopes(quality: Floats, expected_cost: Floats, observed: Mask) -> tuple[
 
 
 def _is_below(stack: Indices, sizes: Indices, rows: Indices, pushed: Indices, forecasts: tuple[Floats, Floats]) -> Mask:
-    """Whether the hull's last candidate lies on or under the line from the one before to the new one."""
+    """Return where the hull's last candidate lies on or under the line from the candidate before it to the new one."""
     quality, cost = forecasts
     last = stack[rows, sizes[rows] - 1]
     before = stack[rows, np.maximum(sizes[rows] - 2, 0)]
@@ -277,7 +278,7 @@ def _is_below(stack: Indices, sizes: Indices, rows: Indices, pushed: Indices, fo
 def _walk(
     numbers: Indices, hulls: tuple[Indices, Indices], forecasts: tuple[Floats, Floats], outcomes: tuple[Floats, Floats]
 ) -> Trace:
-    """Let lambda fall from infinity: rows step along their hulls in the order of all breakpoints."""
+    """Return the trace as lambda falls from infinity: rows step along their hulls in the order of all breakpoints."""
     vertices, sizes = hulls
     quality, expected = forecasts
     score, cost = outcomes

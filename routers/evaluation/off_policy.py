@@ -1,7 +1,7 @@
-"""Off-policy evaluation: what another policy would have earned, told from what a logging policy drew.
+"""Off-policy evaluation: estimates what another policy would have earned from decisions of a logging policy.
 
-n decisions were drawn by a logging policy with known propensities; a decision's weight is target / (logging propensity
-x probability of being labelled). One without a label has reward 0 and weight 0, and still counts as one of the n.
+A logging policy drew n decisions with known propensities. A decision's weight is target / (logging propensity
+x probability of being labelled). A decision without a label has reward 0 and weight 0, and still counts in n.
 
 IPS: Horvitz & Thompson, JASA 1952. SNIPS: Swaminathan & Joachims, "The Self-Normalized Estimator for Counterfactual
 Learning", NeurIPS 2015. DR: Dudik, Langford & Li, "Doubly Robust Policy Evaluation and Learning", ICML 2011.
@@ -19,11 +19,12 @@ from routers.base import Floats
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A policy's mean reward.
+    """An estimate of a policy's mean reward.
 
     Attributes:
         standard_error: of the mean, over decisions that are independent of each other; NaN for fewer than two.
-        effective: how many equally weighted decisions say as much (Kish): few where the policies have little in common.
+        effective: the number of equally weighted decisions that tell as much (Kish); small where the two policies
+            have little in common.
     """
 
     value: float
@@ -32,9 +33,9 @@ class Estimate:
 
 
 def importance(target: Floats, propensity: Floats, label_probability: Floats | float = 1.0) -> Floats:
-    """[n] weights: `target` is the probability with which the policy to judge takes what was taken.
+    """Return [n] weights; `target` is the probability with which the judged policy makes the logged choice.
 
-    Raises ValueError where something was taken that had no propensity: nothing can be told from it.
+    Raises ValueError where a logged choice has no propensity, because nothing can be estimated from it.
     """
     odds = np.asarray(propensity, dtype=np.float64) * label_probability
     if not (odds > 0).all() or not np.isfinite(target).all() or (np.asarray(target) < 0).any():
@@ -43,15 +44,15 @@ def importance(target: Floats, propensity: Floats, label_probability: Floats | f
 
 
 def ips(rewards: Floats, weights: Floats) -> Estimate:
-    """Inverse propensity scoring: unbiased, and of much variance where weights are large. [n] each."""
+    """Estimate by inverse propensity scoring: unbiased, with a large variance where weights are large. [n] each."""
     _refuse_unequal(rewards, weights)
     return _mean_of(weights * rewards, weights)
 
 
 def snips(rewards: Floats, weights: Floats) -> Estimate:
-    """The same over the sum of weights: slightly biased, steadier, and never out of the rewards' range.
+    """Estimate as `ips`, divided by the sum of weights: slightly biased, less variance, always in the rewards' range.
 
-    Its standard error is the delta method's. NaN where no decision has any weight.
+    The standard error is that of the delta method. NaN where no decision has any weight.
     """
     _refuse_unequal(rewards, weights)
     total = float(weights.sum())
@@ -63,11 +64,11 @@ def snips(rewards: Floats, weights: Floats) -> Estimate:
 
 
 def doubly_robust(rewards: Floats, weights: Floats, predicted: Floats, predicted_of_target: Floats) -> Estimate:
-    """A forecast, corrected where it was seen to be wrong: unbiased as IPS, of less variance the better it forecasts.
+    """Estimate by forecasts, corrected by their observed errors: unbiased as IPS; better forecasts give less variance.
 
-    `predicted` [n] is what is forecast of what was taken, `predicted_of_target` [n] of what the policy to judge takes,
-    in expectation. Forecasts must not have been learned from these rewards. With labels of some rows only, `weights`
-    are 0 where there is none.
+    `predicted` [n] is the forecast reward of the logged choice, `predicted_of_target` [n] the expected forecast reward
+    of the judged policy's choice. Forecasts must not have been learned from these rewards. Where a row has no label,
+    its entry of `weights` is 0.
     """
     for values in (weights, predicted, predicted_of_target):
         _refuse_unequal(rewards, values)
@@ -75,8 +76,9 @@ def doubly_robust(rewards: Floats, weights: Floats, predicted: Floats, predicted
 
 
 def corrected(rewards: Floats, weights: Floats, predicted: Floats, predicted_of_target: Floats) -> Floats:
-    """[...] each: the terms of the doubly robust estimate, forecasts with their own corrections. Of what is not seen a
-    reward may be anything finite: its weight is 0.
+    """Return the terms of the doubly robust estimate: forecasts, each with its correction. All arrays have one shape.
+
+    The reward of an unobserved choice may be any finite number, because its weight is 0.
     """
     return predicted_of_target + weights * (rewards - predicted)
 

@@ -1,25 +1,25 @@
-"""MMR-Bench's published protocol, number for number: `loupe bench --protocol paper`.
+"""MMR-Bench's published protocol, reproduced exactly: `loupe bench --protocol paper`.
 
 Follows the code that was published with "MMR-Bench: A Comprehensive Benchmark for Multimodal LLM Routing"
 (arXiv 2601.17814, github.com/Hunter-Wrynn/MMR-Bench, `eval.py` and the routers' `evaluate_under_cost`), for
 comparison with its Table 2. What differs from `routers.evaluation.metrics`, each as published:
 
-* Candidates stand in the order of their names.
-* The knob is a cap on one query's *predicted* cost, which takes every predicted cost of the test set in turn; at a
-  cap each row gets the candidate of the highest forecast among those predicted to cost no more. Ties go to the
-  first name, not to the cheaper. A row without a feasible candidate gets the first name (`argmax` of minus
-  infinities): it is not refused.
-* A point is the mean realised cost and score; the frontier keeps the points that score more than all cheaper ones.
-* nAUC is the trapezoid area under that frontier over *its own* cost range, undefined below two points.
+* Candidates are in the order of their names.
+* The sweep varies a cap on one query's *predicted* cost; the cap takes every predicted cost of the test set in turn. At
+  a cap, each row gets the candidate of the highest forecast among the candidates predicted to cost no more. Ties go to
+  the first name, not to the cheaper candidate. A row without a feasible candidate gets the first name (`argmax` of
+  minus infinities); it is not refused.
+* A point is the mean realised cost and score; the frontier keeps the points that score more than all cheaper points.
+* nAUC is the trapezoid area under that frontier over *the frontier's own* cost range, undefined below two points.
   P_s is its highest score. QNC is the cost of its first point that reaches the best single, over that single's
-  mean cost; inf where none does. The best single is the first name of a tie.
+  mean cost; inf where no point does. In a tie, the best single is the first name.
 * The oracle is capped on true costs and knows true scores. Chance is 50 draws of a candidate per row
-  (`default_rng(42).integers`), each a point.
+  (`default_rng(42).integers`); each draw is a point.
 
-Two things are ours. Upstream fills a missing cell with its column's mean over training and test rows; here a row
-with a missing cell is left out, so nothing is made up. Upstream's routers each forecast cost by their own kind of
-regression; here a candidate's cost is the least-squares line in its output tokens, which every router forecasts.
-Splits are grouped here as everywhere in Loupe; upstream's are not.
+Three things are Loupe's own. The published code fills a missing cell with its column's mean over training and test
+rows; here a row with a missing cell is left out, so nothing is invented. In the published code, each router forecasts
+cost by its own kind of regression; here a candidate's cost is the least-squares line in its output tokens, which every
+router forecasts. Splits are grouped here, as everywhere in Loupe; the published splits are not.
 """
 
 from __future__ import annotations
@@ -36,32 +36,32 @@ from routers.table.summary import column_means
 
 DRAWS, DRAW_SEED = 50, 42
 
-# A gain below this is the noise of adding floats, and no higher score.
+# A gain below this comes from rounding and is not a higher score.
 _NOISE = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CapSweep:
-    """Decisions while the cap rises; the trace's first decision is what rows get before any cap admits one."""
+    """Decisions while the cap rises; in the trace, a row's first decision holds before the cap admits any candidate."""
 
     trace: Trace
 
     def frontier(self, weights: Floats | None = None) -> Frontier:
-        """One point a cap, from the lowest; `penalties` are the caps, negated, so that they fall."""
+        """Return one point per cap, from the lowest; `penalties` are the caps, negated, so that they fall."""
         whole = self.trace.frontier(weights)
         return Frontier(penalties=whole.penalties[1:], costs=whole.costs[1:], scores=whole.scores[1:])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draws:
-    """Random choices: the scores and costs of t draws on the judged rows, [t, r] each."""
+    """Random choices: the scores and costs [t, r] of t draws on the r judged rows."""
 
     rows: Indices
     scores: Floats
     costs: Floats
 
     def frontier(self, weights: Floats | None = None) -> Frontier:
-        """One point a draw, all of the same penalty."""
+        """Return one point per draw, all with the same penalty. Raises ValueError where the rows' weights are all 0."""
         weight = np.ones(len(self.rows)) if weights is None else weights[self.rows]
         total = weight.sum()
         if not total > 0:
@@ -76,7 +76,7 @@ class Paper:
     name: str = "paper"
 
     def expected_cost(self, known: OutcomeTable, forecast: Forecast) -> Floats:
-        """[n, K] predicted cost of each query: each candidate's line in output tokens, at the forecast tokens."""
+        """Return [n, K] predicted costs: each candidate's line in output tokens, at the forecast output tokens."""
         lines = [_line(tokens, cost) for tokens, cost in zip(known.output_tokens.T, known.cost_usd.T, strict=True)]
         fallback = column_means(known.cost_usd)
         columns = [
@@ -86,7 +86,7 @@ class Paper:
         return np.asarray(np.maximum(np.stack(columns, axis=1), 0.0), dtype=np.float64)
 
     def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> CapSweep:
-        """Raises ValueError where a forecast is not finite or no row has all its cells."""
+        """Return the decisions at all caps. Raises ValueError where a forecast is not finite or no row is complete."""
         order, rows = _order(test), _whole_rows(test)
         quality, predicted, score, cost = (
             values[np.ix_(rows, order)] for values in (quality, expected_cost, test.score, test.cost_usd)
@@ -96,7 +96,7 @@ class Paper:
         return CapSweep(_raise_cap(rows, (quality, predicted), (score, cost)))
 
     def oracle(self, test: OutcomeTable, _expected_cost: Floats, /) -> CapSweep:
-        """It needs no expectation: it is capped on what each candidate really cost."""
+        """Return the decisions by true scores, capped on what each candidate really cost instead of expected costs."""
         return self.decide(np.nan_to_num(test.score), np.nan_to_num(test.cost_usd), test)
 
     def chance(self, test: OutcomeTable) -> Draws:
@@ -125,7 +125,7 @@ class Paper:
 
 
 def _order(test: OutcomeTable) -> Indices:
-    """The columns in the order of their candidates' names."""
+    """Return the columns in the order of their candidates' names."""
     return np.array(sorted(range(len(test.candidates)), key=lambda column: test.candidates[column]), dtype=np.intp)
 
 
@@ -137,7 +137,7 @@ def _whole_rows(test: OutcomeTable) -> Indices:
 
 
 def _raise_cap(rows: Indices, forecasts: tuple[Floats, Floats], outcomes: tuple[Floats, Floats]) -> Trace:
-    """Let the cap rise through all predicted costs: candidates become feasible from cheap to dear."""
+    """Return the trace as the cap rises through all predicted costs: candidates become feasible, the cheapest first."""
     quality, predicted = forecasts
     score, cost = outcomes
     everyone = np.arange(len(rows))
@@ -168,7 +168,7 @@ def _raise_cap(rows: Indices, forecasts: tuple[Floats, Floats], outcomes: tuple[
 
 
 def _kept(points: Frontier) -> tuple[Floats, Floats]:
-    """The costs and scores of the points that score more than every cheaper one."""
+    """Return the costs and scores of the points that score more than every cheaper point."""
     order = np.lexsort((-points.scores, points.costs))
     costs, scores = points.costs[order], points.scores[order]
     above = np.maximum.accumulate(np.concatenate(([-np.inf], scores[:-1])))
@@ -184,7 +184,7 @@ def _own_area(costs: Floats, scores: Floats) -> float:
 
 
 def _line(tokens: Floats, cost: Floats) -> tuple[float, float] | None:
-    """Offset and slope of cost in tokens over what was observed; None where tokens say nothing."""
+    """Return offset and slope of cost in tokens over observed cells; None where tokens do not vary or are too few."""
     seen = ~np.isnan(tokens) & ~np.isnan(cost)
     if seen.sum() < 2:
         return None

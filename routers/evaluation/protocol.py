@@ -1,6 +1,6 @@
-"""How forecasts become decisions and what those are worth: the contract of `loupe bench --protocol`.
+"""The contract of `loupe bench --protocol`: how forecasts become decisions, and how decisions are judged.
 
-`SharedSweep` is Loupe's own: MMR-Bench's figures on the exact frontier over one cost range for every router
+`SharedSweep` is Loupe's own protocol: MMR-Bench's figures on the exact frontier over one cost range for every router
 (`routers.evaluation.metrics`). `routers.evaluation.paper_protocol` has the published definitions.
 """
 
@@ -19,7 +19,7 @@ from routers.table.summary import column_means
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What a frontier is worth; `accuracy` is the score where cost does not count (lambda = 0, or no cap)."""
+    """The figures of a frontier; `accuracy` is the score where cost does not count (lambda = 0, or no cap)."""
 
     nauc: float
     peak_score: float
@@ -31,57 +31,60 @@ class PolicyDecisions(Protocol):
     """A policy's decisions on one test set."""
 
     def frontier(self, weights: Floats | None = None) -> Frontier:
-        """The points that the decisions realise; `weights` [n] of the test rows. ValueError: they weigh nothing."""
+        """Return the points that the decisions realise; `weights` are [n], of the test rows.
+
+        Raises ValueError where all weights of the judged rows are 0.
+        """
         ...
 
 
 class Measure(Protocol):
-    """A protocol of judgement. Forecasts and tests have the same candidates, in the same order."""
+    """A protocol of judgement. Forecasts and test tables have the same candidates, in the same order."""
 
     @property
     def name(self) -> str: ...
 
     def expected_cost(self, known: OutcomeTable, forecast: Forecast) -> Floats:
-        """[n, K] USD that decisions weigh, from training rows and the forecast."""
+        """Return [n, K] the USD that decisions take into account, from training rows and the forecast."""
         ...
 
     def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> PolicyDecisions:
-        """What a router of these forecasts does."""
+        """Return the decisions of a router with these forecasts."""
         ...
 
     def oracle(self, test: OutcomeTable, expected_cost: Floats, /) -> PolicyDecisions:
-        """What a router that knows every score does."""
+        """Return the decisions of a router that knows every score."""
         ...
 
     def chance(self, test: OutcomeTable) -> PolicyDecisions:
-        """What drawing candidates at random does."""
+        """Return the decisions of drawing candidates at random."""
         ...
 
     def worth(self, decided: PolicyDecisions, test: OutcomeTable, weights: Floats | None = None) -> Worth:
-        """The figures; NaN where the protocol leaves one undefined, QNC inf where the best single is never reached."""
+        """Return the figures: NaN if the protocol leaves one undefined, QNC inf if the best single is not reached."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SharedSweep:
-    """Exact sweep of `quality - lambda * expected cost`; the cost range is that of the singles on the test rows."""
+    """An exact sweep of `quality - lambda * expected cost`; the cost range is that of the singles on the test rows."""
 
     name: str = "shared"
 
     def expected_cost(self, known: OutcomeTable, forecast: Forecast) -> Floats:
-        """What is expected of a candidate is the mean cost that training saw, whatever the query."""
+        """Return each candidate's mean cost in the training rows, for every query."""
         return np.tile(column_means(known.cost_usd), (len(forecast.quality), 1))
 
     def decide(self, quality: Floats, expected_cost: Floats, test: OutcomeTable) -> PolicyDecisions:
         return trace(quality, expected_cost, test.score, test.cost_usd)
 
     def oracle(self, test: OutcomeTable, _expected_cost: Floats, /) -> Trace:
-        """It knows what each reply scores and what it costs: among equal scores the one that costs least."""
+        """Return the decisions that know each reply's score and cost: among equal scores, the cheapest candidate."""
         score, cost = np.nan_to_num(test.score), np.nan_to_num(test.cost_usd)
         return trace(score, cost, test.score, test.cost_usd)
 
     def chance(self, test: OutcomeTable) -> Trace:
-        """A fair draw among each query's observed candidates: one point, in expectation."""
+        """Return the expectation of a fair draw among each query's observed candidates, which is one point."""
         observed = test.mask & ~np.isnan(test.cost_usd)
         rows = np.flatnonzero(observed.any(axis=1))
         counts = observed[rows].sum(axis=1)

@@ -1,4 +1,4 @@
-"""Runs the tasks of a bench in worker processes, one thread each, and gives the results in the tasks' order."""
+"""Worker processes that run the tasks of a bench, one thread each; results come back in the order of the tasks."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from contextlib import contextmanager
 from routers.evaluation.bench import BenchBlock, JudgeSettings, PolicyResult, Task, run_task
 
 Told = Callable[[Task, float, int, int], None]
-"""Called after each task with its seconds, how many are done and how many there are."""
+"""A function called after each task with its seconds, the number of finished tasks and the number of all tasks."""
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-_SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # else a worker first looks for Python's own modules in the working directory
+_SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # else a worker looks for Python's own modules in the working directory first
 
 
 def run_tasks(
     blocks: Sequence[BenchBlock], wanted: Sequence[Task], judging: JudgeSettings, jobs: int, tell: Told
 ) -> list[PolicyResult]:
-    """Every task's results. With one job they run in this process."""
+    """Return the results of all tasks. With one job, the tasks run in this process."""
     if jobs == 1 or len(wanted) == 1:
         return list(_in_turn(blocks, wanted, judging, tell))
     done: dict[int, list[PolicyResult]] = {}
-    # Processes are spawned: a fork would copy the locks of threads that it leaves behind.
+    # Processes are spawned: a fork would copy locks that are held by threads which do not exist in the new process.
     context = multiprocessing.get_context("spawn")
     with _environment(_ONE_THREAD | _SAFE_PATH):
         pool = ProcessPoolExecutor(jobs, context, _start, (tuple(blocks), judging))
@@ -50,7 +50,7 @@ def _in_turn(
 
 
 class _Work:
-    """What a worker process keeps between tasks."""
+    """The blocks and settings that a worker process keeps between tasks."""
 
     blocks: Sequence[BenchBlock]
     judging: JudgeSettings
@@ -68,7 +68,7 @@ def _run(task: Task) -> tuple[list[PolicyResult], float]:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """These variables while it lasts: libraries read them once, when a process begins."""
+    """Set these environment variables for the time of the context: libraries read them once, when a process starts."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -1,1 +1,1 @@
-"""Maps from a query's vectors to the features that routers learn from."""
+"""Maps from a query's views to the features that routers learn from."""

@@ -1,12 +1,13 @@
-"""Adaptive fusion of MMR-Bench (arXiv 2601.17814): each query weighs its modalities by how sure they seem.
+"""Adaptive fusion of MMR-Bench (arXiv 2601.17814): weighs the modalities of each query by their confidence.
 
-A modality's confidence is half how near it lies to the training mean's direction (its prototype) and half how long
-its vector is before normalisation; the softmax of the confidences weighs the modalities, and product and absolute
-difference of text and image stand beside them where both lie in one space.
+A modality's confidence is half its nearness to the training mean's direction (its prototype) and half the length of
+its vector before normalisation. The softmax of the confidences weighs the modalities. The product and the absolute
+difference of text and image are appended where both are vectors of one space.
 
-Mended against the published code: prototypes, means and scales are the training rows' and never the batch's; a
-view that the encoder has normalised already tells nothing by its length (its rounding errors are no confidence),
-so its length counts one half; modalities stand side by side, so towers of different widths can be fused whole.
+This differs from the published code in three ways. Prototypes, means and scales come from the training rows and never
+from the batch. The length of a view that the encoder has already normalised tells nothing (its rounding errors are not
+confidence), so its length counts one half. Modalities are concatenated, so towers of different widths can be fused
+whole.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from numpy.typing import NDArray
 from routers.base import Floats, Views
 from routers.features.pca import PcaMap, PcaView, sized, usual_views
 
-# The softmax's inverse temperature, and the share of products and differences: the published ones.
+# The softmax's inverse temperature, and the share of products and differences, as published.
 _SHARPNESS, _SHARE = 5.0, 0.5
-# Lengths that spread less than this share of their mean are one length and rounding.
+# Lengths that spread less than this share of their mean differ by rounding only.
 _LEAST_SPREAD = 1e-3
 _CROSSED = ("text", "image")
 _CROSSING = "text*image"
@@ -31,13 +32,13 @@ _CROSSING = "text*image"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Confidence:
-    """What one view's confidence is measured by.
+    """The statistics that measure one view's confidence.
 
     Attributes:
         name: the view.
         prototype: [dimension], of length 1 (0 where no training row was present).
-        length: (mean, spread) of the rows' lengths; a spread of 0 says that lengths tell nothing.
-        usual: the mean confidence in training, which stands in for an absent row.
+        length: (mean, spread) of the rows' lengths; a spread of 0 means that lengths tell nothing.
+        usual: the mean confidence in training, which is used for an absent row.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Confidence:
         return cls(name, prototype, bare.length, float(bare.of(present).mean()))
 
     def of(self, rows: NDArray[np.floating]) -> Floats:
-        """[n], 0 to 1."""
+        """Return confidences [n], 0 to 1."""
         lengths = np.linalg.norm(np.asarray(rows, dtype=np.float64), axis=1)
         present = lengths > 0
         nearness = 0.5 + 0.5 * (rows @ self.prototype) / np.where(present, lengths, 1.0)
@@ -69,12 +70,12 @@ class Confidence:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Interaction:
-    """Product and absolute difference of text and image, where both are vectors of one space.
+    """The product and the absolute difference of text and image, where both are vectors of one space.
 
     Attributes:
-        means: [2, dimension], of text and image.
-        scales: (of products, of differences): they bring both to one mean squared length.
-        reduced: products and differences, side by side -> their principal components.
+        means: [2, dimension] the means of text and image.
+        scales: the scale of products and that of differences, which bring both to one mean squared length.
+        reduced: maps products and differences, concatenated, to their principal components.
     """
 
     means: Floats
@@ -83,7 +84,7 @@ class Interaction:
 
     @classmethod
     def fit(cls, views: Views) -> Interaction | None:
-        """None where there is nothing to cross: a view is missing, of another width, or never present."""
+        """Learn from training rows. Returns None where a view is missing, of another width, or never present."""
         if not all(name in views for name in _CROSSED) or views["text"].shape != views["image"].shape:
             return None
         text, image = (np.asarray(views[name], dtype=np.float64) for name in _CROSSED)
@@ -102,7 +103,7 @@ class Interaction:
         return dict.fromkeys(_CROSSED, width)
 
     def rows(self, views: Views) -> Floats:
-        """[n, width]; zeros for a query that lacks text or image."""
+        """Return rows [n, width]; zeros for a query without text or without image."""
         text, image = (np.asarray(views[name], dtype=np.float64) for name in _CROSSED)
         if text.shape != image.shape or text.shape[1:] != self.means.shape[1:]:
             raise ValueError(f"views 'text' and 'image' are {text.shape} and {image.shape}, not {self.view_dims}")
@@ -115,7 +116,7 @@ class Interaction:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, NDArray[Any]], width: int) -> Interaction:
-        """Raises KeyError or ValueError where shapes disagree."""
+        """Restore from arrays that `arrays` gave. Raises KeyError or ValueError where shapes disagree."""
         product, gap = (float(number) for number in sized(arrays, "scales", (2,)))
         reduced = PcaMap.restore(arrays, {_CROSSING: 2 * width}).views[0]
         return cls(sized(arrays, "crossed_means", (2, width)), (product, gap), reduced)
@@ -123,7 +124,7 @@ class Interaction:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AdaptiveFusion:
-    """Views of queries -> rows in which each modality weighs as much as it is sure of itself."""
+    """A map from views of queries to rows in which each modality is weighted by its confidence."""
 
     reduced: PcaMap
     confidences: tuple[Confidence, ...]
@@ -145,13 +146,13 @@ class AdaptiveFusion:
         return {**self.reduced.view_dims, **crossed}
 
     def weights(self, views: Views) -> Floats:
-        """[n, modalities], each row's sum the number of modalities: all 1 is equal fusion."""
+        """Return weights [n, modalities]; each row sums to the number of modalities, so all 1 is equal fusion."""
         sure = np.stack([confidence.of(views[confidence.name]) for confidence in self.confidences], axis=1)
         raised = np.exp(_SHARPNESS * sure)
         return np.asarray(raised / raised.mean(axis=1, keepdims=True), dtype=np.float64)
 
     def rows(self, views: Views) -> Floats:
-        """[n, D]. Raises KeyError for a missing view, ValueError for a wrong dimension."""
+        """Return rows [n, D]. Raises KeyError for a missing view, ValueError for a wrong dimension."""
         parts = [view.apply(views) for view in self.reduced.views]
         weights = self.weights(views)
         weighed = [part * weights[:, [place]] for place, part in enumerate(parts)]
@@ -160,7 +161,7 @@ class AdaptiveFusion:
         return np.concatenate(weighed, axis=1)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything numeric, by name."""
+        """Return every numeric part, by name."""
         stored: dict[str, NDArray[Any]] = {**self.reduced.arrays()}
         for confidence in self.confidences:
             stored[f"prototype/{confidence.name}"] = confidence.prototype
@@ -171,7 +172,7 @@ class AdaptiveFusion:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]) -> AdaptiveFusion:
-        """From what `arrays` gave. Raises KeyError or ValueError where shapes disagree."""
+        """Restore the fusion from arrays that `arrays` gave. Raises KeyError or ValueError where shapes disagree."""
         weighed = {name: size for name, size in view_dims.items() if f"prototype/{name}" in arrays}
         confidences = []
         for name, size in weighed.items():
@@ -190,5 +191,5 @@ def _sigmoid(values: Floats) -> Floats:
 
 
 def _length(rows: Floats) -> float:
-    """Root of the mean squared length; 1 where all are zero."""
+    """Return the root of the mean squared length of rows; 1 where all rows are zero."""
     return float(np.sqrt((rows**2).sum(axis=1).mean())) or 1.0

@@ -1,6 +1,6 @@
-"""A fused linear map with every linear step multiplied out: what a router runs on the request's path.
+"""A fused linear map with all linear steps multiplied together, which a router runs on the request's path.
 
-One float32 product for all views, one for the products of their components. Nothing else is left of training.
+It is one float32 product for all views, and one for the products of their components. Nothing else of training is kept.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ AnyFloats = NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ComposedMap:
-    """views -> [n, outputs].
+    """A map from views to [n, outputs].
 
     Attributes:
-        views: names in the order of the stacked columns.
-        dims: their dimensions.
-        matrix: [sum(dims), outputs + left + right]: straight outputs, then the factors of the products.
+        views: names in the order in which the views are concatenated.
+        dims: the dimensions of the views.
+        matrix: [sum(dims), outputs + left + right] the linear outputs, then the factors of the products.
         offset: [outputs + left + right].
         product_map: [left * right, outputs]; empty without products.
-        means: [sum(dims)], what stands in for an absent row.
-        crossed: (left, right).
+        means: [sum(dims)] the values that replace an absent row.
+        crossed: (left, right), the numbers of factors of both views.
     """
 
     views: tuple[str, ...]
@@ -48,7 +48,7 @@ class ComposedMap:
         crossings: Mapping[str, int],
         products: tuple[AnyFloats, AnyFloats],
     ) -> ComposedMap:
-        """From each view's map of (view - mean) to [outputs + its factors], and (product map, output offset)."""
+        """Compose each view's map of (view - mean) to [outputs + its factors], and (product map, output offset)."""
         product_map, output_offset = products
         outputs = len(output_offset)
         widths = [width for width in crossings.values() if width] if len(product_map) else []
@@ -76,7 +76,7 @@ class ComposedMap:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, NDArray[Any]], dims: Mapping[str, int], outputs: int) -> ComposedMap:
-        """From what `arrays` gave. Raises KeyError or ValueError where shapes disagree."""
+        """Restore from arrays that `arrays` gave. Raises KeyError or ValueError where shapes disagree."""
         left, right = (int(width) for width in arrays["crossed"])
         columns = outputs + left + right
         shapes = {
@@ -96,7 +96,7 @@ class ComposedMap:
         return dict(zip(self.views, self.dims, strict=True))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything numeric, by name."""
+        """Return every numeric part, by name."""
         return {
             "matrix": self.matrix,
             "offset": self.offset,
@@ -106,7 +106,10 @@ class ComposedMap:
         }
 
     def apply(self, views: Views) -> Vectors:
-        """[n, outputs] float32. Raises KeyError for a missing view, ValueError for a wrong dimension."""
+        """Return outputs [n, outputs] in float32. Raises KeyError for a missing view, ValueError for a wrong dimension.
+
+        Raises ValueError too where views have different numbers of rows.
+        """
         rows = np.concatenate(self._parts(views), axis=1)
         straight = rows @ self.matrix + self.offset
         left, right = self.crossed

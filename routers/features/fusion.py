@@ -1,8 +1,8 @@
-"""Fusion: views of a query -> one feature row for a linear router.
+"""Fusion: maps the views of a query to one feature row for a linear router.
 
 Every statistic (mean, scale, principal axes) is taken from the rows that `fit` is given, the training rows, and
-never from the batch that is forecast. A view's absent row (all zeros: a query without image) stands at the
-training mean, so it says nothing.
+never from the batch that is forecast. A view's absent row (all zeros: a query without image) is replaced by the
+training mean, so that it has no effect.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from routers.features.composed_map import ComposedMap, Vectors
 
 @dataclass(frozen=True, slots=True)
 class FusionOptions:
-    """How views become features.
+    """Options for turning views into features.
 
     Attributes:
-        views: those to use, in order; products join the first and the last.
+        views: the views to use, in order; products are of the first and the last view.
         components: a view wider than `wide` is reduced to this many principal components, scaled by their
             standard deviation to the power -1/2: half whitened.
-        products: products of this many whitened components of either view; 0 for none.
+        products: the number of whitened components of each of both views that are multiplied; 0 for no products.
     """
 
     views: tuple[str, ...] = ("text", "image_features")
@@ -35,7 +35,7 @@ class FusionOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """One view's share: features = (view - mean) @ axes, and product factors = (view - mean) @ crossing."""
+    """The part of one view: features = (view - mean) @ axes, and product factors = (view - mean) @ crossing."""
 
     view: str
     mean: Floats
@@ -45,7 +45,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fusion:
-    """Fitted statistics. Features are each block's, then the products (centred and scaled)."""
+    """The fitted statistics. Features are those of each block, then the products (centred and scaled)."""
 
     blocks: tuple[Block, ...]
     product_mean: Floats
@@ -69,7 +69,7 @@ class Fusion:
         return {block.view: len(block.mean) for block in self.blocks}
 
     def transform(self, views: Views) -> Floats:
-        """[n, D] features."""
+        """Return features [n, D]."""
         centred = self._centred(views)
         parts = [centred[block.view] @ block.axes for block in self.blocks]
         products = _products(self._crossed, centred)
@@ -77,7 +77,7 @@ class Fusion:
         return np.concatenate(parts, axis=1)
 
     def compose(self, weights: Floats, bias: Floats) -> ComposedMap:
-        """The map views -> transform(views) @ weights + bias, with all linear steps multiplied out."""
+        """Return the map views -> transform(views) @ weights + bias, with all linear steps multiplied together."""
         maps, means, crossings, offset, start = {}, {}, {}, bias.copy(), 0
         for block in self.blocks:
             stop = start + block.axes.shape[1]
@@ -100,7 +100,7 @@ class Fusion:
 
 def _fit_block(name: str, rows: Floats, options: FusionOptions, *, crosses: bool) -> Block:
     present = rows[rows.any(axis=1)]
-    if not len(present):  # a table of texts only: the view teaches nothing
+    if not len(present):  # a table of texts only: the view has no features
         return Block(name, np.zeros(rows.shape[1]), np.zeros((rows.shape[1], 0)), np.zeros((rows.shape[1], 0)))
     mean = present.mean(axis=0)
     centred = present - mean
@@ -115,7 +115,7 @@ def _fit_block(name: str, rows: Floats, options: FusionOptions, *, crosses: bool
 
 
 def _principal(centred: Floats) -> tuple[Floats, Floats]:
-    """Standard deviations, falling, and axes of rows [n, D]; from the smaller of the two Gram matrices."""
+    """Return standard deviations, falling, and axes of rows [n, D], from the smaller of the two Gram matrices."""
     rows, width = centred.shape
     if rows < width:
         values, turned = np.linalg.eigh(centred @ centred.T / rows)
@@ -141,6 +141,6 @@ def _products(crossed: Sequence[Block], centred: Mapping[str, Floats]) -> Floats
 
 
 def _root_mean_square(rows: Floats) -> float:
-    """Root of the mean squared length of rows; 1 where there is nothing to scale."""
+    """Return the root of the mean squared length of rows; 1 where this is 0 or there are no rows."""
     length = float(np.sqrt(np.mean(np.sum(rows**2, axis=1)))) if rows.size else 0.0
     return length if length > 0 else 1.0

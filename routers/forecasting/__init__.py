@@ -1,1 +1,1 @@
-"""From scores to forecasts: heads, calibration, uncertainty, output tokens."""
+"""The parts that turn scores into forecasts: heads, calibration, uncertainty, output tokens."""

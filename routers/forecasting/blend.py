@@ -1,13 +1,13 @@
-"""Blending forecasts: how much of each member to believe, separately for what it says of a query and of a candidate.
+"""Blending of forecasts: a weight for each member, one for how hard a query is and one for differences of candidates.
 
-That a query is hard for all candidates alike is easy to learn; that one candidate is better at it than another is
-what routing lives on, and is mostly noise where data are few. So each member's departure from the means is parted
-along the candidates' first common factor (Breiman and Friedman, "Predicting Multivariate Responses in Multiple Linear
-Regression", JRSS B 59, 1997), and both parts have weights of their own, by how members did on held-out groups.
+How hard a query is for all candidates alike is easy to learn. Which candidate is better on a query is what routing
+depends on, and is mostly noise where data are few. So each member's departure from the means is split along the
+candidates' first common factor (Breiman and Friedman, "Predicting Multivariate Responses in Multiple Linear
+Regression", JRSS B 59, 1997), and both parts have their own weights, by the members' errors on held-out groups.
 
-A member is not believed for a lead that other groups would have turned: leads are weighed over Bayesian bootstraps
+A member gets no weight for a lead that other groups could have reversed: leads are averaged over Bayesian bootstraps
 of the groups (Yao et al., "Using Stacking to Average Bayesian Predictive Distributions", Bayesian Analysis 13, 2018:
-pseudo-BMA+). With a few dozen groups all share; with hundreds the best do.
+pseudo-BMA+). With a few dozen groups, all members share the weight; with hundreds of groups, the best members do.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from routers.numeric.factors import candidate_factors
 from routers.table.split import numbered
 from routers.table.summary import column_means
 
-# The share of the scores' variance that a member explains less than the best, for which its weight falls by e.
+# If a member explains this share of the scores' variance less than the best member does, its weight is divided by e.
 _LEAD = 0.006
 _BOOTSTRAPS = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldOut:
-    """What a blend learns from.
+    """The held-out forecasts and scores that a blend learns from.
 
     Attributes:
         forecasts: the members' [n, K] forecasts of rows whose groups they did not see.
-        means: [n, K] the candidates' means in the rows that those members saw. A row's departure is from these: the
-            mean of all rows has the row's own outcome in it, and would make every member look worse than it is.
-        score: [n, K] what was observed, NaN where missing.
+        means: [n, K] the candidates' means in the rows that taught each row's forecasts. Departures are measured from
+            these means, because the mean of all rows contains the row's own outcome and would make every member look
+            worse than it is.
+        score: [n, K] observed scores, NaN where missing.
         groups: [n].
-        weights: [n, K] how much each cell counts; None: all alike.
+        weights: [n, K] how much each cell counts; None: all count the same.
     """
 
     forecasts: Sequence[Floats]
@@ -56,8 +57,8 @@ class Blend:
     Attributes:
         means: [K] the candidates' mean scores.
         axis: [K] the candidates' common factor, of length 1.
-        weights: [2, members]: of the common part, and of the candidates' own; each adds up to 1.
-        sharpness: by which departures are stretched in logits: an average of forecasts says too little.
+        weights: [2, members] the weights of the common parts, and of the candidates' own parts; each row sums to 1.
+        sharpness: the factor that stretches departures in logits, because an average of forecasts departs too little.
     """
 
     means: Floats
@@ -67,7 +68,11 @@ class Blend:
 
     @classmethod
     def fit(cls, held_out: HeldOut, common: Sequence[int] | None = None, *, trusted: int | None = None) -> Blend:
-        """`common` are the members whose common part may count (all unless told); `trusted` has half of it at least."""
+        """Learn the weights and the sharpness.
+
+        `common` are the members whose common part may count (default: all); member `trusted` has at least half of the
+        weight of the common part.
+        """
         axis = candidate_factors(held_out.score, rank=1)[:, 0]
         count = len(held_out.forecasts)
         means = column_means(held_out.score, held_out.weights)
@@ -85,25 +90,25 @@ class Blend:
         return cls(bare.means, bare.axis, weights, sharpness(said, held_out.means, held_out.score, held_out.groups))
 
     def apply(self, forecasts: Sequence[Floats], means: Floats | None = None) -> Floats:
-        """[n, K], between 0 and 1, from the members' forecasts; `means` [n, K] in the place of all rows' own."""
+        """Return the blend [n, K] of the members' forecasts, between 0 and 1; `means` [n, K] replace the blend's."""
         means = self.means if means is None else means
         parts = zip(self.weights.ravel(), self._parts(forecasts, means), strict=True)
         said = means + sum(weight * part for weight, part in parts if weight)
         return sharpened(said, means, self.sharpness)
 
     def _parts(self, forecasts: Sequence[Floats], means: Floats) -> list[Floats]:
-        """The members' common parts, then their own."""
+        """Return the members' common parts, then the members' own parts."""
         departures = [forecast - means for forecast in forecasts]
         common = [np.outer(departure @ self.axis, self.axis) for departure in departures]
         return common + [departure - part for departure, part in zip(departures, common, strict=True)]
 
 
 def _shares(parts: Sequence[Floats], held_out: HeldOut) -> Floats:
-    """[members] weights that add up to 1: the larger, the more a part explains by itself, over bootstraps of groups."""
+    """Return [members] weights that sum to 1, larger for parts that explain more by themselves, over bootstraps."""
     names, group_of_row = numbered(held_out.groups)
     target = held_out.score - held_out.means
     observed = ~np.isnan(target)
-    # Each row counts alike, be it of a table of many candidates or of few: a query is what is routed.
+    # Every row counts the same, from tables of many candidates and of few, because the router routes queries.
     cells = np.maximum(observed.sum(axis=1), 1)
     counted = observed.astype(np.float64) if held_out.weights is None else held_out.weights
 

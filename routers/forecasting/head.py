@@ -1,6 +1,6 @@
-"""The seam for router families: a family says what it expects of a query (`Head`), and the rest is added once.
+"""The interface of most router algorithms: a `Head` forecasts scores, and this module adds everything else.
 
-The rest is calibration from held-out groups, how sure the forecast is, output tokens, and reading and writing.
+The rest is calibration from held-out groups, the uncertainty of forecasts, output tokens, and reading and writing.
 `HeadAlgorithm(SomeHead)` is an algorithm of the registry.
 """
 
@@ -28,26 +28,29 @@ _FOLDS = 5
 
 
 class Head(Protocol):
-    """The part of a router that is its idea: expected score per candidate, before calibration."""
+    """The part of a router that differs between algorithms: the expected score per candidate, before calibration."""
 
     algorithm: ClassVar[str]
 
     @property
     def view_dims(self) -> Mapping[str, int]:
-        """The views it reads -> their dimensions; one at least."""
+        """The views that the head reads -> their dimensions; at least one."""
         ...
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Hyper-parameters, those chosen too; fit for JSON."""
+        """The hyper-parameters, including those chosen in fitting; must be valid in JSON."""
         ...
 
     def quality(self, views: Views) -> Floats:
-        """[n, K], finite, of any range. Raises KeyError for a missing view, ValueError for a wrong dimension."""
+        """Return [n, K] expected scores, finite, of any range.
+
+        Raises KeyError for a missing view, ValueError for a wrong dimension.
+        """
         ...
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """Everything numeric, by name."""
+        """Return every numeric part, by name."""
         ...
 
     @classmethod
@@ -59,23 +62,23 @@ class Head(Protocol):
     def restore(
         cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]
     ) -> Self:
-        """The head of what it wrote. Raises KeyError or ValueError where shapes disagree."""
+        """Return the head of the settings and arrays that it gave. Raises KeyError or ValueError if shapes disagree."""
         ...
 
 
 @runtime_checkable
 class HoldsOut(Protocol):
-    """A head that comes by its own held-out forecasts while it fits, for less than fitting it anew per fold."""
+    """A head that computes held-out forecasts while it fits, which costs less than fitting it again for each fold."""
 
     @classmethod
     def fit_held_out(cls, table: OutcomeTable, views: Views, *, seed: int = 0) -> tuple[Head, Floats]:
-        """The head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
+        """Return the head, and [n, K] forecasts of each row by a fit that did not see the row's group."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenAndUncertainty:
-    """What stands beside quality: one composed product gives log tokens and the coordinates of the spread."""
+    """Forecasts besides quality: one composed product gives log tokens and the coordinates of the uncertainty."""
 
     composed: ComposedMap
     tokens: TokenHeads
@@ -84,7 +87,7 @@ class TokenAndUncertainty:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadRouter:
-    """A trained router; implements `routers.registry.TrainedRouter`."""
+    """A trained router around a head; implements `routers.registry.TrainedRouter`."""
 
     algorithm: str
     candidates: tuple[str, ...]
@@ -111,7 +114,7 @@ class HeadRouter:
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything numeric, by name: what the artifact's `.npz` holds."""
+        """Return every numeric part by name, as the artifact's `.npz` stores them."""
         stored: dict[str, NDArray[Any]] = {_HEAD + name: array for name, array in self.head.arrays().items()}
         stored |= self.beside.composed.arrays()
         for part in (self.calibration, self.beside.tokens, self.beside.leverage):
@@ -121,7 +124,7 @@ class HeadRouter:
 
 @dataclass(frozen=True, slots=True)
 class HeadAlgorithm:
-    """A family as an algorithm; implements `routers.registry.Algorithm`."""
+    """The algorithm of a head's class; implements `routers.registry.Algorithm`."""
 
     head: type[Head]
 
@@ -144,7 +147,7 @@ class HeadAlgorithm:
         )
 
     def restore(self, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], digest: str) -> HeadRouter:
-        """The router of an artifact's header and arrays. Raises KeyError or ValueError where they disagree."""
+        """Return the router of an artifact's header and arrays. Raises KeyError or ValueError where they disagree."""
         candidates, dims, settings = tuple(header["candidates"]), header["view_dims"], header["hyper_parameters"]
         of_head = {name.removeprefix(_HEAD): array for name, array in arrays.items() if name.startswith(_HEAD)}
         width = len(candidates)
@@ -169,14 +172,14 @@ class HeadAlgorithm:
 
 
 def fit_head(head: type[Head], table: OutcomeTable, views: Views, seed: int) -> tuple[Head, Floats]:
-    """The fitted head and its held-out forecasts [n, K]: its own way if it has one, else by fitting it per fold."""
+    """Return the fitted head and its held-out forecasts [n, K], by `fit_held_out` if it has that, else by fold fits."""
     if isinstance(head, HoldsOut):
         return head.fit_held_out(table, views, seed=seed)
     return head.fit(table, views, seed=seed), held_out_quality(head, table, views, seed)
 
 
 def held_out_quality(head: type[Head], table: OutcomeTable, views: Views, seed: int) -> Floats:
-    """[n, K]: each row's raw forecast by a head that was fitted without the row's group."""
+    """Return [n, K] each row's raw forecast by a head that was fitted without the row's group."""
     held_out = np.full(table.score.shape, np.nan)
     for fold in grouped_folds(table.groups, _FOLDS, seed):
         fitted = head.fit(table.take(fold.train), rows_of(views, fold.train), seed=seed)

@@ -1,8 +1,8 @@
-"""Sharpness: by how much forecasts depart from the means too little, told from held-out groups.
+"""Sharpness: a factor that corrects forecasts which are too close to the means, learned from held-out groups.
 
-One factor on the departures' logits (temperature: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
-Averages of many forecasts err on the side of the means; how far is soon learned from hundreds of groups, and from a
-few dozen not at all, so the factor is drawn to 1 by as much as the groups disagree on it.
+One factor multiplies the departures in logits (temperature: Guo et al., "On Calibration of Modern Neural Networks",
+ICML 2017). Averages of many forecasts are too close to the means. Hundreds of groups tell by how much, a few dozen do
+not, so the factor is shrunk to 1 by as much as the groups disagree about it.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ import numpy as np
 from routers.base import Floats
 from routers.table.split import numbered
 
-_USUAL, _SPREAD = 1.0, 0.05  # of the factor, before any data
+_USUAL, _SPREAD = 1.0, 0.05  # prior mean and standard deviation of the factor
 _FLOOR = 0.005
 _STEPS = 30
 
 
 def sharpened(forecast: Floats, means: Floats, factor: float) -> Floats:
-    """[n, K] from forecasts [n, K]; `means` are [K] or [n, K]."""
+    """Return forecasts [n, K] whose departures from `means` ([K] or [n, K]), in logits, are multiplied by `factor`."""
     start = _logit(means)
     return np.asarray(1.0 / (1.0 + np.exp(-start - factor * (_logit(forecast) - start))), dtype=np.float64)
 
 
 def sharpness(held_out: Floats, means: Floats, score: Floats, groups: Sequence[str]) -> float:
-    """The factor of the least log-loss, by Newton's method, drawn to 1; all [n, K], `score` NaN where missing."""
+    """Return the factor of the least log-loss, by Newton's method, shrunk to 1.
+
+    All arrays are [n, K] (`means` may be [K]); `score` is NaN where missing.
+    """
     start = np.broadcast_to(_logit(means), score.shape)
     observed = ~np.isnan(score)
     truth = np.where(observed, score, 0.0)

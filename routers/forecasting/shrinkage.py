@@ -1,9 +1,10 @@
-"""Caution: a candidate is forecast to beat the best single one only as far as held-out groups bear such claims out.
+"""Shrinkage of claims to beat the best single candidate: believed only as far as held-out groups confirm such claims.
 
-Which of thirteen others beats the best on a query is a maximum over noisy forecasts, so with little data it is mostly
-the noise that is chosen (the winner's curse). Where claims to beat the incumbent were not borne out, a candidate is at
-most a hair worse than the incumbent: it still takes over once its cost is weighed, in the same order, but where cost
-does not count the incumbent answers. So the frontier ends at the best single candidate, not short of it.
+To find which of thirteen others beats the best on a query is to take a maximum over noisy forecasts, so with little
+data mostly noise is chosen (the winner's curse). Where held-out groups did not confirm claims to beat the incumbent, a
+candidate is forecast slightly below the incumbent at best. Such candidates keep their order and can still win when cost
+counts, but where cost does not count, the incumbent answers. So the frontier ends at the best single candidate, and not
+below it.
 """
 
 from __future__ import annotations
@@ -17,21 +18,29 @@ from routers.table.outcome_table import OutcomeTable
 from routers.table.split import numbered
 
 _HAIR, _LEAST = 0.01, 1e-4
-# Held-out gain in standard errors: up to the first nothing is believed, from the second on all.
+# Held-out gain in standard errors: up to the first number claims are not believed, from the second on fully.
 _DOUBTED, _BELIEVED = 2.0, 3.0
 _EDGE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class ShrinkageFit:
-    """The candidate that one buys without routing, by its column; how far claims to beat it are believed, 0 to 1."""
+    """The shrinkage that held-out groups taught.
+
+    Attributes:
+        incumbent: the column of the candidate that one would use without routing.
+        belief: how far claims to beat the incumbent are believed, 0 to 1.
+    """
 
     incumbent: int
     belief: float
 
     @classmethod
     def fit(cls, held_out: Floats, table: OutcomeTable, moved: Floats) -> ShrinkageFit:
-        """From held-out forecasts [n, K]; `moved` [n, K] by how much the means that those know exceed the table's."""
+        """Learn from held-out forecasts [n, K].
+
+        `moved` [n, K] are the means that the held-out forecasts were taught, minus the means of the whole table.
+        """
         incumbent = _incumbent(table)
         claimed = np.where(np.isnan(table.score), -np.inf, held_out - moved).argmax(axis=1)
         rows = np.arange(len(table))
@@ -42,7 +51,7 @@ class ShrinkageFit:
         return cls(incumbent, float(np.clip((of_groups.sum() / error - _DOUBTED) / (_BELIEVED - _DOUBTED), 0.0, 1.0)))
 
     def apply(self, quality: Floats) -> Floats:
-        """[n, K]: of a claim, what is believed stays as it is, and the rest is folded under the incumbent."""
+        """Return forecasts [n, K] in which the part of each claim that is not believed is moved below the incumbent."""
         best = quality[:, [self.incumbent]]
         claim = quality - best
         folded = -_HAIR * np.logaddexp(0.0, -claim / _HAIR) - _LEAST
@@ -52,7 +61,10 @@ class ShrinkageFit:
 
 
 def _incumbent(table: OutcomeTable) -> int:
-    """The column of the best mean score; of those that it leads by less than a standard error, the dearest."""
+    """Return the incumbent's column: the best mean score.
+
+    Among candidates that the best leads by less than a standard error, the most expensive is the incumbent.
+    """
     best = int(np.nanmean(table.score, axis=0).argmax())
     groups = numbered(table.groups)[1]
     close = np.zeros(len(table.candidates), dtype=np.bool_)

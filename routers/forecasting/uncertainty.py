@@ -1,9 +1,9 @@
-"""How sure a linear forecast is: the ridge posterior's standard deviation, from the queries a candidate has seen.
+"""The uncertainty of a linear forecast: the ridge posterior's standard deviation, from a candidate's observed queries.
 
-Var[x] = sigma^2 x' (X'X + ridge I)^-1 x with each candidate's own observed rows X. Ignoring what its likes taught
-it overstates the spread of a candidate that was seen little: an upper bound, on the safe side. A quadratic form
-in D features is too dear for the request's path, so it is kept in the leading axes of the features, and the rest
-stands at its mean.
+Var[x] = sigma^2 x' (X'X + ridge I)^-1 x with each candidate's own observed rows X. This ignores what similar candidates
+tell, so it overstates the spread of a candidate with few observations: an upper bound, so safe. A quadratic form in D
+features is too slow for the request's path, so it is kept only in the leading axes of the features, and the rest is
+replaced by its mean.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from routers.base import Floats
 from routers.numeric.masked_least_squares import LinearSystem
 
 LEVERAGE_AXES = 24
-"""Axes of the features that the quadratic form keeps."""
+"""The number of leading axes of the features that the quadratic form keeps."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Leverage:
-    """std[k]^2 = |z @ root[k]|^2 + floor[k], for a query's leading coordinates z.
+    """The quadratic form std[k]^2 = |z @ root[k]|^2 + floor[k], for a query's leading coordinates z.
 
     Attributes:
-        leverage_root: [axes, K * axes], the candidates' roots side by side.
+        leverage_root: [axes, K * axes] the candidates' roots, concatenated.
         leverage_floor: [K].
     """
 
@@ -36,7 +36,7 @@ class Leverage:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, NDArray[Any]], candidates: int) -> Leverage:
-        """From arrays named as the attributes. Raises KeyError or ValueError where shapes disagree."""
+        """Restore from arrays named as the attributes. Raises KeyError or ValueError where shapes disagree."""
         shapes = {"leverage_root": (LEVERAGE_AXES, candidates * LEVERAGE_AXES), "leverage_floor": (candidates,)}
         for name, shape in shapes.items():
             if arrays[name].shape != shape:
@@ -44,7 +44,7 @@ class Leverage:
         return cls(**{name: arrays[name] for name in shapes})
 
     def std(self, coordinates: Floats) -> Floats:
-        """[n, K] from [n, axes]; at most 0.5, the spread of a fair coin."""
+        """Return standard deviations [n, K] from coordinates [n, axes]; at most 0.5, that of a fair coin."""
         turned = (coordinates @ self.leverage_root).reshape(len(coordinates), len(self.leverage_floor), LEVERAGE_AXES)
         variance = np.einsum("nka,nka->nk", turned, turned) + self.leverage_floor
         return np.asarray(np.minimum(np.sqrt(variance), 0.5), dtype=np.float64)
@@ -53,9 +53,9 @@ class Leverage:
 def leverage(
     features: Floats, observed: NDArray[np.bool_], residuals: Floats, ridge: float
 ) -> tuple[LinearSystem, Leverage]:
-    """The map from features [n, D] to leading coordinates, and the quadratic form in them.
+    """Return the map from features [n, D] to leading coordinates, and the quadratic form in these coordinates.
 
-    `residuals` are held out, [n, K], NaN where missing: their mean square is each candidate's sigma^2.
+    `residuals` [n, K] are of held-out forecasts, NaN where missing: their mean square is each candidate's sigma^2.
     """
     centre = features.mean(axis=0)
     centred = features - centre
@@ -77,9 +77,9 @@ def leverage(
 def _root_per_pattern(
     centred: Floats, observed: NDArray[np.bool_], leading: Floats, ridge: float
 ) -> tuple[list[Floats], list[float]]:
-    """For each candidate a root of its posterior in the leading axes and the mean of the rest, at sigma = 1.
+    """Return for each candidate a root of its posterior in the leading axes, and the mean of the rest, at sigma = 1.
 
-    Candidates seen on the same rows share them; the bias adds 1 / rows.
+    Candidates that were observed on the same rows share both; the bias adds 1 / rows to the rest.
     """
     known: dict[bytes, tuple[Floats, float]] = {}
     roots, floors = [], []

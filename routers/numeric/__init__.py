@@ -1,1 +1,1 @@
-"""Numerics that routers are built of; numpy at run time, scikit-learn and scipy only where something is fitted."""
+"""The numerics of routers; numpy only when they forecast, scikit-learn and scipy only when they are fitted."""

@@ -1,7 +1,7 @@
-"""One block of attention between a query's views, as a network: each view is a token, and all attend to all.
+"""A network with one block of attention between a query's views: each view is a token, and all tokens attend to all.
 
-The block is that of Vaswani et al., "Attention Is All You Need" (NeurIPS 2017), normalised after each sum; the
-tokens' mean is read off linearly. Few tokens, so attention is written out and not batched.
+The block is that of Vaswani et al., "Attention Is All You Need" (NeurIPS 2017), normalised after each sum; a linear
+layer reads the tokens' mean. Tokens are few, so attention is written out and not batched.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Standard = tuple[Array, Array]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Trace:
-    """What the forward pass leaves for the backward pass, in its order; rows are [members, n * views, width]."""
+    """The values that the backward pass needs, in forward order; rows are [members, n * views, width]."""
 
     inputs: Tokens
     tokens: Array
@@ -34,13 +34,13 @@ class _Trace:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Implements `routers.numeric.network.Network`.
+    """An attention block on views; implements `routers.numeric.network.Network`.
 
     Attributes:
         inputs: the width of each view.
         outputs: K.
-        width: of a token; heads divide it.
-        inner: width of the feed-forward part.
+        width: the width of a token, a multiple of `heads`.
+        inner: the width of the feed-forward part.
     """
 
     inputs: tuple[int, ...]
@@ -62,7 +62,7 @@ class Attention:
         return found | {"out_weights": (width, self.outputs), "out_bias": (self.outputs,)}
 
     def forward(self, parameters: Parameters, inputs: Tokens) -> tuple[Array, _Trace]:
-        """(logits [members, n, K], every step's values)."""
+        """Return (logits [members, n, K], the values of every step)."""
         views = [
             linear(part[None], parameters[f"view{place}_weights"], parameters[f"view{place}_bias"])
             for place, part in enumerate(inputs)
@@ -97,7 +97,10 @@ class Attention:
         return gradients
 
     def _attention_back(self, parameters: Parameters, gradients: Parameters, trace: _Trace, slope: Array) -> Array:
-        """The slope by the tokens, of what they heard: [members, n, views, heads, width / heads]."""
+        """Return the gradient by the tokens, given the gradient `slope` by the output of attention.
+
+        `slope` is [members, n, views, heads, width / heads].
+        """
         ask, key, value = trace.turned
         shares = trace.shares
         by_shares = np.einsum("mnshd,mnthd->mnhst", slope, value)
@@ -117,18 +120,18 @@ class Attention:
         return linear(values, parameters[f"{name}_weights"], parameters[f"{name}_bias"])
 
     def _back(self, parameters: Parameters, gradients: Parameters, name: str, at: tuple[Array, Array]) -> Array:
-        """Notes a linear step's gradients, and gives the slope by its inputs; `at` is (inputs, slope by outputs)."""
+        """Store a linear step's gradients and return the gradient by its inputs; `at` is (inputs, slope by outputs)."""
         values, slope = at
         weights = f"{name}_weights"
         gradients[weights], gradients[f"{name}_bias"] = linear_slopes(values, slope)
         return np.asarray(slope @ np.swapaxes(parameters[weights], 1, 2))
 
     def _flat(self, values: Array) -> Array:
-        """[members, n, views, ...] -> [members, n * views, width]."""
+        """Reshape [members, n, views, ...] to [members, n * views, width]."""
         return values.reshape(len(values), -1, self.width)
 
     def _split(self, values: Array) -> Array:
-        """[members, n * views, width] -> [members, n, views, heads, width / heads]."""
+        """Reshape [members, n * views, width] to [members, n, views, heads, width / heads]."""
         return values.reshape(len(values), -1, len(self.inputs), self.heads, self.width // self.heads)
 
 
@@ -142,7 +145,7 @@ def _standardise(parameters: Parameters, name: str, values: Array) -> tuple[Arra
 
 
 def _standardise_back(books: tuple[Parameters, Parameters], name: str, trace: Standard, slope: Array) -> Array:
-    """Notes a normalisation's gradients (`books` are parameters and gradients); gives the slope by its inputs."""
+    """Store a normalisation's gradients and return the gradient by its inputs; `books` is (parameters, gradients)."""
     parameters, gradients = books
     by_values, gain, shift = standardise_slopes(trace, parameters[f"{name}_gain"], slope)
     gradients[f"{name}_gain"], gradients[f"{name}_shift"] = gain, shift

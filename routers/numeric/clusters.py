@@ -1,4 +1,4 @@
-"""Clusters of queries on several levels, from coarse to fine, and how much each query belongs to each of them.
+"""Clusters of queries on several levels, from coarse to fine, and the memberships of queries in clusters.
 
 Rule: nothing here depends on chance or on the order of rows, so that training again gives the same clusters.
 """
@@ -18,7 +18,7 @@ from routers.numeric.lloyd import improve_centres
 
 COMPONENTS = 32
 _LLOYD_STEPS = 10
-# Fewer rows than this tell more of themselves than of a cluster.
+# A cluster of fewer rows than this describes the rows rather than a kind of query.
 _LEAST_ROWS = 4
 
 
@@ -27,9 +27,9 @@ class Clusters:
     """Centres in a space of leading components of the views.
 
     Attributes:
-        space: views -> [n, D].
-        centres: [C, D], those of all levels one under the other.
-        sizes: how many centres each level has.
+        space: maps views to [n, D].
+        centres: [C, D] the centres of all levels, one level after another.
+        sizes: the number of centres of each level.
     """
 
     space: PcaMap
@@ -38,7 +38,7 @@ class Clusters:
 
     @classmethod
     def fit(cls, views: Views, levels: Sequence[int]) -> Clusters:
-        """At most so many clusters a level. Raises KeyError where there is no view to go by."""
+        """Learn clusters; `levels` has the largest number of clusters of each level. Raises KeyError without views."""
         space = PcaMap.fit(views, components=COMPONENTS)
         features = space.rows(views)
         found = [fit_centres(features, count) for count in levels]
@@ -46,7 +46,7 @@ class Clusters:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]) -> Clusters:
-        """From what `arrays` gave. Raises KeyError or ValueError where shapes disagree."""
+        """Return the clusters of arrays that `arrays` gave. Raises KeyError or ValueError where shapes disagree."""
         space = PcaMap.restore(arrays, view_dims)
         centres, sizes = arrays["centres"], tuple(int(size) for size in arrays["sizes"])
         shape = (sum(sizes), sum(view.axes.shape[1] for view in space.views))
@@ -55,28 +55,29 @@ class Clusters:
         return cls(space=space, centres=centres, sizes=sizes)
 
     def level(self, place: int) -> Clusters:
-        """The clusters of one level alone."""
+        """Return the clusters of one level only."""
         end = sum(self.sizes[: place + 1])
         centres = self.centres[end - self.sizes[place] : end]
         return Clusters(space=self.space, centres=centres, sizes=(self.sizes[place],))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything numeric, by name."""
+        """Return every numeric part, by name."""
         return {**self.space.arrays(), "centres": self.centres, "sizes": np.array(self.sizes, dtype=np.int64)}
 
     def memberships(self, views: Views, temperature: float) -> Floats:
-        """[n, C]: each level's add up to 1. The lower the temperature, the more the nearest centre has of it.
+        """Return memberships [n, C], which sum to 1 on each level.
 
-        Raises KeyError for a missing view, ValueError for a wrong dimension.
+        A lower temperature gives the nearest centre a larger share. Raises KeyError for a missing view, ValueError for
+        a wrong dimension.
         """
         return self.softened(self.distances(views), temperature)
 
     def distances(self, views: Views) -> Floats:
-        """[n, C] squared distances to the centres."""
+        """Return [n, C] the squared distances to the centres."""
         return _distances(self.space.rows(views), self.centres)
 
     def softened(self, distances: Floats, temperature: float) -> Floats:
-        """Memberships from squared distances, both [n, C]."""
+        """Return memberships [n, C] from squared distances [n, C]."""
         shares, start = np.empty_like(distances), 0
         for size in self.sizes:
             level = distances[:, start : start + size]
@@ -87,10 +88,10 @@ class Clusters:
 
 
 def fit_centres(features: Floats, count: int) -> Floats:
-    """[at most count, D] centres of k-means, begun from PCA-Part. Raises ValueError without scikit-learn.
+    """Return centres [at most count, D] of k-means, started from PCA-Part. Raises ValueError without scikit-learn.
 
-    PCA-Part splits the cluster of the largest error along its principal axis, again and again: Su and Dy, "In
-    search of deterministic methods for initializing K-means" (Intelligent Data Analysis, 2007).
+    PCA-Part repeatedly splits the cluster of the largest error along its principal axis: Su and Dy, "In search of
+    deterministic methods for initializing K-means" (Intelligent Data Analysis, 2007).
     """
     count = max(1, min(count, len(features) // _LEAST_ROWS))
     return improve_centres(features, _split_along_principal_axes(features, count), _LLOYD_STEPS)
@@ -103,7 +104,7 @@ def _split_along_principal_axes(features: Floats, count: int) -> Floats:
     while len(parts) < count:
         worst = int(np.argmax(errors))
         if errors[worst] <= smallest:
-            break  # whatever is left are copies of each other
+            break  # the rows of each part are copies of each other
         centred = parts[worst] - parts[worst].mean(axis=0)
         axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
         above = centred @ axis > 0

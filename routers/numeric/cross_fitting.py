@@ -1,9 +1,9 @@
-"""A committee of networks, one a fold: each is stopped by the groups that it did not see, and all are asked.
+"""Cross-fitted networks, one per fold: unseen groups decide when training stops; forecasts are the members' average.
 
-Cross-validated committees (Parmanto et al., "Improving Committee Diagnosis with Resampling Techniques", NIPS 1995):
-every row teaches all members but one, no row is lost to early stopping, the average errs less than a member does,
-and the forecasts of held-out groups come for nothing. Weight decay and the number of epochs are those of the least
-held-out loss, which all folds share, since one fold alone would choose by chance.
+These are cross-validated committees (Parmanto et al., "Improving Committee Diagnosis with Resampling Techniques", NIPS
+1995): every row teaches all members but one, no row is lost to early stopping, the average has a smaller error than a
+member, and forecasts of held-out groups need no further training. All folds share the weight decay and the number of
+epochs that have the least held-out loss over all folds, because the choice of one fold alone would depend on chance.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from routers.table.summary import column_means
 
 @dataclass(frozen=True, slots=True)
 class CrossFitSettings:
-    """How networks are trained; of several decays, the held-out loss chooses.
+    """The training settings of networks; the held-out loss chooses one of the decays.
 
-    Decays are strong, for a table of a few hundred queries: what a matrix learned is forgotten in about
+    Decays are strong, because a table has only a few hundred queries: a matrix forgets what it learned in about
     1 / (rate * decay) steps, and a network that forgot everything forecasts the candidates' means.
     """
 
@@ -40,19 +40,22 @@ class CrossFitSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CrossFittedNetworks:
-    """Trained members: their logits' probabilities, averaged."""
+    """Trained networks, one per fold, whose forecasts are averaged as probabilities."""
 
     network: Network
     parameters: Parameters
 
     def quality(self, inputs: Sequence[Floats]) -> Floats:
-        """[n, K], 0 to 1."""
+        """Return [n, K] expected scores, 0 to 1."""
         logits, _ = self.network.forward(self.parameters, _narrow(inputs))
         return np.asarray(sigmoid(logits).mean(axis=0), dtype=np.float64)
 
     @classmethod
     def restore(cls, network: Network, arrays: Mapping[str, Array]) -> CrossFittedNetworks:
-        """From parameters, with whatever stands beside them. Raises KeyError or ValueError where shapes disagree."""
+        """Return the networks of their parameters; other arrays are ignored.
+
+        Raises KeyError or ValueError where shapes disagree.
+        """
         members = len(arrays[next(iter(network.shapes))])
         shapes = network.shapes.items()
         return cls(network, {name: sized(arrays, name, (members, *shape)) for name, shape in shapes})
@@ -60,7 +63,7 @@ class CrossFittedNetworks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CrossFitResult:
-    """What training gave: the committee, [n, K] held-out forecasts, and what was chosen."""
+    """The result of training: the cross-fitted networks, [n, K] held-out forecasts, and the chosen settings."""
 
     committee: CrossFittedNetworks
     held_out: Floats
@@ -70,7 +73,7 @@ class CrossFitResult:
 def school(
     network: Network, inputs: Sequence[Floats], table: OutcomeTable, schooling: CrossFitSettings, *, seed: int
 ) -> CrossFitResult:
-    """Train a committee on the table's observed cells. `inputs` are [n, width] each."""
+    """Train one network per fold on the table's observed cells. `inputs` are [n, width] each."""
     folds = tuple(grouped_folds(table.groups, schooling.folds, seed))
     course = _Course(network, _narrow(inputs), table, schooling, folds=folds)
     best = course.run(seed)
@@ -84,7 +87,7 @@ def school(
 
 
 class _Course:
-    """One course of training: members [decay, fold] side by side, all on the same batches."""
+    """One run of training: all members [decay, fold] are trained together, on the same batches."""
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class _Course:
         folds: tuple[Split, ...],
     ) -> None:
         self._network, self._inputs, self._folds, self._schooling = network, inputs, folds, schooling
-        # Batches are drawn from the queries by name, so that the order of the table's rows changes nothing.
+        # Batches are drawn from the queries sorted by id, so that the order of the table's rows has no effect.
         self._rows = np.argsort(np.array(table.query_ids))
         self._observed = table.mask.astype(np.float32)
         self._score = np.where(table.mask, table.score, 0.0).astype(np.float32)
@@ -106,7 +109,7 @@ class _Course:
         self._taught = np.tile(taught, (len(schooling.decays), 1))
 
     def run(self, seed: int) -> list[tuple[float, int, Parameters]]:
-        """For each decay: the least held-out loss, its epoch, and the members' parameters then."""
+        """Return for each decay the least held-out loss, its epoch, and the members' parameters at that epoch."""
         decays, members = self._schooling.decays, len(self._folds)
         parameters = self._begin(seed)
         adam = Adam.of(parameters, self._schooling.rate, np.repeat(decays, members).astype(np.float32))
@@ -123,12 +126,15 @@ class _Course:
         return best
 
     def forecast(self, parameters: Parameters, fold: Split) -> Array:
-        """[members, rows of the fold, K]."""
+        """Return forecasts [members, test rows of the fold, K]."""
         logits, _ = self._network.forward(parameters, tuple(part[fold.test] for part in self._inputs))
         return sigmoid(logits)
 
     def _begin(self, seed: int) -> Parameters:
-        """Members start at the means that they are taught; decays start alike, to differ by nothing else."""
+        """Return the starting parameters: members forecast the candidates' means in their training rows.
+
+        All decays start from the same parameters, so that they differ in nothing else.
+        """
         parameters = start(self._network, len(self._folds), seed)
         score = np.where(self._observed > 0, self._score, np.nan)
         means = np.clip([column_means(score[fold.train]) for fold in self._folds], 0.02, 0.98)
@@ -147,7 +153,7 @@ class _Course:
             adam.move(parameters, self._network.backward(parameters, trace, slope))
 
     def _held_out_losses(self, parameters: Parameters) -> list[float]:
-        """[decays] mean over all held-out cells."""
+        """Return [decays] the mean loss over all held-out cells."""
         members, totals = len(self._folds), np.zeros(len(self._schooling.decays))
         for member, fold in enumerate(self._folds):
             own = _member(parameters, slice(member, None, members))

@@ -1,10 +1,10 @@
 """Masked factor regression: many candidates' outcomes on shared features, from observed cells only.
 
 Model: outcome[i, k] = bias[k] + features[i] @ W @ factors[k], with W ~ N(0, I). The candidate factors are a root
-of the candidates' covariance, so what one candidate shows moves its likes: the multi-task Gaussian prior of
-Bonilla et al., "Multi-task Gaussian Process Prediction" (NeurIPS 2007), in the low-rank form of LinearMF. The
-factors are a prior: a candidate that was never seen on some kind of query is carried there by its likes, and
-shrunk to its own mean in the directions where they say nothing.
+of the candidates' covariance, so the outcomes of one candidate change the forecasts of similar candidates: the
+multi-task Gaussian prior of Bonilla et al., "Multi-task Gaussian Process Prediction" (NeurIPS 2007), in the low-rank
+form of LinearMF. The factors are a prior: on a kind of query where a candidate was never observed, its forecast
+follows similar candidates, and shrinks to the candidate's own mean in directions where similar candidates tell nothing.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from routers.numeric.masked_least_squares import LinearSystem, solve_masked
 
 Mask = NDArray[np.bool_]
 
-# Share of the covariance's diagonal added to it, so that no direction between candidates is ruled out.
+# The share of the covariance's diagonal that is added to it, so that no direction between candidates is excluded.
 _FLOOR = 0.05
 
 
 def candidate_factors(outcomes: Floats, rank: int) -> Floats:
-    """[K, rank] root of the candidates' covariance (mean variance 1), from cells that pairs share.
+    """Return [K, rank] a root of the candidates' covariance (mean variance 1), from rows that pairs share.
 
-    A pair that shares no row gets the correlation that one common factor explains.
+    A pair that does not share a row gets the correlation that one common factor explains.
     """
     observed = ~np.isnan(outcomes)
     correlation = _pairwise_correlation(outcomes, observed)
@@ -41,7 +41,10 @@ def candidate_factors(outcomes: Floats, rank: int) -> Floats:
 def solve(
     features: Floats, outcomes: Floats, factors: Floats, ridges: Sequence[float], weights: Floats | None = None
 ) -> Iterator[LinearSystem]:
-    """The penalised least-squares fit for each ridge. `outcomes` and `weights` are [n, K], NaN and 0 where missing."""
+    """Yield the penalised least-squares fit of each ridge.
+
+    `outcomes` and `weights` are [n, K], NaN and 0 where missing.
+    """
     if weights is None and not np.isnan(outcomes).any():
         yield from _solve_complete(features, outcomes, factors, ridges)
     else:
@@ -77,7 +80,7 @@ def _explain_missing(correlation: Floats) -> Floats:
 def _solve_complete(
     features: Floats, outcomes: Floats, factors: Floats, ridges: Sequence[float]
 ) -> Iterator[LinearSystem]:
-    """Rotated to the covariance's own axes, candidates part into independent ridge regressions."""
+    """Yield the fits of complete outcomes: along the covariance's own axes, they are independent ridge regressions."""
     centre, bias = features.mean(axis=0), outcomes.mean(axis=0)
     centred = features - centre
     energies, axes = np.linalg.eigh(centred.T @ centred)

@@ -1,4 +1,4 @@
-"""A feed-forward network: layers one after another, bent by a rectifier where they are said to be."""
+"""A feed-forward network: a sequence of linear layers, each optionally followed by a rectifier."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Trace = list[Array]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer's output width, and whether a rectifier follows."""
+    """One layer: its output width, and whether a rectifier follows (`bends`)."""
 
     name: str
     width: int
@@ -23,8 +23,9 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class FeedForward:
-    """Implements `routers.numeric.network.Network`; views stand side by side. `layers` ends with K outputs that do
-    not bend.
+    """A network on concatenated views; implements `routers.numeric.network.Network`.
+
+    The last of `layers` has K outputs and no rectifier.
     """
 
     inputs: int
@@ -40,7 +41,7 @@ class FeedForward:
         return found
 
     def forward(self, parameters: Parameters, inputs: Tokens) -> tuple[Array, Trace]:
-        """(logits [members, n, K], each layer's inputs)."""
+        """Return (logits [members, n, K], each layer's inputs)."""
         values, trace = np.concatenate(inputs, axis=1)[None], []
         for layer in self.layers:
             trace.append(values)

@@ -1,7 +1,11 @@
-"""A forest of regression trees as flat arrays: what is stored of it. `routers.numeric.forest` forecasts with it.
+"""Forests of regression trees as flat arrays: `Forest` is the stored form, `MergedForest` forecasts.
 
-All trees stand one after another in depth-first order, so that a node's left child is the next node and only the
-step to its right child is kept.
+In the stored form, all trees follow one another in depth-first order, so that a node's left child is the next node and
+only the step to its right child is kept.
+
+Forecasting is on the request's path and uses numpy only. All trees of all forests are descended together for all
+queries, one level per step: for one query, a step then costs as much as a few numpy calls, whatever the number of
+trees. Rows that have reached a leaf are taken out of the steps once they are more than half of all.
 """
 
 from __future__ import annotations
@@ -15,15 +19,15 @@ from numpy.typing import NDArray
 
 from routers.base import Floats
 
-_CHUNK = 256  # rows that go down together: their nodes and leaves stay in the processor's cache
-_STEPS = 4  # between looking for those that have arrived
+_CHUNK = 256  # rows that are descended together: their nodes and leaves stay in the processor's cache
+_STEPS = 4  # steps between checks for rows that have reached a leaf
 
 LEVELS = 255.0
-"""Leaf values are kept as bytes, scores times this: a mean of many trees does not feel the rounding."""
+"""Leaf values are kept as bytes, scores times this number: rounding hardly changes a mean of many trees."""
 
 
 class Tree(Protocol):
-    """What is read of scikit-learn's trees (`DecisionTreeRegressor.tree_`)."""
+    """The attributes of scikit-learn's trees (`DecisionTreeRegressor.tree_`) that `Forest.build` reads."""
 
     children_left: NDArray[np.intp]
     children_right: NDArray[np.intp]
@@ -37,10 +41,10 @@ class Forest:
     """Trees whose leaves hold the mean scores of `columns`.
 
     Attributes:
-        columns: [c] the candidates that it knows.
+        columns: [c] the candidates that the trees forecast.
         roots: [trees] each tree's first node.
-        feature: [nodes] the feature that is asked for.
-        threshold: [nodes] float16; at or below it a row goes left.
+        feature: [nodes] the feature that a node compares.
+        threshold: [nodes] float16; a row whose feature is at or below it goes left.
         right: [nodes] steps from a node to its right child; 0 makes a leaf.
         values: [leaves, c] bytes; scores times 255, in the order of the leaves' nodes.
     """
@@ -54,7 +58,11 @@ class Forest:
 
     @classmethod
     def build(cls, columns: Sequence[int], trees: Sequence[Tree], starts: Sequence[int]) -> Forest:
-        """From fitted trees whose values are [nodes, c, 1]; a tree's features begin at its place in `starts`."""
+        """Return the forest of fitted trees whose values are [nodes, c, 1].
+
+        `starts` has, for each tree, the number of its first feature. Raises ValueError for trees that are not in
+        depth-first order.
+        """
         sizes = [len(tree.feature) for tree in trees]
         rights, values = [], []
         for tree in trees:
@@ -79,7 +87,7 @@ class Forest:
 
     @classmethod
     def stump(cls, columns: Sequence[int], mean: float) -> Forest:
-        """One tree of one leaf."""
+        """Return a forest of one tree with one leaf."""
         node = np.zeros(1, dtype=np.int32)
         return cls.of_arrays(
             {
@@ -94,7 +102,7 @@ class Forest:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Forest:
-        """From what `arrays` gave. Raises KeyError or ValueError where they disagree."""
+        """Return the forest of arrays that `arrays` gave. Raises KeyError or ValueError where they disagree."""
         columns, roots, right, values = (arrays[name] for name in ("columns", "roots", "right", "values"))
         nodes = len(right)
         is_leaf = right == 0
@@ -110,20 +118,20 @@ class Forest:
         return cls(**{part.name: arrays[part.name] for part in fields(cls)})
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything numeric, by name."""
+        """Return every numeric part, by name."""
         return {part.name: getattr(self, part.name) for part in fields(self)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MergedForest:
-    """Forests with their nodes in one row.
+    """Forests with all their nodes in common arrays, ready to forecast.
 
     Attributes:
-        forests: their leaves' values; together they know each candidate once.
+        forests: the forests, which hold the leaves' values; together they forecast each candidate once.
         roots: [trees] each tree's first node.
-        feature: [nodes] the feature that is asked for.
-        threshold: [nodes] at or below it a row goes left.
-        following: [2 * nodes] the node that follows by going left and by going right; a leaf follows itself.
+        feature: [nodes] the feature that a node compares.
+        threshold: [nodes] a row whose feature is at or below it goes left.
+        following: [2 * nodes] a node's left child, then its right child; a leaf is its own child.
         is_leaf: [nodes].
         leaf: [nodes] the number of leaves before a node in its own forest.
     """
@@ -138,7 +146,7 @@ class MergedForest:
 
     @classmethod
     def of(cls, forests: Sequence[Forest]) -> MergedForest:
-        """Raises ValueError where the forests do not know each candidate once."""
+        """Merge forests. Raises ValueError where the forests do not forecast each candidate exactly once."""
         columns = np.concatenate([forest.columns for forest in forests]) if forests else np.zeros(0)
         if not len(columns) or not np.array_equal(np.sort(columns), np.arange(len(columns))):
             raise ValueError("the forests do not know each candidate once")
@@ -159,11 +167,11 @@ class MergedForest:
 
     @property
     def width(self) -> int:
-        """How many features it asks for at least."""
+        """The least number of features that a row must have."""
         return int(self.feature.max(initial=0)) + 1
 
     def mean(self, features: NDArray[np.float32]) -> Floats:
-        """[n, K] mean over each candidate's trees, from features [n, D] float32."""
+        """Return [n, K] the mean over each candidate's trees, from features [n, D] float32."""
         found = np.empty((len(features), sum(len(forest.columns) for forest in self.forests)))
         for start in range(0, len(features), _CHUNK):
             part = slice(start, start + _CHUNK)
@@ -177,7 +185,7 @@ class MergedForest:
         return found
 
     def _arrived(self, features: NDArray[np.float32]) -> NDArray[np.intp]:
-        """[n * trees] the leaf's node that each row comes to in each tree."""
+        """Return [n * trees] the node of the leaf that each row reaches in each tree."""
         rows, width = features.shape
         flat, trees = features.ravel(), len(self.roots)
         node, start = np.tile(self.roots, rows), np.repeat(np.arange(rows) * width, trees)

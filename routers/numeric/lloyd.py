@@ -1,4 +1,4 @@
-"""k-means by scikit-learn, which training needs (extra `science`) and forecasting does not."""
+"""k-means by scikit-learn, which training needs (extra `science`) and forecasting does not need."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _MOST_STEPS = 50
 
 
 def fit_centres(rows: Floats, count: int, seed: int) -> Floats:
-    """Return [at most count, D] centres of rows [n, D], the best of several starts: no more than distinct rows.
+    """Return centres [at most count, D] of rows [n, D], the best of several starts; never more than distinct rows.
 
-    The distinct rows are sorted and weighed by how often each occurs, so that the order of rows moves no centre.
+    The distinct rows are sorted and weighted by how often each occurs, so that centres do not depend on row order.
     Raises ValueError where scikit-learn is not installed.
     """
     distinct, weights = np.unique(rows, axis=0, return_counts=True)
@@ -26,13 +26,13 @@ def fit_centres(rows: Floats, count: int, seed: int) -> Floats:
 
 
 def improve_centres(rows: Floats, centres: Floats, most_steps: int) -> Floats:
-    """Return [k, D] centres after Lloyd's steps from the given ones [k, D]. Raises as `fit_centres` does."""
+    """Return centres [k, D] after Lloyd's steps from the given centres [k, D]. Raises as `fit_centres` does."""
     return _fitted(rows, None, n_clusters=len(centres), init=centres, n_init=1, max_iter=most_steps)
 
 
 def nearest(rows: Floats, centres: Floats) -> NDArray[np.intp]:
-    """Return [n]: the number of each row's nearest centre, the first of a tie."""
-    distances = (centres**2).sum(axis=1) - 2.0 * rows @ centres.T  # less each row's own length: no comparison moves
+    """Return [n] the index of each row's nearest centre; in a tie, the first."""
+    distances = (centres**2).sum(axis=1) - 2.0 * rows @ centres.T  # without each row's own square: same order
     return np.asarray(np.argmin(distances, axis=1), dtype=np.intp)
 
 
@@ -42,6 +42,6 @@ def _fitted(rows: Floats, weights: NDArray[np.intp] | None, **how: Any) -> Float
     except ImportError as error:
         raise ValueError("k-means needs scikit-learn: pip install 'loupe-gateway[science]'") from error
     means = cluster.KMeans(tol=0.0, **how)
-    with threadpoolctl.threadpool_limits(1):  # several threads add up in another order each time: other last digits
+    with threadpoolctl.threadpool_limits(1):  # several threads sum in varying order, which changes the last digits
         means.fit(rows, sample_weight=weights)
     return np.asarray(means.cluster_centers_, dtype=np.float64)

@@ -1,8 +1,8 @@
-"""Penalised least squares over observed cells only, by scipy's conjugate gradients (extra `science`: training alone).
+"""Penalised least squares over observed cells only, by scipy's conjugate gradients (extra `science`: training only).
 
 The unknowns are W [D, r], in the features' own axes where their Gram matrix is diagonal, and the biases [K],
-which are not penalised. Rows that observed the same candidates are one pattern: a table that is the union of a
-few has few patterns, and then each step works on their Gram matrices and never touches the rows again.
+which are not penalised. Rows that observed the same candidates are one pattern. A table that is the union of a
+few tables has few patterns; then each step works on the patterns' Gram matrices and never reads the rows again.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 
 from routers.base import Floats
 
-# The residual to stop at, relative to the right-hand side: far below what cross-validation can see.
+# The residual to stop at, relative to the right-hand side: far below the differences that matter in cross-validation.
 _TOLERANCE = 1e-4
 _MOST_STEPS = 300
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearSystem:
-    """outcome = features @ weights + bias; weights [D, K], bias [K]."""
+    """The linear map outcome = features @ weights + bias; weights [D, K], bias [K]."""
 
     weights: Floats
     bias: Floats
@@ -34,18 +34,18 @@ class LinearSystem:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unknowns:
-    """W [D, r] and biases [K]: a point of the system, or what it makes of one."""
+    """W [D, r] and biases [K]: a vector of the linear system, as its argument or its result."""
 
     weights: Floats
     bias: Floats
 
     def flat(self) -> Floats:
-        """[D * r + K]."""
+        """Return all unknowns as one vector [D * r + K]."""
         return np.concatenate([self.weights.ravel(), self.bias])
 
     @classmethod
     def of(cls, flat: Floats, shape: tuple[int, ...]) -> Unknowns:
-        """From [D * r + K] numbers, and the shape [D, r] of the weights."""
+        """Return the unknowns of a vector [D * r + K], given the shape [D, r] of the weights."""
         size = math.prod(shape)
         return cls(flat[:size].reshape(shape), flat[size:])
 
@@ -53,9 +53,9 @@ class Unknowns:
 def solve_masked(
     features: Floats, outcomes: Floats, factors: Floats, ridges: Sequence[float], weights: Floats | None = None
 ) -> Iterator[LinearSystem]:
-    """One fit a ridge, each starting from the one before: give them from strong to weak.
+    """Yield one fit per ridge; each starts from the fit before it, so pass ridges from strong to weak.
 
-    `weights` [n, K] say how much each cell counts, 0 where it is missing; all alike by default.
+    `weights` [n, K] say how much each cell counts, 0 where it is missing; by default all observed cells count the same.
     Raises ValueError where scipy is not installed.
     """
     counted = (~np.isnan(outcomes)).astype(np.float64) if weights is None else weights
@@ -77,7 +77,10 @@ def solve_masked(
 
 
 def _conjugate_gradients(system: _System, ridge: float, given: tuple[Unknowns, Unknowns], start: Unknowns) -> Unknowns:
-    """Solve the system scaled by its diagonal on both sides: the residual it stops at is the preconditioned one."""
+    """Solve the system, scaled by its diagonal on both sides, so that it stops by the preconditioned residual.
+
+    Raises ValueError where scipy is not installed.
+    """
     try:
         linalg = import_module("scipy.sparse.linalg")
     except ImportError as error:
@@ -95,12 +98,14 @@ def _conjugate_gradients(system: _System, ridge: float, given: tuple[Unknowns, U
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pattern:
-    """Rows that observed the same candidates, and to the same weights, summed up.
+    """The sums of rows that observed the same candidates with the same weights.
 
     Attributes:
-        gram: [D, D] of their features; sums: [D]; count: how many.
-        seen: [K] the candidates' weights, 0 where one was not observed.
-        coupling: [r, r] Gram matrix of the factors under these weights.
+        gram: [D, D] the Gram matrix of the rows' features.
+        sums: [D] the sum of the rows' features.
+        count: the number of rows.
+        seen: [K] the candidates' weights, 0 where a candidate was not observed.
+        coupling: [r, r] the Gram matrix of the factors under these weights.
     """
 
     gram: Floats
@@ -112,7 +117,7 @@ class _Pattern:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _System:
-    """The normal equations' operator. `patterns` is None where there are too many to sum up."""
+    """The operator of the normal equations. `patterns` is None where patterns are too many to save work."""
 
     rotated: Floats
     weights: Floats
@@ -128,7 +133,7 @@ class _System:
         return cls(rotated, weights, factors, patterns)
 
     def pull(self, cells: Floats) -> Unknowns:
-        """The adjoint: what [n, K] weighted cells (0 where missing) ask of the unknowns."""
+        """Apply the adjoint: return unknowns from weighted cells [n, K], 0 where missing."""
         return Unknowns(self.rotated.T @ (cells @ self.factors), cells.sum(axis=0))
 
     def apply(self, at: Unknowns, ridge: float) -> Unknowns:

@@ -1,4 +1,4 @@
-"""What nearest-neighbour routers keep: the training queries as points, and what each candidate did there."""
+"""The memory of nearest-neighbour routers: training queries as points, and each candidate's score at each point."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from routers.features.pca import PcaMap, PcaView
 
 Vectors = NDArray[np.float32]
 
-# Near-duplicates of a question say more than look-alike pictures do.
+# Near-duplicates of a question tell more than similar images do.
 _TEXT_WEIGHT = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
-    """Training queries as points, of half precision in the artifact and single precision at work.
+    """Training queries as points, in half precision in the artifact and in single precision in memory.
 
     Attributes:
-        space: views -> [n, D].
+        space: maps views to [n, D].
         points: [N, D].
         means: [K] each candidate's mean score.
-        residuals: [N, K] score less the candidate's mean, 0 where it was not observed.
-        seen: [N, K] 1 where it was observed, else 0.
+        residuals: [N, K] score minus the candidate's mean, 0 where the score was not observed.
+        seen: [N, K] 1 where the score was observed, else 0.
     """
 
     space: PcaMap
@@ -38,11 +38,11 @@ class Memory:
 
     @classmethod
     def fit(cls, score: Floats, views: Views) -> Memory:
-        """From training rows; `score` is [N, K], NaN where missing."""
+        """Learn from training rows; `score` is [N, K], NaN where missing."""
         space = _space(views)
         observed = ~np.isnan(score)
         filled = np.where(observed, score, 0.0)
-        # One imagined outcome each keeps the mean of a candidate of which a fold hides all.
+        # One imagined outcome per candidate gives a mean to a candidate whose outcomes are all hidden by a fold.
         overall = filled.sum() / max(int(observed.sum()), 1)
         means = (filled.sum(axis=0) + overall) / (observed.sum(axis=0) + 1)
         return cls(
@@ -54,16 +54,16 @@ class Memory:
         )
 
     def rows(self, views: Views) -> Vectors:
-        """[n, D] points of these queries. Raises KeyError for a missing view, ValueError for a wrong dimension."""
+        """Return the points [n, D] of queries. Raises KeyError for a missing view, ValueError for a wrong dimension."""
         return self.space.rows(views).astype(np.float32)
 
     def squared_distances(self, rows: Vectors) -> Vectors:
-        """[n, N] to every point."""
+        """Return [n, N] the squared distances of rows to every point."""
         squares = np.einsum("nd,nd->n", rows, rows)[:, None] + np.einsum("nd,nd->n", self.points, self.points)
         return np.asarray(np.maximum(squares - 2 * (rows @ self.points.T), 0.0), dtype=np.float32)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything numeric, by name."""
+        """Return every numeric part, by name."""
         return {
             **self.space.arrays(),
             "points": self.points.astype(np.float16),
@@ -74,7 +74,7 @@ class Memory:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, NDArray[Any]], view_dims: Mapping[str, int]) -> Memory:
-        """From what `arrays` gave. Raises KeyError or ValueError where shapes disagree."""
+        """Return the memory of arrays that `arrays` gave. Raises KeyError or ValueError where shapes disagree."""
         space = PcaMap.restore(arrays, view_dims)
         points, means, residuals, seen = (arrays[name] for name in ("points", "means", "residuals", "seen"))
         if points.shape != (len(points), sum(view.axes.shape[1] for view in space.views)):
@@ -87,7 +87,7 @@ class Memory:
 
 
 def _space(views: Views) -> PcaMap:
-    """Principal components at their own scale (not whitened), each view's share of the distance by its weight."""
+    """Return principal components at their own scale (not whitened), each view scaled by its weight in the distance."""
     scaled: list[PcaView] = []
     for view in PcaMap.fit(views).views:
         lengths = np.sqrt(np.mean(view.apply(views) ** 2, axis=0))  # roots of the components' own scales
@@ -98,5 +98,5 @@ def _space(views: Views) -> PcaMap:
 
 
 def _halved(values: Floats) -> Vectors:
-    """Rounded as the artifact will have them, so that a saved router forecasts what the fitted one did."""
+    """Return values rounded as the artifact stores them, so that a restored router forecasts as the fitted one did."""
     return values.astype(np.float16).astype(np.float32)

@@ -1,7 +1,7 @@
 """Small networks in plain numpy: layers with their gradients, and Adam on a masked loss.
 
-Rule: every parameter and activation has a leading axis of members, so that a committee of like networks is
-trained and asked in one batched product. A missing cell weighs nothing in the loss and in its gradient.
+Rule: every parameter and activation has a leading axis of members, so that several networks of one architecture are
+trained and used in one batched product. A missing cell has weight 0 in the loss and in its gradient.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Parameters = dict[str, Array]
-"""Name -> [members, ...]. Those of three axes are weight matrices, and decay; those of two are biases and gains."""
+"""Name -> [members, ...]. Arrays of three axes are weight matrices, which decay; arrays of two are biases and gains."""
 
 Tokens = tuple[Array, ...]
-"""Inputs: one array [n, width] a view."""
+"""Inputs: one array [n, width] per view."""
 
 
 class Network(Protocol):
-    """An architecture: it knows shapes, and holds no parameter."""
+    """A network architecture, which knows the shapes of parameters but holds no parameters."""
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Parameter name -> shape, without the axis of members."""
+        """Parameter name -> its shape, without the axis of members."""
         ...
 
     def forward(self, parameters: Parameters, inputs: Tokens) -> tuple[Array, Any]:
-        """(logits [members, n, K], what `backward` needs)."""
+        """Return (logits [members, n, K], the values that `backward` needs)."""
         ...
 
     def backward(self, parameters: Parameters, trace: Any, slope: Array) -> Parameters:
-        """The gradient of each parameter, from the loss's by the logits [members, n, K]."""
+        """Return the gradient of each parameter, from the gradient of the loss by the logits [members, n, K]."""
         ...
 
 
 def start(network: Network, members: int, seed: int) -> Parameters:
-    """He's initialisation ("Delving Deep into Rectifiers", ICCV 2015) of matrices; biases 0, gains (`*_gain`) 1.
+    """Return starting parameters in float32, different for each member.
 
-    Members start differently. float32.
+    Matrices have He's initialisation ("Delving Deep into Rectifiers", ICCV 2015); biases are 0, gains (`*_gain`) 1.
     """
     random = np.random.default_rng(seed)
     parameters: Parameters = {}
@@ -55,10 +55,10 @@ def start(network: Network, members: int, seed: int) -> Parameters:
 
 
 def masked_loss(logits: Array, score: Array, weight: Array) -> tuple[Array, Array]:
-    """(cross-entropy of each member [members], its slope by the logits [members, n, K]), over weighted cells.
+    """Return (cross-entropy of each member [members], its gradient by the logits [members, n, K]), over weighted cells.
 
-    `score` is [n, K] from 0 to 1, of any value where `weight` [members or 1, n, K] is 0. A member none of whose
-    cells weighs anything has a loss of 0.
+    `score` is [n, K] from 0 to 1, and any number where `weight` [members or 1, n, K] is 0. A member whose cells all
+    have weight 0 has a loss of 0.
     """
     total = np.maximum(weight.sum(axis=(1, 2), keepdims=True), 1e-12)
     share = weight / total
@@ -69,16 +69,19 @@ def masked_loss(logits: Array, score: Array, weight: Array) -> tuple[Array, Arra
 
 
 def sigmoid(logits: Array) -> Array:
-    """The logistic function, without overflow."""
+    """Return the logistic function, without overflow."""
     return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits))
 
 
 @dataclass(slots=True)
 class Adam:
-    """AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019): moments, and how often moved.
+    """The state of AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019).
 
     Attributes:
-        rate: of learning; decay: [members], of matrices only.
+        rate: the learning rate.
+        decay: [members] the weight decay, of matrices only.
+        first, second: the moments.
+        steps: the number of steps made.
     """
 
     rate: float
@@ -93,7 +96,7 @@ class Adam:
         return cls(rate, decay, zeros, {name: values.copy() for name, values in zeros.items()})
 
     def move(self, parameters: Parameters, gradients: Parameters) -> None:
-        """One step, in place."""
+        """Make one step; changes the parameters in place."""
         self.steps += 1
         rate = self.rate * np.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
         for name, values in parameters.items():
@@ -106,17 +109,17 @@ class Adam:
 
 
 def linear(inputs: Array, weights: Array, bias: Array) -> Array:
-    """[members, n, out] of inputs [members or 1, n, in]."""
+    """Return outputs [members, n, out] of inputs [members or 1, n, in]."""
     return np.asarray(inputs @ weights + bias[:, None, :])
 
 
 def linear_slopes(inputs: Array, slope: Array) -> tuple[Array, Array]:
-    """The gradients (by weights, by bias) of `linear`."""
+    """Return the gradients (by weights, by bias) of `linear`."""
     return np.swapaxes(inputs, 1, 2) @ slope, slope.sum(axis=1)
 
 
 def standardise(values: Array, gain: Array, shift: Array) -> tuple[Array, tuple[Array, Array]]:
-    """Layer normalisation (Ba et al., arXiv 1607.06450) over the last axis; and what its slopes need.
+    """Return layer normalisation (Ba et al., arXiv 1607.06450) over the last axis, and the values its gradients need.
 
     `values` is [members, n, width], `gain` and `shift` [members, width].
     """
@@ -127,7 +130,7 @@ def standardise(values: Array, gain: Array, shift: Array) -> tuple[Array, tuple[
 
 
 def standardise_slopes(trace: tuple[Array, Array], gain: Array, slope: Array) -> tuple[Array, Array, Array]:
-    """The gradients (by values, by gain, by shift) of `standardise`."""
+    """Return the gradients (by values, by gain, by shift) of `standardise`."""
     standard, scale = trace
     inner = slope * gain[:, None, :]
     along = (inner * standard).mean(axis=-1, keepdims=True)

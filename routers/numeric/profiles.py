@@ -1,9 +1,9 @@
-"""Profiles: what a candidate gets on each cluster of queries, and what is to be expected of one not seen yet.
+"""Profiles: a candidate's mean outcome on each cluster of queries, and the prior for a candidate not seen yet.
 
 outcome[i, k] = members[i] . profile[k] + noise, and profiles ~ N(mean, covariance): a Gaussian random-effects model,
-whose mean and covariance are learned from the candidates there are by expectation maximisation (Laird and Ware,
-"Random-Effects Models for Longitudinal Data", Biometrics 1982). A candidate of few outcomes is thereby expected to
-be good at what the others who resemble it are good at, and one of none to be like all of them.
+whose mean and covariance are learned from the known candidates by expectation maximisation (Laird and Ware,
+"Random-Effects Models for Longitudinal Data", Biometrics 1982). So a candidate with few outcomes is expected to be good
+where similar candidates are good, and a candidate without outcomes is expected to be like the mean of all candidates.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from routers.base import Floats
 
 _STEPS = 6
-# What profiles vary by before any was seen, in shares of the outcomes' variance: as a whole, and by cluster.
+# The prior variance of profiles, in shares of the outcomes' variance: of a profile as a whole, and of each cluster.
 _WHOLE, _BY_CLUSTER = 0.5, 0.1
-# How many imagined candidates stand behind that belief.
+# The number of imagined candidates by which this prior counts.
 _IMAGINED = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Profiles:
-    """Of K candidates on C clusters; mean and std are [C, K] each."""
+    """The profiles of K candidates on C clusters; mean and std are [C, K] each."""
 
     mean: Floats
     std: Floats
@@ -32,12 +32,12 @@ class Profiles:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProfilePrior:
-    """What a candidate's profile is expected to be.
+    """The prior distribution of a candidate's profile.
 
     Attributes:
         mean: [C].
         covariance: [C, C].
-        noise: variance of one outcome about its profile.
+        noise: the variance of one outcome around its profile.
     """
 
     mean: Floats
@@ -46,7 +46,7 @@ class ProfilePrior:
 
     @classmethod
     def fit(cls, members: Floats, outcomes: Floats) -> ProfilePrior:
-        """Learn from memberships [n, C] and outcomes [n, K], NaN where missing; one observed at least."""
+        """Learn from memberships [n, C] and outcomes [n, K], NaN where missing; at least one must be observed."""
         observed = ~np.isnan(outcomes)
         values = outcomes[observed]
         spread = max(float(values.var()), 1e-6)
@@ -58,11 +58,14 @@ class ProfilePrior:
         return prior
 
     def tempered(self, discount: float) -> ProfilePrior:
-        """The same where so many outcomes tell as much as one: variants of one template repeat each other."""
+        """Return the prior for data in which `discount` outcomes together tell as much as one.
+
+        Outcomes are discounted because variants of one template repeat each other.
+        """
         return ProfilePrior(mean=self.mean, covariance=self.covariance, noise=discount * self.noise)
 
     def posterior(self, members: Floats, outcomes: Floats) -> Profiles:
-        """The profiles of candidates with these outcomes [n, K], NaN where missing."""
+        """Return the profiles of candidates with these outcomes [n, K], NaN where missing."""
         mean, std = np.empty((len(self.mean), outcomes.shape[1])), np.empty((len(self.mean), outcomes.shape[1]))
         for columns, rows in _patterns(outcomes):
             found, covariance = self._posterior(members[rows], outcomes[np.ix_(rows, columns)])
@@ -71,7 +74,7 @@ class ProfilePrior:
         return Profiles(mean=mean, std=std)
 
     def _posterior(self, members: Floats, outcomes: Floats) -> tuple[Floats, Floats]:
-        """Means [C, k] and the covariance [C, C] that candidates seen on the same rows share."""
+        """Return means [C, k], and the covariance [C, C] that is common to candidates observed on the same rows."""
         gram = members.T @ members / self.noise
         covariance = np.linalg.solve(np.eye(len(gram)) + self.covariance @ gram, self.covariance)
         surprise = members.T @ (outcomes - (members @ self.mean)[:, None]) / self.noise
@@ -79,7 +82,7 @@ class ProfilePrior:
         return mean, np.asarray(covariance, dtype=np.float64)
 
     def _improved(self, members: Floats, outcomes: Floats, start: Floats) -> ProfilePrior:
-        """One step of expectation maximisation; `start` is the covariance believed in beforehand."""
+        """Return the prior after one step of expectation maximisation; `start` is the initial covariance."""
         means, uncertain, misses, cells = [], np.zeros_like(start), 0.0, 0
         for columns, rows in _patterns(outcomes):
             near = members[rows]
@@ -97,7 +100,7 @@ class ProfilePrior:
 
 
 def _patterns(outcomes: Floats) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """(candidates, rows) of the candidates that were observed on the same rows."""
+    """Return (candidates, rows) for each set of candidates that were observed on the same rows."""
     alike: dict[bytes, list[int]] = {}
     observed = ~np.isnan(outcomes)
     for column in range(outcomes.shape[1]):

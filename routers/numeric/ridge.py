@@ -1,7 +1,7 @@
-"""Ridge fits on fused views along a path of penalties; grouped cross-validation says which one holds.
+"""Ridge fits on fused views along a path of penalties, of which grouped cross-validation chooses one.
 
-Each target is fitted by factor regression (`routers.numeric.factors`) from its observed cells. Everything that is
-learned for a held-out group, the fusion's statistics too, is learned without it.
+Each target is fitted by factor regression (`routers.numeric.factors`) from its observed cells. Everything that is used
+to forecast a held-out group, including the fusion's statistics, is learned without that group.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from routers.table.weights import mean_square, rows_of_weights
 
 @dataclass(frozen=True, slots=True)
 class RidgeOptions:
-    """Hyper-parameters; those that are several are chosen among by grouped cross-validation."""
+    """Hyper-parameters; grouped cross-validation chooses one of the ridges."""
 
     fusion: FusionOptions = field(default_factory=FusionOptions)
     rank: int = 16
@@ -38,12 +38,12 @@ class RidgeOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RidgeFit:
-    """One target's fit.
+    """The fit of one target.
 
     Attributes:
-        linear: features -> [n, K].
+        linear: maps features to [n, K].
         ridge: the penalty that cross-validation chose.
-        held_out: [n, K], each row forecast by a fit that did not see its group.
+        held_out: [n, K] forecasts of each row by a fit that did not see the row's group.
     """
 
     linear: LinearSystem
@@ -53,7 +53,7 @@ class RidgeFit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ridges:
-    """All targets' fits on one fusion; `features` [n, D] are those of the training rows."""
+    """The fits of all targets on one fusion; `features` [n, D] are those of the training rows."""
 
     fusion: Fusion
     features: Floats
@@ -62,17 +62,17 @@ class Ridges:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """What is fitted: values [n, K], NaN where missing, and how much each cell counts (all alike: None)."""
+    """A target to fit: values [n, K], NaN where missing, and the weights of cells (None: all count the same)."""
 
     values: Floats
     weights: Floats | None = None
 
     def rows(self, rows: NDArray[np.intp]) -> Target:
-        """That of these rows."""
+        """Return the target of these rows."""
         return Target(self.values[rows], rows_of_weights(self.weights, rows))
 
     def solve(self, features: Floats, rank: int, ridges: Sequence[float]) -> Iterator[LinearSystem]:
-        """The fit of each ridge, with the candidates' factors from these values."""
+        """Yield the fit of each ridge, with the candidates' factors from these values."""
         return solve(features, self.values, candidate_factors(self.values, rank), ridges, self.weights)
 
 
@@ -83,7 +83,7 @@ def fit_ridges(groups: Sequence[str], views: Views, targets: Sequence[Target], o
     features = fusion.transform(views)
     fits = []
     for target, paths in zip(targets, held, strict=True):
-        # Squared error is a proper score, so what it picks is calibrated as far as it can be.
+        # Squared error is a proper score, so the fit that it chooses is as well calibrated as possible.
         best = int(np.argmin(mean_square(paths, target.values, target.weights)))
         ridge = options.ridges[best]
         linear = next(target.solve(features, options.rank, [ridge]))
@@ -92,7 +92,7 @@ def fit_ridges(groups: Sequence[str], views: Views, targets: Sequence[Target], o
 
 
 def refuse_unteachable(table: OutcomeTable) -> None:
-    """Raises TableError for a table without two observations a candidate, or of one group."""
+    """Raise TableError for a table with fewer than two observations of a candidate, or with only one group."""
     for name, values in (("score", table.score), ("output token count", table.output_tokens)):
         seen = (~np.isnan(values)).sum(axis=0)
         for candidate, count in zip(table.candidates, seen.tolist(), strict=True):
@@ -103,12 +103,12 @@ def refuse_unteachable(table: OutcomeTable) -> None:
 
 
 def rows_of(views: Views, rows: NDArray[np.intp]) -> Views:
-    """The views of these rows."""
+    """Return the views of these rows."""
     return {name: values[rows] for name, values in views.items()}
 
 
 def _held_out(groups: Sequence[str], views: Views, targets: Sequence[Target], options: RidgeOptions) -> list[Floats]:
-    """Out-of-fold forecasts [ridges, n, K] of each target."""
+    """Return the out-of-fold forecasts [ridges, n, K] of each target."""
     held = [np.full((len(options.ridges), *target.values.shape), np.nan) for target in targets]
     for fold in grouped_folds(groups, options.folds, options.seed):
         known = rows_of(views, fold.train)

@@ -1,6 +1,6 @@
-"""Columns of a Parquet file as numpy arrays and texts, with refusals that say file, row, column and value.
+"""Columns of a Parquet file as numpy arrays and texts, with errors that say file, row, column and value.
 
-pyarrow is an extra (`science`): it is imported when a Parquet file is at hand, never before.
+pyarrow is in an extra (`science`): this module imports it when a Parquet file is read or written, never before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def arrow() -> Any:
-    """The pyarrow package with its `parquet` module. Raises TableError that says how to get it."""
+    """Return the pyarrow package with its `parquet` module. Raises TableError that says how to install pyarrow."""
     try:
         import pyarrow  # noqa: PLC0415  # optional and heavy
         import pyarrow.parquet  # noqa: PLC0415
@@ -29,7 +29,7 @@ def arrow() -> Any:
 
 
 def read_parquet_file(path: Path) -> pyarrow.Table:
-    """All columns of one file. Raises TableError and OSError."""
+    """Return all columns of one file. Raises TableError and OSError."""
     try:
         with path.open("rb") as file:
             return arrow().parquet.read_table(file)
@@ -38,14 +38,17 @@ def read_parquet_file(path: Path) -> pyarrow.Table:
 
 
 def texts(columns: pyarrow.Table, name: str) -> tuple[str, ...]:
-    """A column as text; null, and a column that is not there, are empty."""
+    """Return a column as text; a null is empty, and so is every cell of a column that is missing."""
     if name not in columns.column_names or columns.column(name).null_count == columns.num_rows:
         return ("",) * int(columns.num_rows)
     return tuple("" if value is None else str(value) for value in columns.column(name).to_pylist())
 
 
 def coded_names(columns: pyarrow.Table, name: str, file: str) -> tuple[NDArray[np.intp], tuple[str, ...]]:
-    """A column of names as [n] numbers into its distinct values. Raises TableError: no such column, or null."""
+    """Return a column of names as [n] indices into its distinct values, and these values.
+
+    Raises TableError for a column that is missing or has a null.
+    """
     if name not in columns.column_names:
         raise TableError(f"{file}: column {name!r} is missing; found: {', '.join(columns.column_names)}")
     column = columns.column(name).combine_chunks()
@@ -60,7 +63,10 @@ def coded_names(columns: pyarrow.Table, name: str, file: str) -> tuple[NDArray[n
 
 
 def numbers(columns: pyarrow.Table, name: str, file: str) -> Floats:
-    """[n]; null, and a column that is not there, are NaN. Raises TableError for what is not a number."""
+    """Return a column [n] of numbers; a null is NaN, and so is every cell of a column that is missing.
+
+    Raises TableError for a cell that is not a number.
+    """
     if name not in columns.column_names:
         return np.full(columns.num_rows, np.nan)
     pyarrow = arrow()

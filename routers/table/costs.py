@@ -1,6 +1,6 @@
-"""Costs anew from tokens and one list of prices, so that outcomes of different days can be compared.
+"""Costs computed again from tokens and one price list, so that outcomes of different days can be compared.
 
-Rule: no price is known here; the caller brings the list and the version that it goes by.
+Rule: this module knows no prices; the caller gives the price list and its version.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 from routers.table.outcome_table import OutcomeTable, TableError
 
 PRICES_NOTE, ASSUMED_NOTE = "prices", "input_tokens"
-"""Notes that a priced table carries: the version of its prices, and the input tokens that were assumed, if any."""
+"""Names of notes in a priced table: the version of its prices, and the input tokens that were assumed, if any."""
 
 _TOKENS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per million tokens."""
+    """A price in USD per million tokens. Raises ValueError for a negative or infinite price."""
 
     input: float
     output: float
@@ -35,11 +35,11 @@ class Price:
 def priced(
     table: OutcomeTable, prices: Mapping[str, Price], version: str, *, input_tokens: float | None = None
 ) -> OutcomeTable:
-    """The table with every cost computed from its tokens, and `version` in its notes.
+    """Return the table with every cost computed from its tokens, and `version` in its notes.
 
-    A cell without its tokens has no cost: the old one is not kept, for it is of another list. `input_tokens` is
-    assumed where the table does not say them. Raises TableError for a candidate without price, and where input
-    costs money and no cell says how many tokens it was.
+    A cell without token counts has no cost: the old cost is not kept, because it comes from another price list.
+    `input_tokens` is assumed where the table does not have them. Raises TableError for a candidate without price, and
+    where input costs money and no cell has a number of input tokens.
     """
     unpriced = [name for name in table.candidates if name not in prices]
     if unpriced:
@@ -53,7 +53,7 @@ def priced(
     if paid.any() and len(table) and np.isnan(known[:, paid > 0]).all():
         raise TableError(f"prices {version}: the table says no input tokens; say how many to assume")
     output = np.array([prices[name].output for name in table.candidates], dtype=np.float64)
-    # Input that costs nothing need not be known.
+    # The number of input tokens does not matter where input costs nothing.
     cost = (np.where(paid == 0, 0.0, known * paid) + table.output_tokens * output) / _TOKENS
     notes = {**table.notes, PRICES_NOTE: version}
     notes.pop(ASSUMED_NOTE, None)

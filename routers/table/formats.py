@@ -1,4 +1,4 @@
-"""Outcome tables by path, whatever they are: MMR-Bench's CSV, RouterBench's, or a folder of Parquet."""
+"""Outcome tables by path, in every known format: MMR-Bench's CSV, RouterBench's table, or a folder of Parquet files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from routers.table.wide_csv import read_header
 
 FORMATS = ("mmr", "routerbench", "parquet")
 WRITTEN = ("mmr", "parquet")
-"""The formats that tables are written in."""
+"""The formats in which Loupe writes tables."""
 
 
 def format_of(path: Path) -> str:
-    """One of `FORMATS`, from what stands at a path. Raises TableError where it is none, and OSError."""
+    """Return the format of the table at a path, one of `FORMATS`. Raises TableError where it has no known format.
+
+    Raises OSError too.
+    """
     if path.is_dir():
         if is_table_folder(path):
             return "parquet"
@@ -28,7 +31,10 @@ def format_of(path: Path) -> str:
 
 
 def read_table(path: Path | str, images: Path | str | None = None, format: str | None = None) -> OutcomeTable:
-    """The table at a path; `images` is where its image paths start (default: beside it). TableError, OSError."""
+    """Return the table at a path; its image paths are relative to `images` (default: the folder of the table).
+
+    Raises TableError and OSError.
+    """
     path = Path(path)
     match format or format_of(path):
         case "mmr":
@@ -42,7 +48,7 @@ def read_table(path: Path | str, images: Path | str | None = None, format: str |
 
 
 def format_for(path: Path) -> str:
-    """Return the format that a new table's name asks for: MMR-Bench's for `.csv`, else a folder of Parquet files.
+    """Return the format for a new table by its name: MMR-Bench's for `.csv`, else a folder of Parquet files.
 
     Raises TableError for the name of one Parquet file.
     """

@@ -1,6 +1,6 @@
-"""Which queries belong together: those that share a given group, an image or a question's template.
+"""Groups of queries that belong together because they share a given group, an image or a question's template.
 
-Rule: what belongs together never stands on both sides of a split; sharing is transitive.
+Rule: queries that belong together are never on both sides of a split; sharing is transitive.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from numpy.typing import NDArray
 from routers.table.outcome_table import OutcomeTable
 
 KEYS = ("group", "image", "template")
-"""What queries can share."""
+"""The keys by which queries can belong together."""
 
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)*")
 _SPACE = re.compile(r"\s+")
 
 
 def template(question: str) -> str:
-    """The question in lower case with every number as `#` and single spaces: variants of one have it in common."""
+    """Return the question in lower case with every number as `#` and single spaces; this is equal for its variants."""
     return _SPACE.sub(" ", _NUMBER.sub("#", question.lower())).strip()
 
 
 def joined_groups(
     table: OutcomeTable, *, by: Collection[str] = ("group",), image_hashes: Sequence[str | None] | None = None
 ) -> tuple[str, ...]:
-    """n names: queries that share any key of `by`, be it through others, share a name.
+    """Return n names of groups: queries that share a key of `by`, directly or through other queries, get the same name.
 
-    The name is their first query's group, or its id where `by` leaves groups out.
+    The name is the group of the first such query, or the query's id where `by` does not contain `group`.
 
-    `image` compares `image_hashes` (n, None without image); without them the table's own `image_sha256` column,
-    else its image paths. Raises ValueError for an unknown key, none at all, or hashes of another length.
+    `image` compares `image_hashes` (n, None without image); without hashes, the table's own `image_sha256` column,
+    else its image paths. Raises ValueError for an unknown key, for no key, or for hashes of another length.
     """
     unknown = [key for key in by if key not in KEYS]
     if unknown or not by:
@@ -45,12 +45,12 @@ def joined_groups(
     columns = [_shared(table, key, image_hashes) for key in by]
     rows = zip(*columns, strict=True)
     roots = first_alike([[(place, shared) for place, shared in enumerate(row) if shared is not None] for row in rows])
-    names = table.groups if "group" in by else table.query_ids  # distinct among roots, each in its way
+    names = table.groups if "group" in by else table.query_ids  # both are distinct among roots
     return tuple(names[root] for root in roots)
 
 
 def first_alike(keys: Sequence[Iterable[Hashable]]) -> list[int]:
-    """For each row the first one that it belongs together with: that shares a key with it, be it through others."""
+    """Return for each row the number of the first row that shares a key with it, directly or through other rows."""
     parents = np.arange(len(keys))
     first: dict[Hashable, int] = {}
     for row, own in enumerate(keys):
@@ -72,7 +72,7 @@ def _shared(table: OutcomeTable, key: str, image_hashes: Sequence[str | None] | 
 
 
 def _join(parents: NDArray[np.intp], one: int, other: int) -> None:
-    """The smaller root stands for both: a group is known by its first query."""
+    """Join two groups; the smaller root becomes the root of both, so that a group is named after its first query."""
     one, other = _root(parents, one), _root(parents, other)
     parents[max(one, other)] = min(one, other)
 

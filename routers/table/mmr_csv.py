@@ -1,6 +1,6 @@
-"""MMR-Bench's wide CSV: one row a query, `<M>_correct`, `<M>_token`, `<M>_cost` per candidate.
+"""MMR-Bench's wide CSV: one row per query, and `<M>_correct`, `<M>_token`, `<M>_cost` per candidate.
 
-`<M>_prompt_token`, `<M>_latency`, `<M>_weight` and `<M>_source` are ours, and stand only in files that have them.
+`<M>_prompt_token`, `<M>_latency`, `<M>_weight` and `<M>_source` are Loupe's own columns. They are optional.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from routers.table.outcome_table import OutcomeTable, TableError
 from routers.table.wide_csv import Columns, names_in, numbers_in, read_columns, write_columns, written
 
 REQUIRED = ("dataset_idx", "question")
-"""Columns that every file has; `group`, `img_path` and others may be left out."""
+"""Columns that every file must have; `group`, `img_path` and others may be missing."""
 
 SUFFIXES = {"score": "_correct", "output_tokens": "_token", "cost_usd": "_cost"}
 FURTHER_SUFFIXES = {
@@ -25,17 +25,17 @@ FURTHER_SUFFIXES = {
 }
 
 IMAGE_FOLDERS = {"SEEDBench2_Plus": "SEEDBenchv2Plus"}
-"""Beginning of a `dataset_idx` -> folder of its images, where the two differ."""
+"""The first part of a `dataset_idx` -> the folder of its images, where the two names differ."""
 
 _IMAGE_ENDINGS = (".jpg", ".png", ".jpeg", ".webp")
 
 
 def read_mmr_csv(path: Path | str, images: Path | str | None = None) -> OutcomeTable:
-    """Read one file. Image paths are taken relative to `images`, by default the file's own folder.
+    """Read one file. Image paths are relative to `images`, by default the file's own folder.
 
-    An empty cell (or `nan`) is missing. Without a `group` column the image's path is the group, else the
-    question's text. A file that names no image at all is MMR-Bench's own: `MathVista_12` has its image at
-    `MathVista/12.jpg` (or `images/MathVista/12.jpg`), if that file is there. Raises TableError, which says row and
+    An empty cell (or `nan`) is missing. Without a `group` column, the group is the image's path or, without image, the
+    question's text. A file without any image path is taken to be MMR-Bench's own: `MathVista_12` has its image at
+    `MathVista/12.jpg` (or `images/MathVista/12.jpg`), if that file exists. Raises TableError, which says row and
     column, and OSError.
     """
     path = Path(path)
@@ -69,7 +69,7 @@ def read_mmr_csv(path: Path | str, images: Path | str | None = None) -> OutcomeT
 
 
 def write_mmr_csv(table: OutcomeTable, path: Path | str) -> None:
-    """Write a table so that `read_mmr_csv` reads the same back, `notes` aside; image paths are relative to the file.
+    """Write a table so that `read_mmr_csv` reads the same table, without `notes`; image paths are relative to the file.
 
     Raises TableError where two columns would have one name, and OSError.
     """
@@ -90,11 +90,11 @@ def write_mmr_csv(table: OutcomeTable, path: Path | str) -> None:
 
 
 def _read_arrays(file: str, columns: Columns, candidates: Sequence[str], taken: set[str]) -> dict[str, Any]:
-    """Every array that the file has; adds the columns it is read from to `taken`."""
+    """Return every array that the file has, and add the columns that the arrays are read from to `taken`."""
     rows = len(columns["dataset_idx"])
     arrays: dict[str, Any] = {}
     for name, suffix in (SUFFIXES | FURTHER_SUFFIXES).items():
-        # `a_prompt_token` is a candidate `a_prompt`'s output before it is `a`'s input.
+        # If there is a candidate `a_prompt`, `a_prompt_token` is its output, not the input of candidate `a`.
         names = [candidate + suffix for candidate in candidates]
         own = {column: columns[column] for column in names if column in columns and column not in taken}
         taken.update(own)
@@ -106,7 +106,7 @@ def _read_arrays(file: str, columns: Columns, candidates: Sequence[str], taken: 
 
 
 def _images_by_id(ids: Sequence[str], root: Path) -> tuple[Path | None, ...]:
-    """Image files by MMR-Bench's rule; every folder is listed once."""
+    """Return the image files by MMR-Bench's naming rule; every folder is listed only once."""
     folders: dict[str, dict[str, Path]] = {}
     paths: list[Path | None] = []
     for query_id in ids:
@@ -128,7 +128,10 @@ def _listed(folder: Path) -> dict[str, Path]:
 
 
 def relative_names(paths: Sequence[Path | None], folder: Path) -> list[str]:
-    """A name per path, empty for none. Folders are worked out once each: tables have many images in few folders."""
+    """Return each path relative to a folder, empty for None.
+
+    Each parent folder is computed only once, because tables have many images in few folders.
+    """
     beginnings: dict[str, str] = {}
     names = []
     for path in paths:

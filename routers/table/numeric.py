@@ -1,8 +1,8 @@
 """Outcome tables in numbers only: ids, groups, scores, tokens, costs and the encoder's views, without text or image.
 
-`loupe bench` judges on the bundled one when it is given no table. A view's distinct rows are kept once, one byte a
-number with a scale per column; `offline.json` vouches for `offline.npz` by its sha256, which guards against
-accidents and is no signature. What it was made from and under which licences stands in `NOTICE` beside it.
+`loupe bench` judges on the bundled table when it is given no table. Each distinct row of a view is stored once, with
+one byte per number and a scale per column. `offline.json` holds the sha256 of `offline.npz`, which guards against
+accidents but is not a signature. `NOTICE` in the same folder says what the table was made from, and the licences.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class OfflineError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Offline:
-    """Data sets, and the encoder that their views come from."""
+    """Data sets, and the encoder that produced their views."""
 
     datasets: tuple[Dataset, ...]
     encoder_name: str
@@ -43,7 +43,7 @@ class Offline:
 
 
 def save_offline(offline: Offline, folder: Path) -> int:
-    """Write it; returns how many bytes it takes. The same data give the same bytes."""
+    """Write data sets to a folder. Returns the number of bytes written. The same data give the same bytes."""
     arrays: Arrays = {}
     for name, values in _joined_views(offline.datasets).items():
         distinct, places = _distinct(values)
@@ -72,7 +72,7 @@ def save_offline(offline: Offline, folder: Path) -> int:
 
 
 def load_offline(folder: Path = BUNDLED) -> Offline:
-    """What `save_offline` wrote. Raises OfflineError."""
+    """Return the data sets that `save_offline` wrote. Raises OfflineError."""
     text, numbers = _read(folder / HEADER), _read(folder / NUMBERS)
     try:
         header = json.loads(text)
@@ -98,7 +98,7 @@ def _joined_views(datasets: Sequence[Dataset]) -> Views:
 
 
 def _distinct(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """The distinct rows in the order of their first sight, and each row's place; -1 for one of zeros (absent)."""
+    """Return the distinct rows in order of first appearance, and each row's index; -1 for a row of zeros (absent)."""
     known: dict[bytes, int] = {}
     first: list[int] = []
     places = np.full(len(rows), -1, dtype=np.int32)
@@ -114,7 +114,7 @@ def _distinct(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[n
 
 
 def _coded(name: str, rows: NDArray[np.float32]) -> Arrays:
-    """One byte a number; unsigned where none is negative, which halves the step."""
+    """Return rows coded as one byte per number; unsigned where no number is negative, which halves the step."""
     signed = bool((rows < 0).any())
     levels = 127 if signed else 255
     largest = np.abs(rows).max(axis=0, initial=0.0)

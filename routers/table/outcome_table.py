@@ -1,4 +1,4 @@
-"""The outcome table: what came of each query at each candidate.
+"""The outcome table: the outcome of each query at each candidate.
 
 Rule: a missing cell is missing. It is NaN and masked, never 0 and never a mean.
 """
@@ -21,7 +21,7 @@ Names = NDArray[np.str_]
 Rows = NDArray[np.intp]
 
 FURTHER = ("input_tokens", "latency_s", "weight")
-"""Arrays of numbers that a table may lack: None is a table that says nothing of them."""
+"""Arrays of numbers that a table may lack; such an array is None."""
 
 
 class TableError(ValueError):
@@ -30,7 +30,7 @@ class TableError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OutcomeTable:
-    """n queries x K candidates.
+    """Outcomes of n queries at K candidates.
 
     Attributes:
         query_ids: n distinct names.
@@ -40,13 +40,15 @@ class OutcomeTable:
         candidates: K distinct names.
         score: [n, K] 0 to 1, NaN where it was not observed.
         output_tokens: [n, K], NaN where it was not observed.
-        cost_usd: [n, K] of input and output together, NaN where it was not observed.
+        cost_usd: [n, K] cost of input and output together, NaN where it was not observed.
         details: further columns as text, each n long (`answer`, `subject`, ...).
-        input_tokens: [n, K] of text and images, NaN where it was not observed.
+        input_tokens: [n, K] tokens of text and images, NaN where it was not observed.
         latency_s: [n, K] seconds to the end of the reply, NaN where it was not observed.
-        weight: [n, K] how much a cell counts, NaN where nothing is said: see `weights`.
-        source: [n, K] where a cell comes from (`feedback`, a benchmark's name), empty where nothing is said.
-        notes: what holds for the table as a whole (`prices`: the version that its costs were computed from).
+        weight: [n, K] how much a cell counts, NaN where the weight is not given: see `weights`.
+        source: [n, K] where a cell comes from (`feedback`, a benchmark's name), empty where the source is not given.
+        notes: facts about the whole table (`prices`: the version of the prices that its costs were computed from).
+
+    Raises TableError for columns of different lengths, repeated names, and numbers outside their range.
     """
 
     query_ids: tuple[str, ...]
@@ -82,24 +84,24 @@ class OutcomeTable:
 
     @property
     def mask(self) -> Mask:
-        """[n, K]: the cells whose score was observed."""
+        """The mask [n, K] of cells whose score was observed."""
         return ~np.isnan(self.score)
 
     @property
     def weights(self) -> Floats:
-        """[n, K] how much a cell counts: 0 where no score was observed, 1 where nothing else is said."""
+        """The weights [n, K] of cells: 0 where no score was observed, 1 where the table gives no weight."""
         said = np.ones(self.score.shape) if self.weight is None else np.where(np.isnan(self.weight), 1.0, self.weight)
         return np.where(self.mask, said, 0.0)
 
     @property
     def unequal_weights(self) -> Floats | None:
-        """`weights`, or None where every observed cell counts 1: fits are quicker then."""
+        """The `weights`, or None where every observed cell has weight 1, because fits are quicker without weights."""
         weights = None if self.weight is None else self.weights
         return None if weights is None or bool((weights[self.mask] == 1).all()) else weights
 
     @property
     def digest(self) -> str:
-        """sha256 over everything a router could learn from; what a table lacks leaves no trace in it."""
+        """The sha256 over everything a router could learn from; an array that the table lacks does not change it."""
         hashed = hashlib.sha256()
         for texts in (self.candidates, self.query_ids, self.groups, self.questions):
             hashed.update(repr(texts).encode())
@@ -115,7 +117,7 @@ class OutcomeTable:
         return len(self.query_ids)
 
     def take(self, rows: Sequence[int] | Rows) -> OutcomeTable:
-        """The table of these rows, in their order."""
+        """Return the table of these rows, in the given order."""
         chosen = [int(row) for row in rows]
         cut: dict[str, Any] = {name: values[chosen] for name, values in self.arrays().items()}
         return replace(
@@ -129,7 +131,7 @@ class OutcomeTable:
         )
 
     def select(self, candidates: Sequence[str]) -> OutcomeTable:
-        """The table of these candidates, in their order. Raises TableError for one that it lacks."""
+        """Return the table of these candidates, in the given order. Raises TableError for a candidate it lacks."""
         missing = [name for name in candidates if name not in self.candidates]
         if missing:
             raise TableError(f"unknown candidate {missing[0]!r}; the table holds: {', '.join(self.candidates)}")
@@ -138,7 +140,10 @@ class OutcomeTable:
         return replace(self, candidates=tuple(candidates), **cut)
 
     def numbers(self) -> Iterator[tuple[str, Floats]]:
-        """The [n, K] arrays of numbers by name: `score`, `output_tokens`, `cost_usd`, and those of `FURTHER` it has."""
+        """Yield the [n, K] arrays of numbers by name: `score`, `output_tokens`, `cost_usd`, and those of `FURTHER`.
+
+        Arrays that the table lacks are left out.
+        """
         yield "score", self.score
         yield "output_tokens", self.output_tokens
         yield "cost_usd", self.cost_usd
@@ -146,7 +151,7 @@ class OutcomeTable:
         yield from ((name, values) for name, values in zip(FURTHER, further, strict=True) if values is not None)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Every [n, K] array that the table has, by name: its numbers and its sources."""
+        """Return every [n, K] array that the table has, by name: its numbers and its sources."""
         source = {} if self.source is None else {"source": self.source}
         return {**dict(self.numbers()), **source}
 
@@ -163,10 +168,11 @@ class OutcomeTable:
 
 
 def merge(tables: Sequence[OutcomeTable]) -> OutcomeTable:
-    """The union of queries and candidates; what no table observed is missing.
+    """Return the union of queries and candidates; a cell that no table observed is missing.
 
-    A query id that stands in several tables is one row, and its cells must not contradict each other. Notes that
-    differ are kept side by side (`a + b`): costs of two price lists, say, are then no longer comparable.
+    A query id that appears in several tables becomes one row. Notes that differ are joined (`a + b`); for example, the
+    costs of two price lists are then no longer comparable. Raises TableError for no tables, for cells that contradict
+    each other, and for a query id with two different questions.
     """
     if not tables:
         raise TableError("no table to merge")
@@ -197,7 +203,7 @@ def merge(tables: Sequence[OutcomeTable]) -> OutcomeTable:
 def _joined_arrays(
     tables: Sequence[OutcomeTable], query_ids: tuple[str, ...], candidates: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Each array that any table has, over all queries and candidates."""
+    """Return each array that at least one table has, over all queries and candidates."""
     row_of = {query_id: row for row, query_id in enumerate(query_ids)}
     column_of = {name: column for column, name in enumerate(candidates)}
     joined: dict[str, NDArray[Any]] = {}
@@ -208,7 +214,7 @@ def _joined_arrays(
             shape = (len(query_ids), len(candidates))
             if name not in joined:
                 joined[name] = np.full(shape, "" if name == "source" else np.nan, dtype=values.dtype)
-            elif name == "source":  # room for the longer names of the two
+            elif name == "source":  # make room for the longer names of both arrays
                 joined[name] = joined[name].astype(np.result_type(joined[name], values))
             old = joined[name][cells]
             _refuse_contradiction(name, table, old, values)
@@ -231,7 +237,7 @@ def _is_missing(values: NDArray[Any]) -> Mask:
 
 
 def _joined_notes(notes: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Values that differ stand side by side; a table that says nothing of a name is `unstated`."""
+    """Return the notes of all tables. Values that differ are joined by ` + `; a missing value is `unstated`."""
     names = dict.fromkeys(name for part in notes for name in part)
     return {name: " + ".join(dict.fromkeys(part.get(name, "unstated") for part in notes)) for name in names}
 
@@ -247,7 +253,7 @@ def _first_repeated(names: Sequence[str]) -> str | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """A table, the views of its queries, and which of those are of the image."""
+    """A table, the views of its queries, and the names of the views that come from the image."""
 
     name: str
     table: OutcomeTable

@@ -1,11 +1,12 @@
 """An outcome table on disk: two Parquet files in one folder.
 
-`cells.parquet`: one row an observed cell (query_id, candidate, score, input_tokens, output_tokens, cost_usd,
+`cells.parquet`: one row per observed cell (query_id, candidate, score, input_tokens, output_tokens, cost_usd,
 latency_s, weight, source); a missing cell has no row, a missing number is null.
-`queries.parquet`: one row a query (id, group, text, image_path, image_sha256, image_width, image_height, further
+`queries.parquet`: one row per query (id, group, text, image_path, image_sha256, image_width, image_height, further
 columns as `detail/<name>`, and `embedding/<view>` in half precision where the table was embedded).
-Their metadata holds what rows cannot: the order of candidates, the notes, and the table's digest, which shows that
-both files are of one table. Files that others wrote need no more than query_id, candidate, score; id, text.
+The metadata of both files holds what rows cannot hold: the order of candidates, the notes, and the table's digest,
+which shows that both files belong to one table. Files from other programs need only query_id, candidate and score in
+the first file, and id and text in the second.
 """
 
 from __future__ import annotations
@@ -35,21 +36,22 @@ _IMAGE_FACTS = ("image_sha256", "image_width", "image_height")
 _DETAIL, _EMBEDDING, _METADATA = "detail/", "embedding/", b"loupe"
 
 Places = tuple[Rows, Rows]
-"""Row and column of each cell."""
+"""The row and the column of each cell."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TableVectors:
-    """Views of a table's queries, and the digest of the encoder that they come from."""
+    """Views of a table's queries, and the digest of the encoder that produced the views."""
 
     encoder_digest: str
     views: Views = field(default_factory=dict)
 
 
 def write_parquet(table: OutcomeTable, folder: Path | str, embedded: TableVectors | None = None) -> None:
-    """Write a table so that `read_parquet` reads the same back; image paths are relative to the folder.
+    """Write a table so that `read_parquet` reads the same table; image paths are relative to the folder.
 
-    Views lose what half precision cannot hold. Raises TableError for views of another length, and OSError.
+    Views are rounded to half precision. Raises TableError for views of another length and for text that is not valid
+    UTF-8, and OSError.
     """
     folder = Path(folder)
     header = {
@@ -75,7 +77,7 @@ def write_parquet(table: OutcomeTable, folder: Path | str, embedded: TableVector
 
 
 def read_parquet(folder: Path | str, images: Path | str | None = None) -> OutcomeTable:
-    """Read a folder. Image paths are taken relative to `images`, by default the folder itself.
+    """Read a folder. Image paths are relative to `images`, by default the folder itself.
 
     Raises TableError, which says file, row and column, and OSError.
     """
@@ -112,7 +114,7 @@ def read_parquet(folder: Path | str, images: Path | str | None = None) -> Outcom
 
 
 def read_embedded(folder: Path | str) -> TableVectors | None:
-    """The views that a folder holds of its queries, [n, d] each; None if it was not embedded."""
+    """Return the views of its queries that a folder holds, [n, d] each; None if the table was not embedded."""
     queries = read_parquet_file(Path(folder) / QUERIES)
     digest = _header(queries, QUERIES).get("encoder_digest")
     if digest is None:
@@ -127,7 +129,7 @@ def read_embedded(folder: Path | str) -> TableVectors | None:
 
 
 def is_table_folder(folder: Path) -> bool:
-    """Whether the folder holds the two files."""
+    """Return whether the folder holds both files of a table."""
     return (folder / CELLS).is_file() and (folder / QUERIES).is_file()
 
 
@@ -164,7 +166,7 @@ def _queries(table: OutcomeTable, folder: Path, embedded: TableVectors | None) -
             columns[name] = pa.array([fact or None for fact in facts], pa.string())
         elif all(_is_size(fact) for fact in facts):
             columns[name] = pa.array([int(fact) if fact else None for fact in facts], pa.int32())
-        else:  # somebody else's idea of a width: kept as it is
+        else:  # a size in another program's notation is kept as text
             columns[_DETAIL + name] = pa.array(facts, pa.string())
     for name, column in table.details.items():
         if name not in _IMAGE_FACTS:
@@ -178,7 +180,7 @@ def _queries(table: OutcomeTable, folder: Path, embedded: TableVectors | None) -
 
 
 def _is_size(text: str) -> bool:
-    """Whether it is a whole number in the form in which it will be read back, or nothing."""
+    """Return whether the text is empty, or an integer in the form in which it will be read back."""
     return not text or (text.isascii() and text.isdecimal() and len(text) < 10 and str(int(text)) == text)
 
 
@@ -190,7 +192,7 @@ def _common_header(folder: Path, cells: pyarrow.Table, queries: pyarrow.Table) -
 
 
 def _header(columns: pyarrow.Table, file: str) -> Mapping[str, Any]:
-    """What `write_parquet` said of the table; empty for a file that others wrote."""
+    """Return the metadata that `write_parquet` wrote; empty for a file from another program."""
     written = (columns.schema.metadata or {}).get(_METADATA)
     if written is None:
         return {}
@@ -204,7 +206,7 @@ def _header(columns: pyarrow.Table, file: str) -> Mapping[str, Any]:
 
 
 def _places(codes: Rows, named: tuple[str, ...], known: tuple[str, ...], column: str) -> Rows:
-    """[cells]: where each cell's name stands among the known ones."""
+    """Return [cells] the index of each cell's name in `known`. Raises TableError for a name that is not known."""
     place_of = {name: place for place, name in enumerate(known)}
     places = np.array([place_of.get(name, -1) for name in named], dtype=np.intp)
     found = places[codes] if len(codes) else np.array([], dtype=np.intp)

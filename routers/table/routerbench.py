@@ -1,7 +1,7 @@
 """RouterBench's wide table (Hu et al., arXiv 2403.12031): `<model>` (score) and `<model>|total_cost` (USD) per model.
 
-One row a query (`sample_id`, `prompt`, `eval_name`), text only, as CSV or Parquet. RouterBench itself publishes
-pickles; those are refused, for a pickle runs whatever its author wrote when it is opened.
+The table has one row per query (`sample_id`, `prompt`, `eval_name`), text only, as CSV or Parquet. RouterBench itself
+publishes pickles. Pickles are refused, because opening a pickle runs whatever code its author put there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PICKLES = (".pkl", ".pickle", ".p")
 
 
 def read_routerbench(path: Path | str) -> OutcomeTable:
-    """Read one file. An empty cell is missing; without a `group` column the prompt is the group.
+    """Read one file. An empty cell is missing; without a `group` column, the prompt is the group.
 
     The models' answers (`<model>|model_response`) are left out. Raises TableError, which says row and column, and
     OSError.
@@ -61,7 +61,7 @@ def read_routerbench(path: Path | str) -> OutcomeTable:
 
 
 def refuse_pickle(path: Path) -> None:
-    """Raise TableError for a pickle, by name or by its first byte, and OSError."""
+    """Raise TableError for a pickle, recognised by its name or its first byte. Raises OSError too."""
     if path.suffix.lower() in _PICKLES or _begins(path, b"\x80"):
         raise TableError(
             f"{path.name}: a pickle runs whatever its author wrote when it is opened, so it is not read. Where you "
@@ -70,7 +70,7 @@ def refuse_pickle(path: Path) -> None:
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether the file begins as Parquet files do."""
+    """Return whether the file begins as Parquet files do."""
     return _begins(path, b"PAR1")
 
 

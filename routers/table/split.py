@@ -1,7 +1,8 @@
-"""Splits by group: variants of one template, or questions on one image, never stand on both sides.
+"""Splits by group: variants of one template, or questions on one image, are never on both sides.
 
-In domain (a share of one table's groups) and across data sets, as MMR-Bench (arXiv 2601.17814) judges; there, without
-groups. `routers.evaluation.bench` makes whole blocks of judging of them, and withholds images to judge across modality.
+Splits are in-domain (a share of one table's groups) or across data sets, as in MMR-Bench (arXiv 2601.17814), which
+splits without groups. `routers.evaluation.bench` builds its blocks from these splits, and withholds images to judge
+across modalities.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Row numbers, ascending, of the two sides."""
+    """The ascending row numbers of the two sides."""
 
     seed: int
     train: Rows
@@ -25,13 +26,16 @@ class Split:
 
 
 def numbered(groups: Sequence[str]) -> tuple[NDArray[np.str_], Rows]:
-    """The distinct groups in order, and [n] each row's group by its place among them."""
+    """Return the distinct groups in order, and [n] the index of each row's group among the distinct groups."""
     names, group_of_row = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     return names, np.asarray(group_of_row, dtype=np.intp)
 
 
 def grouped_splits(groups: Sequence[str], train: float, seeds: Iterable[int]) -> Iterator[Split]:
-    """One split a seed: `train` is the share of groups to learn from, strictly between 0 and 1."""
+    """Yield one split per seed; `train` is the share of groups to learn from, strictly between 0 and 1.
+
+    Raises ValueError for another share, and for fewer than two groups.
+    """
     if not 0 < train < 1:
         raise ValueError(f"the share to train on is {train}, not between 0 and 1")
     names, group_of_row = numbered(groups)
@@ -46,7 +50,10 @@ def grouped_splits(groups: Sequence[str], train: float, seeds: Iterable[int]) ->
 
 
 def grouped_folds(groups: Sequence[str], folds: int, seed: int) -> Iterator[Split]:
-    """Cross-validation: every row is in `test` exactly once. Fewer groups than folds give fewer folds."""
+    """Yield the folds of cross-validation: every row is in `test` exactly once.
+
+    Fewer groups than folds give fewer folds. Raises ValueError for fewer than two groups or folds.
+    """
     names, group_of_row = numbered(groups)
     folds = min(folds, len(names))
     if folds < 2:
@@ -58,9 +65,9 @@ def grouped_folds(groups: Sequence[str], folds: int, seed: int) -> Iterator[Spli
 
 
 def cross_dataset(train: Rows, test: Rows, groups: Sequence[str], *, seed: int = 0) -> Split:
-    """Learn from some rows, be judged on others; rows whose group stands in `test` are not learned from.
+    """Return the split that learns from some rows and is judged on others.
 
-    Raises ValueError when a side is empty.
+    Rows whose group is among the `test` rows are not learned from. Raises ValueError when a side is empty.
     """
     hidden = {groups[row] for row in test}
     learned = np.array([row for row in np.unique(train) if groups[row] not in hidden], dtype=np.intp)

@@ -1,4 +1,4 @@
-"""An outcome table at a glance: how much of it was observed, of whom, and what it came to."""
+"""The summary of an outcome table: how much was observed, of which candidates, and the means."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from routers.table.outcome_table import OutcomeTable
 
 @dataclass(frozen=True, slots=True)
 class CandidateOverview:
-    """One candidate; a mean is over its own observed cells, NaN without any.
+    """The summary of one candidate.
 
     Attributes:
-        cells, coverage: observed scores, and their share of the queries.
-        score, cost_usd, output_tokens: means.
+        cells, coverage: the number of observed scores, and their share of the queries.
+        score, cost_usd, output_tokens: means over the candidate's observed cells; NaN where there are none.
     """
 
     name: str
@@ -29,15 +29,16 @@ class CandidateOverview:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A table as a whole.
+    """The summary of a whole table.
 
     Attributes:
-        cells: observed scores, of `queries` x candidates.
-        groups: distinct names; `largest_group` is how many queries share the commonest.
-        with_image: queries that have one; the others are text alone.
-        questions, images: distinct ones.
-        best: the candidate of the best mean score, the cheaper one of a tie; None without any cell.
-        oracle: mean score if each query went to the best of its observed candidates, NaN without any.
+        cells: the number of observed scores, out of `queries` x candidates.
+        groups: the number of distinct groups.
+        largest_group: the number of queries in the largest group.
+        with_image: the number of queries with an image; the others are text only.
+        questions, images: the numbers of distinct questions and images.
+        best: the candidate of the best mean score, the cheaper candidate in a tie; None if no cell was observed.
+        oracle: the mean score if each query went to the best of its observed candidates; NaN if none was observed.
     """
 
     queries: int
@@ -54,7 +55,7 @@ class Overview:
 
 
 def overview(table: OutcomeTable) -> Overview:
-    """Count and average what was observed."""
+    """Count and average the observed cells of a table."""
     mask = table.mask
     _, sizes = np.unique(np.array(table.groups, dtype=object).astype(str), return_counts=True)
     rows = mask.any(axis=1)
@@ -94,7 +95,7 @@ def _mean(values: Floats) -> float:
 
 
 def column_means(values: Floats, weights: Floats | None = None) -> Floats:
-    """[K] means over what was observed; the overall mean for a column that never was. `weights` [n, K] of cells."""
+    """Return [K] means over observed cells, weighted by `weights` [n, K]; an empty column gets the overall mean."""
     seen = ~np.isnan(values)
     weight = np.where(seen, 1.0 if weights is None else weights, 0.0)
     counts = weight.sum(axis=0)
@@ -104,7 +105,7 @@ def column_means(values: Floats, weights: Floats | None = None) -> Floats:
 
 
 def column_quantiles(tokens: Floats) -> Floats:
-    """[K] 90% quantiles of what was observed; 0 for a column that never was."""
+    """Return [K] 90% quantiles over observed cells; 0 for a column without any."""
     seen = ~np.isnan(tokens)
     columns = zip(tokens.T, seen.T, strict=True)
     return np.array([np.quantile(column[mask], 0.9) if mask.any() else 0.0 for column, mask in columns])

@@ -1,10 +1,11 @@
-"""How much each cell counts, where cells do not count alike.
+"""The weights of cells to learn from, where cells do not all count the same.
 
-A cell that was drawn with probability p stands for 1/p of its kind: weighing by it mends what the choice of cells
-distorts, and costs variance, for one cell in a hundred then counts like a hundred. To learn from, weights are
-flattened by a power (Shimodaira, "Improving predictive inference under covariate shift by weighting the
-log-likelihood function", 2000) and scaled so that the cells of a candidate and source together count for what they
-know: Kish's effective number, (sum w)^2 / sum w^2, which is their number where all weigh alike.
+A cell that was drawn with probability p represents 1/p cells of its kind. Weighting by 1/p corrects the bias from the
+choice of cells, but adds variance, because a cell drawn once in a hundred times then counts like a hundred cells. For
+learning, weights are therefore flattened by a power (Shimodaira, "Improving predictive inference under covariate shift
+by weighting the log-likelihood function", 2000). They are also scaled, so that the cells of one candidate and source
+together count for what they tell: Kish's effective number, (sum w)^2 / sum w^2, which is the number of cells where all
+weights are equal.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from routers.base import Floats
 from routers.table.outcome_table import OutcomeTable
 
 FLATTENED = 0.5
-"""The power that weights are taken to: 0 is all alike, 1 is the weights as they are."""
+"""The power that weights are raised to: 0 makes all weights equal, 1 keeps the weights as they are."""
 
 
 def to_learn_from(table: OutcomeTable, power: float = FLATTENED) -> OutcomeTable:
-    """The table with weights to fit by; one without weights, or with all alike, has none."""
+    """Return the table with weights to fit by; `weight` is None where all weights would be 1.
+
+    Raises ValueError for a power outside 0 to 1.
+    """
     if not 0 <= power <= 1:
         raise ValueError(f"weights are raised to a power from 0 to 1, not to {power:g}")
     weights = table.weights
@@ -40,7 +44,7 @@ def to_learn_from(table: OutcomeTable, power: float = FLATTENED) -> OutcomeTable
 
 
 def mean_square(forecasts: Floats, truth: Floats, weights: Floats | None = None) -> NDArray[np.float64]:
-    """[...] of forecasts [..., n, K]: mean squared error over the cells of `truth` [n, K], NaN where missing."""
+    """Return mean squared errors [...] of forecasts [..., n, K] over the cells of `truth` [n, K], NaN where missing."""
     errors = (forecasts - truth) ** 2
     if weights is None:
         return np.asarray(np.nanmean(errors, axis=(-2, -1)), dtype=np.float64)
@@ -48,5 +52,5 @@ def mean_square(forecasts: Floats, truth: Floats, weights: Floats | None = None)
 
 
 def rows_of_weights(weights: Floats | None, rows: NDArray[np.intp]) -> Floats | None:
-    """The weights of these rows."""
+    """Return the weights of these rows; None for None."""
     return None if weights is None else weights[rows]

@@ -1,6 +1,6 @@
-"""Wide CSV files: one row a query, some columns of text and some of numbers per candidate.
+"""Wide CSV files: one row per query, some columns of text and some columns of numbers per candidate.
 
-Every refusal is a TableError that says the file, the row (1 is the first below the header), the column and the value.
+Every error is a TableError that says the file, the row (1 is the first below the header), the column and the value.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from routers.base import Floats
 from routers.table.outcome_table import Names, TableError
 
 CELL_CHARACTERS = 16_000_000
-"""The longest cell that is read; the csv module's own limit is below some answers of benchmarks."""
+"""The longest cell that is read; some benchmarks have answers that are longer than the csv module's own limit."""
 
 _WORDS = {"": float("nan"), "true": 1.0, "false": 0.0}
-"""What stands for numbers beside numbers; an empty cell is missing."""
+"""Words that are read as numbers; an empty cell is missing."""
 
 Columns = Mapping[str, tuple[str, ...]]
 
 
 def read_columns(path: Path) -> Columns:
-    """The file's columns by name, as text, in their order. Raises TableError and OSError."""
+    """Return the file's columns by name, as text, in the file's order. Raises TableError and OSError."""
     csv.field_size_limit(max(csv.field_size_limit(), CELL_CHARACTERS))
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -47,7 +47,7 @@ def read_columns(path: Path) -> Columns:
 
 
 def read_header(path: Path) -> list[str]:
-    """The names of the columns alone. Raises TableError and OSError."""
+    """Return only the names of the columns. Raises TableError and OSError."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return next(csv.reader(file, strict=True), [])
@@ -56,7 +56,7 @@ def read_header(path: Path) -> list[str]:
 
 
 def numbers_in(file: str, columns: Columns, names: Sequence[str], rows: int) -> Floats:
-    """[rows, len(names)]; a column that the file lacks, an empty cell and `nan` are NaN."""
+    """Return numbers [rows, len(names)]; a column that the file lacks, an empty cell and `nan` give NaN."""
     numbers = np.full((rows, len(names)), np.nan)
     for place, name in enumerate(names):
         cells = columns.get(name)
@@ -70,13 +70,13 @@ def numbers_in(file: str, columns: Columns, names: Sequence[str], rows: int) -> 
 
 
 def names_in(columns: Columns, names: Sequence[str], rows: int) -> Names:
-    """[rows, len(names)] of text; a column that the file lacks is empty."""
+    """Return texts [rows, len(names)]; a column that the file lacks is empty."""
     blank = ("",) * rows
     return np.array([columns.get(name, blank) for name in names], dtype=np.str_).reshape(len(names), rows).T
 
 
 def write_columns(path: Path, columns: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """Write named columns of equal length, whole or not at all. Raises TableError and OSError."""
+    """Write named columns of equal length, either the whole file or nothing. Raises TableError and OSError."""
     header = [name for name, _ in columns]
     repeated = sorted(name for name in set(header) if header.count(name) > 1)
     if repeated:
@@ -93,7 +93,7 @@ def write_columns(path: Path, columns: Sequence[tuple[str, Sequence[str]]]) -> N
 
 
 def written(values: Floats) -> list[str]:
-    """Numbers as the shortest text that reads back to the same bits; a missing one is empty."""
+    """Return numbers as the shortest texts that give the same bits when read; a missing number is empty."""
     return ["" if value != value else repr(value).removesuffix(".0") for value in values.tolist()]
 
 
@@ -109,7 +109,10 @@ def _number(file: str, column: str, row: int, cell: str) -> float:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to; it becomes `path` when the block ends well, and is removed when it does not."""
+    """Yield a temporary path to write to.
+
+    The written file is renamed to `path` when the block succeeds, and is removed when the block fails.
+    """
     partial = path.with_name(path.name + ".partial")
     try:
         yield partial

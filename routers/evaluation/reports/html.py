@@ -1,4 +1,4 @@
-"""What `loupe bench` found as one HTML page that needs no other file: drawings inline, tables, and how it was made."""
+"""The results of `loupe bench` as one HTML page that needs no other file: inline drawings, tables, how it was made."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _EXPLAINED = (
 
 
 def as_page(found: Sequence[Row], blocks: Sequence[Stage], facts: Mapping[str, str]) -> str:
-    """The page; `facts` says how it was made (command, versions, seeds)."""
+    """Return the page; `facts` say how it was made (command, versions, seeds)."""
     sections = "".join(_section(found, block) for block in blocks)
     made = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in facts.items())
     return (

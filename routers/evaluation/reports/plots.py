@@ -1,7 +1,8 @@
-"""The frontier of every router on a table, drawn: what score each cost buys, beside the candidates alone.
+"""Drawings of every router's frontier on a table: the score that each cost buys, and the candidates used alone.
 
-Colours are those of Okabe and Ito, "Color Universal Design" (2008), told apart by colour-blind readers too; line
-styles differ as well. Imports matplotlib, of the `science` extra: a command imports this module when it is to draw.
+Colours are those of Okabe and Ito, "Color Universal Design" (2008), which colour-blind readers can distinguish; line
+styles differ as well. This module imports matplotlib, of the `science` extra, so commands import it only when they
+draw.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _DASHES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (3, 1)), (
 _PER = 1000.0  # queries that a cost on the axis stands for
 
 _PLACES = tuple((x, y) for y in (0, 9, -9, 18, -18, 27, -27, 36, -36) for x in (7, -7))
-"""Where a point's label may stand, in points off it, the best first."""
+"""The possible offsets of a label from its data point, in typographic points, the best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +42,25 @@ class Bounds:
     top: float
 
     def shared(self, other: Bounds) -> float:
-        """The area that both cover."""
+        """Return the area that both boxes cover."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.top, other.top) - max(self.bottom, other.bottom)
         return max(width, 0.0) * max(height, 0.0)
 
 
 def frontier_png(found: Sequence[Row], block: Stage) -> bytes:
-    """The drawing of one table as PNG."""
+    """Return the drawing of one table as PNG."""
     return _written(found, block, "png")
 
 
 def frontier_svg(found: Sequence[Row], block: Stage) -> str:
-    """The drawing of one table as an SVG element that needs no other file."""
+    """Return the drawing of one table as an SVG element that needs no other file."""
     text = _written(found, block, "svg").decode()
     return text[text.index("<svg") :]
 
 
 def drawn(found: Sequence[Row], table: str, most: int = len(PALETTE)) -> tuple[list[Row], list[Row]]:
-    """The routers that get a colour (the best, and the one that Loupe ships), and those in the background."""
+    """Return the routers that get a colour (the best, and the one that Loupe ships), and the other routers."""
     routers = [row for row in ranked(found, table) if row.router not in BASELINES and not row.problem]
     chosen = routers[:most]
     shipped = [row for row in routers[most:] if row.is_default]
@@ -109,7 +110,7 @@ def _draw(figure: Figure, found: Sequence[Row], block: Stage) -> None:
     axes.grid(True, color="#E6E6E6", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False, title="router (nAUC)", alignment="left")
-    figure.draw_without_rendering()  # lays out, so that extents are known
+    figure.draw_without_rendering()  # computes the layout, so that the sizes of labels are known
     _place_labels(axes, labels)
 
 

@@ -1,4 +1,4 @@
-"""What `loupe bench` found, as rows: over the seeds of each router, and as a text table, Markdown and JSON."""
+"""The results of `loupe bench` as rows, one per router over its seeds, and as a text table, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ HEADINGS = {
     "log_loss": "log-loss",
     "ece": "ECE",
 }
-"""Figure -> its heading; in this order wherever they are shown."""
+"""Figure -> its heading; reports show figures in this order."""
 
 _JSON_NAMES = {"log_loss": "logloss"}
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure over seeds: mean, sample standard deviation, and the bootstrap's 95% interval of the mean."""
+    """A figure over seeds: its mean, its sample standard deviation, and the bootstrap's 95% interval of the mean."""
 
     mean: float
     spread: float
@@ -40,14 +40,14 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """One policy on one block.
+    """The results of one policy on one block.
 
     Attributes:
-        figures: by the names of `FIGURES`.
-        reached: share of seeds in which it reaches the best single, so that its QNC is finite.
-        qnc_where_reached: mean QNC over those seeds; NaN where there is none.
+        figures: the figures by the names of `FIGURES`.
+        reached: the share of seeds in which the policy reaches the best single, so that its QNC is finite.
+        qnc_where_reached: the mean QNC over those seeds; NaN where there are none.
         curve: [CURVE_POINTS] mean over the seeds.
-        problem: why a figure is missing; empty where none is.
+        problem: why a figure is missing; empty where none is missing.
     """
 
     protocol: str
@@ -65,12 +65,12 @@ class Row:
 
     @property
     def is_default(self) -> bool:
-        """Whether it is the router that Loupe ships, seeing what it sees in service."""
+        """Return whether the row is of the router that Loupe ships, with the views that it has in service."""
         return self.router == DEFAULT and self.view == "both"
 
 
 def rows(blocks: Sequence[Stage], found: Iterable[PolicyResult]) -> list[Row]:
-    """One row per block, policy, view and protocol, in the order in which they come."""
+    """Return one row per block, policy, view and protocol, in the order of their first results."""
     gathered: dict[tuple[int, str, str, str], list[PolicyResult]] = {}
     for judged in found:
         key = (judged.task.block, judged.policy, judged.task.view, judged.protocol)
@@ -79,13 +79,13 @@ def rows(blocks: Sequence[Stage], found: Iterable[PolicyResult]) -> list[Row]:
 
 
 def ranked(found: Sequence[Row], table: str) -> list[Row]:
-    """The rows of one table (of one protocol), the highest nAUC first; those without one last."""
+    """Return the rows of one table (of one protocol), the highest nAUC first; rows without nAUC come last."""
     own = [row for row in found if row.table == table]
     return sorted(own, key=lambda row: -_or_least(row.figures["nauc"].mean))
 
 
 def as_text(found: Sequence[Row], table: str) -> str:
-    """The table for a terminal; `*` marks the router that Loupe ships."""
+    """Return the table for a terminal; `*` marks the router that Loupe ships."""
     lines = [["", "router", "view", *HEADINGS.values(), "fit s", "us/query"]]
     for row in ranked(found, table):
         mark = "*" if row.is_default else ""
@@ -101,7 +101,7 @@ def as_text(found: Sequence[Row], table: str) -> str:
 
 
 def as_markdown(found: Sequence[Row], table: str) -> str:
-    """The table for a page."""
+    """Return the table as Markdown; the router that Loupe ships is bold."""
     heads = ["router", "view", *HEADINGS.values(), "fit s", "us/query"]
     lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "--:|" * (len(heads) - 2)]
     for row in ranked(found, table):
@@ -111,12 +111,12 @@ def as_markdown(found: Sequence[Row], table: str) -> str:
 
 
 def as_json(found: Iterable[Row]) -> list[dict[str, Any]]:
-    """The rows as JSON objects; what is not finite is null, and `note` says why."""
+    """Return the rows as JSON objects; a number that is not finite is null, and `note` says why."""
     return [_object(row) for row in found]
 
 
 def shown(row: Row, name: str) -> str:
-    """One figure as a cell of a table: mean, and how sure it is."""
+    """Return one figure as a cell of a table: its mean, and its interval or spread."""
     figure = row.figures[name]
     if math.isnan(figure.mean):
         return "-"
@@ -128,13 +128,13 @@ def shown(row: Row, name: str) -> str:
 
 
 def times(row: Row) -> list[str]:
-    """Seconds a fit and microseconds a query, as two cells."""
+    """Return seconds per fit and microseconds per query, as two cells."""
     timed = ((row.fit_s, 2), (row.predict_us, 1))
     return [f"{value:.{digits}f}" if math.isfinite(value) else "-" for value, digits in timed]
 
 
 def notes(row: Row) -> list[str]:
-    """Why a figure of the row is missing."""
+    """Return the reasons why figures of the row are missing."""
     found = [row.problem] if row.problem else []
     if row.reached < 1 and not row.problem:
         found.append(f"qnc: infinite, the best single is not reached in {1 - row.reached:.0%} of the seeds")
@@ -146,7 +146,7 @@ def notes(row: Row) -> list[str]:
 
 
 def finite(value: float) -> float | None:
-    """JSON has no infinity and no NaN."""
+    """Return the rounded value, or None for infinity and NaN, which JSON does not have."""
     return round(value, 6) if math.isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""What figures hang on: the interpreter and the packages that they were made with."""
+"""The versions of the interpreter and of the packages that figures were made with, because figures depend on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PACKAGES = ("loupe-gateway", "numpy", "scikit-learn")
 
 
 def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """By name, with Python's own."""
+    """Return the versions of these packages by name, and Python's own version."""
     found = {"python": platform.python_version()}
     for name in packages:
         try:
@@ -21,5 +21,5 @@ def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 
 def in_words(versions: Mapping[str, str]) -> str:
-    """`python 3.11.7, numpy 2.1.3`."""
+    """Return the versions as one line, such as `python 3.11.7, numpy 2.1.3`."""
     return ", ".join(f"{name} {found}" for name, found in versions.items())
