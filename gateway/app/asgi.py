@@ -150,6 +150,8 @@ class Gateway:
             store = await self._open_ledger(stack)
             reservations = Reservations(store, settings.store.reservation_ttl_s, self._report)
             stack.push_async_callback(reservations.drain)
+            unsettled = "Settlements that the store has not taken yet"
+            self._metrics.watch("loupe_unsettled", unsettled, lambda: reservations.unsettled)
             stack.callback(asyncio.ensure_future(reservations.renew_for_ever()).cancel)
             around = PacingContext(settings, self._metrics, self._clock, self._report, self._processes)
             pacing_services = begin_pacing(store, around, stack)

@@ -54,7 +54,7 @@ class RedisStore:
     """Implements `BudgetStore`. Machines that share a Redis must have the same time.
 
     `clock` gives seconds since the epoch. `announce` is called once when Redis goes away and once when it is back.
-    `monotonic` gives the seconds that measure the pause of `rest_s`; `steady` those that no one sets, by which a jump of
+    `monotonic` gives the seconds that measure the pause of `rest_s`, and `steady` the seconds by which a jump of
     `clock` is noticed (`LeaseClock`).
     """
 

@@ -17,7 +17,6 @@ async def open_budgets(address: StoreAddress, around: StoreSurroundings) -> Budg
     store = RedisStore(RedisSettings(address.url(), limit_s=address.limit_s), around.clock, around.warn)
     await store.open()
     around.stack.push_async_callback(store.close)
-    around.watch("loupe_unsettled", "Settlements that Redis has not confirmed", lambda: store.unsettled)
     if address.local_allowance is None:
         return store
     allowance = LocalAllowance(address.local_allowance, uuid.uuid4().hex)

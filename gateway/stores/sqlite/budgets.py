@@ -45,7 +45,8 @@ Operation = Callable[[], Any]
 class SqliteStore:
     """Implements `BudgetStore`. `clock` gives seconds since the epoch, `monotonic` seconds that no one sets.
 
-    Leases end by `clock`, because processes share them, but not for a while after it jumps (`LeaseClock`). A lock that another process holds is waited for up to `lock_patience_s` seconds.
+    Leases end by `clock`, because processes share them, but not for a while after it jumps (`LeaseClock`). A lock that
+    another process holds is waited for up to `lock_patience_s` seconds.
     """
 
     def __init__(
