@@ -88,7 +88,8 @@ class StoreConfig(Section):
     def address(self) -> StoreAddress:
         """The address of the store, for `gateway.stores.KINDS`."""
         allowance = None if self.when_gone == "closed" else round(self.local_allowance_usd * NANODOLLARS)
-        return StoreAddress(self.path, partial(secret_from, self.redis_url_env), self.redis_limit_ms / 1e3, allowance)
+        url = partial(secret_from, self.redis_url_env)
+        return StoreAddress(self.path, url, self.redis_url_env, self.redis_limit_ms / 1e3, allowance)
 
 
 class LogConfig(Section):
