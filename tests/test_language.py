@@ -130,7 +130,7 @@ def test_the_collector_sees_raises_prints_help_metrics_and_models() -> None:
         "the body is not valid JSON: ",  # raised
         "reload refused, nothing was changed",  # logged
         "go on without rows that",  # argparse help
-        "Settlements that Redis has not confirmed",  # metric help
+        "Settlements that the store has not taken yet",  # metric help
         "a total cannot roll",  # pydantic validator
     )
     assert [sample for sample in samples if sample not in seen] == []

@@ -218,12 +218,21 @@ async def _read(request: Request, body: type[Body]) -> Body:
 async def _read_members(request: Request) -> dict[str, Any]:
     raw = await small_body(request, LARGEST_BODY)
     try:
-        members = json.loads(raw or b"{}")
+        members = json.loads(raw or b"{}", object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise no_json(error) from None
     if not isinstance(members, dict):
         raise InvalidRequest(f"the body must be an object, not {type(members).__name__}")
     return members
+
+
+def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) < len(members):
+        names = [name for name, _ in members]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidRequest(f"the member {twice[:80]!r} appears twice", param=twice[:80])
+    return found
 
 
 def _list(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -119,16 +119,20 @@ class Gateway:
         return None
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """Run ASGI's lifespan; report in one line what keeps the service from starting."""
+        """Run ASGI's lifespan; report in one line what keeps the service from starting, whatever it is."""
         await receive()
+        phase = "startup"
         try:
             async with self.running():
                 gc.collect()
                 gc.freeze()  # start-up objects live as long as the process: collections can skip them
                 await send({"type": "lifespan.startup.complete"})
+                phase = "shutdown"
                 await receive()
-        except (LoupeError, StoreError, OSError) as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
+        except Exception as error:
+            if not isinstance(error, LoupeError | StoreError | OSError):
+                _log.debug("%s", phase, exc_info=error)  # one line for the operator, the trace for who looks for it
+            await send({"type": f"lifespan.{phase}.failed", "message": reason_of(error)})
             return
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -150,6 +154,8 @@ class Gateway:
             store = await self._open_ledger(stack)
             reservations = Reservations(store, settings.store.reservation_ttl_s, self._report)
             stack.push_async_callback(reservations.drain)
+            unsettled = "Settlements that the store has not taken yet"
+            self._metrics.watch("loupe_unsettled", unsettled, lambda: reservations.unsettled)
             stack.callback(asyncio.ensure_future(reservations.renew_for_ever()).cancel)
             around = PacingContext(settings, self._metrics, self._clock, self._report, self._processes)
             pacing_services = begin_pacing(store, around, stack)
@@ -237,6 +243,18 @@ class Gateway:
             _log.warning("%s: %s", where, error)
             return
         _log.error("%s: %s", where, type(error).__name__, exc_info=error)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one line why a start failed: an error of ours in its own words, any other with its type and place."""
+    text = " ".join(str(error).split())
+    if isinstance(error, LoupeError | StoreError | OSError) and text:
+        return str(error)  # a configuration's faults have a line each
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
+    return f"{type(error).__name__}: {text}{place}"
 
 
 def build(

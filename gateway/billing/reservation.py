@@ -12,6 +12,8 @@ from gateway.billing.window import Window
 class Reservation(NamedTuple):
     """A request to set money aside in every window.
 
+    Windows of the same key are one counter with several limits: a store checks every limit and counts once per key.
+
     Attributes:
         max_cost, min_budget: nanodollars to set aside: `max_cost` if there is room, never less than `min_budget`.
         ttl_s: seconds after which the reservation is charged in full, unless it was settled or renewed.
@@ -92,12 +94,20 @@ def grant(reservation: Reservation, standings: Sequence[tuple[int, int]]) -> Gra
 
 
 def _exceeded(reservation: Reservation, amount: int, standings: Sequence[tuple[int, int]]) -> tuple[str, ...]:
-    return tuple(
+    found = [
         window.key
         for window, (spent, held) in zip(reservation.windows, standings, strict=True)
         if window.soft
         and window.limit - spent - held < share(window.unit, amount, reservation.tokens, reservation.requests)
-    )
+    ]
+    return tuple(dict.fromkeys(found))  # two soft limits may be of one window
+
+
+def counters(windows: Sequence[Window]) -> list[Window]:
+    """Return one window for each key: what a reservation counts in, however many limits a key has."""
+    if len(windows) < 2:
+        return list(windows)
+    return list({window.key: window for window in windows}.values())
 
 
 def share(unit: str, money: int, tokens: int, requests: int) -> int:

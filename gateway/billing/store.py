@@ -21,8 +21,9 @@ class BudgetStore(Protocol):
     async def settle(self, hold_id: str, charge: int, tokens: int = 0) -> bool:
         """Turn a reservation into spend (nanodollars, tokens, its requests) and free the rest.
 
-        Returns False when the reservation does not exist or was already settled. May be called when `reserve` was
-        cancelled before it answered: the settlement then takes effect after that reservation.
+        A reservation whose lease ended was charged in full; its settlement then replaces that charge. Returns False
+        when the reservation does not exist or was already settled. May be called when `reserve` was cancelled before
+        it answered: the settlement then takes effect after that reservation.
         """
         ...
 

@@ -44,7 +44,8 @@ class Window:
     """One stretch of one owner's budget. Times are seconds since the epoch, UTC.
 
     Attributes:
-        key: owner, kind and start of the window. The text before the first `/` is the tenant.
+        key: owner, kind and start of the window. The text before the first `/` is the tenant. Budgets that differ only
+            in `limit` and `soft` (or in the zone of a minute or hour) share a key: one counter, several limits.
         ends_at: when the window starts over; None for `total`. A rolling window drops its oldest part then.
         earlier: keys of the earlier parts that a rolling window still counts.
         forget_at: when nothing will read the window any more; None if that never happens.

@@ -79,6 +79,8 @@ def members(words: str) -> dict[str, str]:
         name, mark, value = word.partition("=")
         if not mark:
             raise argparse.ArgumentTypeError(f"{word!r} is not name=value")
+        if name.strip() in found:
+            raise argparse.ArgumentTypeError(f"{name.strip()!r} appears twice in {words!r}")
         found[name.strip()] = value.strip()
     return found
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import uvicorn
 
 from gateway.api.server import OnePieceProtocol
-from gateway.app.asgi import Gateway, build
+from gateway.app.asgi import Gateway, build, reason_of
 from gateway.app.child_process import loupe_command
 from gateway.app.workers import Workers
 from gateway.config.settings import load_config
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, LoupeError
 from gateway.telemetry.multiprocess import WorkerPlace
 
 _log = logging.getLogger("loupe")
@@ -45,7 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
     if workers > 1 and arguments.descriptor is None:
         return _serve_by_workers(arguments.config, _listen(host, port), workers, settings.server.shutdown_s)
     place = None if arguments.shared is None else WorkerPlace(arguments.shared, arguments.place)
-    return _serve(build(settings, arguments.config, workers, place), host, port, arguments.descriptor)
+    try:
+        app = build(settings, arguments.config, workers, place)
+    except LoupeError:
+        raise
+    except Exception as error:  # whatever it is, one line says why
+        raise ConfigError(reason_of(error)) from error
+    return _serve(app, host, port, arguments.descriptor)
 
 
 def _serve(app: Gateway, host: str, port: int, descriptor: int | None) -> int:
@@ -57,6 +63,7 @@ def _serve(app: Gateway, host: str, port: int, descriptor: int | None) -> int:
             host=host,
             port=port,
             http=OnePieceProtocol,
+            lifespan="on",  # with "auto", an error at the start would leave a process that serves nothing
             ws="none",
             access_log=False,
             log_level="info",

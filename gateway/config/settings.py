@@ -1,5 +1,5 @@
-"""The configuration: one YAML file, read once; unknown keys are errors. Secrets are given by environment variable
-names.
+"""The configuration: one YAML file, read once; unknown keys are errors, and so are keys given twice. Secrets are given
+by environment variable names.
 """
 
 from __future__ import annotations
@@ -9,13 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from gateway import providers, stores
 from gateway.billing.money import NANODOLLARS
 from gateway.config.secrets import hash_key, secret_from
+from gateway.config.strict_yaml import read_yaml
 from gateway.errors import ConfigError
+from gateway.providers.http_pool import unsent_part
 from gateway.stores.base import StoreAddress
 from gateway.tenants.schema import KeyConfig, Name, Section, TenantConfig, Usd, faults
 
@@ -79,7 +88,8 @@ class StoreConfig(Section):
     def address(self) -> StoreAddress:
         """The address of the store, for `gateway.stores.KINDS`."""
         allowance = None if self.when_gone == "closed" else round(self.local_allowance_usd * NANODOLLARS)
-        return StoreAddress(self.path, partial(secret_from, self.redis_url_env), self.redis_limit_ms / 1e3, allowance)
+        url = partial(secret_from, self.redis_url_env)
+        return StoreAddress(self.path, url, self.redis_url_env, self.redis_limit_ms / 1e3, allowance)
 
 
 class LogConfig(Section):
@@ -140,6 +150,14 @@ class ProviderConfig(Section):
     idle_s: Seconds = 60
     total_s: Seconds = 600
     max_connections: int = Field(512, ge=1)
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_sent_whole(cls, url: str) -> str:
+        """Refuse the parts of a URL that would not be sent."""
+        if refused := unsent_part(url):
+            raise ValueError(refused)
+        return url
 
 
 class CandidateConfig(Section):
@@ -256,12 +274,7 @@ class Settings(Section):
 
 def load_config(path: Path) -> Settings:
     """Read and check a configuration file. Raises ConfigError with one line per fault, each naming its key."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: a mapping is expected at the top, not {type(raw).__name__}")
     try:

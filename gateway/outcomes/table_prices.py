@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gateway.config.strict_yaml import read_yaml
 from gateway.errors import ConfigError
 from routers.table.costs import Price
 
@@ -44,14 +44,9 @@ class _File(BaseModel):
 def read_prices(path: Path) -> PriceList:
     """Read and check a file. Raises ConfigError, which names the key and the value at fault."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
-        file = _File.model_validate(raw)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from None
+        file = _File.model_validate(read_yaml(path))
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(_fault(error))}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     return PriceList(file.version, {name: Price(price.input, price.output) for name, price in file.prices.items()})
 
 

@@ -29,11 +29,16 @@ class Origin:
     def of(cls, url: str) -> Origin:
         """Parse a URL. Raises ValueError for a URL that cannot be sent to."""
         parts = urlsplit(url)
+        if refused := unsent_part(url):
+            raise ValueError(refused)
         secure = parts.scheme == "https"
         host = (parts.hostname or "").encode("idna").decode()
         if not host:
             raise ValueError("it does not name a host")
-        port = parts.port or (443 if secure else 80)
+        try:
+            port = parts.port or (443 if secure else 80)
+        except ValueError:  # whose text would show what stands there, such as half a password
+            raise ValueError("its port is not a number up to 65535") from None
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         if not (path.isascii() and path.isprintable()) or " " in path:
             raise ValueError("its path is not percent-encoded")
@@ -43,6 +48,13 @@ class Origin:
     def authority(self) -> str:
         name = f"[{self.host}]" if ":" in self.host else self.host
         return name if self.port == (443 if self.tls else 80) else f"{name}:{self.port}"
+
+
+def unsent_part(url: str) -> str:
+    """Return why a URL has a part that would not be sent, without that part, which may be a secret; else empty."""
+    if "@" in urlsplit(url).netloc:
+        return "it holds a user name or password, which is not sent: use api_key_env or headers"
+    return "it holds a fragment (#), which is not sent" if "#" in url else ""
 
 
 class ConnectionPool:

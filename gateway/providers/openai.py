@@ -205,10 +205,14 @@ class InflatedExchange(OpenAIExchange):
 
 
 def _origin(endpoint: Endpoint) -> Origin:
-    """Return where to send. The path goes before the query, in which some providers keep their version."""
+    """Return where to send. The path goes before the query, in which some providers keep their version.
+
+    The path may be given whole, as providers show it in their examples.
+    """
     base, mark, query = endpoint.base_url.partition("?")
+    base = base.rstrip("/").removesuffix("/chat/completions").rstrip("/")
     try:
-        return Origin.of(base.rstrip("/") + "/chat/completions" + mark + query)
+        return Origin.of(base + "/chat/completions" + mark + query)
     except ValueError as error:  # includes UnicodeError, for an invalid host name
         raise ConfigError(f"providers.{endpoint.name}.base_url cannot be used: {error}") from None
 

@@ -19,12 +19,14 @@ class StoreAddress:
     Attributes:
         path: the SQLite file of an embedded store.
         url: returns the address of a store on the network; raises ConfigError if no address is set.
+        url_variable: the environment variable that holds the address, for messages.
         limit_s: seconds that one call of a store on the network may take.
         local_allowance: nanodollars of each budget that a process may spend while its store is away; None: nothing.
     """
 
     path: Path
     url: Callable[[], str]
+    url_variable: str = "LOUPE_REDIS_URL"
     limit_s: float = 0.05
     local_allowance: int | None = None
 

@@ -175,9 +175,7 @@ class LocalFallbackStore:
         lease = self._leases.pop(key)
         spent = lease.spent + sum(lease.local.values())  # at the end of the process, requests in progress count in full
         if not await self._inner.settle(lease.reservation.id, spent):
-            self._announce(
-                f"a local lease of {lease.amount} nanodollars ended while the ledger was away, charged whole"
-            )
+            self._announce(f"a local lease of {lease.amount} nanodollars ended long ago and stays charged whole")
 
     def _reserve_locally(self, reservation: Reservation, error: StoreError) -> Grant:
         windows = _money(reservation.windows)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
-from gateway.billing.reservation import Balance, Grant, OverLimit, Reservation, grant, share
+from gateway.billing.reservation import Balance, Grant, OverLimit, Reservation, counters, grant, share
 from gateway.billing.window import Window
 from gateway.errors import StoreError
 
@@ -17,7 +18,7 @@ class _MemoryReservation:
     reservation: Reservation
     amount: int
     expires_at: float
-    settled: bool = False
+    state: Literal["held", "expired", "settled"] = "held"
 
 
 @dataclass(slots=True)
@@ -52,7 +53,7 @@ class MemoryStore:
             self._memory.holds[reservation.id] = _MemoryReservation(
                 reservation, answer.amount, self._clock() + reservation.ttl_s
             )
-            for window in reservation.windows:
+            for window in counters(reservation.windows):
                 self._part(window.key)[1] += share(window.unit, answer.amount, reservation.tokens, reservation.requests)
         return answer
 
@@ -77,21 +78,22 @@ class MemoryStore:
         if not 0 <= amount <= LARGEST_AMOUNT:
             raise StoreError(f"{amount} nanodollars is not an amount that can be stored")
         now = self._clock()
-        due = [name for name, s in self._memory.holds.items() if not s.settled and s.expires_at <= now]
+        due = [name for name, s in self._memory.holds.items() if s.state == "held" and s.expires_at <= now]
         for name in due:
             standing = self._memory.holds[name]
             self._settle(name, standing.amount, standing.reservation.tokens)
+            standing.state = "expired"
 
     def _settle(self, hold_id: str, charge: int, tokens: int) -> bool:
         standing = self._memory.holds.get(hold_id)
-        if standing is None or standing.settled:
+        if standing is None or standing.state == "settled":
             return False
-        standing.settled = True
-        reservation = standing.reservation
-        for window in reservation.windows:
+        reservation, freed = standing.reservation, 1 if standing.state == "held" else 0  # expired: the spent part
+        standing.state = "settled"
+        for window in counters(reservation.windows):
             part = self._part(window.key)
             part[0] += share(window.unit, charge, tokens, reservation.requests)
-            part[1] -= share(window.unit, standing.amount, reservation.tokens, reservation.requests)
+            part[freed] -= share(window.unit, standing.amount, reservation.tokens, reservation.requests)
         return True
 
     def _stands(self, window: Window) -> tuple[int, int]:

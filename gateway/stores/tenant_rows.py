@@ -50,9 +50,15 @@ class KeptSecret:
 
 
 def settle_secret(given: bytes | None, kept: KeptSecret, place: str) -> tuple[bytes, KeptSecret]:
-    """Return the secret to use, and what to keep of it. Raises ConfigError if it differs from the one used before."""
-    secret = given or bytes.fromhex(kept.secret) or secrets.token_bytes(32)
-    check = hmac.digest(secret, CHECKED_TEXT, "sha256").hex()
+    """Return the secret to use, and what to keep of it. Raises ConfigError if it differs from the one used before.
+
+    Space around a given secret does not count, but a store whose keys were hashed with it, as older versions did, goes
+    on so.
+    """
+    secret = (given or b"").strip() or bytes.fromhex(kept.secret) or secrets.token_bytes(32)
+    if given and kept.check and hmac.compare_digest(kept.check, _check_of(given)):
+        secret = given
+    check = _check_of(secret)
     if kept.check and not hmac.compare_digest(kept.check, check):
         was = "one that is kept there" if kept.secret else "one that the environment gave"
         raise ConfigError(
@@ -60,6 +66,10 @@ def settle_secret(given: bytes | None, kept: KeptSecret, place: str) -> tuple[by
             "was then; or, to go over to this one, revoke all keys (`loupe keys revoke --all`), restart, make new ones"
         )
     return secret, KeptSecret("" if given else secret.hex(), check)
+
+
+def _check_of(secret: bytes) -> str:
+    return hmac.digest(secret, CHECKED_TEXT, "sha256").hex()
 
 
 def _values(raw: Mapping[str, Any]) -> dict[str, Any]:

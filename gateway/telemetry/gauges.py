@@ -87,7 +87,8 @@ class BudgetGauges:
             balances = await self._balances([window for _, window in part])
             for (labels, window), balance in zip(part, balances, strict=True):
                 unit = NANODOLLARS if window.unit == "usd" else 1
-                found[labels] = (window.limit / unit, balance.spent / unit, balance.held / unit)
+                standing = (window.limit / unit, balance.spent / unit, balance.held / unit)
+                found[labels] = min(standing, found.get(labels, standing))  # of several limits the tightest
         self._standings = found
 
     def _reader(self, of: Callable[[float, float, float], float]) -> Callable[[], Mapping[Labels, float]]:

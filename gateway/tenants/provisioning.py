@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gateway.tenants.registry import ApiKey, TenantRegistry, TenantSettings, mark_of, remove_tenant, taken
+from gateway.tenants.registry import (
+    ApiKey,
+    TenantRegistry,
+    TenantSettings,
+    mark_of,
+    refuse_shared_windows,
+    remove_tenant,
+    taken,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ class SyncResult:
 def read_in(registry: TenantRegistry, declared: ConfiguredTenants, now: float) -> tuple[TenantRegistry, SyncResult]:
     """Add or update what the file names, and remove what it no longer names.
 
-    Raises InvalidRequest (409) if a command made a tenant or a key that the file names.
+    Raises InvalidRequest (409) if a command made a tenant or a key that the file names, or if keys share windows.
     """
     _refuse_claimed_twice(registry, declared, now)
     named = {*(terms.name for terms in declared.tenants), *map(mark_of, declared.keys)}
@@ -50,6 +58,9 @@ def read_in(registry: TenantRegistry, declared: ConfiguredTenants, now: float) -
     left = _ended_by_commands(registry, declared)
     tenants = {**after.tenants, **{terms.name: _since(terms, registry, now) for terms in declared.tenants}}
     keys = _with_keys(after, {key.hash: key for key in declared.keys if mark_of(key) not in left}, left, now)
+    of_file = {key.hash for key in declared.keys}
+    others = (key for key in keys.values() if key.hash not in of_file and key.stands(now))
+    refuse_shared_windows(declared.keys, others)
     changed = {name for name, terms in tenants.items() if registry.tenants.get(name) != terms}
     changed |= {mark_of(key) for key in keys.values() if registry.keys.get(key.id) != key}
     known = named & registry.provisioned.keys()

@@ -7,13 +7,14 @@ registry, so that lists can show them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from gateway.billing.window import Budget
+from gateway.billing.window import Budget, window_at
 from gateway.errors import InvalidRequest, NotFoundError
 from gateway.tenants.policy import PACED, ExplorationSettings, TenantPacingSettings
+from gateway.tenants.tenant import key_owner
 
 Origin = Literal["made", "yaml"]
 
@@ -174,7 +175,33 @@ def put_key(registry: TenantRegistry, key: ApiKey) -> TenantRegistry:
             raise taken(
                 f"two keys have the same secret: {key.tenant}/{key.name} and {other.tenant}/{other.name}", "key"
             )
+    refuse_shared_windows([key], registry.keys_of(key.tenant))
     return replace(registry, keys={**registry.keys, key.id: key})
+
+
+def refuse_shared_windows(keys: Iterable[ApiKey], others: Iterable[ApiKey]) -> None:
+    """Refuse keys whose budgets would be counted in the windows of a key of another name.
+
+    The key `a` counts tokens in `a/tokens/total`, and a key `a/tokens` counts money there. Windows that exist keep
+    their names, so the second of the two needs another name. Raises InvalidRequest (409).
+    """
+    keys = [key for key in keys if key.budgets]
+    others = [other for other in others if other.budgets]
+    if not any("/" in key.name for key in (*keys, *others)):
+        return
+    names = {window: other.name for other in others for window in _windows(other)}
+    for key in keys:
+        for window in _windows(key):
+            other_name = names.setdefault(window, key.name)
+            if other_name != key.name:
+                what = (
+                    f"tenant {key.tenant}: the keys {other_name!r} and {key.name!r} would share the window {window!r}"
+                )
+                raise taken(f"{what}: give one of them another name", "name")
+
+
+def _windows(key: ApiKey) -> list[str]:
+    return [window_at(key_owner(key.tenant, key.name), budget, 0.0).key for budget in key.budgets]
 
 
 def revoke_key(registry: TenantRegistry, key_id: str, now: float) -> TenantRegistry:

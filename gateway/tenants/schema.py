@@ -212,6 +212,8 @@ def _fault(fault: ErrorDetails, whole: str) -> str:
     may_be_secret = fault["type"] == "extra_forbidden" or {"headers", "keys"} & set(location)
     if may_be_secret or not isinstance(value, str | int | float):
         return text
+    if isinstance(value, str):  # the user name and password of a URL
+        value = re.sub(r"//\S*@", "//***@", value)
     return f"{text}, got {value!r:.80}"
 
 

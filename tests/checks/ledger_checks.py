@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol
@@ -37,6 +38,9 @@ KINDS = (
     Budget(LIMIT, "day", soft=True),
     Budget(100, "minute", "tokens"),
     Budget(5, "hour", "requests"),
+    Budget(LIMIT - 300, "minute", soft=True),
+    Budget(LIMIT - 100, "minute"),
+    Budget(4, "hour", "requests", zone="Europe/Berlin"),
 )
 STEPS = 25
 HISTORIES = (8, pytest.param(2_020, marks=pytest.mark.slow))
@@ -71,9 +75,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.clock.now = 1_000_000.0
         self.reference = Reference()
         self.budgets: dict[int, Budget] = dict(enumerate(KINDS[:2]))
-        self.largest = {kind: budget.limit for kind, budget in self.budgets.items()}
-        self.seen: dict[str, tuple[Window, int]] = {}
-        """Windows that were asked about, with their kind, the latest last."""
+        self.largest: dict[str, float] = {}
+        """By counter, the largest that the tightest hard limit was when something was reserved."""
+        self.seen: dict[str, tuple[Window, str]] = {}
+        """Windows that were asked about, with their counter, the latest last."""
         self.was_set_back = False
         self.names, self.steps = itertools.count(), itertools.count()
         self.stores: list[OpenStore] = [self.run(self.place.open())]
@@ -151,7 +156,6 @@ class LedgerMachine(RuleBasedStateMachine):
             self.budgets.pop(kind, None)
             return
         self.budgets[kind] = replace(KINDS[kind], limit=KINDS[kind].limit * percent // 100)
-        self.largest[kind] = max(self.largest.get(kind, 0), self.budgets[kind].limit)
 
     @rule(how=st.sampled_from(("another starts", "ends", "dies")))
     def processes_change(self, how: str) -> None:
@@ -183,11 +187,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def spend_and_holds_stay_within_the_limit(self) -> None:
-        for window, kind in self.seen.values():
+        for window, counter in self.seen.values():
             spent, held = self.reference.stands(window)
             assert held >= 0
-            if not (window.soft or (window.earlier and self.was_set_back)):
-                assert 0 <= spent + held <= self.largest[kind]
+            if not (window.earlier and self.was_set_back):
+                assert 0 <= spent + held <= self.largest[counter]
 
     async def die_asked(self, store: OpenStore, reservation: Reservation, name: str, charge: int, turns: int) -> None:
         asked = [asyncio.ensure_future(each) for each in (store.settle(name, charge, 0), store.reserve(reservation))]
@@ -199,7 +203,7 @@ class LedgerMachine(RuleBasedStateMachine):
             with suppress(asyncio.CancelledError, StoreError):
                 await each
 
-    def compare(self, seen: list[tuple[Window, int]]) -> None:
+    def compare(self, seen: list[tuple[Window, str]]) -> None:
         windows = [window for window, _ in seen]
         balances = self.run(self.store.balances(windows))
         assert [(b.spent, b.held) for b in balances] == [self.reference.stands(window) for window in windows]
@@ -229,10 +233,15 @@ class LedgerMachine(RuleBasedStateMachine):
     def new_hold(self, max_cost: int, min_budget: int, ttl_s: int, tokens: int, requests: int) -> Reservation:
         """It takes of every budget as they are now."""
         windows = []
-        for kind, budget in self.budgets.items():
+        tightest: dict[str, float] = {}
+        for budget in self.budgets.values():
             windows.append(window_at(self.tenant, budget, self.clock.now))
+            counter = window_at(self.tenant, budget, 0.0).key
+            tightest[counter] = min(tightest.get(counter, math.inf), math.inf if budget.soft else budget.limit)
             self.seen.pop(windows[-1].key, None)
-            self.seen[windows[-1].key] = (windows[-1], kind)
+            self.seen[windows[-1].key] = (windows[-1], counter)
+        for counter, limit in tightest.items():
+            self.largest[counter] = max(self.largest.get(counter, 0), limit)
         return Reservation(
             f"{self.tenant}/{next(self.names)}",
             tuple(windows),

@@ -16,6 +16,8 @@ class Reference:
     made: dict[str, tuple[Reservation, int]] = field(default_factory=dict)
     ends_at: dict[str, float] = field(default_factory=dict)
     """Of holds that stand."""
+    expired: set[str] = field(default_factory=set)
+    """Holds that were charged in full, until the truth is told."""
     spent: Counter[str] = field(default_factory=Counter)
 
     def stands(self, window: Window) -> tuple[int, int]:
@@ -24,7 +26,7 @@ class Reference:
         held = sum(
             takes(part, amount, reservation.tokens, reservation.requests)
             for reservation, amount in standing
-            for part in reservation.windows
+            for part in counters(reservation)
             if part.key in keys
         )
         return sum(self.spent[key] for key in keys), held
@@ -40,19 +42,23 @@ class Reference:
         money = [left[window] for window in reservation.windows if window.unit == "usd" and not window.soft]
         amount = max(0, min([reservation.max_cost, *money]))
         self.made[reservation.id], self.ends_at[reservation.id] = (reservation, amount), now + reservation.ttl_s
-        over = tuple(
+        over = [
             w.key
             for w in reservation.windows
             if w.soft and left[w] < takes(w, amount, reservation.tokens, reservation.requests)
-        )
-        return Grant(amount, min(money) - amount if money else None, over)
+        ]
+        return Grant(amount, min(money) - amount if money else None, tuple(dict.fromkeys(over)))
 
     def settle(self, name: str, charge: int, tokens: int) -> bool:
         stood = self.ends_at.pop(name, None) is not None
-        reservation, _ = self.made[name]
-        for window in reservation.windows if stood else ():
+        reservation, amount = self.made[name]
+        for window in counters(reservation) if stood or name in self.expired else ():
             self.spent[window.key] += takes(window, charge, tokens, reservation.requests)
-        return stood
+            if not stood:
+                self.spent[window.key] -= takes(window, amount, reservation.tokens, reservation.requests)
+        is_late = not stood and name in self.expired
+        self.expired.discard(name)
+        return stood or is_late
 
     def renew(self, name: str, until: float) -> None:
         if name in self.ends_at:
@@ -62,6 +68,13 @@ class Reference:
         for name in [name for name, end in self.ends_at.items() if end <= now]:
             reservation, amount = self.made[name]
             self.settle(name, amount, reservation.tokens)
+            self.expired.add(name)
+
+
+def counters(reservation: Reservation) -> list[Window]:
+    """A window that has several limits counts once."""
+    keys = [window.key for window in reservation.windows]
+    return [window for place, window in enumerate(reservation.windows) if window.key not in keys[:place]]
 
 
 def takes(window: Window, money: int, tokens: int, requests: int) -> int:

@@ -237,8 +237,58 @@ async def check_a_lease_that_ends_is_charged_in_full(place: Place) -> None:
     assert await stands(store, DAY, MONTH) == [(0, 300), (0, 300)]
     place.clock.now += 2
     assert await stands(store, DAY, MONTH) == [(300, 0), (300, 0)]
-    assert await store.settle("gone", 10) is False
-    assert await stands(store, DAY, MONTH) == [(300, 0), (300, 0)]
+    await store.close()
+
+
+async def check_a_late_settlement_corrects_what_an_ended_lease_was_charged(place: Place) -> None:
+    store = await place.open()
+    tokens, requests = Window("acme/t", 100, 0.0, 60.0, "tokens"), Window("acme/r", 2, 0.0, 60.0, "requests")
+    windows = (DAY, tokens, requests)
+    await store.reserve(Reservation("slow", windows, 300, 300, LEASE_S, tokens=60))
+    place.clock.now += LEASE_S + 2
+    assert await stands(store, *windows) == [(300, 0), (60, 0), (1, 0)]
+    assert [await store.settle("slow", 10, 5) for _ in range(3)] == [True, False, False]
+    assert await stands(store, *windows) == [(10, 0), (5, 0), (1, 0)]
+    await store.renew(["slow"], LEASE_S)
+    place.clock.now += 2 * LEASE_S
+    assert await stands(store, *windows) == [(10, 0), (5, 0), (1, 0)]
+    await store.close()
+
+
+async def check_a_late_settlement_may_come_before_the_ended_lease_is_noticed(place: Place) -> None:
+    store = await place.open()
+    await store.reserve(reservation("slow", 300))
+    place.clock.now += LEASE_S + 2
+    assert [await store.settle("slow", 10) for _ in range(2)] == [True, False]
+    assert await stands(store) == [(10, 0)]
+    await store.close()
+
+
+async def check_a_late_settlement_of_another_process_corrects_too(place: Place) -> None:
+    mine, other = await place.open(), await place.open()
+    await mine.reserve(reservation("slow", 300))
+    place.clock.now += LEASE_S + 2
+    assert await stands(other) == [(300, 0)]
+    assert [await mine.settle("slow", 400), await other.settle("slow", 400)] == [True, False]
+    assert await stands(other) == [(400, 0)]
+    await mine.close()
+    await other.close()
+
+
+async def check_several_limits_of_one_window_count_once(place: Place) -> None:
+    store = await place.open()
+    soft, lower = replace(DAY, limit=400, soft=True), replace(DAY, limit=700)
+    windows = (DAY, soft, lower, replace(DAY, limit=300, soft=True))
+    assert await store.reserve(reservation("one", 300, None, *windows)) == Grant(300, 400)
+    assert await stands(store) == [(0, 300)]
+    assert await store.reserve(reservation("two", 300, None, *windows)) == Grant(300, 100, (DAY.key,))
+    assert await store.reserve(reservation("over", 300, None, *windows)) == OverLimit(lower, 100, 600)
+    assert await store.settle("one", 100) is True
+    assert await stands(store, DAY, soft) == [(100, 300), (100, 300)]
+    place.clock.now += LEASE_S + 2
+    assert await stands(store) == [(400, 0)]
+    assert await store.settle("two", 200) is True
+    assert await stands(store) == [(300, 0)]
     await store.close()
 
 

@@ -132,6 +132,11 @@ class TenantChecks:
         with pytest.raises(ConfigError, match="another secret"):
             same.secret(None)
 
+    def test_space_around_a_given_secret_does_not_count(self, store: TenantStore, same: TenantStore) -> None:
+        assert store.secret(b" given by a file\n") == (b"given by a file", False)
+        assert same.secret(b"given by a file") == (b"given by a file", False)
+        assert same.secret(b"given by a file\r\n") == (b"given by a file", False)
+
     @pytest.mark.parametrize("first", [None, b"the one before this"])
     def test_another_secret_is_refused_until_the_first_is_forgotten(
         self, store: TenantStore, same: TenantStore, first: bytes | None

@@ -23,6 +23,7 @@ from gateway.billing.reservation import Balance, Grant, OverLimit, Reservation
 from gateway.billing.window import Window
 from gateway.errors import StoreError
 from gateway.routing.circuit_breaker import Breaker
+from gateway.stores.lease_clock import LeaseClock
 
 KEPT_MS = 86_400_000
 """Milliseconds for which a settled reservation is remembered, so that settling it again does nothing."""
@@ -53,7 +54,8 @@ class RedisStore:
     """Implements `BudgetStore`. Machines that share a Redis must have the same time.
 
     `clock` gives seconds since the epoch. `announce` is called once when Redis goes away and once when it is back.
-    `monotonic` gives the seconds that measure the pause of `rest_s`.
+    `monotonic` gives the seconds that measure the pause of `rest_s`, and `steady` the seconds by which a jump of
+    `clock` is noticed (`LeaseClock`).
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class RedisStore:
         clock: Callable[[], float],
         announce: Callable[[str], None] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
         self._announce = announce
         self._gone = False
         self._clock = clock
         self._monotonic = monotonic
+        self._lease_clock = LeaseClock(clock, steady)
         self._breaker = Breaker(options.failures, options.rest_s)
         self._script = files("gateway.stores.redis").joinpath("ledger.lua").read_text(encoding="utf-8")
         self._digest = ""
@@ -146,7 +150,7 @@ class RedisStore:
         for window in windows:
             parts = self._parts(window)
             keys = [self._key(_tenant(window.key), "due"), *parts]
-            answer = await self._run(keys, ["stand", self._clock(), KEPT_MS, len(parts)])
+            answer = await self._run(keys, ["stand", self._ended_by(self._clock()), KEPT_MS, len(parts)])
             found.append(Balance(window, int(answer[1]), int(answer[2])))
         if not windows:  # without windows, the call is a health check
             await self._within_limit(self._redis.ping)
@@ -156,7 +160,8 @@ class RedisStore:
         tenant = _tenant(reservation.windows[0].key if reservation.windows else reservation.id)
         keys = [self._key(_tenant(reservation.id), "h", reservation.id), self._key(tenant, "due")]
         now = self._clock()
-        values: list[Any] = ["reserve", now, reservation.ttl_s, KEPT_MS]
+        self._lease_clock.made(reservation.ttl_s)
+        values: list[Any] = ["reserve", now, reservation.ttl_s, KEPT_MS, self._ended_by(now)]
         values += [reservation.max_cost, reservation.min_budget, reservation.tokens, reservation.requests]
         for window in reservation.windows:
             parts = self._parts(window)
@@ -173,7 +178,8 @@ class RedisStore:
         if answer[0] == b"made":
             return Grant(int(answer[1]), None)
         remaining = int(answer[2]) if answer[2] else None
-        return Grant(int(answer[1]), remaining, tuple(reservation.windows[int(n)].key for n in answer[3:]))
+        exceeded = dict.fromkeys(reservation.windows[int(number)].key for number in answer[3:])
+        return Grant(int(answer[1]), remaining, tuple(exceeded))
 
     def _reserved(self, hold_id: str, task: asyncio.Task[Grant | OverLimit]) -> None:
         self._reserving.pop(hold_id, None)
@@ -184,7 +190,7 @@ class RedisStore:
         under_way = self._reserving.get(hold_id)
         if under_way is not None:
             await asyncio.gather(under_way, return_exceptions=True)
-        values = ["settle", charge, tokens, KEPT_MS, 0, self._clock()]
+        values = ["settle", charge, tokens, KEPT_MS, 0]
         try:
             answer = await self._run([self._key(_tenant(hold_id), "h", hold_id)], values)
         except StoreError:
@@ -215,7 +221,7 @@ class RedisStore:
 
     async def _settle_backlog(self) -> None:
         for hold_id, (charge, tokens) in list(self._backlog.items()):
-            values = ["settle", charge, tokens, KEPT_MS, 1, self._clock()]
+            values = ["settle", charge, tokens, KEPT_MS, 1]
             try:
                 await self._run([self._key(_tenant(hold_id), "h", hold_id)], values)
             except StoreError:
@@ -254,6 +260,10 @@ class RedisStore:
             self._gone = False
             self._announce("Redis answers again")
         return answer
+
+    def _ended_by(self, now: float) -> float:
+        """Return the time up to which a lease that ended is charged: now, but none just after the clock jumped."""
+        return now if self._lease_clock.may_charge() else -1.0
 
     def _parts(self, window: Window) -> list[str]:
         tenant = _tenant(window.key)

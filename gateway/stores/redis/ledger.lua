@@ -20,12 +20,13 @@ end
 
 local function finish(hold, state, charge, tokens, kept_ms)
   local found = redis.call('HMGET', hold, 'state', 'amount', 'tokens', 'requests', 'windows', 'due')
-  if found[1] ~= 'held' then return 0 end
+  local expired = found[1] == 'expired' and charge ~= nil  -- charged in full; now its real spend is known
+  if found[1] ~= 'held' and not expired then return 0 end
   local amount, held_tokens, requests = tonumber(found[2]), tonumber(found[3]), tonumber(found[4])
   if charge == nil then charge, tokens = amount, held_tokens end
   for unit, key in string.gmatch(found[5], '(%l+) ([^\n]+)') do
     redis.call('HINCRBY', key, 'spent', whole(share(unit, charge, tokens, requests)))
-    redis.call('HINCRBY', key, 'held', whole(-share(unit, amount, held_tokens, requests)))
+    redis.call('HINCRBY', key, expired and 'spent' or 'held', whole(-share(unit, amount, held_tokens, requests)))
   end
   redis.call('HSET', hold, 'state', state, 'charge', whole(charge))
   redis.call('PEXPIRE', hold, kept_ms)
@@ -51,14 +52,14 @@ end
 local function reserve()
   local hold, due = KEYS[1], KEYS[2]
   local now, lease, kept_ms = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-  local ceiling, floor, tokens, requests = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-  expire(due, now, kept_ms)
+  local ceiling, floor, tokens, requests = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+  expire(due, tonumber(ARGV[5]), kept_ms)
   local made = redis.call('HGET', hold, 'amount')
   if made then return {'made', made} end
   local amount, remaining, standing, place = ceiling, nil, {}, 3
-  local count = (#ARGV - 8) / 5
+  local count = (#ARGV - 9) / 5
   for number = 1, count do
-    local base = 8 + (number - 1) * 5
+    local base = 9 + (number - 1) * 5
     local unit, limit, soft, parts = ARGV[base + 1], tonumber(ARGV[base + 2]), ARGV[base + 3], tonumber(ARGV[base + 4])
     local spent, held = stands(KEYS, place, parts)
     local left = limit - spent - held
@@ -74,14 +75,17 @@ local function reserve()
       end
     end
   end
-  local lines, exceeded = {}, {}
+  local lines, exceeded, counted = {}, {}, {}
   for number = 1, count do
     local at, unit, soft, left, kept = unpack(standing[number])
     local claim = share(unit, amount, tokens, requests)
     if soft == '1' and left < claim then exceeded[#exceeded + 1] = number - 1 end
-    redis.call('HINCRBY', KEYS[at], 'held', whole(claim))
-    if kept ~= '' then redis.call('PEXPIRE', KEYS[at], kept) end
-    lines[number] = unit .. ' ' .. KEYS[at]
+    if not counted[KEYS[at]] then  -- several limits of one window count once
+      counted[KEYS[at]] = true
+      redis.call('HINCRBY', KEYS[at], 'held', whole(claim))
+      if kept ~= '' then redis.call('PEXPIRE', KEYS[at], kept) end
+      lines[#lines + 1] = unit .. ' ' .. KEYS[at]
+    end
   end
   redis.call('HSET', hold, 'state', 'held', 'amount', whole(amount), 'tokens', whole(tokens),
     'requests', whole(requests), 'windows', table.concat(lines, '\n'), 'due', due, 'ends', now + lease)
@@ -114,12 +118,7 @@ end
 
 -- With `bar` a hold that was never made cannot be made later: the reservation may still be on its way.
 local function settle()
-  local hold, kept_ms, bar, now = KEYS[1], ARGV[4], ARGV[5], tonumber(ARGV[6])
-  local ends = redis.call('HGET', hold, 'ends')
-  if ends and tonumber(ends) <= now then
-    finish(hold, 'expired', nil, nil, kept_ms)
-    return {'settled', 0}
-  end
+  local hold, kept_ms, bar = KEYS[1], ARGV[4], ARGV[5]
   local done = finish(hold, 'settled', tonumber(ARGV[2]), tonumber(ARGV[3]), kept_ms)
   if done == 0 and bar == '1' and redis.call('EXISTS', hold) == 0 then
     redis.call('HSET', hold, 'state', 'barred', 'amount', 0)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,18 +43,27 @@ Operation = Callable[[], Any]
 
 
 class SqliteStore:
-    """Implements `BudgetStore`. `clock` gives seconds since the epoch.
+    """Implements `BudgetStore`. `clock` gives seconds since the epoch, `monotonic` seconds that no one sets.
 
-    A lock that another process holds is waited for up to `lock_patience_s` seconds.
+    Leases end by `clock`, because processes share them, but not for a while after it jumps (`LeaseClock`). A lock that
+    another process holds is waited for up to `lock_patience_s` seconds.
     """
 
     def __init__(
-        self, path: Path | str, clock: Callable[[], float], *, lock_patience_s: float = LOCK_PATIENCE_S
+        self,
+        path: Path | str,
+        clock: Callable[[], float],
+        *,
+        lock_patience_s: float = LOCK_PATIENCE_S,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = str(path)
         self._clock = clock
         self._lock_patience_s = lock_patience_s
+        self._monotonic = monotonic
         self._waiting: list[tuple[Operation, asyncio.Future[Any]]] = []
+        self._renewing = 0
+        """The number of renewals in front of what waits."""
         self._locked_since: float | None = None
         self._tidying: asyncio.Task[None] | None = None
 
@@ -60,7 +71,7 @@ class SqliteStore:
         """Create or open the file. Raises StoreError when the file cannot be opened."""
         try:
             self._db = self._connect()
-            self._ledger = SqliteLedger(self._db, self._clock)
+            self._ledger = SqliteLedger(self._db, self._clock, self._monotonic)
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
         self._loop = asyncio.get_running_loop()
@@ -88,7 +99,8 @@ class SqliteStore:
         return result
 
     async def renew(self, hold_ids: Sequence[str], ttl_s: float) -> None:
-        await self._ask(lambda: self._ledger.renew(hold_ids, ttl_s))
+        """Renew before the next look for ended leases: a process that was stopped for long must not charge its own."""
+        await self._ask(lambda: self._ledger.renew(hold_ids, ttl_s), is_renewal=True)
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:
         result: list[Balance] = await self._ask(
@@ -107,12 +119,16 @@ class SqliteStore:
             raise
         return db
 
-    def _ask(self, operation: Operation) -> asyncio.Future[Any]:
+    def _ask(self, operation: Operation, *, is_renewal: bool = False) -> asyncio.Future[Any]:
         """Queue an operation for the next transaction. It is carried out even if the caller no longer waits for it."""
         answer: asyncio.Future[Any] = self._loop.create_future()
         if not self._waiting:
             self._loop.call_soon(self._gather, GATHERING_TURNS)
-        self._waiting.append((operation, answer))
+        if is_renewal:
+            self._waiting.insert(self._renewing, (operation, answer))
+            self._renewing += 1
+        else:
+            self._waiting.append((operation, answer))
         return answer
 
     def _gather(self, turns: int) -> None:
@@ -126,10 +142,11 @@ class SqliteStore:
         """Carry out the waiting operations, in order, in one transaction."""
         if not self._waiting or not self._begin():
             return
-        batch, self._waiting = self._waiting, []
+        (batch, renewals), (self._waiting, self._renewing) = (self._waiting, self._renewing), ([], 0)
         try:
+            results = [operation() for operation, _ in batch[:renewals]]
             self._ledger.expire()
-            results = [operation() for operation, _ in batch]
+            results += [operation() for operation, _ in batch[renewals:]]
             self._ledger.end()
         except Exception as error:  # any error: no caller may wait for ever, and no transaction may stay open
             self._roll_back()
@@ -148,6 +165,7 @@ class SqliteStore:
                 self._loop.call_later(LOCK_RETRY_S, self._flush)
             else:
                 batch, self._waiting, self._locked_since = self._waiting, [], None
+                self._renewing = 0
                 self._answer(batch, [StoreError(str(error))] * len(batch))
             return False
         self._locked_since = None
@@ -155,7 +173,8 @@ class SqliteStore:
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:  # after some errors SQLite has already rolled back
-            self._db.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # a rollback that fails leaves the callers their first error
+                self._db.execute("ROLLBACK")
 
     @staticmethod
     def _answer(batch: list[tuple[Operation, asyncio.Future[Any]]], results: Sequence[Any]) -> None:

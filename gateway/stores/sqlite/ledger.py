@@ -6,12 +6,14 @@ Each window is read once and written once per transaction, however many reservat
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gateway.billing.reservation import Grant, OverLimit, Reservation, grant, share
+from gateway.billing.reservation import Grant, OverLimit, Reservation, counters, grant, share
 from gateway.billing.window import Window
+from gateway.stores.lease_clock import LeaseClock
 
 EXPIRY_SCAN_S = 1.0
 KEEP_SETTLED_S = 86_400.0
@@ -38,9 +40,12 @@ class SqliteLedger:
     roll back.
     """
 
-    def __init__(self, db: sqlite3.Connection, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, clock: Callable[[], float], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._db = db
         self._clock = clock
+        self._lease_clock = LeaseClock(clock, monotonic)
         self._last_scan: float | None = None
         self._windows: dict[str, tuple[int, int]] = {}
         self._changed: dict[str, float | None] = {}
@@ -78,7 +83,8 @@ class SqliteLedger:
         if isinstance(answer, OverLimit):
             return self._made_before(reservation) or answer
         now = self._clock()
-        lines = "\n".join([_line(window) for window in reservation.windows])
+        windows = counters(reservation.windows)
+        lines = "\n".join([_line(window) for window in windows])
         made = self._db.execute(
             "INSERT INTO holds(id, windows, amount, state, changed_at, expires_at, tokens, requests)"
             " VALUES(?, ?, ?, 'held', ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING",
@@ -94,11 +100,12 @@ class SqliteLedger:
         )
         if made.rowcount == 0 and (standing := self._made_before(reservation)):
             return standing
-        parts = [(window.unit, window.key) for window in reservation.windows]
+        parts = [(window.unit, window.key) for window in windows]
+        self._lease_clock.made(reservation.ttl_s)
         self._own[reservation.id] = _LedgerRow(answer.amount, reservation.tokens, reservation.requests, parts)
         if len(self._own) > OWN_HOLDS:
             self._own.popitem(last=False)
-        for window in reservation.windows:
+        for window in windows:
             self._add(window.key, 0, share(window.unit, answer.amount, reservation.tokens, reservation.requests))
             self._changed[window.key] = window.forget_at
         return answer
@@ -109,11 +116,26 @@ class SqliteLedger:
             "UPDATE holds SET state = ?, charge = ?, changed_at = ? WHERE id = ? AND state = 'held'",
             (state, charge, self._clock(), hold_id),
         )
-        if standing is None or settled.rowcount == 0:
+        if standing is None:
             return False
+        if settled.rowcount == 0:
+            return self._correct(hold_id, charge, tokens, standing)
         amount, held_tokens, requests, parts = standing
         for unit, key in parts:
             self._add(key, share(unit, charge, tokens, requests), -share(unit, amount, held_tokens, requests))
+        return True
+
+    def _correct(self, hold_id: str, charge: int, tokens: int, standing: _LedgerRow) -> bool:
+        """Replace what an expired reservation was charged, which is all of it, by its real spend."""
+        corrected = self._db.execute(
+            "UPDATE holds SET state = 'settled', charge = ?, changed_at = ? WHERE id = ? AND state = 'expired'",
+            (charge, self._clock(), hold_id),
+        )
+        if corrected.rowcount == 0:
+            return False
+        amount, held_tokens, requests, parts = standing
+        for unit, key in parts:
+            self._add(key, share(unit, charge, tokens, requests) - share(unit, amount, held_tokens, requests), 0)
         return True
 
     def renew(self, hold_ids: Sequence[str], ttl_s: float) -> None:
@@ -132,6 +154,8 @@ class SqliteLedger:
         if self._last_scan is not None and abs(now - self._last_scan) < EXPIRY_SCAN_S:  # abs: the clock may be set back
             return
         self._last_scan = now
+        if not self._lease_clock.may_charge():
+            return
         due = self._db.execute(
             "SELECT id, amount, tokens FROM holds WHERE state = 'held' AND expires_at <= ? LIMIT ?",
             (now, ROWS_PER_SCAN),

@@ -244,6 +244,13 @@ def test_faults_are_named_with_their_member_and_value(
     assert shown in refused.error["message"]
 
 
+def test_a_member_that_stands_twice_is_refused(lasting_admin: Site) -> None:
+    body = b'{"name": "twice", "budgets": [{"usd": 5, "usd": 500}]}'
+    refused = admin(lasting_admin, "POST", "tenants", body)
+    assert (refused.status, refused.error["param"]) == (400, "usd")
+    assert "'usd' appears twice" in refused.error["message"]
+
+
 @pytest.fixture(scope="module")
 def lasting_admin(shared_provider: ScriptedProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("admin")

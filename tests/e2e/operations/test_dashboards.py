@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 LOAD_S = 22.0
 PER_SECOND = 15.0
-MAY_BE_MISSING = {"loupe_unsettled", "loupe_local_leases_usd", "loupe_comparison_qnc"}
+MAY_BE_MISSING = {"loupe_local_leases_usd", "loupe_comparison_qnc"}
 """Only with Redis; QNC only where some point of the frontier reaches the best single candidate, which little traffic
 need not show.
 """

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.config.secrets import hash_key, secret_from
+from gateway.config.secrets import hash_key, key_secret, secret_from
 from gateway.config.settings import ProvisionedKeyConfig, Settings, StoreConfig, load_config
 from gateway.errors import ConfigError
 from gateway.tenants.policy import ExplorationSettings, TenantPacingSettings
@@ -165,6 +165,10 @@ def test_every_fault_has_its_line(tmp_path: Path) -> None:
         ("providers.pool.api_key", "sk-secret"),
         ("providers.pool.headers", {"x-key": {"sk-secret": 1}}),
         ("providers.pool.headers", "sk-secret"),
+        ("providers.pool.base_url", "https://user:sk-secret@host/v1"),
+        ("providers.pool.base_url", "https://sk-secret@host/v1"),
+        ("providers.pool.base_url", "HTTPS://user:sk-secret@host/v1"),
+        ("providers.pool.base_url", "ftp://user:a/sk-secret@host/v1"),
     ],
 )
 def test_a_fault_shows_no_secret(tmp_path: Path, change: tuple[str, Any]) -> None:
@@ -193,6 +197,34 @@ def test_a_file_that_is_no_configuration_says_so(tmp_path: Path, content: str, r
     assert str(fault.value).startswith(f"{path}: {reason}")
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://user:word@host/v1", "it holds a user name or password, which is not sent: use api_key_env or headers"),
+        ("http://@host/v1", "it holds a user name or password"),
+        ("http://host/v1#x", "it holds a fragment (#), which is not sent"),
+        ("http://host/v1?a=b#", "it holds a fragment"),
+    ],
+)
+def test_a_base_url_with_a_part_that_is_not_sent_is_refused(tmp_path: Path, url: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as fault:
+        load_config(write(tmp_path, changed("providers.pool.base_url", url)))
+    assert f"providers.pool.base_url: {reason}" in str(fault.value)
+    assert "word" not in str(fault.value).replace("password", "")
+
+
+def test_an_address_sign_in_the_path_of_a_base_url_is_fine(tmp_path: Path) -> None:
+    load_config(write(tmp_path, changed("providers.pool.base_url", "http://host/v1/models/x@latest?api-version=1@2")))
+
+
+def test_a_section_that_stands_twice_is_no_configuration(tmp_path: Path) -> None:
+    text = yaml.safe_dump(GOOD) + "tenants:\n- {name: other}\n"
+    with pytest.raises(
+        ConfigError, match=r"line \d+: the key 'tenants' appears twice in one mapping, first in line \d+"
+    ):
+        load_config(write(tmp_path, text))
+
+
 def test_bytes_that_are_no_text_are_no_configuration(tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_bytes(b"a: \xff\xfe")
@@ -211,6 +243,21 @@ def test_a_key_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("LOUPE_TEST_KEY", "a key")
     assert ProvisionedKeyConfig(env="LOUPE_TEST_KEY").hash() == ProvisionedKeyConfig(sha256=HASH).hash() == HASH
     assert hashlib.sha256(b"a key").hexdigest() == HASH
+
+
+@pytest.mark.parametrize("value", ["a key\n", "a key\r\n", "\t a key \n\n"])
+def test_space_around_a_secret_of_the_environment_does_not_count(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("LOUPE_TEST_KEY", value)
+    assert secret_from("LOUPE_TEST_KEY") == "a key"
+    assert ProvisionedKeyConfig(env="LOUPE_TEST_KEY").hash() == HASH
+
+
+def test_a_secret_of_nothing_but_space_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOUPE_TEST_KEY", " \n")
+    with pytest.raises(ConfigError, match="LOUPE_TEST_KEY is not set"):
+        secret_from("LOUPE_TEST_KEY")
+    with pytest.raises(ConfigError, match="LOUPE_TEST_KEY is too short"):
+        key_secret("LOUPE_TEST_KEY")
 
 
 @pytest.mark.parametrize("value", [None, ""])

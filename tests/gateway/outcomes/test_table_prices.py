@@ -48,7 +48,16 @@ def test_what_is_wrong_is_named_by_its_key(tmp_path: Path, change: dict[str, Any
     assert str(raised.value).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("text", ["a: [", "just words", "", "prices: {a: {input: .inf, output: 1}}\nversion: v"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [",
+        "just words",
+        "",
+        "version: v\nprices: {a: {input: 1, output: 1}, a: {input: 2, output: 2}}",
+        "prices: {a: {input: .inf, output: 1}}\nversion: v",
+    ],
+)
 def test_what_is_no_price_list_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"prices\.yaml: ") as raised:
         read_prices(written(tmp_path, text))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Coroutine, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +16,11 @@ from gateway.billing.reservation import Grant, OverLimit, Reservation
 from gateway.billing.window import Window
 from gateway.errors import RequestError, StoreError
 from gateway.pipeline.reservations import Reservations
-from gateway.stores.memory import MemoryStore
+from gateway.stores.memory import Memory, MemoryStore
+from gateway.stores.sqlite.budgets import SqliteStore
 from tests.fakes.clock import HandClock
 from tests.fakes.ledger import Answer, ScriptedLedger
+from tests.gateway.stores.flighty import Flighty
 
 DAY = Window("acme/day/x", 1_000, 0.0, None)
 LEASE_S = 30.0
@@ -148,9 +153,115 @@ def test_a_settlement_that_fails_is_reported_and_fails_no_request() -> None:
         at.ledger.fails = [StoreError("away")]
         await at.reservations.settle("acme/req_1.0", 70, 7)
         assert (at.reported, at.ledger.settled) == ([("settle", "away")], [])
-        assert await at.renewed(2) == [], "its lease ends, and then it is charged in full"
+        assert await at.renewed(2) == []
         await at.reservations.settle("acme/req_1.0", 70, 7)
         assert at.ledger.settled == [("acme/req_1.0", 70, 7)]
+
+    run(story())
+
+
+def test_settlements_that_failed_are_repeated_in_their_order_until_they_hold() -> None:
+    async def story() -> None:
+        at = Reserving()
+        at.naps = 3
+        at.ledger.fails = [StoreError("busy")] * 2
+        for name in ("one", "two"):
+            await at.reservations.settle(name, 70, 7)
+        at.ledger.fails = [StoreError("busy")] * 2 + [StoreError("row")]
+        assert at.reservations.unsettled == 2
+        while at.reservations.unsettled:
+            await asyncio.sleep(0)
+        assert sorted(at.ledger.settled) == [("one", 70, 7), ("two", 70, 7)]
+        assert at.reported == [("settle", "busy")] * 2, "said once each"
+        at.ledger.settled.clear()
+        await at.reservations.drain()
+        assert at.ledger.settled == []
+
+    run(story())
+
+
+def test_a_settlement_that_never_holds_is_in_nobody_elses_way() -> None:
+    async def story() -> None:
+        at = Reserving()
+        at.ledger.fails = [StoreError("no such amount"), StoreError("busy")]
+        for name in ("never", "later"):
+            await at.reservations.settle(name, 70, 7)
+        at.ledger.fails = [StoreError("no such amount")]
+        at.naps = 1
+        await at.reservations.settle("now", 1, 1)
+        while ("later", 70, 7) not in at.ledger.settled:
+            await asyncio.sleep(0)
+        assert at.reservations.unsettled >= 1
+
+    run(story())
+
+
+def test_what_can_not_be_settled_at_the_end_is_said() -> None:
+    async def story() -> None:
+        at = Reserving()
+        at.ledger.fails = [StoreError("full")] * 2
+        await at.reservations.settle("acme/req_1.0", 70, 7)
+        await at.reservations.drain()
+        lost = "1 settlements are lost, their reservations will be charged in full"
+        assert at.reported == [("settle", "full"), ("settle", lost)]
+
+    run(story())
+
+
+def test_a_settlement_that_holds_after_the_lease_ended_charges_the_truth() -> None:
+    """On a real ledger, which was away for longer than a lease."""
+
+    async def story() -> None:
+        clock = HandClock()
+        memory = Memory()
+        store = Flighty(clock, memory)
+        reservations = Reservations(store, LEASE_S, lambda where, error: None)
+        await reservations.reserve(a_hold())
+        store.away = True
+        await reservations.settle("acme/req_1.0", 70, 7)
+        clock.turn(10 * LEASE_S)
+        [balance] = await MemoryStore(clock, memory).balances([DAY])
+        assert (balance.spent, balance.held) == (100, 0)
+        store.away = False
+        await reservations.drain()
+        [balance] = await store.balances([DAY])
+        assert (balance.spent, balance.held) == (70, 0)
+
+    run(story())
+
+
+def test_a_settlement_in_a_locked_file_is_repeated_when_the_lock_is_gone(tmp_path: Path) -> None:
+    async def story() -> None:
+        path, reported = tmp_path / "loupe.sqlite", list[str]()
+        store = SqliteStore(path, lambda: 0.0, lock_patience_s=0.0)
+        await store.open()
+        reservations = Reservations(store, LEASE_S, lambda where, error: reported.append(str(error)))
+        await reservations.reserve(a_hold())
+        with closing(sqlite3.connect(path, isolation_level=None)) as another:
+            another.execute("BEGIN IMMEDIATE")
+            await reservations.settle("acme/req_1.0", 70, 7)
+            assert (reported, reservations.unsettled) == (["database is locked"], 1)
+        await reservations.drain()
+        [balance] = await store.balances([DAY])
+        assert (balance.spent, balance.held, reservations.unsettled) == (70, 0, 0)
+        await store.close()
+
+    run(story())
+
+
+def test_a_process_that_was_stopped_renews_its_reservations_before_it_asks_for_more() -> None:
+    async def story() -> None:
+        steady, ledger = HandClock(), ScriptedLedger(HandClock())
+        reservations = Reservations(ledger, LEASE_S, lambda where, error: None, monotonic=steady)
+        await reservations.reserve(a_hold("one"))
+        steady.turn(LEASE_S / 2)
+        await reservations.reserve(a_hold("two"))
+        assert ledger.renewed == []
+        steady.turn(10 * LEASE_S)
+        await reservations.reserve(a_hold("three"))
+        assert ledger.renewed == [(0.0, ["one", "two"], LEASE_S)]
+        await reservations.reserve(a_hold("four"))
+        assert len(ledger.renewed) == 1
 
     run(story())
 
@@ -219,8 +330,9 @@ def test_a_settlement_after_a_cancellation_that_fails_is_reported() -> None:
         at.ledger.gate.set()
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert at.reported == [("settle", "away")]
         await at.reservations.drain()
-        assert (at.reported, at.ledger.settled) == ([("settle", "away")], [])
+        assert at.ledger.settled == [("acme/req_1.0", 70, 7)]
 
     run(story())
 

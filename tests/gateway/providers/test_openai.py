@@ -105,6 +105,10 @@ def test_headers_are_sent_once_each_and_the_operators_stand_in_for_ours(run: Run
         Endpoint("pool", "http://"),
         Endpoint("pool", "http://a.test:99999"),
         Endpoint("pool", "http://a..test/v1"),
+        Endpoint("pool", "http://user:never@a.test/v1"),
+        Endpoint("pool", "http://user:ne/ver@a.test/v1"),
+        Endpoint("pool", "http://a.test/v1#never"),
+        Endpoint("pool", "http://a.test/v1?version=1#never"),
     ],
 )
 def test_what_can_not_be_sent_is_refused_at_the_start_without_naming_it(endpoint: Endpoint) -> None:
@@ -114,6 +118,29 @@ def test_what_can_not_be_sent_is_refused_at_the_start_without_naming_it(endpoint
         assert "never" not in str(caught.value)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/v1", "/v1/chat/completions"),
+        ("/v1/", "/v1/chat/completions"),
+        ("/v1/chat/completions", "/v1/chat/completions"),
+        ("/v1/chat/completions/", "/v1/chat/completions"),
+        ("/chat/completions", "/chat/completions"),
+        ("", "/chat/completions"),
+        ("/v1/chat/completions?version=1", "/v1/chat/completions?version=1"),
+        ("/my/chat/completions/v1", "/my/chat/completions/v1/chat/completions"),
+    ],
+)
+def test_the_path_of_the_endpoint_may_be_given_whole(run: Run, path: str, sent: str) -> None:
+    async def main() -> None:
+        async with raw_server(say(OK)) as server:
+            async with provider_at(server.url.removesuffix("/v1") + path) as provider:
+                await read_all(await provider.send(b"{}", "req_1"))
+            assert server.asks[0].line == f"POST {sent} HTTP/1.1"
+
+    run(main())
 
 
 @pytest.mark.parametrize("coding", [b"gzip", b"X-GZIP", b"deflate"])

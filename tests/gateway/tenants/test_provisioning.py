@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.billing.window import Budget
 from gateway.errors import InvalidRequest
 from gateway.tenants.provisioning import ConfiguredTenants, SyncResult, read_in, read_in_new_tenants
 from gateway.tenants.registry import (
@@ -268,3 +269,15 @@ class TestAfterAnOlderVersion:
         left = read(registry, ACME, now=300.0)
         assert left.key("k1").revoked_at == 300.0
         assert (left.key("m1"), left.tenant("other")) == (MADE, OTHER)
+
+
+def test_keys_that_would_share_a_window_are_refused() -> None:
+    first = replace(KEY, id="k2", hash="k2", name="a", budgets=(Budget(5, unit="tokens"),))
+    second = replace(KEY, id="k3", hash="k3", name="a/tokens", budgets=(Budget(5),))
+    assert "'a' and 'a/tokens' would share the window 'acme/key/a/tokens/total'" in refusal(
+        TenantRegistry(), ACME, first, second
+    )
+    made = put_key(STARTED, replace(first, origin="made"))
+    assert "would share the window" in refusal(made, ACME, KEY, second)
+    ended = replace(made, keys={**made.keys, "k2": replace(made.keys["k2"], revoked_at=1.0)})
+    assert read(ended, ACME, KEY, second).key("k3").budgets

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.billing.window import Budget
 from gateway.errors import InvalidRequest, NotFoundError
 from gateway.tenants.registry import (
     ApiKey,
@@ -170,3 +171,40 @@ def test_a_digest_of_an_older_version_is_not_shown_for_a_path() -> None:
     older = replace(OF_THE_FILE, provisioned={"acme": "266c219fcb8ef6a8897e9ac48905ddad"})
     with pytest.raises(InvalidRequest, match="is provisioned by the configuration file: "):
         older.own_tenant("acme")
+
+
+def budgeted(name: str, *budgets: Budget) -> ApiKey:
+    return ApiKey(f"id of {name}", "acme", name, f"hash of {name}", created_at=NOW, budgets=budgets)
+
+
+TOKENS, MONEY = Budget(1_000, unit="tokens"), Budget(500)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (budgeted("a", TOKENS), budgeted("a/tokens", MONEY)),
+        (budgeted("a/tokens", MONEY), budgeted("a", TOKENS)),
+        (budgeted("a/b", Budget(5, "day", "requests")), budgeted("a/b/requests", MONEY, Budget(5, "day"))),
+    ],
+)
+def test_keys_whose_names_would_share_a_window_are_refused(first: ApiKey, second: ApiKey) -> None:
+    registry = add_key(add_tenant(TenantRegistry(), ACME), first, NOW)
+    with pytest.raises(InvalidRequest, match="would share the window 'acme/key/a") as refused:
+        add_key(registry, second, NOW)
+    assert (refused.value.status, refused.value.param) == (409, "name")
+    without = add_key(registry, replace(second, budgets=()), NOW)
+    with pytest.raises(InvalidRequest, match="would share the window"):
+        put_key(without, second)
+
+
+def test_keys_with_a_slash_in_their_names_that_share_no_window_are_fine() -> None:
+    registry = add_tenant(TenantRegistry(), ACME)
+    for key in (
+        budgeted("a", TOKENS),
+        budgeted("a/tokens", TOKENS),
+        budgeted("a/b", MONEY),
+        replace(budgeted("a", MONEY), id="successor", hash="cc", created_at=NOW + 1),
+    ):
+        registry = put_key(registry, key)
+    assert len(registry.keys) == 4

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from gateway.billing.reservation import Grant
 from gateway.stores.redis.budgets import RedisSettings, RedisStore
 from tests.checks.ledger_checks import HISTORIES, LedgerMachine, play
-from tests.checks.store_checks import STORE_CHECKS, Check, Clock
+from tests.checks.store_checks import LEASE_S, STORE_CHECKS, Check, Clock, reservation, stands
 from tests.gateway.stores.redis.redis_server import RedisServer
 
 _places = itertools.count()
@@ -25,7 +26,7 @@ class RedisPlace:
         self.opened: list[RedisStore] = []
 
     async def open(self) -> RedisStore:
-        store = RedisStore(self.options, self.clock)
+        store = RedisStore(self.options, self.clock, steady=self.clock)
         await store.open()
         self.opened.append(store)
         return store
@@ -70,3 +71,25 @@ def test_any_history_in_redis_is_that_of_the_reference(
             return place
 
     record_property("histories", f"{play(LedgerInRedis, histories)} in redis")
+
+
+def test_a_jump_of_the_wall_clock_charges_no_reservation_that_its_process_renews(server: RedisServer) -> None:
+    async def story() -> None:
+        place, steady = RedisPlace(server), Clock()
+        store = RedisStore(place.options, place.clock, steady=steady)
+        await store.open()
+        for name in ("acme/live", "acme/dead"):
+            await store.reserve(reservation(name, 300))
+        place.clock.now += 7_200
+        assert await stands(store) == [(0, 600)]
+        assert isinstance(await store.reserve(reservation("acme/next", 100)), Grant)
+        assert await stands(store) == [(0, 700)]
+        for _ in range(3):
+            place.clock.now, steady.now = place.clock.now + LEASE_S / 3, steady.now + LEASE_S / 3
+            await store.renew(["acme/live", "acme/next"], LEASE_S)
+        assert await stands(store) == [(300, 400)]
+        assert [await store.settle(name, 7) for name in ("acme/live", "acme/dead", "acme/next")] == [True] * 3
+        assert await stands(store) == [(21, 0)]
+        await store.close()
+
+    asyncio.run(story())

@@ -10,8 +10,12 @@ from gateway.stores.sqlite.budgets import SqliteStore
 from tests.checks.store_checks import Clock
 
 
-async def opened(path: Path, clock: Clock | None = None, *, lock_patience_s: float = 60.0) -> SqliteStore:
-    store = SqliteStore(path, clock or Clock(), lock_patience_s=lock_patience_s)
+async def opened(
+    path: Path, clock: Clock | None = None, *, lock_patience_s: float = 60.0, steady: Clock | None = None
+) -> SqliteStore:
+    """Without `steady`, the clock never jumps: time passes."""
+    clock = clock or Clock()
+    store = SqliteStore(path, clock, lock_patience_s=lock_patience_s, monotonic=steady or clock)
     await store.open()
     return store
 

@@ -125,7 +125,9 @@ def test_a_process_killed_between_reserve_and_settle_is_charged_its_hold(tmp_pat
         clock.now += LEASE_S
         [balance] = await store.balances([WINDOW])
         assert (balance.spent, balance.held) == (450, 0)
-        assert await store.settle("orphan", 1) is False
+        assert await store.settle("orphan", 1) is True, "a late truth corrects the charge"
+        [balance] = await store.balances([WINDOW])
+        assert (balance.spent, balance.held) == (151, 0)
         await store.close()
 
     asyncio.run(take_over())
@@ -230,3 +232,43 @@ def test_what_looks_for_leases_that_end_goes_by_an_index(tmp_path: Path) -> None
     asyncio.run(run())
     plan = rows(path, "EXPLAIN QUERY PLAN SELECT id FROM holds WHERE state = 'held' AND expires_at <= 5 LIMIT 5")
     assert "INDEX" in plan[0][3], plan
+
+
+def test_a_jump_of_the_wall_clock_charges_no_reservation_that_its_process_renews(tmp_path: Path) -> None:
+    async def story() -> None:
+        clock, steady = Clock(), Clock()
+        store = await opened(tmp_path / "loupe.sqlite", clock, steady=steady)
+        another = await opened(tmp_path / "loupe.sqlite", clock, steady=steady)
+        await store.reserve(Reservation("acme/live", (WINDOW,), 300, 300, LEASE_S))
+        await store.reserve(Reservation("acme/dead", (WINDOW,), 100, 100, LEASE_S))
+        clock.now += 7_200
+        for each in (store, another):
+            [balance] = await each.balances([WINDOW])
+            assert (balance.spent, balance.held) == (0, 400)
+        for _ in range(3):
+            clock.now, steady.now = clock.now + LEASE_S / 3, steady.now + LEASE_S / 3
+            await store.renew(["acme/live"], LEASE_S)
+        for each in (store, another):
+            [balance] = await each.balances([WINDOW])
+            assert (balance.spent, balance.held) == (100, 300)
+        assert await store.settle("acme/live", 7) is True
+        await store.close()
+        await another.close()
+
+    asyncio.run(story())
+
+
+def test_a_process_that_was_stopped_renews_its_own_before_it_looks_for_ended_leases(tmp_path: Path) -> None:
+    async def story() -> None:
+        clock = Clock()
+        store = await opened(tmp_path / "loupe.sqlite", clock)
+        await store.reserve(Reservation("acme/live", (WINDOW,), 300, 300, LEASE_S))
+        clock.now += 10 * LEASE_S
+        asked = asyncio.ensure_future(store.balances([WINDOW]))  # a request comes first
+        await asyncio.sleep(0)
+        await store.renew(["acme/live"], LEASE_S)
+        [balance] = await asked
+        assert (balance.spent, balance.held) == (0, 300)
+        await store.close()
+
+    asyncio.run(story())
