@@ -51,6 +51,7 @@ def _endpoint(name: str, section: ProviderConfig) -> Endpoint:
         total_s=section.total_s,
         max_connections=section.max_connections,
         kind=section.kind,
+        proxy=section.proxy,
     )
 
 

@@ -149,6 +149,8 @@ class ProviderConfig(Section):
     first_byte_s: Seconds = 60
     idle_s: Seconds = 60
     total_s: Seconds = 600
+    proxy: str | None = None
+    """The URL of an HTTP proxy, or `none`; without it HTTPS_PROXY, HTTP_PROXY and NO_PROXY decide."""
     max_connections: int = Field(512, ge=1)
 
     @field_validator("base_url")

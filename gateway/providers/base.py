@@ -55,9 +55,11 @@ class Provider(Protocol):
 class Endpoint:
     """The address of a provider and how long to wait for its replies. Times in seconds.
 
-    `kind` is a name in `gateway.providers.KINDS`. `first_byte_s` counts from sending to a stream's first byte, and
-    `idle_s` between bytes. `total_s` counts over everything: waiting for one of the `max_connections`, connecting, and
-    a client that reads slowly.
+    `kind` is a name in `gateway.providers.KINDS`. `proxy` is the URL of an HTTP proxy, or `none`; without it the
+    environment decides (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
+
+    `first_byte_s` counts from sending to a stream's first byte, and `idle_s` between bytes. `total_s` counts over
+    everything: waiting for one of the `max_connections`, connecting, and a client that reads slowly.
     """
 
     name: str
@@ -70,3 +72,4 @@ class Endpoint:
     total_s: float = 600.0
     max_connections: int = 512
     kind: str = "openai"
+    proxy: str | None = None

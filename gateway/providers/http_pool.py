@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway.providers.http_connection import Connection, Overdue
+from gateway.providers.http_proxy import Proxy, open_tunnel
 
 KEEP_IDLE_S = 30.0
 """Seconds after which an unused connection is no longer trusted: the other side may be about to close it."""
@@ -60,8 +61,9 @@ def unsent_part(url: str) -> str:
 class ConnectionPool:
     """Connections to one origin, at most `largest` at once. The most recently used connection is used first."""
 
-    def __init__(self, origin: Origin, *, largest: int, connect_s: float) -> None:
+    def __init__(self, origin: Origin, *, largest: int, connect_s: float, proxy: Proxy | None = None) -> None:
         self._origin = origin
+        self._proxy = proxy
         self._largest = largest
         self._connect_s = connect_s
         self._idle: list[Connection] = []
@@ -152,14 +154,28 @@ class ConnectionPool:
         origin, left = self._origin, deadline - self._loop.time()
         try:
             async with asyncio.timeout(min(self._connect_s, left)):
-                _, connection = await self._loop.create_connection(
-                    lambda: Connection(self), origin.host, origin.port, ssl=origin.tls
-                )
+                connection = await self._opened(origin, self._proxy)
         except BaseException as error:
             self._pass_on(None)
             if isinstance(error, TimeoutError) and left < self._connect_s:
                 raise Overdue from None  # a place became free just before the deadline
             raise
+        return connection
+
+    async def _opened(self, origin: Origin, proxy: Proxy | None) -> Connection:
+        if proxy is not None and origin.tls is not None:
+            connection = Connection(self)
+            tunnel = await open_tunnel(proxy, origin.host, origin.port)
+            try:
+                secured = await self._loop.start_tls(tunnel, connection, origin.tls, server_hostname=origin.host)
+            except BaseException:
+                tunnel.abort()
+                raise
+            assert secured is not None
+            connection.connection_made(secured)
+            return connection
+        host, port = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
+        _, connection = await self._loop.create_connection(lambda: Connection(self), host, port, ssl=origin.tls)
         return connection
 
     def _pass_on(self, connection: Connection | None) -> None:

@@ -11,6 +11,7 @@ from gateway.errors import ConfigError, ProviderError
 from gateway.providers.base import Endpoint
 from gateway.providers.http_connection import BrokenConnection, Connection, Overdue
 from gateway.providers.http_pool import ConnectionPool, Origin
+from gateway.providers.http_proxy import Proxy, environment_proxy
 from gateway.providers.refusal import read_refusal
 
 LONGEST_ERROR_BYTES = 65_536
@@ -30,9 +31,10 @@ class OpenAIProvider:
         """Create the provider. Raises ConfigError for a URL or a header that cannot be sent."""
         self._endpoint = endpoint
         origin = _origin(endpoint)
-        self._pool = ConnectionPool(origin, largest=endpoint.max_connections, connect_s=endpoint.connect_s)
+        proxy = _proxy(endpoint, origin)
+        self._pool = ConnectionPool(origin, largest=endpoint.max_connections, connect_s=endpoint.connect_s, proxy=proxy)
         self._loop = asyncio.get_running_loop()
-        self._head = _head(endpoint, origin)
+        self._head = _head(endpoint, origin, proxy)
         self._secrets = tuple(
             text.strip()
             for text in (endpoint.api_key or "", *(value for _, value in endpoint.headers))
@@ -217,7 +219,19 @@ def _origin(endpoint: Endpoint) -> Origin:
         raise ConfigError(f"providers.{endpoint.name}.base_url cannot be used: {error}") from None
 
 
-def _head(endpoint: Endpoint, origin: Origin) -> bytes:
+def _proxy(endpoint: Endpoint, origin: Origin) -> Proxy | None:
+    """Return the proxy to go through. Raises ConfigError, without the proxy's address, which may hold a password."""
+    url = endpoint.proxy or environment_proxy("https" if origin.tls else "http", origin.host)
+    if url is None or url == "none":
+        return None
+    try:
+        return Proxy.of(url)
+    except ValueError as error:
+        where = f"providers.{endpoint.name}.proxy" if endpoint.proxy else "the proxy of the environment"
+        raise ConfigError(f"{where} cannot be used: {error}") from None
+
+
+def _head(endpoint: Endpoint, origin: Origin, proxy: Proxy | None = None) -> bytes:
     """Return the request line and all headers except the per-request ones. The operator's headers replace ours."""
     headers = {
         "host": ("Host", origin.authority),
@@ -232,8 +246,13 @@ def _head(endpoint: Endpoint, origin: Origin) -> bytes:
     for name, value in headers.values():
         if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
             raise ConfigError(f"providers.{endpoint.name}: the header {name!r} cannot be sent: it is not plain ASCII")
+    target = origin.path
+    if proxy is not None and origin.tls is None:  # then there is no tunnel: the proxy reads the request itself
+        target = f"http://{origin.authority}{target}"
+        if proxy.authorization:
+            headers["proxy-authorization"] = ("Proxy-Authorization", proxy.authorization)
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.values())
-    return f"POST {origin.path} HTTP/1.1\r\n{lines}".encode("ascii")
+    return f"POST {target} HTTP/1.1\r\n{lines}".encode("ascii")
 
 
 def _timeout(name: str, error: TimeoutError, what: str, reason: str, *, reached: bool = False) -> ProviderError:
