@@ -250,8 +250,6 @@ class _QueryTerms:
             margin += most - media
         room = candidate.context_tokens - expected_input
         limit = candidate.max_output_tokens
-        if limit > room:
-            limit = room
         if self._limit is not None and limit > self._limit:
             limit = self._limit
         if forecast is None:
@@ -262,12 +260,12 @@ class _QueryTerms:
         thought = candidate.reasoning_tokens
         replied += thought[0]
         needed += thought[1]
+        if limit > room - margin:
+            limit = max(room - margin, min(needed, room, limit))
         if needed > limit:
             needed = limit
         if needed < 1:
             needed = 1
-        if limit > room - margin:
-            limit = max(room - margin, min(limit, needed))
         missing = candidate.lacks & self._needs
         if missing:
             dropped: str | None = lacking(missing)

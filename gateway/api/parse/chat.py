@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -52,6 +52,19 @@ class ChatLimits:
     max_images: int
 
 
+class _ToolsAndNeeds(NamedTuple):
+    """The needs of the top-level members: `needs` are bits of `gateway.routing.capabilities`."""
+
+    lists_tools: bool = False
+    may_call_tools: bool = False
+    needs: int = 0
+
+
+_NO_NEEDS = _ToolsAndNeeds()
+NEEDING = frozenset({"tools", "functions", "response_format", "logprobs", "top_logprobs", "stop", "logit_bias"})
+"""The members that `_asked` reads; most requests have none."""
+
+
 @dataclass(slots=True)
 class _MessageFacts:
     """The facts read from the messages so far. Images are stored with the index of their message."""
@@ -89,7 +102,7 @@ def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) 
             seen.pieces.append(memoryview(fields[name]))
     shape = shape_of(seen.pieces)
     last = _last_with_images(seen) if seen.inline or seen.remote else -1
-    lists_tools, lists_functions = _holds_any(fields, "tools"), _holds_any(fields, "functions")
+    asked = _NO_NEEDS if NEEDING.isdisjoint(fields) else _asked(fields)
     attached = seen.attachments
     return ChatRequest(
         model=model,
@@ -101,13 +114,11 @@ def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) 
             images=tuple(seen.priced),
             choices=_whole_number(fields, "n", LARGEST_CHOICES) or 1,
             max_output_tokens=_output_limit(fields),
-            uses_tools=seen.uses_tools
-            or (lists_tools and not _is_none(fields, "tool_choice"))
-            or (lists_functions and not _is_none(fields, "function_call")),
+            uses_tools=seen.uses_tools or asked.may_call_tools,
             writes_cache=seen.may_write_cache or _may_write_cache(fields),
             shape=shape,
-            lists_tools=lists_tools or lists_functions,
-            needs=_needs(fields) | (attached.needs if attached is not None else 0),
+            lists_tools=asked.lists_tools,
+            needs=asked.needs if attached is None else asked.needs | attached.needs,
             media=attached.media if attached is not None else None,
         ),
         images=tuple([image for index, image in seen.inline if index == last]),
@@ -226,8 +237,16 @@ def _is_none(fields: dict[str, Raw], name: str) -> bool:
     return name in fields and bytes(memoryview(fields[name])) == b'"none"'
 
 
+def _asked(fields: dict[str, Raw]) -> _ToolsAndNeeds:
+    lists_tools, lists_functions = _holds_any(fields, "tools"), _holds_any(fields, "functions")
+    may_call = (lists_tools and not _is_none(fields, "tool_choice")) or (
+        lists_functions and not _is_none(fields, "function_call")
+    )
+    return _ToolsAndNeeds(lists_tools or lists_functions, may_call, _needs(fields))
+
+
 def _needs(fields: dict[str, Raw]) -> int:
-    """Return what the top-level members need of a candidate, as bits of `gateway.routing.capabilities`."""
+    """Return what the other top-level members need of a candidate, as bits of `gateway.routing.capabilities`."""
     needs = 0
     if _holds_any(fields, "response_format"):
         format = decode(_ANY, fields["response_format"], "response_format")

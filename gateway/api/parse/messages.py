@@ -76,7 +76,7 @@ class Message:
     parts: list[Part] = field(default_factory=list)
     others: list[Raw] = field(default_factory=list)
     may_write_cache: bool = False
-    attached: list[tuple[int, Attachment]] = field(default_factory=list)
+    attached: tuple[tuple[int, Attachment], ...] = ()
     uses_tools: bool = False
 
 
@@ -229,7 +229,7 @@ def _read_part(message: Message, where: str, raw: Raw) -> None:
         if holds_nothing(value):
             what = f"{where}.{part.type} is missing"
             raise InvalidRequest(what, param=f"{where}.{part.type}", code="missing_required_parameter")
-        message.attached.append((len(message.parts), Attachment(part.type, value)))
+        message.attached += ((len(message.parts), Attachment(part.type, value)),)
     else:
         _check_text_part(part, where)
         message.others.append(raw)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.images.audio import audio_seconds
-from tests.fakes.files import wav
+from tests.gateway.images.files import wav
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.images.pdf import BYTES_OF_HIDDEN_PAGE, MOST_PAGES, pdf_pages
-from tests.fakes.files import pdf_of
+from tests.gateway.images.files import pdf_of
 
 
 @pytest.mark.parametrize("pages", [1, 2, 17])

@@ -14,8 +14,8 @@ from gateway.errors import ImageError, RequestError
 from gateway.pipeline.chat_request import ChatRequest, body_for
 from gateway.routing.capabilities import AUDIO, JSON_OBJECT, JSON_SCHEMA, LOGIT_BIAS, LOGPROBS, PDF, STOP
 from gateway.routing.query import QueryMedia
-from tests.fakes.files import pdf_of, wav
 from tests.gateway.api.bodies import LIMITS, data_url, image, png, text, user
+from tests.gateway.images.files import pdf_of, wav
 
 
 def parsed(*messages: Any, limits: ChatLimits = LIMITS, **members: Any) -> ChatRequest:
