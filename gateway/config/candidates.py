@@ -9,7 +9,7 @@ from gateway.billing.price import Price
 from gateway.billing.price_list import PriceRequest, price_of
 from gateway.billing.text_tokens import DEFAULT_TOKENIZER, tokenizer_named
 from gateway.config.settings import CandidateConfig, Settings
-from gateway.routing.capabilities import IMAGES, TOOLS, Capabilities
+from gateway.routing.capabilities import AUDIO, IMAGES, TOOLS, Capabilities
 from gateway.routing.catalog import Candidate, ImageTokens
 from gateway.routing.decision import PAGE_TEXT_TOKENS
 from gateway.routing.model_families import known_capabilities
@@ -35,9 +35,9 @@ USUAL_TOKENIZERS = {
 def candidate_of(section: CandidateConfig, settings: Settings) -> Candidate:
     """Return the candidate of a section. Raises ConfigError for an unknown price or image-token formula."""
     base_url = settings.providers[section.provider].base_url
-    price, prices = _price(section, base_url)
     image_tokens = image_token_formula(section.image_tokens)
     capabilities = _capabilities(section, base_url)
+    price, prices = _price(section, base_url, takes_audio=not capabilities.lacks & AUDIO)
     return Candidate(
         name=section.name,
         provider=section.provider,
@@ -59,7 +59,7 @@ def candidate_of(section: CandidateConfig, settings: Settings) -> Candidate:
     )
 
 
-def _price(section: CandidateConfig, base_url: str) -> tuple[Price, str]:
+def _price(section: CandidateConfig, base_url: str, *, takes_audio: bool) -> tuple[Price, str]:
     asked = PriceRequest(
         candidate=section.name,
         model=section.provider_model or section.name,
@@ -70,6 +70,7 @@ def _price(section: CandidateConfig, base_url: str) -> tuple[Price, str]:
         output_usd=section.output_usd_per_mtok,
         cached_input_usd=section.cached_input_usd_per_mtok,
         cache_write_usd=section.cache_write_usd_per_mtok,
+        takes_audio=takes_audio,
     )
     return price_of(asked, datetime.now(UTC))
 

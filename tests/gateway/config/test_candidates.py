@@ -105,3 +105,12 @@ def test_a_page_takes_its_text_and_a_picture_unless_the_section_says_otherwise()
     assert made(**PRICES, image_tokens="flat:500").page_tokens == 3_500
     assert made(**PRICES, pdf_tokens_per_page=258, audio_tokens_per_second=10).page_tokens == 258
     assert made(**PRICES, audio_tokens_per_second=10).audio_tokens_per_second == 10
+
+
+def test_a_list_that_asks_more_for_sound_does_not_price_a_candidate_that_takes_it() -> None:
+    model = {"provider_model": "gpt-audio", "capabilities": {"audio": True}}
+    with pytest.raises(
+        ConfigError, match=r"another price for sound .*; set input_usd_per_mtok and output_usd_per_mtok"
+    ):
+        made(**model)
+    assert not made(**model, **PRICES).lacks & AUDIO
