@@ -65,6 +65,8 @@ PUBLISHED: tuple[ImageCase, ...] = (
     ImageCase("openai_patches_gpt5_nano", "gpt-5-nano", 1800, 1200, "high", 2304, "billed", FORUM_GPT5),
     ImageCase("openai_patches_gpt52", "gpt-5.2", 2560, 1440, "high", 2765, "formula", OPENAI),
     ImageCase("openai_patches_gpt54", "gpt-5.4", 4032, 3024, "high", 2942, "formula", OPENAI),
+    ImageCase("openai_patches_gpt55", "gpt-5.5", 3000, 2000, "auto", 7107, "formula", OPENAI),
+    ImageCase("openai_patches_gpt56", "gpt-5.6", 4032, 3024, "auto", 14364, "formula", OPENAI),
     ImageCase("anthropic_area", "claude-3-5-sonnet-20241022", 200, 200, "auto", 54, "example", CLAUDE),
     ImageCase("anthropic_area", "claude-3-5-sonnet-20241022", 1000, 1000, "auto", 1334, "example", CLAUDE),
     ImageCase("anthropic_area", "claude-3-5-sonnet-20241022", 1092, 1092, "auto", 1590, "example", CLAUDE),

@@ -48,7 +48,7 @@ class AsgiSink:
             raise InvalidRequest(f"Content-Length: {declared[:40]!r} is not a number")
         if int(declared) > limit:
             raise _too_large(limit)
-        if headers.get(b"content-encoding", b"identity") != b"identity":
+        if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
             raise InvalidRequest("the body must not be compressed", param="Content-Encoding", status=415)
         parts: list[bytes] = []
         size = 0

@@ -1,6 +1,7 @@
 """The input tokens of an image, by the formula name in a configuration: a provider family's published formula.
 
-A formula is `(width, height, detail) -> tokens`; sides are at least 1, detail is `auto`, `low` or `high`.
+A formula is `(width, height, detail) -> tokens`; sides are at least 1, detail is `auto`, `low`, `high` or
+`original`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ IMAGE_TOKENS: dict[str, ImageTokens] = {
         image_formulas.openai_patches_gpt5_nano,
         image_formulas.openai_patches_gpt52,
         image_formulas.openai_patches_gpt54,
+        image_formulas.openai_patches_gpt55,
+        image_formulas.openai_patches_gpt56,
         image_formulas.anthropic_area,
         image_formulas.anthropic_patches,
         image_formulas.anthropic_patches_large,

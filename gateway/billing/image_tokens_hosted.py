@@ -1,8 +1,9 @@
 """The input tokens of an image at OpenAI, Anthropic and Google: what their pages say, and what they billed.
 
-Each formula is `(width, height, detail) -> tokens`; sides are at least 1, detail is `auto`, `low` or `high`. `auto` is
-counted as `high`, because the provider may choose `high` and the reservation must cover it. Where sources conflict, the
-formula takes the larger count, and its docstring names the conflict.
+Each formula is `(width, height, detail) -> tokens`; sides are at least 1, detail is `auto`, `low`, `high` or
+`original`. `auto` is counted as the dearest that the provider may choose, because the reservation must cover it; so the
+detail is sent on as it came. `original` is counted as `high` by formulas of models that have no such detail. Where
+sources conflict, the formula takes the larger count, and its docstring names the conflict.
 """
 
 from __future__ import annotations
@@ -77,22 +78,42 @@ def openai_patches_gpt52(width: int, height: int, _detail: str) -> int:
     return openai_patches(width, height, 6144, 120)
 
 
-def openai_patches_gpt54(width: int, height: int, _detail: str) -> int:
-    """Count for GPT-5.4 and 5.5 at high detail and `auto`: within 2048 pixels, at most 2500 patches, times 1.2.
+def openai_patches_gpt54(width: int, height: int, detail: str) -> int:
+    """Count for GPT-5.4: within 2048 pixels, at most 2500 patches, times 1.2; `original`: 6000 pixels, 10000 patches.
 
-    Low detail is counted as high, because the page gives no lower limit for low detail.
+    Low detail is counted as high, because the page gives no lower limit for low detail. Source: OpenAI, "Images and
+    vision", model sizing behavior (https://developers.openai.com/api/docs/guides/images-vision): `auto` is `high`.
     """
-    return openai_patches(width, height, 2500, 120)
+    return _original(width, height, 120) if detail == "original" else openai_patches(width, height, 2500, 120)
 
 
-def openai_patches(width: int, height: int, budget: int, percent: int) -> int:
-    """Count OpenAI's patches as documented in 2026: fitted within 2048 pixels, then to `budget` patches, times a
+def openai_patches_gpt55(width: int, height: int, detail: str) -> int:
+    """Count for GPT-5.5: as `openai_patches_gpt54`, but `auto` is `original` (the same page)."""
+    return openai_patches_gpt54(width, height, "original" if detail == "auto" else detail)
+
+
+def openai_patches_gpt56(width: int, height: int, detail: str) -> int:
+    """Count for the GPT-5.6 family: `auto` and `original` keep every pixel; low and high are as for GPT-5.4.
+
+    An image of more than 30000 patches is refused by the provider (its error message says so), and so is not billed.
+    """
+    if detail in ("low", "high"):
+        return openai_patches_gpt54(width, height, detail)
+    return _percent(min(30_000, _patches(width, height)), 120)
+
+
+def _original(width: int, height: int, percent: int) -> int:
+    return openai_patches(width, height, 10_000, percent, longest=6_000)
+
+
+def openai_patches(width: int, height: int, budget: int, percent: int, *, longest: int = 2048) -> int:
+    """Count OpenAI's patches as documented in 2026: fitted within `longest` pixels, then to `budget` patches, times a
     factor.
 
     Source: OpenAI, "Images and vision", calculating costs: an image over the budget is scaled by r = sqrt(32^2 x budget
     / (width x height)), then scaled again so that one side is a whole number of patches.
     """
-    width, height = _fit(width, height, 2048)
+    width, height = _fit(width, height, longest)
     patches = _patches(width, height)
     if patches > budget:
         patches = min(budget, _shrunk_patches(width, height, budget))

@@ -20,6 +20,7 @@ from gateway.errors import ConfigError
 
 LIST = "genai-prices"
 INPUT, OUTPUT, CACHED, WRITTEN = "input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok"
+SOUND = "input_audio_mtok"
 NOT_COUNTED = (
     "requests_kcount",
     "output_reasoning_mtok",
@@ -42,6 +43,7 @@ class PriceRequest:
         model: the name of the model at its provider.
         provider: the provider's name in the configuration; `base_url` is its address.
         price_as: `provider/model` of the list, if the list uses other names than `provider` and `model`.
+        takes_audio: True if it is sent sound, which is charged as input: a list that asks more for sound does not do.
     """
 
     candidate: str
@@ -53,6 +55,7 @@ class PriceRequest:
     output_usd: float | None = None
     cached_input_usd: float | None = None
     cache_write_usd: float | None = None
+    takes_audio: bool = False
 
 
 def price_of(asked: PriceRequest, now: datetime) -> tuple[Price, str]:
@@ -105,7 +108,11 @@ def _listed(asked: PriceRequest, now: datetime) -> tuple[Price, str]:
     model = provider.find_model(model_name, all_providers=snapshot.providers)
     if model is None:
         raise LookupError(f"{LIST} has no {model_name!r} of {provider.id}")
-    prices = [_price(standing) for standing in _standing(model, now)]
+    standing = _standing(model, now)
+    sounds = [(getattr(each, SOUND, None), getattr(each, INPUT, None)) for each in standing]
+    if asked.takes_audio and any(sound not in (None, text) for sound, text in sounds):
+        raise ValueError(f"{LIST} has another price for sound ({SOUND}) than for text, and Loupe charges both alike")
+    prices = [_price(each) for each in standing]
     return max(
         prices, key=lambda price: (price.output_per_million, price.input_per_million)
     ), f"{provider.id}/{model.id}"

@@ -9,10 +9,16 @@ from gateway.billing.price import Price
 from gateway.billing.price_list import PriceRequest, price_of
 from gateway.billing.text_tokens import DEFAULT_TOKENIZER, tokenizer_named
 from gateway.config.settings import CandidateConfig, Settings
-from gateway.routing.catalog import Candidate
+from gateway.routing.capabilities import AUDIO, IMAGES, TOOLS, Capabilities
+from gateway.routing.catalog import Candidate, ImageTokens
+from gateway.routing.decision import PAGE_TEXT_TOKENS
+from gateway.routing.model_families import known_capabilities
 
 LONGEST_OVER_MEAN = 230
 """Percent: the 90% quantile of an exponential distribution over its mean, assumed for lengths of reasoning."""
+
+PAGE_PIXELS = (2_480, 3_508)
+"""A page of A4 at 300 dots an inch: at least what a provider makes a page of a PDF into."""
 
 USUAL_TOKENIZERS = {
     "anthropic_patches_large": "anthropic_2026",
@@ -28,26 +34,32 @@ USUAL_TOKENIZERS = {
 
 def candidate_of(section: CandidateConfig, settings: Settings) -> Candidate:
     """Return the candidate of a section. Raises ConfigError for an unknown price or image-token formula."""
-    price, prices = _price(section, settings.providers[section.provider].base_url)
+    base_url = settings.providers[section.provider].base_url
+    image_tokens = image_token_formula(section.image_tokens)
+    capabilities = _capabilities(section, base_url)
+    price, prices = _price(section, base_url, takes_audio=not capabilities.lacks & AUDIO)
     return Candidate(
         name=section.name,
         provider=section.provider,
         provider_model=section.provider_model or section.name,
         price=price,
         prices=prices,
-        image_tokens=image_token_formula(section.image_tokens),
+        image_tokens=image_tokens,
         forecast_as=section.forecast_as or section.name,
         context_tokens=section.context_tokens,
         max_output_tokens=section.max_output_tokens,
-        sees_images=section.sees_images,
-        calls_tools=section.calls_tools,
+        sees_images=not capabilities.lacks & IMAGES,
+        calls_tools=not capabilities.lacks & TOOLS,
+        capabilities=capabilities,
+        page_tokens=section.pdf_tokens_per_page or _page_tokens(image_tokens),
+        audio_tokens_per_second=section.audio_tokens_per_second,
         tokenizer=tokenizer_named(section.tokenizer or _usual_tokenizer(section.image_tokens)),
         reasoning_tokens=(section.reasoning_tokens, section.reasoning_tokens * LONGEST_OVER_MEAN // 100),
         limit_parameter=section.limit_parameter or ("max_completion_tokens" if section.reasons else "max_tokens"),
     )
 
 
-def _price(section: CandidateConfig, base_url: str) -> tuple[Price, str]:
+def _price(section: CandidateConfig, base_url: str, *, takes_audio: bool) -> tuple[Price, str]:
     asked = PriceRequest(
         candidate=section.name,
         model=section.provider_model or section.name,
@@ -58,8 +70,23 @@ def _price(section: CandidateConfig, base_url: str) -> tuple[Price, str]:
         output_usd=section.output_usd_per_mtok,
         cached_input_usd=section.cached_input_usd_per_mtok,
         cache_write_usd=section.cache_write_usd_per_mtok,
+        takes_audio=takes_audio,
     )
     return price_of(asked, datetime.now(UTC))
+
+
+def _capabilities(section: CandidateConfig, base_url: str) -> Capabilities:
+    """Return what is known of the candidate's model, with what its section declares."""
+    declared = dict(section.capabilities)
+    if "sees_images" in section.model_fields_set:
+        declared["images"] = section.sees_images
+    if "calls_tools" in section.model_fields_set:
+        declared["tools"] = section.calls_tools
+    return known_capabilities(section.provider_model or section.name, base_url).declared(declared)
+
+
+def _page_tokens(image_tokens: ImageTokens) -> int:
+    return image_tokens(*PAGE_PIXELS, "high") + PAGE_TEXT_TOKENS
 
 
 def _usual_tokenizer(image_tokens: str) -> str:

@@ -14,6 +14,7 @@ from pydantic import (
     AliasChoices,
     BeforeValidator,
     Field,
+    StrictBool,
     ValidationError,
     field_validator,
     model_validator,
@@ -25,6 +26,7 @@ from gateway.config.secrets import hash_key, secret_from
 from gateway.config.strict_yaml import read_yaml
 from gateway.errors import ConfigError
 from gateway.providers.http_pool import unsent_part
+from gateway.routing.capabilities import CAPABILITIES
 from gateway.stores.base import StoreAddress
 from gateway.tenants.schema import KeyConfig, Name, Section, TenantConfig, Usd, faults
 
@@ -34,7 +36,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 def _kind_of(what: str, kinds: Mapping[str, object], name: str) -> str:
     """Return the name if it is one of these kinds. Raises ValueError."""
     if name not in kinds:
-        raise ValueError(f"unknown {what} kind {name!r}; known: {', '.join(kinds)}")
+        raise ValueError(f"unknown {what} {name!r}; known: {', '.join(kinds)}")
     return name
 
 
@@ -57,7 +59,7 @@ class ServerConfig(Section):
 
 
 class StoreConfig(Section):
-    kind: Annotated[str, AfterValidator(partial(_kind_of, "store", stores.KINDS))] = "sqlite"
+    kind: Annotated[str, AfterValidator(partial(_kind_of, "store kind", stores.KINDS))] = "sqlite"
     """The store of the budgets. Decisions are kept in SQLite in any case."""
     path: Path = Path("loupe.sqlite")
     """Decisions are kept in the same folder, in `loupe-decisions.sqlite`, and content in `loupe-content.sqlite`."""
@@ -140,7 +142,7 @@ class RouterConfig(Section):
 
 
 class ProviderConfig(Section):
-    kind: Annotated[str, AfterValidator(partial(_kind_of, "provider", providers.KINDS))] = "openai"
+    kind: Annotated[str, AfterValidator(partial(_kind_of, "provider kind", providers.KINDS))] = "openai"
     """A name in `gateway.providers.KINDS`."""
     base_url: str = Field(pattern=r"^https?://")
     api_key_env: str | None = None
@@ -180,7 +182,17 @@ class CandidateConfig(Section):
     context_tokens: int = Field(128_000, ge=1)
     max_output_tokens: int = Field(4_096, ge=1)
     sees_images: bool = True
+    """The same as `capabilities: {images: ...}`."""
     calls_tools: bool = True
+    """The same as `capabilities: {tools: ...}`."""
+    capabilities: dict[str, StrictBool] = Field(default_factory=dict)
+    """What the candidate can do, where it differs from what is known of its model and of its provider's address: names
+    of `gateway/routing/capabilities.py`.
+    """
+    pdf_tokens_per_page: int | None = Field(None, ge=1, le=1_000_000)
+    """The most tokens of a usual page of a PDF; if not set, 3,000 and those of a picture of the page."""
+    audio_tokens_per_second: int = Field(32, ge=1, le=10_000)
+    """The most tokens of a second of sound, billed at the candidate's input price: 32 at Gemini, 10 at OpenAI."""
     reasons: bool = False
     reasoning_tokens: int = Field(0, ge=0, le=1_000_000)
     """The mean tokens of reasoning before a reply, in addition to the forecast."""
@@ -195,6 +207,15 @@ class CandidateConfig(Section):
             raise ValueError("price_as has no effect beside input_usd_per_mtok and output_usd_per_mtok")
         if self.reasoning_tokens and not self.reasons:
             raise ValueError("reasoning_tokens are of a candidate that `reasons`")
+        return self
+
+    @model_validator(mode="after")
+    def _capabilities_are_known(self) -> Self:
+        for name in self.capabilities:
+            _kind_of("capability", dict.fromkeys(CAPABILITIES), name)
+        for old, name in (("sees_images", "images"), ("calls_tools", "tools")):
+            if old in self.model_fields_set and name in self.capabilities:
+                raise ValueError(f"{old} is the same as capabilities: {name}: say one of them")
         return self
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.errors import ImageError
+from gateway.images.agreement import base64_disagreement
 from gateway.images.header import (
     HeaderIncomplete,
     ImageHeader,
@@ -85,18 +86,27 @@ def check_data_url(
     """
     parsed = parse_data_url(url, param)
     subject = Subject(param=param)
-    check_bytes(subject, (parsed.end - parsed.start) * 3 // 4, limits)
+    if (parsed.end - parsed.start) * 3 // 4 > limits.max_bytes:
+        check_bytes(subject, _decoded_size(url[parsed.start : parsed.end]), limits)
     try:
         header = base64_image_size(url, parsed.start, parsed.end)
         cut_short = base64_is_cut_short(header, url, parsed.start, parsed.end)
+        other = None if cut_short else base64_disagreement(header, url, parsed.start, parsed.end)
     except NotAnImage as error:
         raise subject.unsupported(str(error)) from error
     except HeaderIncomplete as error:
         raise subject.broken(f"ends inside its header ({error}).") from error
     check_pixels(subject, header, limits)
+    check_agreement(subject, header, other)
     if cut_short:
         raise subject.broken(f"ends before its last pixel: the {header.format.upper()} is cut short.")
     return DataImage(parsed, header)
+
+
+def _decoded_size(payload: str | bytes | memoryview) -> int:
+    """Return the bytes of base64 text: padding and white space are none."""
+    raw = payload.encode("utf-8", "replace") if isinstance(payload, str) else bytes(payload)
+    return len(raw.translate(None, b"= \t\r\n")) * 3 // 4
 
 
 def _printable(text: str) -> str:
@@ -136,4 +146,13 @@ def check_pixels(subject: Subject, header: ImageHeader, limits: ImageLimits) -> 
     if header.pixels > limits.max_pixels:
         raise subject.too_large(
             f"has {header.width}x{header.height} pixels; at most {limits.max_pixels:,} pixels are accepted."
+        )
+
+
+def check_agreement(subject: Subject, header: ImageHeader, other: str | None) -> None:
+    """Refuse an image that has something else than its header says (400): it could be billed as that."""
+    if other is not None:
+        stated = f"{header.width}x{header.height}"
+        raise subject.broken(
+            f"contradicts itself: the {header.format.upper()} header says {stated}, and it has {other}."
         )

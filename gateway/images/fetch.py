@@ -17,7 +17,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from gateway.images.data_url import ImageLimits, Subject, check_bytes, check_pixels
+from gateway.images.agreement import disagreement
+from gateway.images.data_url import ImageLimits, Subject, check_agreement, check_bytes, check_pixels
 from gateway.images.header import HeaderIncomplete, ImageHeader, NotAnImage, image_size, is_cut_short
 from gateway.images.public_url import (
     DEFAULT_PORTS,
@@ -183,6 +184,7 @@ class ImageFetcher:
             raise subject.broken("ends inside its header." if body else "is empty: no bytes came.")
         if is_cut_short(header, body):
             raise subject.broken(f"ends before its last pixel: the {header.format.upper()} is cut short.")
+        check_agreement(subject, header, disagreement(header, body))
         return FetchedImage(bytes(body), header.media_type, header.width, header.height, url)
 
     def _opened(self) -> aiohttp.ClientSession:

@@ -92,7 +92,7 @@ def base64_image_size(payload: str | Buffer, start: int = 0, end: int | None = N
     while True:
         cut = min(start + window, stop)
         try:
-            return image_size(_decode(text[start:cut]))
+            return image_size(decode_window(text[start:cut]))
         except HeaderIncomplete as error:
             if cut >= stop:
                 raise
@@ -121,15 +121,15 @@ def base64_is_cut_short(header: ImageHeader, payload: str | Buffer, start: int =
     text = payload if isinstance(payload, str) else memoryview(payload)
     if header.format == "png" and (stop - start) % 4 == 0:
         try:
-            if _decode(text[max(start, stop - 16) : stop]).endswith(_PNG_END):
+            if decode_window(text[max(start, stop - 16) : stop]).endswith(_PNG_END):
                 return False
         except NotAnImage:
             return True
     if header.format == "webp":
-        stated = 8 + int.from_bytes(_decode(text[start : start + FIRST_WINDOW])[4:8], "little")
+        stated = 8 + int.from_bytes(decode_window(text[start : start + FIRST_WINDOW])[4:8], "little")
         tail = _ascii(text[max(start, stop - 2) : stop])
         return (stop - start) * 3 // 4 - tail.count(b"=") < stated
-    return is_cut_short(header, _decode(text[start:stop]))
+    return is_cut_short(header, decode_window(text[start:stop]))
 
 
 def name_bytes(start: bytes) -> str:
@@ -250,7 +250,7 @@ def _sized(format: str, width: int, height: int) -> ImageHeader:
     return ImageHeader(format, width, height)
 
 
-def _decode(text: str | memoryview) -> bytes:
+def decode_window(text: str | memoryview) -> bytes:
     """Decode a window of base64 that may be cut anywhere."""
     try:
         return binascii.a2b_base64(text)

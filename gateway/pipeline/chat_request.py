@@ -5,16 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from gateway.routing.catalog import Candidate
 from gateway.routing.query import Query, QueryImage
 
 Raw = bytes | memoryview
 """A JSON value, exactly as written in the request."""
 LIMIT_PARAMETERS = ("max_tokens", "max_completion_tokens")
+NOTHING_DROPPED: frozenset[str] = frozenset()
+_NOTHING = (b"null", b"false", b"[]", b"{}", b'""')
+_DEVELOPER = re.compile(rb'("role"[ \t\r\n]*:[ \t\r\n]*)"developer"')
+"""The role as a member: quotes inside a JSON string are escaped, so that no text can look like it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class ChatRequest(NamedTuple):
         cap: `X-Budget` in nanodollars.
         allowed: `X-Candidates`.
         session: `X-Session-Id` (hashed) and `X-Session-Budget` in nanodollars.
+        has_developer: True if a message may have the role `developer`.
     """
 
     model: str
@@ -90,6 +97,7 @@ class ChatRequest(NamedTuple):
     quality_weight: float | None
     allowed: tuple[str, ...] | None
     session: tuple[str, int] | None = None
+    has_developer: bool = False
 
 
 def inline_image(payload: Raw, width: int, height: int, detail: str) -> tuple[InlineImage, QueryImage]:
@@ -98,17 +106,31 @@ def inline_image(payload: Raw, width: int, height: int, detail: str) -> tuple[In
     return InlineImage(payload, key), QueryImage(width, height, detail, key)
 
 
-def body_for(request: ChatRequest, model: str, limit_parameter: str, output_limit: int) -> bytes:
+def body_for(
+    request: ChatRequest,
+    model: str,
+    limit_parameter: str,
+    output_limit: int,
+    *,
+    drops: frozenset[str] = NOTHING_DROPPED,
+    knows_developer: bool = True,
+) -> bytes:
     """Return the request's body for one candidate: all other members remain as the client wrote them.
 
     Sets `model` and the output limit (as `limit_parameter`, whichever name the client used), and asks for usage on
-    streams, so that the bill is exact.
+    streams, so that the bill is exact. Leaves out the members in `drops`, which the candidate does not take, and writes
+    the role `developer` as `system` for a candidate that does not know it.
     """
     fields = dict(request.fields)
     fields["model"] = _json(model)
     for name in LIMIT_PARAMETERS:
         if name != limit_parameter:  # only the effective limit may remain, under the name that this provider obeys
             fields.pop(name, None)
+    if not drops.isdisjoint(fields):
+        for name in drops:
+            fields.pop(name, None)
+    if request.has_developer and not knows_developer:
+        fields["messages"] = _DEVELOPER.sub(rb'\1"system"', bytes(fields["messages"]))
     fields[limit_parameter] = str(output_limit).encode()
     if request.streamed:
         fields["stream_options"] = _with_usage(fields.get("stream_options"))
@@ -117,6 +139,20 @@ def body_for(request: ChatRequest, model: str, limit_parameter: str, output_limi
         parts += (b"," if parts else b"{", _json(key), b":", value)
     parts.append(b"}")
     return b"".join(parts)
+
+
+def dropped_members(request: ChatRequest, candidate: Candidate) -> list[str]:
+    """Return the members that the client set and that the candidate is not sent, in the order of the request.
+
+    Members that are null, false or empty ask for nothing and are not named; nor is one reply, which is the default.
+    """
+    if candidate.drops.isdisjoint(request.fields):
+        return []
+    return [name for name, value in request.fields.items() if name in candidate.drops and _asks(name, value)]
+
+
+def _asks(name: str, value: Raw) -> bool:
+    return b"".join(bytes(value[:8]).split()) not in _NOTHING and name != "n"
 
 
 @lru_cache(1024)

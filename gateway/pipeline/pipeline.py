@@ -298,7 +298,14 @@ class Pipeline:
     ) -> None:
         candidate = choice.candidate
         limit = fit_to_hold(choice, state.request.query, charge.granted)
-        body = body_for(state.request, candidate.provider_model, candidate.limit_parameter, limit)
+        body = body_for(
+            state.request,
+            candidate.provider_model,
+            candidate.limit_parameter,
+            limit,
+            drops=candidate.drops,
+            knows_developer=candidate.capabilities.knows_developer,
+        )
         self._health.begin(candidate.name, state.timer())
         charge.sent()
         since = state.timer()

@@ -11,7 +11,7 @@ from gateway.billing.reservation import Grant, OverLimit, Reservation
 from gateway.billing.usage import Usage
 from gateway.billing.window import Window, session_window
 from gateway.errors import RequestError
-from gateway.pipeline.chat_request import ChatRequest
+from gateway.pipeline.chat_request import ChatRequest, dropped_members
 from gateway.pipeline.record import Attempt, ReplyContent, RequestRecord, Versions
 from gateway.routing.decision import Assessment, Decision, Preference
 from gateway.routing.exploration import Exploration
@@ -204,6 +204,8 @@ class RequestState:
             found.append((b"x-route-cost", to_usd(cost).encode()))
             if choice.forecast is not None:
                 found.append((b"x-route-quality", b"%.4f" % choice.forecast.quality))
+            if dropped := dropped_members(self.request, choice.candidate):
+                found.append((b"x-route-dropped", ",".join(dropped).encode()))
         found.append((b"x-route-reason", self.route_reason().encode()))
         if self.remaining is not None:
             left = self.remaining + (0 if exact_cost is None else self.held - (exact_cost - self.cost_before))

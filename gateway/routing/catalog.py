@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from gateway.billing.price import Price, cost
 from gateway.billing.text_tokens import DEFAULT_TOKENIZER, Tokenizer
+from gateway.routing.capabilities import ASSUMED, IMAGES, NEEDS, TOOLS, Capabilities
 
 TYPICAL_INPUT_TOKENS = 1_000
 TYPICAL_OUTPUT_TOKENS = 500
@@ -30,6 +31,10 @@ class Candidate:
         typical_output_tokens: (mean, 90% quantile), used without a forecast.
         reasoning_tokens: (mean, 90% quantile) of the reasoning before a reply, in addition to the forecast.
         tokenizer: the tokenizer family, which gives the tokens of a text.
+        capabilities: what it can do; `sees_images` and `calls_tools` may take away from that.
+        page_tokens: the most tokens of a PDF's page whose text is of usual length: the text and a picture of the page.
+        audio_tokens_per_second: the most tokens of a second of sound.
+        lacks: the bits of the needs that it cannot meet; `drops`: members of the body that it is not sent.
         prices: the source of its price: a list and its version, or the amounts that were set.
     """
 
@@ -48,6 +53,20 @@ class Candidate:
     reasoning_tokens: tuple[int, int] = (0, 0)
     prices: str = ""
     tokenizer: Tokenizer = DEFAULT_TOKENIZER
+    capabilities: Capabilities = ASSUMED
+    page_tokens: int = 6_000
+    audio_tokens_per_second: int = 32
+    lacks: int = field(init=False, repr=False, compare=False)
+    drops: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        lacks, drops = self.capabilities.lacks, self.capabilities.drops
+        if not self.sees_images:
+            lacks |= IMAGES
+        if not self.calls_tools:
+            lacks, drops = lacks | TOOLS, drops.union(NEEDS["tools"].members)
+        object.__setattr__(self, "lacks", lacks)
+        object.__setattr__(self, "drops", drops)
 
 
 class Catalog:

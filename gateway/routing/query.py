@@ -18,6 +18,21 @@ class QueryImage:
     key: bytes
 
 
+class QueryMedia(NamedTuple):
+    """The sound and the PDF files of a request, for pricing.
+
+    Attributes:
+        seconds: seconds of sound to expect, rounded up; `most_seconds` is a bound.
+        pages: pages of all files.
+        page_text_bytes: a bound on the bytes of text on all pages together.
+    """
+
+    seconds: int = 0
+    most_seconds: int = 0
+    pages: int = 0
+    page_text_bytes: int = 0
+
+
 class Query(NamedTuple):
     """A request's text, images and shape.
 
@@ -31,6 +46,11 @@ class Query(NamedTuple):
         max_output_tokens: the client's own limit, or None.
         writes_cache: True if it asks for the provider's prompt cache (`cache_control`), for which some charge.
         shape: the characters that the text tokens are made of, if known.
+        uses_tools: True if the reply may call a tool, or the conversation has calls of tools.
+        lists_tools: True if tools are listed, though `tool_choice` may forbid calling them: providers bill the list.
+        needs: the bits of `gateway.routing.capabilities` that the request needs, besides `images`, `choices` and
+            `uses_tools`.
+        media: sound and PDF files, if any.
     """
 
     text: str
@@ -42,3 +62,6 @@ class Query(NamedTuple):
     uses_tools: bool = False
     writes_cache: bool = False
     shape: TextShape | None = None
+    lists_tools: bool = False
+    needs: int = 0
+    media: QueryMedia | None = None

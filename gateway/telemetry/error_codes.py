@@ -18,6 +18,7 @@ CODES = frozenset(
         "internal_error",
         "invalid_api_key",
         "expired_api_key",
+        "file_too_large",
         "invalid_budget",
         "invalid_image",
         "invalid_image_url",
@@ -33,6 +34,7 @@ CODES = frozenset(
         "store_unavailable",
         "too_many_images",
         "total_timeout",
+        "unsupported_content_part",
     }
 )
 """Codes that may be label values; codes that a provider makes up are counted as `provider_refused`."""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
+from gateway.api.parse.attachments import AttachmentCount
 from gateway.api.parse.headers import budget_cap, candidate_names, quality_weight, session_cap
-from gateway.api.parse.messages import TEXT, ImageUrl, Message, decode, read_messages, shown
+from gateway.api.parse.messages import TEXT, ImageUrl, Message, decode, holds_nothing, read_messages, shown
 from gateway.billing.text_tokens import shape_of
 from gateway.errors import ImageError, InvalidRequest
 from gateway.images.data_url import ImageLimits, check_data_url, is_data_url
 from gateway.pipeline.chat_request import ChatRequest, InlineImage, RemoteImage, inline_image
+from gateway.routing.capabilities import JSON_OBJECT, JSON_SCHEMA, LOGIT_BIAS, LOGPROBS, STOP
 from gateway.routing.query import Query, QueryImage
 
-LISTED_TIERS = (None, "auto", "default", "flex", "standard", "standard_only")
+LISTED_TIERS = (None, "auto", "default", "flex", "standard", "standard_only", "on_demand")
 """Service tiers that are charged at list price or less; `priority` costs about twice."""
 CHARGED_APART = {
     "web_search_options": "searches are charged by their number",
@@ -28,7 +31,9 @@ _ANY = msgspec.json.Decoder(Any)
 
 LARGEST_CHOICES = 128
 LARGEST_OUTPUT_TOKENS = 10_000_000
-DETAILS = ("auto", "low", "high")
+DETAILS = ("auto", "low", "high", "original")
+FORMATS = {"json_schema": JSON_SCHEMA, "json_object": JSON_OBJECT, "text": 0}
+"""The needs of the kinds of `response_format`; others (grammars) are no easier to follow than a schema."""
 PROMPT_MEMBERS = ("tools", "functions", "response_format", "tool_choice", "prediction")
 """Top-level members, besides the messages, that become prompt tokens."""
 
@@ -47,6 +52,19 @@ class ChatLimits:
     max_images: int
 
 
+class _ToolsAndNeeds(NamedTuple):
+    """The needs of the top-level members: `needs` are bits of `gateway.routing.capabilities`."""
+
+    lists_tools: bool = False
+    may_call_tools: bool = False
+    needs: int = 0
+
+
+_NO_NEEDS = _ToolsAndNeeds()
+NEEDING = frozenset({"tools", "functions", "response_format", "logprobs", "top_logprobs", "stop", "logit_bias"})
+"""The members that `_asked` reads; most requests have none."""
+
+
 @dataclass(slots=True)
 class _MessageFacts:
     """The facts read from the messages so far. Images are stored with the index of their message."""
@@ -57,11 +75,14 @@ class _MessageFacts:
     priced: list[QueryImage] = field(default_factory=list)
     inline: list[tuple[int, InlineImage]] = field(default_factory=list)
     remote: list[tuple[int, int, str, str]] = field(default_factory=list)
+    attachments: AttachmentCount | None = None
+    uses_tools: bool = False
+    has_developer: bool = False
 
 
 def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) -> ChatRequest:
     """Parse a chat completion. Raises InvalidRequest or ImageError, naming the parameter and the value."""
-    _check_text(body)
+    body = _checked_text(body)
     fields: dict[str, Raw] = decode(_MEMBERS, body, "")
     if "model" not in fields:
         raise InvalidRequest("you must provide a model", param="model", code="missing_required_parameter")
@@ -81,6 +102,8 @@ def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) 
             seen.pieces.append(memoryview(fields[name]))
     shape = shape_of(seen.pieces)
     last = _last_with_images(seen) if seen.inline or seen.remote else -1
+    asked = _NO_NEEDS if NEEDING.isdisjoint(fields) else _asked(fields)
+    attached = seen.attachments
     return ChatRequest(
         model=model,
         fields={name: memoryview(value) for name, value in fields.items()},
@@ -91,9 +114,12 @@ def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) 
             images=tuple(seen.priced),
             choices=_whole_number(fields, "n", LARGEST_CHOICES) or 1,
             max_output_tokens=_output_limit(fields),
-            uses_tools=_holds_any(fields, "tools") or _holds_any(fields, "functions"),
+            uses_tools=seen.uses_tools or asked.may_call_tools,
             writes_cache=seen.may_write_cache or _may_write_cache(fields),
             shape=shape,
+            lists_tools=asked.lists_tools,
+            needs=asked.needs if attached is None else asked.needs | attached.needs,
+            media=attached.media if attached is not None else None,
         ),
         images=tuple([image for index, image in seen.inline if index == last]),
         remote=tuple([RemoteImage(url, detail, m, p, m == last) for m, p, url, detail in seen.remote]),
@@ -103,6 +129,7 @@ def parse_chat(body: bytes, headers: Mapping[bytes, bytes], limits: ChatLimits) 
         quality_weight=quality_weight(headers),
         allowed=candidate_names(headers),
         session=session_cap(headers),
+        has_developer=seen.has_developer,
     )
 
 
@@ -110,15 +137,20 @@ def _last_with_images(seen: _MessageFacts) -> int:
     return max([*(index for index, _ in seen.inline), *(index for index, *_ in seen.remote)])
 
 
-def _check_text(body: bytes) -> None:
-    """Refuse a body that is not UTF-8. Members that are passed on are not parsed, and could carry such bytes to a
-    provider.
+def _checked_text(body: bytes) -> bytes:
+    """Return the body without a byte order mark. Refuse a body that is not UTF-8.
+
+    Members that are passed on are not parsed, and could carry such bytes to a provider.
     """
-    if not body.isascii():
-        try:
-            body.decode()
-        except UnicodeDecodeError as error:
-            raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
+    if body.isascii():
+        return body
+    if body.startswith(codecs.BOM_UTF8):  # RFC 8259, 8.1: a parser may ignore it
+        body = body[len(codecs.BOM_UTF8) :]
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
+    return body
 
 
 def _read_message(seen: _MessageFacts, index: int, message: Message, limits: ChatLimits) -> None:
@@ -135,8 +167,18 @@ def _read_message(seen: _MessageFacts, index: int, message: Message, limits: Cha
     for number, part in enumerate(message.parts):
         if part.image_url is not None:
             _read_image(seen, index, number, part.image_url, limits)
-    if message.role == "user" and text:
-        seen.user_text = text
+    for number, attachment in message.attached:
+        attached = seen.attachments = seen.attachments or AttachmentCount(limits.image.max_bytes)
+        seen.pieces.append(attached.read(attachment, f"messages[{index}].content[{number}]"))
+    seen.uses_tools |= message.uses_tools
+    role = message.role
+    if role == "user":
+        if text:
+            seen.user_text = text
+    elif role == "developer":
+        seen.has_developer = True
+    elif role in ("tool", "function"):
+        seen.uses_tools = True
 
 
 def _read_image(seen: _MessageFacts, index: int, number: int, image: ImageUrl, limits: ChatLimits) -> None:
@@ -187,7 +229,38 @@ def _whole_number(fields: dict[str, Raw], name: str, largest: int) -> int | None
 
 def _holds_any(fields: dict[str, Raw], name: str) -> bool:
     """Return whether a list is present and not empty; clients write null and [] for an empty list."""
-    return name in fields and bytes(memoryview(fields[name])[:5]) not in (b"null", b"[]")
+    return name in fields and not holds_nothing(fields[name])
+
+
+def _is_none(fields: dict[str, Raw], name: str) -> bool:
+    """Return whether a choice of tools forbids all of them."""
+    return name in fields and bytes(memoryview(fields[name])) == b'"none"'
+
+
+def _asked(fields: dict[str, Raw]) -> _ToolsAndNeeds:
+    lists_tools, lists_functions = _holds_any(fields, "tools"), _holds_any(fields, "functions")
+    may_call = (lists_tools and not _is_none(fields, "tool_choice")) or (
+        lists_functions and not _is_none(fields, "function_call")
+    )
+    return _ToolsAndNeeds(lists_tools or lists_functions, may_call, _needs(fields))
+
+
+def _needs(fields: dict[str, Raw]) -> int:
+    """Return what the other top-level members need of a candidate, as bits of `gateway.routing.capabilities`."""
+    needs = 0
+    if _holds_any(fields, "response_format"):
+        format = decode(_ANY, fields["response_format"], "response_format")
+        kind = format.get("type") if isinstance(format, dict) else format
+        needs |= FORMATS.get(kind, JSON_SCHEMA) if isinstance(kind, str) else 0
+    if _holds_any(fields, "logprobs") or (
+        _holds_any(fields, "top_logprobs") and bytes(memoryview(fields["top_logprobs"])) != b"0"
+    ):
+        needs |= LOGPROBS
+    if _holds_any(fields, "stop"):
+        needs |= STOP
+    if _holds_any(fields, "logit_bias"):
+        needs |= LOGIT_BIAS
+    return needs
 
 
 def _may_write_cache(fields: dict[str, Raw]) -> bool:

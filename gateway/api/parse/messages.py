@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -16,6 +16,33 @@ from msgspec import Raw
 from gateway.errors import InvalidRequest
 
 TEXT = msgspec.json.Decoder(str)
+REFUSED = "unsupported_content_part"
+"""The code of a refusal of a part whose cost cannot be known."""
+ACCEPTED = ("text", "image_url", "input_audio", "file", "refusal", "thinking", "reasoning")
+"""The closed list of parts. `thinking` (Mistral, Anthropic) and `reasoning` are what clients put back into a
+conversation's history: text, and priced as such.
+"""
+_IMAGE_INSTEAD = "send pictures as image_url"
+_FILE_INSTEAD = "send a PDF as a file with file_data"
+_NO_VIDEO = "what a video costs cannot be known before it is sent"
+WHY_NOT = {
+    "video_url": _NO_VIDEO,
+    "input_video": _NO_VIDEO,
+    "video": _NO_VIDEO,
+    "input_image": _IMAGE_INSTEAD,
+    "image": _IMAGE_INSTEAD,
+    "document": _FILE_INSTEAD,
+    "document_url": _FILE_INSTEAD,
+    "input_file": _FILE_INSTEAD,
+    "audio_url": "send sound as input_audio with its data",
+    "tool_use": "calls of tools are in tool_calls",
+    "tool_result": "send the result of a tool as a message of the role tool",
+    "redacted_thinking": "what it costs cannot be seen",
+}
+MEDIA = ("image_url", "input_audio", "file", "video_url", "audio_url", "source", "image", "video", "audio", "document")
+"""Members of a part that hold something else than text; a part may have the one that its type names."""
+UNSEEN = ("audio", "images", "videos", "files", "attachments", "documents")
+"""Members of a message that hold something else than text, or name it by an id."""
 
 
 class ImageUrl(msgspec.Struct, forbid_unknown_fields=True):
@@ -40,7 +67,8 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True):
 class Message:
     """A message. `others` is everything that is neither its text nor its images, raw as in the body.
 
-    `may_write_cache` is True if it may ask for the provider's prompt cache (`cache_control`).
+    `may_write_cache` is True if it may ask for the provider's prompt cache (`cache_control`). `attached` has its sound
+    and files, with the index of their part. `uses_tools` is True if it calls a tool or is a tool's result.
     """
 
     role: str
@@ -48,12 +76,38 @@ class Message:
     parts: list[Part] = field(default_factory=list)
     others: list[Raw] = field(default_factory=list)
     may_write_cache: bool = False
+    attached: tuple[tuple[int, Attachment], ...] = ()
+    uses_tools: bool = False
+
+
+class Attachment(NamedTuple):
+    """A part `input_audio` or `file`: its type, and the member of that name, raw as in the body."""
+
+    type: str
+    value: Raw
 
 
 class _LoosePart(msgspec.Struct):
     type: str
     text: str | None = None
     image_url: Raw = Raw()
+    input_audio: Raw = Raw()
+    file: Raw = Raw()
+    video_url: Raw = Raw()
+    audio_url: Raw = Raw()
+    source: Raw = Raw()
+    image: Raw = Raw()
+    video: Raw = Raw()
+    audio: Raw = Raw()
+    document: Raw = Raw()
+    refusal: Raw = Raw()
+    thinking: Raw = Raw()
+    reasoning: Raw = Raw()
+
+
+class _TextPart(msgspec.Struct, forbid_unknown_fields=True):
+    type: Literal["text"]
+    text: str
 
 
 class _LooseImageUrl(msgspec.Struct):
@@ -65,6 +119,7 @@ _USUAL = msgspec.json.Decoder(list[_Message])
 _MESSAGES = msgspec.json.Decoder(list[dict[str, Raw]])
 _PARTS = msgspec.json.Decoder(list[Raw])
 _PART = msgspec.json.Decoder(_LoosePart)
+_TEXTS = msgspec.json.Decoder(str | list[_TextPart])
 _IMAGE_URL = msgspec.json.Decoder(_LooseImageUrl)
 
 
@@ -84,7 +139,7 @@ def read_messages(raw: Raw) -> list[Message]:
             _refuse_doubled_members(data)
         return [_usual(message) for message in usual]
     found = [_read(index, members) for index, members in enumerate(decode(_MESSAGES, raw, "messages"))]
-    if b"image_url" in data or b"\\u" in data:
+    if b"image_url" in data or b"\\u" in data or any(message.attached for message in found):
         _refuse_doubled_members(data)
     if b"cache_control" in data or b"\\u" in data:  # an escape sequence may hide the word
         for message in found:
@@ -136,6 +191,13 @@ def _read(index: int, members: dict[str, Raw]) -> Message:
         raise InvalidRequest(f"{where}.role is missing", param=f"{where}.role", code="missing_required_parameter")
     message = Message(role)
     message.others = [value for name, value in members.items() if name not in ("role", "content")]
+    for name in UNSEEN:
+        if name in members and not holds_nothing(members[name]):
+            what = f"{where}.{name} is not accepted: what it costs cannot be known"
+            raise InvalidRequest(what, param=f"{where}.{name}", code=REFUSED)
+    message.uses_tools = role in ("tool", "function") or any(
+        name in members and not holds_nothing(members[name]) for name in ("tool_calls", "function_call")
+    )
     content = members.get("content", Raw(b"null"))
     kind = bytes(memoryview(content)[:1])
     if kind == b'"':
@@ -162,9 +224,43 @@ def _read_part(message: Message, where: str, raw: Raw) -> None:
         if part.text is None:
             raise InvalidRequest(f"{where}.text is missing", param=f"{where}.text")
         read.text = part.text
-    else:  # audio, files, future types: sent on unchanged, and priced as text, the most they can cost
+    elif part.type in ("input_audio", "file"):
+        value = part.input_audio if part.type == "input_audio" else part.file
+        if holds_nothing(value):
+            what = f"{where}.{part.type} is missing"
+            raise InvalidRequest(what, param=f"{where}.{part.type}", code="missing_required_parameter")
+        message.attached += ((len(message.parts), Attachment(part.type, value)),)
+    else:
+        _check_text_part(part, where)
         message.others.append(raw)
+    for name in MEDIA:
+        if name != part.type and not holds_nothing(getattr(part, name)):
+            what = f"{where}.{name} is not accepted in a part of the type {part.type!r}"
+            raise InvalidRequest(what, param=f"{where}.{name}", code=REFUSED)
     message.parts.append(read)
+
+
+def _check_text_part(part: _LoosePart, where: str) -> None:
+    """Refuse a part that is not on the closed list, or that is and does not hold text."""
+    if part.type not in ACCEPTED:
+        why = WHY_NOT.get(part.type, "what it costs cannot be known")
+        what = f"{where}.type: a part of the type {part.type[:40]!r} is not accepted: {why}"
+        raise InvalidRequest(f"{what}; accepted: {', '.join(ACCEPTED)}", param=f"{where}.type", code=REFUSED)
+    value: Raw = getattr(part, part.type)
+    if memoryview(value):
+        decode(_TEXTS, value, f"{where}.{part.type}")
+    elif part.text is None:
+        what = f"{where}.{part.type} is missing"
+        raise InvalidRequest(what, param=f"{where}.{part.type}", code="missing_required_parameter")
+
+
+def holds_nothing(raw: Raw) -> bool:
+    """Return whether a member is absent, null, false or empty, however much white space is in it."""
+    start = bytes(memoryview(raw)[:1])
+    if start in (b"[", b"{"):
+        inside = bytes(memoryview(raw)[1:-1])
+        return not inside or inside.isspace()
+    return bytes(memoryview(raw)[:6]) in (b"", b"null", b"false", b'""')
 
 
 def _refuse_doubled_members(data: bytes) -> None:

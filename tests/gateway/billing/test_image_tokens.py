@@ -13,12 +13,12 @@ from gateway.billing.image_tokens import IMAGE_TOKENS, flat, image_token_formula
 from gateway.errors import ConfigError
 
 SIDES = st.integers(1, 20_000)
-DETAILS = st.sampled_from(["auto", "low", "high"])
+DETAILS = st.sampled_from(["auto", "low", "high", "original"])
 
 OF_THE_OPEN = ("gemini_tiles", "gemini_crop_units")
 """Their pages give no bound on tiles."""
 MOST = 48_169
-FLOORED = ("qwen_patches", "qwen3_patches", "openai_patches_gpt52", "openai_patches_gpt54")
+FLOORED = ("qwen_patches", "qwen3_patches", *(f"openai_patches_gpt{model}" for model in (52, 54, 55, 56)))
 """At their limit both sides are floored to whole patches: a larger image may take a few tokens less."""
 
 
@@ -65,8 +65,10 @@ def test_a_larger_square_takes_no_fewer_tokens(family: str, side: int, more: int
 
 @given(width=SIDES, height=SIDES)
 def test_low_detail_never_takes_more_than_high(width: int, height: int) -> None:
-    for formula in IMAGE_TOKENS.values():
-        assert formula(width, height, "low") <= formula(width, height, "high") == formula(width, height, "auto")
+    for name, formula in IMAGE_TOKENS.items():
+        assert formula(width, height, "low") <= formula(width, height, "high")
+        if name not in ("openai_patches_gpt55", "openai_patches_gpt56"):  # their `auto` is `original`
+            assert formula(width, height, "high") == formula(width, height, "auto")
 
 
 @given(width=st.integers(1, 9_000), height=st.integers(1, 9_000))
@@ -155,3 +157,29 @@ def test_openais_patches_stay_within_their_budget(width: int, height: int, budge
 )
 def test_llama_takes_the_canvas_that_scales_least(size: tuple[int, int], tiles: int) -> None:
     assert IMAGE_TOKENS["llama_tiles"](*size, "auto") == 1601 * tiles
+
+
+@pytest.mark.parametrize(
+    ("family", "detail", "tokens"),
+    [
+        ("gpt54", "auto", 2_942),
+        ("gpt54", "original", 11_868),
+        ("gpt55", "high", 2_942),
+        ("gpt55", "auto", 11_868),
+        ("gpt56", "low", 2_942),
+        ("gpt56", "original", 14_364),
+    ],
+)
+def test_the_original_detail_keeps_more_and_newer_models_choose_it(family: str, detail: str, tokens: int) -> None:
+    assert IMAGE_TOKENS[f"openai_patches_{family}"](4_032, 3_024, detail) == tokens
+
+
+@pytest.mark.parametrize("family", IMAGE_TOKENS)
+@given(width=SIDES, height=SIDES)
+def test_no_detail_takes_more_than_the_original_and_auto_is_never_below_high(
+    family: str, width: int, height: int
+) -> None:
+    count = IMAGE_TOKENS[family]
+    low, high, auto, original = (count(width, height, detail) for detail in ("low", "high", "auto", "original"))
+    assert low <= high <= auto <= original or family in FLOORED
+    assert auto >= high - 100

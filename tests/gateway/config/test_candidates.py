@@ -9,6 +9,7 @@ import pytest
 from gateway.config.candidates import candidate_of
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError
+from gateway.routing.capabilities import AUDIO, IMAGES, TOOLS
 from gateway.routing.catalog import Candidate
 
 
@@ -63,3 +64,53 @@ def test_a_tokenizer_that_is_not_set_follows_from_the_family(image_tokens: str, 
     section = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1, "image_tokens": image_tokens}
     assert made(**section).tokenizer.name == tokenizer
     assert made(**section, tokenizer="llama3").tokenizer.name == "llama3"
+
+
+PRICES = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 4}
+
+
+def test_capabilities_are_those_of_the_model_and_the_section_has_the_last_word() -> None:
+    known = made(**PRICES, provider_model="o3")
+    assert "temperature" in known.drops
+    told = made(**PRICES, provider_model="o3", capabilities={"temperature": True, "seed": False, "audio": True})
+    assert "temperature" not in told.drops
+    assert "seed" in told.drops
+    assert known.lacks & AUDIO
+    assert not told.lacks & AUDIO
+
+
+def test_the_keys_for_images_and_tools_are_capabilities_too() -> None:
+    assert made(**PRICES, sees_images=False).lacks & IMAGES
+    assert made(**PRICES, calls_tools=False).lacks & TOOLS
+    assert made(**PRICES, capabilities={"images": False, "tools": False}).lacks & (IMAGES | TOOLS) == IMAGES | TOOLS
+    assert made(**PRICES, provider_model="o1-mini").lacks & TOOLS
+    assert not made(**PRICES, provider_model="o1-mini", calls_tools=True).lacks & TOOLS
+
+
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        ({"capabilities": {"telepathy": True}}, "unknown capability 'telepathy'; known: images, pdf"),
+        ({"capabilities": {"images": True}, "sees_images": True}, "sees_images is the same as capabilities: images"),
+        ({"capabilities": {"tools": True}, "calls_tools": False}, "calls_tools is the same as capabilities: tools"),
+        ({"capabilities": {"pdf": "yes please"}}, "capabilities"),
+    ],
+)
+def test_a_capability_that_is_none_or_is_told_twice_is_refused(section: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        made(**PRICES, **section)
+
+
+def test_a_page_takes_its_text_and_a_picture_unless_the_section_says_otherwise() -> None:
+    assert made(**PRICES, image_tokens="flat:500").page_tokens == 3_500
+    assert made(**PRICES, pdf_tokens_per_page=258, audio_tokens_per_second=10).page_tokens == 258
+    assert made(**PRICES, audio_tokens_per_second=10).audio_tokens_per_second == 10
+
+
+def test_a_list_that_asks_more_for_sound_does_not_price_a_candidate_that_takes_it() -> None:
+    model = {"provider_model": "gpt-audio", "capabilities": {"audio": True}}
+    with pytest.raises(
+        ConfigError, match=r"another price for sound .*; set input_usd_per_mtok and output_usd_per_mtok"
+    ):
+        made(**model)
+    assert not made(**model, **PRICES).lacks & AUDIO

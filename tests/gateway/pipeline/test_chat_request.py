@@ -10,8 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.pipeline.chat_request import ChatRequest, FetchedBytes, RemoteImage, body_for, inline_image
+from gateway.pipeline.chat_request import (
+    ChatRequest,
+    FetchedBytes,
+    RemoteImage,
+    body_for,
+    dropped_members,
+    inline_image,
+)
+from gateway.routing.capabilities import ASSUMED
 from gateway.routing.query import Query
+from tests.gateway.billing.makers import candidate
 
 MESSAGES = b'[ {"role":"user",  "content":"\\u00e4 \xc3\xa4 1.50"} ]'
 
@@ -36,6 +45,30 @@ def sent(fields: Mapping[str, bytes], parameter: str = "max_tokens", *, streamed
         body_for(request({"model": b'"auto"', **fields}, streamed=streamed), "real", parameter, 77)
     )
     return body
+
+
+def test_what_a_candidate_does_not_take_is_left_out_and_named() -> None:
+    taker = candidate("a", capabilities=ASSUMED.declared({"temperature": False, "logprobs": False, "n": False}))
+    asked = request({"messages": MESSAGES, "temperature": b"0.70", "logprobs": b"false", "n": b"1", "seed": b"7"})
+    body = json.loads(body_for(asked, "m", "max_tokens", 5, drops=taker.drops))
+    assert set(body) == {"messages", "model", "seed", "max_tokens"}
+    assert dropped_members(asked, taker) == ["temperature"]
+    assert dropped_members(request({"messages": MESSAGES, "seed": b"7"}), taker) == []
+
+
+@pytest.mark.parametrize("nothing", [b"null", b" false ", b"[ ]", b"{}", b'""'])
+def test_a_member_that_asks_for_nothing_is_not_named(nothing: bytes) -> None:
+    taker = candidate("a", calls_tools=False)
+    assert dropped_members(request({"tools": nothing}), taker) == []
+    assert dropped_members(request({"tools": b"[{}]", "tool_choice": b'"none"'}), taker) == ["tools", "tool_choice"]
+
+
+def test_a_developer_becomes_a_system_message_only_where_the_role_is_unknown() -> None:
+    said = rb'[{"role" : "developer","content":"1.50 \"role\": \"developer\""},{"content":"\u00e4","role":"user"}]'
+    asked = request({"messages": said})._replace(has_developer=True)
+    assert said in body_for(asked, "m", "max_tokens", 5)
+    changed = body_for(asked, "m", "max_tokens", 5, knows_developer=False)
+    assert said.replace(b'"developer",', b'"system",') in changed
 
 
 def test_members_stand_byte_for_byte_as_the_client_wrote_them() -> None:

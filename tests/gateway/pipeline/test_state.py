@@ -13,6 +13,7 @@ from gateway.billing.window import Budget, Window
 from gateway.errors import ProviderFailure, QuotaError
 from gateway.pipeline.record import Attempt
 from gateway.pipeline.state import RequestState
+from gateway.routing.capabilities import ASSUMED
 from gateway.routing.decision import CandidateForecast, Decision, Preference, decide
 from gateway.routing.exploration import Exploration, draw
 from gateway.tenants.tenant import Tenant
@@ -277,3 +278,14 @@ def test_only_the_budgets_own_refusal_is_a_want_of_money(window: Window, is_out:
     state.refused_hold(OverLimit(window, 0, 0))
     state.refused_hold(OverLimit(APART, 0, 0))
     assert state.is_out_of_money is is_out
+
+
+def test_the_header_names_what_the_candidate_was_not_sent() -> None:
+    state = decided(a_turn())
+    assert "x-route-dropped" not in headers(state)
+    members = {"temperature": b"0.7", "seed": b"1", "stop": b"null", **state.request.fields}
+    state.request = state.request._replace(fields=members)
+    assert state.choice is not None
+    deaf = candidate("a", capabilities=ASSUMED.declared({"temperature": False, "seed": False, "stop": False}))
+    state.choice = state.choice._replace(candidate=deaf)
+    assert headers(state)["x-route-dropped"] == "temperature,seed"

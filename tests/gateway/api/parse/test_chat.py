@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import codecs
 import json
 from typing import Any
 
@@ -10,7 +12,10 @@ import pytest
 from gateway.api.parse.chat import ChatLimits, parse_chat
 from gateway.errors import ImageError, RequestError
 from gateway.pipeline.chat_request import ChatRequest, body_for
+from gateway.routing.capabilities import AUDIO, JSON_OBJECT, JSON_SCHEMA, LOGIT_BIAS, LOGPROBS, PDF, STOP
+from gateway.routing.query import QueryMedia
 from tests.gateway.api.bodies import LIMITS, data_url, image, png, text, user
+from tests.gateway.images.files import pdf_of, wav
 
 
 def parsed(*messages: Any, limits: ChatLimits = LIMITS, **members: Any) -> ChatRequest:
@@ -72,12 +77,12 @@ def test_every_byte_of_the_prompt_is_counted() -> None:
     schema = {"type": "json_schema", "json_schema": {"name": "s", "schema": {}}}
     request = parsed(
         {"role": "system", "content": words, "name": "bob"},
-        user([text(words), {"type": "input_audio", "input_audio": {"data": "AAAA"}}]),
+        user([text(words), {"type": "refusal", "refusal": "no"}]),
         tools=tools,
         response_format=schema,
     )
-    audio = len('{"type": "input_audio", "input_audio": {"data": "AAAA"}}')
-    expected = 2 * len(words.encode()) + len('"bob"') + audio + len(json.dumps(tools)) + len(json.dumps(schema))
+    refusal = len('{"type": "refusal", "refusal": "no"}')
+    expected = 2 * len(words.encode()) + len('"bob"') + refusal + len(json.dumps(tools)) + len(json.dumps(schema))
     assert request.query.prompt_bytes == expected
     assert request.query.shape is not None
     assert (request.query.shape.han, request.query.shape.four) == (2, 2)
@@ -100,11 +105,128 @@ def test_asking_for_the_prompt_cache_is_seen_wherever_it_stands() -> None:
         ({"tools": []}, False),
         ({"tools": None}, False),
         ({"functions": None}, False),
+        ({"tools": [{"type": "function"}], "tool_choice": "none"}, False),
+        ({"tools": [{"type": "function"}], "tool_choice": "auto"}, True),
+        ({"functions": [{"name": "f"}], "function_call": "none"}, False),
         ({}, False),
     ],
 )
 def test_tools_are_used_when_there_are_any(members: dict[str, Any], uses: bool) -> None:
     assert parsed(**members).query.uses_tools is uses
+
+
+@pytest.mark.parametrize("empty", [b"[ ]", b"[\n\t]", b"[" + b" " * 100 + b"]", b" null ", b"[]"])
+def test_an_empty_list_of_tools_is_empty_however_it_is_written(empty: bytes) -> None:
+    query = parse_chat(
+        b'{"model":"auto","messages":[{"role":"user","content":"hi"}],"tools":%b}' % empty, {}, LIMITS
+    ).query
+    assert not query.uses_tools
+    assert not query.lists_tools
+
+
+def test_tools_that_may_not_be_called_are_listed_and_those_of_the_history_are_used() -> None:
+    forbidden = parsed(tools=[{"type": "function"}], tool_choice="none").query
+    assert (forbidden.lists_tools, forbidden.uses_tools) == (True, False)
+    call = {"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    history = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "t", "content": "42"}]
+    for messages in (history[:1], history[1:], [{"role": "tool", "content": "42"}]):
+        query = parsed(user("hi"), *messages).query
+        assert (query.lists_tools, query.uses_tools) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("members", "needs"),
+    [
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, JSON_SCHEMA),
+        ({"response_format": {"type": "json_object"}}, JSON_OBJECT),
+        ({"response_format": {"type": "grammar"}}, JSON_SCHEMA),
+        ({"response_format": {"type": "text"}}, 0),
+        ({"response_format": None}, 0),
+        ({"logprobs": True}, LOGPROBS),
+        ({"top_logprobs": 3}, LOGPROBS),
+        ({"logprobs": False, "top_logprobs": 0}, 0),
+        ({"stop": "END"}, STOP),
+        ({"stop": ["a"]}, STOP),
+        ({"stop": []}, 0),
+        ({"logit_bias": {"50256": -100}}, LOGIT_BIAS),
+        ({"logit_bias": {}}, 0),
+        ({"stop": "x", "logprobs": True}, STOP | LOGPROBS),
+        ({"temperature": 0.5, "seed": 1}, 0),
+    ],
+)
+def test_what_changes_the_meaning_is_needed(members: dict[str, Any], needs: int) -> None:
+    assert parsed(**members).query.needs == needs
+
+
+def test_a_developer_message_is_seen_in_both_ways_of_reading() -> None:
+    for more in ({}, {"name": "x"}):
+        assert parsed({"role": "developer", "content": "be short", **more}, user("hi")).has_developer
+    assert not parsed(user('{"role": "developer"}')).has_developer
+
+
+def sound(data: bytes, format: str = "wav") -> dict[str, Any]:
+    audio = {"data": base64.b64encode(data).decode(), "format": format}
+    return {"type": "input_audio", "input_audio": audio}
+
+
+def pdf(data: bytes, **members: Any) -> dict[str, Any]:
+    return {"type": "file", "file": {"file_data": data_url(data, "application/pdf"), **members}}
+
+
+def test_sound_is_priced_by_its_seconds_and_a_pdf_by_its_pages() -> None:
+    query = parsed(user([text("what?"), sound(wav(10, samples=4_000)), pdf(pdf_of(3), filename="report.pdf")])).query
+    assert query.media == QueryMedia(seconds=11, most_seconds=11, pages=3, page_text_bytes=0)
+    assert query.needs == AUDIO | PDF
+    assert query.prompt_bytes == len("what?") + len("report.pdf")
+
+
+def test_the_files_of_all_messages_count_in_tool_results_too() -> None:
+    result = {"role": "tool", "tool_call_id": "t", "content": [pdf(pdf_of(2))]}
+    assert parsed(user([pdf(pdf_of(1)), sound(bytes(8_000), "mp3")]), result).query.media == QueryMedia(1, 8, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("part", "param", "status"),
+    [
+        ({"type": "file", "file": {"file_id": "file-1"}}, "file.file_id", 400),
+        ({"type": "file", "file": {"file_url": "https://example.com/a.pdf"}}, "file.file_url", 400),
+        ({"type": "file", "file": {"file_data": "https://example.com/a.pdf"}}, "file.file_data", 400),
+        ({"type": "file", "file": {"file_data": "data:text/plain;base64,aGk="}}, "file.file_data", 400),
+        ({"type": "file", "file": {"file_data": "data:application/pdf,plain"}}, "file.file_data", 400),
+        ({"type": "file", "file": {"file_data": "data:application/pdf;base64,http://x/y.pdf"}}, "file.file_data", 400),
+        ({"type": "file", "file": {"file_data": "data:application/pdf;base64,"}}, "file.file_data", 400),
+        ({"type": "file", "file": {"filename": "a.pdf"}}, "file.file_data", 400),
+        ({"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBERi0=", "file_id": "f"}}, "file.", 400),
+        ({"type": "input_audio", "input_audio": {"data": "https://x/a.wav", "format": "wav"}}, "input_audio.data", 400),
+        ({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "flac"}}, "input_audio.format", 400),
+        ({"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}, "input_audio.data", 400),
+        ({"type": "input_audio", "input_audio": {"id": "a"}}, "input_audio", 400),
+        (pdf(b"%PDF-" + bytes(LIMITS.image.max_bytes)), "file.file_data", 413),
+    ],
+)
+def test_a_file_that_cannot_be_counted_is_refused(part: dict[str, Any], param: str, status: int) -> None:
+    refusal = refusal_of({"model": "auto", "messages": [user([text("hi"), part])]})
+    assert refusal.status == status
+    assert refusal.param is not None
+    assert refusal.param.startswith(f"messages[0].content[1].{param}")
+
+
+def test_a_file_may_come_without_a_data_url_wrapped_into_lines_or_without_padding() -> None:
+    encoded = base64.encodebytes(pdf_of(2)).decode()
+    for data in (encoded, encoded.replace("\n", "").rstrip("="), f"data:application/pdf;base64,{encoded}"):
+        query = parsed(user([{"type": "file", "file": {"file_data": data}}])).query
+        assert query.media is not None
+        assert query.media.pages == 2
+
+
+def test_a_byte_order_mark_is_ignored() -> None:
+    body = codecs.BOM_UTF8 + json.dumps({"model": "auto", "messages": [user("hä")]}, ensure_ascii=False).encode()
+    assert parse_chat(body, {}, LIMITS).query.text == "hä"
+
+
+def test_the_original_detail_is_taken() -> None:
+    part = image(data_url(png()), detail="original")
+    assert parsed(user([part])).query.images[0].detail == "original"
 
 
 @pytest.mark.parametrize(

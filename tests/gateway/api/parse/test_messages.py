@@ -45,11 +45,90 @@ def test_both_ways_of_reading_agree(usual: list[dict[str, Any]]) -> None:
     assert all([bytes(other) for other in message.others] == [b'"x"'] for message in read(unusual))
 
 
-def test_what_is_not_known_is_priced_by_its_length() -> None:
-    sound = {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "wav"}}
-    [message] = read([{"role": "user", "content": [sound, {"type": "text", "text": "hi"}]}])
-    assert [bytes(other).decode() for other in message.others] == [json.dumps(sound)]
+def content(*parts: object, role: str = "user") -> list[object]:
+    return [{"role": role, "tool_call_id": "c", "content": list(parts)}]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "refusal", "refusal": "no"},
+        {"type": "thinking", "thinking": "let me see", "signature": "s"},
+        {"type": "thinking", "thinking": [{"type": "text", "text": "let me see"}]},
+        {"type": "reasoning", "text": "let me see"},
+        {"type": "reasoning", "reasoning": "let me see", "image_url": None},
+    ],
+)
+def test_text_of_a_history_is_priced_by_its_length(part: dict[str, object]) -> None:
+    [message] = read([{"role": "assistant", "content": [part, {"type": "text", "text": "hi"}]}])
+    assert [bytes(other).decode() for other in message.others] == [json.dumps(part)]
     assert [part.text for part in message.parts] == [None, "hi"]
+
+
+LINK = {"url": "https://example.com/a"}
+
+
+@pytest.mark.parametrize("role", ["user", "assistant", "tool", "system"])
+@pytest.mark.parametrize(
+    ("part", "param", "why"),
+    [
+        ({"type": "video_url", "video_url": LINK}, "type", "'video_url' is not accepted: what a video costs"),
+        ({"type": "input_video", "input_video": LINK}, "type", "'input_video' is not accepted"),
+        ({"type": "input_image", "image_url": "https://example.com/a"}, "type", "send pictures as image_url"),
+        ({"type": "image", "source": {"type": "url", **LINK}}, "type", "send pictures as image_url"),
+        ({"type": "document", "source": {"type": "url", **LINK}}, "type", "send a PDF as a file"),
+        ({"type": "document_url", "document_url": "https://example.com/a"}, "type", "send a PDF as a file"),
+        ({"type": "input_file", "file_id": "f"}, "type", "send a PDF as a file"),
+        ({"type": "tool_result", "content": [{"type": "image"}]}, "type", "a message of the role tool"),
+        ({"type": "hologram"}, "type", "'hologram' is not accepted: what it costs cannot be known"),
+        ({"type": "text", "text": "hi", "file": {"file_id": "f"}}, "file", "in a part of the type 'text'"),
+        ({"type": "refusal", "refusal": "no", "video_url": LINK}, "video_url", "in a part of the type 'refusal'"),
+        ({"type": "thinking", "thinking": [{"type": "image_url", "image_url": LINK}]}, "thinking[0]", "image_url"),
+        ({"type": "reasoning"}, "reasoning", "is missing"),
+        ({"type": "file"}, "file", "is missing"),
+    ],
+)
+def test_a_part_whose_cost_cannot_be_known_is_refused_by_name(
+    role: str, part: dict[str, object], param: str, why: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read(content({"type": "text", "text": "hi"}, part, role=role))
+    assert refused.value.status == 400
+    assert refused.value.param is not None
+    assert refused.value.param.startswith(f"messages[0].content[1].{param}")
+    assert why in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "is_refused"),
+    [
+        ("audio", {"id": "audio_1"}, True),
+        ("images", [{"image_url": LINK}], True),
+        ("audio", None, False),
+        ("images", [], False),
+    ],
+)
+def test_a_message_that_names_media_elsewhere_is_refused(member: str, value: object, is_refused: bool) -> None:
+    messages = [{"role": "assistant", "content": "hi", member: value}]
+    if not is_refused:
+        assert read(messages)[0].text == "hi"
+        return
+    with pytest.raises(InvalidRequest, match=rf"messages\[0\].{member} is not accepted"):
+        read(messages)
+
+
+@pytest.mark.parametrize(
+    ("message", "uses"),
+    [
+        ({"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}, True),
+        ({"role": "assistant", "content": None, "function_call": {"name": "f"}}, True),
+        ({"role": "tool", "tool_call_id": "c", "content": "42"}, True),
+        ({"role": "assistant", "content": "hi", "tool_calls": None, "function_call": None}, False),
+        ({"role": "assistant", "content": "hi", "tool_calls": []}, False),
+    ],
+)
+def test_tools_in_the_history_are_seen(message: dict[str, object], uses: bool) -> None:
+    assert read([message])[0].uses_tools is uses
 
 
 PRIVATE = '"http://127.0.0.1/"'
