@@ -284,6 +284,8 @@ def test_nonsense_nested_deeply_goes_through(depth: int) -> None:
     nested = event(b'{"error":' + b"[" * depth + b"]" * depth + b"}")
     content = event(b'{"choices":[{"delta":{"content":' + b"[" * depth + b"]" * depth + b"}}]}")
     meter = StreamMeter(CANDIDATE, wants_usage=True)
+    begun = meter.feed(said("Hello"))
+    assert begun
     assert meter.feed(nested + content) == nested + content
     assert meter.output_tokens_seen() >= 0
 
