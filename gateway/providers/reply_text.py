@@ -34,10 +34,10 @@ def says_something(payload: Any) -> bool:
     """Return whether a chunk has words, a tool call, a refusal, reasoning or a finish reason: more than a role."""
     for choice in choices_of(payload):
         if isinstance(choice, dict):
-            delta = choice.get("delta")
-            if choice.get("finish_reason") or (isinstance(delta, dict) and delta.get("tool_calls")):
+            said = choice.get("delta") or choice.get("message")
+            if choice.get("finish_reason") or (isinstance(said, dict) and (said.get("tool_calls") or _length(said))):
                 return True
-    return bytes_said(payload) > 0
+    return False
 
 
 def error_in(payload: Any) -> Any:

@@ -1,7 +1,7 @@
 """Server-sent events as bytes: where they end, their data, and the candidate's name in them.
 
 The format is https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream. All functions but
-`LineEnds` take lines that end with `\\n`.
+`plain_lines` take lines that end with `\\n`.
 """
 
 from __future__ import annotations
@@ -16,23 +16,17 @@ _scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # t
 _MOST_TRIED = 8
 
 
-class LineEnds:
-    """A converter of a stream's line ends, which may be `\\r\\n`, `\\r` or `\\n`, to `\\n`."""
+def plain_lines(data: bytes, is_pending: bool) -> tuple[bytes, bool]:
+    """Return the next bytes of a stream with line ends of `\\n`, and whether their last byte was `\\r`.
 
-    __slots__ = ("is_pending",)
-
-    def __init__(self) -> None:
-        self.is_pending = False
-        """True if the last byte was `\\r`, so that a `\\n` that comes next belongs to it."""
-
-    def converted(self, data: bytes) -> bytes:
-        """Return the next bytes of the stream with their line ends converted."""
-        if self.is_pending and data[:1] == b"\n":
-            data = data[1:]
-            self.is_pending = False
-        if data:
-            self.is_pending = data.endswith(b"\r")
-        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    A stream's line ends may be `\\r\\n`, `\\r` or `\\n`. `is_pending` tells that the last byte before was `\\r`, to
+    which a `\\n` that comes now belongs.
+    """
+    if is_pending and data[:1] == b"\n":
+        data = data[1:]
+    elif not data:
+        return data, is_pending
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"), data.endswith(b"\r")
 
 
 def last_end(data: bytes, before: int) -> int:
