@@ -63,6 +63,25 @@ class Recorded:
         self.left = []
 
 
+class Lingering(Recorded):
+    """A reply whose provider does not close: after its chunks it sends heartbeats, or nothing."""
+
+    def __init__(self, chunks: Sequence[bytes], heartbeat: bytes = b"") -> None:
+        super().__init__(chunks)
+        self.heartbeat = heartbeat
+        self.closed = False
+
+    async def read(self) -> bytes:
+        if self.left:
+            return await super().read()
+        await asyncio.sleep(0.001 if self.heartbeat else 3600)
+        return self.heartbeat
+
+    @property
+    def ended(self) -> bool:
+        return False
+
+
 @dataclass
 class Client:
     """Implements `gateway.pipeline.relay.Sink`."""
@@ -139,7 +158,8 @@ def relayed(exchange: Recorded, *, streamed: bool = True, wants_usage: bool = Tr
             settled.append(charge.amount)
             state.cost += charge.amount
 
-    relay = partial(relay_stream, after_finish_s=0.05, drain_s=0.01) if streamed else relay_whole
+    patience = 0.01 if isinstance(exchange, Lingering) else 60.0
+    relay = partial(relay_stream, after_finish_s=patience, drain_s=patience) if streamed else relay_whole
     client, caught = Client(is_slow=is_slow), None
     try:
         asyncio.run(relay(state, exchange, charge, settle, client))
@@ -370,25 +390,6 @@ def test_a_drop_after_the_finish_reason_is_no_error() -> None:
     found = relayed(Recorded([said("Hello"), ended(usage=usage())], BROKEN))
     assert (found.error, found.state.outcome, found.settled) == (None, "ok", [cost(PRICE, 11, 7)])
     assert found.client.body.endswith(DONE)
-
-
-class Lingering(Recorded):
-    """A reply whose provider does not close: after its chunks it sends heartbeats, or nothing."""
-
-    def __init__(self, chunks: Sequence[bytes], heartbeat: bytes = b"") -> None:
-        super().__init__(chunks)
-        self.heartbeat = heartbeat
-        self.closed = False
-
-    async def read(self) -> bytes:
-        if self.left:
-            return await super().read()
-        await asyncio.sleep(0.001 if self.heartbeat else 3600)
-        return self.heartbeat
-
-    @property
-    def ended(self) -> bool:
-        return False
 
 
 @pytest.mark.parametrize("heartbeat", [b"", b": ping\n\n", AZURE])
