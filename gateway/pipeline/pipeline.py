@@ -11,6 +11,7 @@ from gateway.billing.reservation import OverLimit
 from gateway.errors import ProviderError, RequestError
 from gateway.pipeline.charge import Charge
 from gateway.pipeline.chat_request import body_for
+from gateway.pipeline.keep_alive import PING_S, KeepAliveSink
 from gateway.pipeline.observer import Observer
 from gateway.pipeline.record import Attempt, RequestRecord, Versions
 from gateway.pipeline.refusals import (
@@ -53,6 +54,7 @@ class Pipeline:
         factors: Mapping[str, float] | None = None,
         versions: Versions | None = None,
         keeps_replies: bool = False,
+        ping_s: float = PING_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._catalog = catalog
@@ -68,6 +70,7 @@ class Pipeline:
         self._factors = factors
         self._versions = versions
         self._keeps_replies = keeps_replies
+        self._ping_s = ping_s
         self._clock = clock
         self._health = Health(candidate.name for candidate in catalog)
         self._orders: dict[tuple[str, ...], Sequence[Candidate]] = {}
@@ -75,6 +78,15 @@ class Pipeline:
 
     async def serve(self, state: RequestState, sink: Sink) -> None:
         """Answer a request through the sink: reply or refuse, then settle and record, whatever happens."""
+        if not state.request.streamed:
+            return await self._answer(state, sink)
+        kept = KeepAliveSink(sink, state, self._ping_s)
+        try:
+            return await self._answer(state, kept)
+        finally:
+            kept.stop()
+
+    async def _answer(self, state: RequestState, sink: Sink) -> None:
         try:
             await self._serve(state, sink)
         except RequestError as error:

@@ -124,7 +124,7 @@ async def relay_stream(
                 continue
             if not started:
                 started = True
-                await _start(state, sink)
+                await sink.start(200, b"text/event-stream", state.headers(), None)
                 if sink.outlet is not None:
                     exchange.offer(DirectWriter(state, meter, sink.outlet))
             await sink.write(ready)
@@ -149,7 +149,7 @@ async def relay_stream(
     _note(state, charge, "ok" if broken is None else "cut_short")
     await settle()
     if not started:
-        await _start(state, sink)
+        await sink.start(200, b"text/event-stream", state.headers(), None)
     await sink.write(held + _end(state, meter, broken), last=True)
     if meter.done and not exchange.ended:
         await _drain(state, exchange, drain_s)
@@ -159,11 +159,6 @@ def candidate_name(state: RequestState) -> str:
     """Return the name that the reply carries as its `model`."""
     assert state.choice is not None
     return state.choice.candidate.name
-
-
-async def _start(state: RequestState, sink: Sink) -> None:
-    if not sink.started:  # a ping may have started it
-        await sink.start(200, b"text/event-stream", state.headers(), None)
 
 
 async def _read(state: RequestState, exchange: Exchange, until: float | None = None) -> bytes:

@@ -182,6 +182,11 @@ class StreamMeter:
         return ends + b"data: " + json.dumps({"error": error}).encode() + b"\n\n"
 
     @property
+    def progress(self) -> tuple[int, int]:
+        """Two numbers that change whenever something is sent on."""
+        return self._kept, self._events_seen
+
+    @property
     def error(self) -> bytes:
         """The provider's error event as a body, `{"error": ...}`; empty if there was none."""
         return self._error
