@@ -55,7 +55,9 @@ class Calibration:
         request is estimated at a typical length, which says nothing about forecasts.
         """
         ratios = self._ratios.get(record.candidate or "")
-        if ratios is None or record.candidate is None or record.outcome != "ok" or record.metered:
+        if ratios is None or record.candidate is None or record.outcome != "ok":
+            return
+        if record.metered or record.exceeds_hold:
             return
         ratios.input.add(record.input_tokens, record.estimated_input_tokens)
         if record.forecast_quality is None or not record.attempts:

@@ -27,26 +27,44 @@ class Charge:
 
     @property
     def amount(self) -> int:
-        """The charge so far, in nanodollars."""
+        """The charge so far, in nanodollars: never more than is reserved for it."""
+        return min(self._told, self.granted)
+
+    @property
+    def exceeds_hold(self) -> bool:
+        """True if the provider's own count costs more than is reserved, which a true count cannot."""
+        return not self.metered and self._told > self.granted
+
+    @property
+    def tokens(self) -> int:
+        """The input and output tokens so far: never more than may have been used."""
+        if not self._sent:
+            return 0
+        choice = self._choice
+        most = choice.input_ceiling + (choice.output_limit + choice.candidate.reasoning_tokens[1]) * choice.choices
+        return min(self.usage.input_tokens + self.usage.output_tokens, most)
+
+    @property
+    def _told(self) -> int:
+        """The cost of all tokens that were counted, in nanodollars."""
         if not self._sent:
             return 0
         usage, price = self.usage, self._choice.candidate.price
         if usage.cached_tokens or usage.written_tokens:
-            amount = cost_with_cache(
+            return cost_with_cache(
                 price,
                 usage.input_tokens,
                 usage.output_tokens,
                 cached_tokens=usage.cached_tokens,
                 written_tokens=usage.written_tokens,
             )
-        else:
-            amount = cost(price, usage.input_tokens, usage.output_tokens)
-        return min(amount, self.granted) if self.metered else amount
+        return cost(price, usage.input_tokens, usage.output_tokens)
 
-    @property
-    def tokens(self) -> int:
-        """The input and output tokens so far."""
-        return self.usage.input_tokens + self.usage.output_tokens if self._sent else 0
+    def believes(self, usage: Usage) -> bool:
+        """Return whether the request can have used this much: some input, and no more than was let through."""
+        choice = self._choice
+        most = (choice.output_limit + choice.candidate.reasoning_tokens[1]) * choice.choices
+        return 0 < usage.input_tokens <= choice.input_ceiling and usage.output_tokens <= most
 
     def sent(self) -> None:
         """Note that the request was sent: from now on its input may be billed."""
@@ -75,6 +93,18 @@ class Charge:
             output_tokens += self._choice.candidate.reasoning_tokens[0] * self._choice.choices
         self.usage, self.metered = Usage(self._choice.input_tokens, output_tokens), True
 
-    def billed(self, usage: Usage) -> None:
-        """Take the provider's own count."""
-        self.usage, self.metered = usage, False
+    def billed(self, usage: Usage, seen: int = 0) -> None:
+        """Take the provider's own count; but our own instead of an input of 0, and of an output of 0 beside words.
+
+        Every request has a prompt, and words are made of tokens. `seen` is our count of the output; it is needed only
+        if the provider's is 0.
+        """
+        if usage.input_tokens and (usage.output_tokens or not seen):
+            self.usage, self.metered = usage, False
+            return
+        told = usage.output_tokens
+        self.seen(0 if told else seen)
+        if told:
+            self.usage = self.usage._replace(output_tokens=told, reasoning_tokens=usage.reasoning_tokens)
+        elif usage.input_tokens:
+            self.usage = usage._replace(output_tokens=self.usage.output_tokens)

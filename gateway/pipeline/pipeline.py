@@ -14,6 +14,7 @@ from gateway.errors import ProviderError, RequestError
 from gateway.pipeline.charge import Charge
 from gateway.pipeline.chat_request import body_for
 from gateway.pipeline.failover import ATTEMPTS_WITHIN_S, Failover
+from gateway.pipeline.keep_alive import PING_S, KeepAliveSink
 from gateway.pipeline.observer import Observer
 from gateway.pipeline.record import Attempt, RequestRecord, Versions
 from gateway.pipeline.refusals import (
@@ -57,6 +58,7 @@ class Pipeline:
         factors: Mapping[str, float] | None = None,
         versions: Versions | None = None,
         keeps_replies: bool = False,
+        ping_s: float = PING_S,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -75,6 +77,7 @@ class Pipeline:
         self._factors = factors
         self._versions = versions
         self._keeps_replies = keeps_replies
+        self._ping_s = ping_s
         self._clock = clock
         self._timer = timer
         self._sleep = sleep
@@ -86,6 +89,15 @@ class Pipeline:
 
     async def serve(self, state: RequestState, sink: Sink) -> None:
         """Answer a request through the sink: reply or refuse, then settle and record, whatever happens."""
+        if not state.request.streamed:
+            return await self._answer(state, sink)
+        kept = KeepAliveSink(sink, state, self._ping_s)
+        try:
+            return await self._answer(state, kept)
+        finally:
+            kept.stop()
+
+    async def _answer(self, state: RequestState, sink: Sink) -> None:
         try:
             await self._serve(state, sink)
         except RequestError as error:

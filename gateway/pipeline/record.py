@@ -48,6 +48,8 @@ class RequestRecord(NamedTuple):
         overhead_s: time that Loupe itself added: everything but waiting for the provider and the client.
         parse_s, decide_s, reserve_s: 0 if the request did not get that far; `reserve_s` is the sum over all attempts.
         dearest_cost: expected cost of the dearest candidate that could have served.
+        exceeds_hold: True if the provider reported a usage that costs more than was reserved for it, which a true
+            usage cannot; the reservation was charged.
         exceeded: soft windows that are over their limit with this request.
         propensity: the probability with which the decision took this candidate (1 without exploration). 0 if another
             candidate served than was decided on, because a reservation did not fit or an attempt failed: the
@@ -103,6 +105,7 @@ class RequestRecord(NamedTuple):
     estimated_input_tokens: int = 0
     estimated_output_tokens: int = 0
     exceeded: tuple[str, ...] = ()
+    exceeds_hold: bool = False
     remaining: int | None = None
     finish_reason: str | None = None
     versions: Versions | None = None

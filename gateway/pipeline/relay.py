@@ -1,11 +1,12 @@
 """The relay from the provider to the client: one path, streamed or not, that owns the exchange until it is settled.
 
 A whole reply is sent once it is complete, so that it is never a 200 with a broken body. A stream is sent on as it
-arrives; when it breaks off after the first byte the client gets an error event, and no `[DONE]`.
+arrives, once it has said something; when it breaks off after that the client gets an error event, and no `[DONE]`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -15,9 +16,16 @@ from gateway.pipeline.charge import Charge
 from gateway.pipeline.direct_writer import DirectWriter, Outlet
 from gateway.pipeline.state import Header, RequestState
 from gateway.providers.base import Exchange
-from gateway.providers.stream_meter import BrokenReply, StreamMeter, partial_output_tokens, read_whole
+from gateway.providers.stream_meter import StreamMeter
+from gateway.providers.whole_reply import BrokenReply, partial_output_tokens, read_whole, told_error
 
+AFTER_FINISH_S = 2.0
+"""How long a stream may still send its usage and `[DONE]` after its last finish reason."""
+DRAIN_S = 0.2
+"""How long a stream that is done may take to end its body, so that its connection can be used again."""
 LARGEST_WHOLE_REPLY = 64 * 1024 * 1024
+NO_REPLY = frozenset({"empty_reply", "error_body", "error_event"})
+"""Failures without any reply, which cost nothing."""
 Settle = Callable[[], Awaitable[None]]
 
 
@@ -58,70 +66,93 @@ async def relay_whole(state: RequestState, exchange: Exchange, charge: Charge, s
                 raise ProviderError(f"{candidate}: a reply over {LARGEST_WHOLE_REPLY} bytes", reason="reply_too_large")
         reply = read_whole(b"".join(parts), candidate)
     except BaseException as error:
+        if isinstance(error, ProviderError) and error.reason in NO_REPLY:
+            charge.unsent()
+            raise
         charge.seen(partial_output_tokens(b"".join(parts)))
         if isinstance(error, BrokenReply):
             raise ProviderError(f"{candidate}: {error}", reason="broken_reply") from None
         raise
-    if reply.usage is not None:
-        charge.billed(reply.usage)
-    else:
+    usage = reply.usage
+    if usage is None:
         charge.seen(reply.output_tokens)
+    else:
+        charge.billed(usage, 0 if usage.output_tokens else reply.output_tokens)
     _note(state, charge, "ok")
     state.reply, state.finish_reason = reply, reply.finish_reason
     await settle()
-    await sink.start(200, b"application/json", state.headers(state.cost), len(reply.body))
-    await sink.write(reply.body, last=True)
+    body = reply.priced(candidate, state.cost / NANODOLLARS)
+    await sink.start(200, b"application/json", state.headers(state.cost), len(body))
+    await sink.write(body, last=True)
 
 
-async def relay_stream(state: RequestState, exchange: Exchange, charge: Charge, settle: Settle, sink: Sink) -> None:
+async def relay_stream(
+    state: RequestState,
+    exchange: Exchange,
+    charge: Charge,
+    settle: Settle,
+    sink: Sink,
+    *,
+    after_finish_s: float = AFTER_FINISH_S,
+    drain_s: float = DRAIN_S,
+) -> None:
     """Send the stream on as it arrives. Raises ProviderError if it fails before anything was sent on."""
-    meter = StreamMeter(candidate_name(state), wants_usage=state.request.wants_usage)
+    assert state.choice is not None
+    meter = StreamMeter(
+        candidate_name(state),
+        wants_usage=state.request.wants_usage,
+        choices=state.choice.choices,
+        believes=charge.believes,
+    )
     state.reply = meter
     started = False
+    ends_at: float | None = None
     held = b""  # last events that arrive with [DONE]: sent together with the end, after settling
     broken: ProviderError | None = None
     try:
         while not exchange.ended:
-            since = state.timer()
-            data = await exchange.read()
-            state.waited_s += state.timer() - since
+            if meter.complete:
+                ends_at = ends_at or asyncio.get_running_loop().time() + after_finish_s
+            data = await _read(state, exchange, ends_at)
             if not data:
                 break
             ready = meter.feed(data)
-            if meter.failed and not started:
-                raise ProviderError(f"{candidate_name(state)} began with an error", reason="error_event")
-            if not ready:
-                continue
-            if exchange.ended and meter.done:
+            if meter.done or meter.failed:
                 held = ready
                 break
+            if not ready:
+                continue
             if not started:
-                await sink.start(200, b"text/event-stream", state.headers(), None)
                 started = True
+                await sink.start(200, b"text/event-stream", state.headers(), None)
                 if sink.outlet is not None:
                     exchange.offer(DirectWriter(state, meter, sink.outlet))
             await sink.write(ready)
+        if not (meter.done or meter.failed):
+            held = meter.flush()
     except ProviderError as error:
-        broken = None if meter.done else error
+        held = meter.flush()
+        broken = error
     except BrokenReply as error:
         broken = ProviderError(f"{candidate_name(state)}: {error}", reason="broken_reply")
     except BaseException:
         _count(charge, meter)
         _note(state, charge, "cut_short")
         raise
-    if meter.failed:
-        broken = broken or ProviderError(f"{candidate_name(state)} sent an error", reason="error_event")
-    if broken is None and not (meter.done or meter.finished):
-        broken = ProviderError(f"{candidate_name(state)}: the stream ended early", reason="broke_off")
+    broken = _failure(state, meter, broken)
     _count(charge, meter)
     state.finish_reason = meter.finish_reason
     if broken is not None and not started:
+        if broken.reason in NO_REPLY and not meter.committed:
+            charge.unsent()
         raise broken
     _note(state, charge, "ok" if broken is None else "cut_short")
     await settle()
     if not started:
         await sink.start(200, b"text/event-stream", state.headers(), None)
     await sink.write(held + _end(state, meter, broken), last=True)
+    if meter.done and not exchange.ended:
+        await _drain(state, exchange, drain_s)
 
 
 def candidate_name(state: RequestState) -> str:
@@ -130,32 +161,78 @@ def candidate_name(state: RequestState) -> str:
     return state.choice.candidate.name
 
 
-async def _read(state: RequestState, exchange: Exchange) -> bytes:
-    """Return the exchange's next bytes; the time until they arrive counts as waiting."""
+async def _read(state: RequestState, exchange: Exchange, until: float | None = None) -> bytes:
+    """Return the exchange's next bytes; the time until they arrive counts as waiting.
+
+    Returns nothing if none arrive `until` then (loop time).
+    """
     since = state.timer()
     try:
-        return await exchange.read()
+        if until is None:
+            return await exchange.read()
+        async with asyncio.timeout_at(until):
+            return await exchange.read()
+    except TimeoutError:
+        return b""
     finally:
         state.waited_s += state.timer() - since
+
+
+async def _drain(state: RequestState, exchange: Exchange, seconds: float) -> None:
+    """Wait a moment for the end of a reply whose client has all of it."""
+    until = asyncio.get_running_loop().time() + seconds
+    try:
+        while await _read(state, exchange, until):
+            pass
+    except ProviderError:
+        pass  # nothing is missing
+
+
+def _failure(state: RequestState, meter: StreamMeter, broken: ProviderError | None) -> ProviderError | None:
+    """Return why the stream failed, or None for a reply with nothing missing but, perhaps, its usage."""
+    name = candidate_name(state)
+    if meter.failed:
+        return told_error(f"{name} sent an error", "error_event", meter.error_status, meter.error)
+    if meter.complete or (meter.done and meter.committed) or (meter.finished and broken is None):
+        return None
+    if meter.done:
+        return ProviderError(f"{name} sent a reply without words", reason="empty_reply")
+    unread = meter.unread()
+    if broken is None and unread:
+        return _not_a_stream(name, unread)
+    return broken or ProviderError(f"{name}: the stream ended early", reason="broke_off")
+
+
+def _not_a_stream(name: str, body: bytes) -> ProviderError:
+    """Return the failure of a provider that sent this body instead of a stream's events."""
+    try:
+        read_whole(body, name)
+    except ProviderError as error:
+        return error
+    except BrokenReply as error:
+        return ProviderError(f"{name}: {error}", reason="broken_reply")
+    return ProviderError(f"{name} sent a whole reply instead of a stream", reason="broken_reply")
 
 
 def _end(state: RequestState, meter: StreamMeter, broken: ProviderError | None) -> bytes:
     """Return the last bytes of a stream that has started."""
     if broken is None:
-        return meter.finish({"x_route": _summary(state)})
+        return meter.finish({"x_route": _summary(state)}, state.cost / NANODOLLARS)
     state.error_code = broken.reason
     return meter.break_off(str(broken), broken.reason)
 
 
 def _count(charge: Charge, meter: StreamMeter) -> None:
-    if meter.usage is not None:
-        charge.billed(meter.usage)
-    else:
+    """Charge the usage; our own count of the output, which takes time, is made only if it is needed."""
+    usage = meter.usage
+    if usage is None:
         charge.seen(meter.output_tokens_seen())
+    else:
+        charge.billed(usage, 0 if usage.output_tokens else meter.output_tokens_seen())
 
 
 def _note(state: RequestState, charge: Charge, outcome: str) -> None:
-    state.usage, state.metered = charge.usage, charge.metered
+    state.usage, state.metered, state.exceeds_hold = charge.usage, charge.metered, charge.exceeds_hold
     state.outcome, state.status = outcome, 200
 
 

@@ -42,6 +42,7 @@ class RequestState:
         "enforced_locally",
         "error_code",
         "exceeded",
+        "exceeds_hold",
         "exploration",
         "exploration_windows",
         "finish_reason",
@@ -117,6 +118,7 @@ class RequestState:
         self.cost = 0
         self.usage = Usage(0, 0)
         self.metered = False
+        self.exceeds_hold = False
         self.parse_s = self.decide_s = self.reserve_s = 0.0
         self.outcome = ""
         self.status = 0
@@ -262,6 +264,7 @@ class RequestState:
             cap=self.request.cap,
             attempts=tuple(self.attempts),
             exceeded=self.exceeded,
+            exceeds_hold=self.exceeds_hold,
             dropped=tuple((row.candidate.name, row.dropped or "") for row in decision.dropped) if decision else (),
             router_digest=router_digest,
             parse_s=self.parse_s,

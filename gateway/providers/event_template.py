@@ -56,3 +56,7 @@ class EventTemplate:
         end, tail = data.find(b'"', found.end()), sent.find(b'"', named.end())
         if data[end - 1] != ord(b"\\"):
             self._frame = data[: found.end()], data[end:], sent[: named.end()], sent[tail:]
+
+    def forget(self) -> None:
+        """Forget what was learned, so that the next event is looked at again."""
+        self._frame = None

@@ -38,7 +38,10 @@ COUNTERS: Mapping[str, tuple[str, Labels]] = {
     "loupe_failed_attempts": ("Attempts that failed", ("candidate", "reason")),
     "loupe_fallbacks": ("Requests served by this candidate after another had failed", ("candidate",)),
     "loupe_metered_replies": ("Replies without usage, metered by Loupe", ("candidate",)),
-    "loupe_hold_exceeded": ("Bills over their reservation", ("candidate",)),
+    "loupe_hold_exceeded": (
+        "Usages that cost more than was reserved; the reservation was charged",
+        ("candidate",),
+    ),
     "loupe_internal_errors": ("Errors inside Loupe that no request failed of", ("where",)),
 }
 CHARGED: Sequence[tuple[str, str, int, str]] = (
@@ -256,7 +259,7 @@ class Metrics:
             if routed and (price_weight := record.price_weight) is not None:
                 self._lambdas[(record.tenant,)] = price_weight
             is_plain = routed and record.error_code is None and not record.metered and not record.exceeded
-            if not is_plain or len(record.attempts) > 1 or cost > record.held:
+            if not is_plain or len(record.attempts) > 1 or record.exceeds_hold:
                 self._unusual(record)
         histograms = (*map(self._stages.__getitem__, _TIMED), self._overhead)
         for histogram, seconds in zip(histograms, zip(*map(_TIMES, batch), strict=True), strict=True):
@@ -278,7 +281,7 @@ class Metrics:
             counts["loupe_fallbacks"][(candidate,)] += 1
         if record.metered:
             counts["loupe_metered_replies"][(candidate,)] += 1
-        if record.cost > record.held and len(record.attempts) == 1:
+        if record.exceeds_hold:
             counts["loupe_hold_exceeded"][(candidate,)] += 1
 
 

@@ -90,6 +90,7 @@ MEMBERS: Mapping[str, Source] = {
     "input_tokens": "input_tokens",
     "output_tokens": "output_tokens",
     "metered": "metered",
+    "exceeds_hold": "exceeds_hold",
     "cost_usd": ("cost", _USD),
     "expected_cost_usd": ("expected_cost", _USD),
     "held_usd": ("held", _USD),

@@ -17,7 +17,7 @@ from gateway.outcomes.collect.request import Manner, body_of, form_of, said_in
 from gateway.outcomes.collect.spending_limit import SpendingLimit
 from gateway.pipeline.charge import Charge
 from gateway.providers.base import Provider
-from gateway.providers.stream_meter import BrokenReply, read_whole
+from gateway.providers.whole_reply import BrokenReply, read_whole
 from gateway.routing.decision import Assessment
 from gateway.routing.query import Query
 
@@ -216,7 +216,7 @@ class Collector:
         except ProviderError as error:
             return await self._failed(number, error)
         if whole.usage is not None:
-            charge.billed(whole.usage)
+            charge.billed(whole.usage, whole.output_tokens)
         else:
             charge.seen(whole.output_tokens)
         answer = Answer(
@@ -230,7 +230,7 @@ class Collector:
             prices=candidate.prices,
         )
         self._spending.settle(max_cost, answer.cost)
-        self.tally.over_ceiling += answer.cost > max_cost
+        self.tally.over_ceiling += charge.exceeds_hold
         await self._journal.end(number, ANSWERED, answer=asdict(answer))
         return None
 

@@ -72,14 +72,13 @@ class House:
             catalog=Catalog(self.candidates),
             policies={"frugal": 0.25},
             forecaster=forecaster,
-            providers={"p": self.provider},
             reservations=Reservations(self.ledger, 60.0, self.report),
             controller=FakeSteering(self.pacing_view),  # type: ignore[arg-type]
             images=RemoteImages(NoFetcher()),
             observers=self.observers,
             report=self.report,
             clock=lambda: MORNING,
-            **{"max_attempts": 3, **self.options},
+            **{"max_attempts": 3, "providers": {"p": self.provider}, **self.options},
         )
 
     def report(self, where: str, error: BaseException) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,14 +83,63 @@ def test_our_own_count_is_charged_at_most_the_hold(granted: int, seen: int) -> N
     assert charge.amount == min(granted, cost(PRICE, INPUT_TOKENS, seen))
 
 
-@given(st.integers(0, 10**6), st.integers(0, 10**6))
-def test_the_providers_count_is_charged_as_it_is(inputs: int, outputs: int) -> None:
-    charge = a_bill(granted=1)
+@given(st.integers(1, 10**6), st.integers(0, 10**6))
+def test_the_providers_count_is_charged_as_it_is_within_the_hold(inputs: int, outputs: int) -> None:
+    charge = a_bill(granted=2_000_000_000)
     charge.sent()
     charge.seen(5)
     charge.billed(Usage(inputs, outputs))
-    assert charge.amount == cost(PRICE, inputs, outputs)
+    assert charge.amount == min(cost(PRICE, inputs, outputs), 2_000_000_000)
+    assert charge.exceeds_hold == (cost(PRICE, inputs, outputs) > 2_000_000_000)
     assert not charge.metered
+
+
+def test_an_input_of_0_is_not_believed() -> None:
+    charge = a_bill(reasoning_tokens=(300, 700))
+    charge.sent()
+    charge.billed(Usage(0, 70, reasoning_tokens=20), 7)
+    assert (charge.usage, charge.metered) == (Usage(INPUT_TOKENS, 70, reasoning_tokens=20), True)
+    assert charge.amount == cost(PRICE, INPUT_TOKENS, 70)
+
+
+def test_an_output_of_0_is_believed_unless_words_were_seen() -> None:
+    charge = a_bill()
+    charge.sent()
+    charge.billed(Usage(80, 0, cached_tokens=30))
+    assert (charge.usage, charge.metered) == (Usage(80, 0, cached_tokens=30), False)
+    charge.billed(Usage(80, 0, cached_tokens=30), 7)
+    assert (charge.usage, charge.metered) == (Usage(80, 7, cached_tokens=30), True)
+
+
+def test_a_usage_of_zeros_is_our_own_count() -> None:
+    charge = a_bill()
+    charge.sent()
+    charge.billed(Usage(0, 0), 7)
+    assert (charge.usage, charge.metered) == (Usage(INPUT_TOKENS, 7), True)
+    charge.billed(Usage(0, 0))
+    assert (charge.usage, charge.metered) == (Usage(INPUT_TOKENS, 0), True)
+
+
+@pytest.mark.parametrize(
+    ("usage", "is_believed"),
+    [
+        (Usage(200, 900), True),
+        (Usage(1, 0), True),
+        (Usage(0, 7), False),
+        (Usage(201, 7), False),
+        (Usage(50, 901), False),
+    ],
+)
+def test_what_was_let_through_bounds_what_is_believed(usage: Usage, is_believed: bool) -> None:
+    """By hand: an input of 200 at most, and 3 replies of 100 tokens and 200 of reasoning."""
+    assert a_bill(choices=3, reasoning_tokens=(50, 200)).believes(usage) == is_believed
+
+
+def test_no_more_tokens_are_counted_than_may_have_been_used() -> None:
+    charge = a_bill()
+    charge.sent()
+    charge.billed(Usage(10**9, 10**9))
+    assert charge.tokens == 300
 
 
 def test_cached_input_is_billed_at_its_own_price() -> None:
@@ -124,8 +174,8 @@ def test_its_tokens_are_input_and_output_once_it_was_sent() -> None:
     assert charge.tokens == 50
     charge.seen(7)
     assert charge.tokens == 57
-    charge.billed(Usage(1_000, 30, cached_tokens=800, written_tokens=100, reasoning_tokens=20))
-    assert charge.tokens == 1_030
+    charge.billed(Usage(150, 30, cached_tokens=80, written_tokens=10, reasoning_tokens=20))
+    assert charge.tokens == 180
     charge.unsent()
     assert charge.tokens == 0
 
@@ -138,10 +188,12 @@ def test_input_that_was_written_to_the_cache_is_billed_at_its_own_price() -> Non
     assert charge.amount == 900 * 1_000 + 100 * 1_250 + 10 * 4_000
 
 
-def test_the_providers_count_is_charged_though_it_is_over_the_hold_and_ours_is_not() -> None:
+def test_the_providers_count_is_charged_at_most_the_hold_and_noted_if_it_is_over() -> None:
     charge = a_bill(granted=60_000)
     charge.sent()
     charge.seen(100)
-    assert charge.amount == 60_000
+    assert (charge.amount, charge.exceeds_hold) == (60_000, False)
     charge.billed(Usage(50, 100))
-    assert charge.amount == 450_000
+    assert (charge.amount, charge.exceeds_hold) == (60_000, True)
+    charge.billed(Usage(50, 2))
+    assert (charge.amount, charge.exceeds_hold) == (58_000, False)

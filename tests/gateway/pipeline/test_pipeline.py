@@ -21,7 +21,7 @@ from tests.fakes.requests import a_request
 from tests.fakes.sink import FakeSink
 from tests.fakes.steering import FakeCourse
 from tests.gateway.billing.makers import candidate
-from tests.gateway.providers.streams import DONE, ended, said, usage
+from tests.gateway.providers.harness.streams import DONE, ended, said, usage
 
 from ..api.bodies import data_url, image, png
 from .house import ACME, CHEAP, DEAR, FORECASTS, MORNING, PLAIN, House

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from gateway.routing.decision import Preference, decide
 from gateway.tenants.tenant import Tenant
 from tests.fakes.requests import a_request
 from tests.gateway.billing.makers import PRICE, candidate
-from tests.gateway.providers.streams import DONE, STREAMS, ended, event, said, usage
+from tests.gateway.providers.harness.streams import DONE, STREAMS, chunk, ended, event, said, usage
 
 HELD = 10**10
 MORE_SIZES = [pytest.param(size, marks=pytest.mark.slow) for size in (7, 100)]
@@ -60,6 +61,25 @@ class Recorded:
 
     def close(self) -> None:
         self.left = []
+
+
+class Lingering(Recorded):
+    """A reply whose provider does not close: after its chunks it sends heartbeats, or nothing."""
+
+    def __init__(self, chunks: Sequence[bytes], heartbeat: bytes = b"") -> None:
+        super().__init__(chunks)
+        self.heartbeat = heartbeat
+        self.closed = False
+
+    async def read(self) -> bytes:
+        if self.left:
+            return await super().read()
+        await asyncio.sleep(0.001 if self.heartbeat else 3600)
+        return self.heartbeat
+
+    @property
+    def ended(self) -> bool:
+        return False
 
 
 @dataclass
@@ -138,9 +158,11 @@ def relayed(exchange: Recorded, *, streamed: bool = True, wants_usage: bool = Tr
             settled.append(charge.amount)
             state.cost += charge.amount
 
+    patience = 0.01 if isinstance(exchange, Lingering) else 60.0
+    relay = partial(relay_stream, after_finish_s=patience, drain_s=patience) if streamed else relay_whole
     client, caught = Client(is_slow=is_slow), None
     try:
-        asyncio.run((relay_stream if streamed else relay_whole)(state, exchange, charge, settle, client))
+        asyncio.run(relay(state, exchange, charge, settle, client))
     except (ProviderError, ConnectionError) as error:
         caught = error
     return Relayed(client, state, charge, settled, caught)
@@ -257,7 +279,11 @@ def test_a_whole_reply_is_sent_in_one_piece_with_its_exact_cost() -> None:
     body = whole(usage=usage())
     found = relayed(Recorded([body[:20], body[20:]]), streamed=False)
     assert found.error is None
-    assert json.loads(found.client.body) == {**json.loads(body), "model": "a"}
+    assert json.loads(found.client.body) == {
+        **json.loads(body),
+        "model": "a",
+        "usage": {**usage(), "cost": 0.000039},
+    }
     assert found.client.length == len(found.client.body)
     assert found.settled == [cost(PRICE, 11, 7)]
     assert found.client.headers[b"x-route-cost"] == b"0.000039"
@@ -275,12 +301,9 @@ def test_a_whole_reply_without_usage_is_charged_by_our_own_count() -> None:
     [
         ([whole()[:30]], BROKEN, "broke_off"),
         ([whole()[:30]], None, "broken_reply"),
-        ([b""], None, "broken_reply"),
-        ([b"<html>"], None, "broken_reply"),
-        ([b'{"error":{"message":"overloaded"}}'], None, "broken_reply"),
     ],
 )
-def test_a_whole_reply_that_is_none_is_never_sent(
+def test_a_whole_reply_that_broke_off_is_never_sent_and_costs_what_came(
     chunks: list[bytes], error: ProviderError | None, reason: str
 ) -> None:
     found = relayed(Recorded(chunks, error), streamed=False)
@@ -288,3 +311,134 @@ def test_a_whole_reply_that_is_none_is_never_sent(
     assert found.error.reason == reason
     assert not found.client.started
     assert found.charge.amount >= cost(PRICE, found.charge.usage.input_tokens, 0) > 0
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"<html>\n\n<p>busy</p>\n\n</html>", "error_body"),
+        (b"upstream timed out", "error_body"),
+        (b'{"error":{"message":"overloaded","code":503}}', "error_body"),
+        (b'{"error":{"message":"overloaded","code":503}}\n\n', "error_body"),
+        (b'{"model":"m","choices":[]}', "empty_reply"),
+    ],
+)
+def test_what_is_no_reply_is_never_sent_and_costs_nothing(body: bytes, reason: str, streamed: bool) -> None:
+    found = relayed(Recorded([body]), streamed=streamed)
+    assert isinstance(found.error, ProviderError)
+    assert (found.error.reason, found.error.body) == (reason, body)
+    assert found.error.status == (503 if b"503" in body else None)
+    assert not found.client.started
+    assert found.charge.amount == 0
+
+
+ROLE = chunk([{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
+AZURE = chunk([], prompt_filter_results=[])
+ERROR = {"message": "overloaded", "code": 503}
+IN_CHOICE = chunk([{"index": 0, "delta": {"content": ""}, "finish_reason": "error", "error": ERROR}])
+FIRST_ERRORS = pytest.mark.parametrize("failure", [event(json.dumps({"error": ERROR}).encode()), IN_CHOICE])
+
+
+@FIRST_ERRORS
+@pytest.mark.parametrize("before", [[], [b": PROCESSING\n\n"], [ROLE], [AZURE, ROLE], [ROLE * 300]])
+def test_an_error_before_any_words_is_another_choices_turn_and_costs_nothing(
+    before: list[bytes], failure: bytes
+) -> None:
+    found = relayed(Recorded([*before, failure, DONE]))
+    assert isinstance(found.error, ProviderError)
+    assert (found.error.reason, found.error.status) == ("error_event", 503)
+    assert json.loads(found.error.body) == {"error": ERROR}
+    assert not found.client.started
+    assert found.charge.amount == 0
+
+
+@pytest.mark.parametrize("before", [b": PROCESSING\n\n", ROLE, AZURE, AZURE + ROLE])
+@pytest.mark.parametrize("error", [None, BROKEN])
+def test_what_says_nothing_commits_no_stream(before: bytes, error: ProviderError | None) -> None:
+    found = relayed(Recorded([before], error))
+    assert isinstance(found.error, ProviderError)
+    assert found.error.reason == "broke_off"
+    assert not found.client.started
+
+
+def test_a_stream_without_a_word_or_a_finish_reason_is_no_reply() -> None:
+    found = relayed(Recorded([AZURE, ROLE, DONE]))
+    assert isinstance(found.error, ProviderError)
+    assert found.error.reason == "empty_reply"
+    assert found.charge.amount == 0
+
+
+@FIRST_ERRORS
+def test_an_error_after_words_is_told_and_costs_what_was_seen(failure: bytes) -> None:
+    found = relayed(Recorded([said("a" * 40), failure, said("more")]))
+    assert (found.state.outcome, found.state.error_code) == ("cut_short", "error_event")
+    assert "error" in found.events[-1]
+    assert found.settled == [cost(PRICE, found.state.usage.input_tokens, 10)]
+
+
+@FIRST_ERRORS
+def test_an_error_after_the_finish_reason_is_no_error(failure: bytes) -> None:
+    found = relayed(Recorded([said("Hello"), ended(), failure], BROKEN))
+    assert (found.error, found.state.outcome) == (None, "ok")
+    assert found.client.body.endswith(DONE)
+    assert found.events[-1]["choices"][0]["finish_reason"] == "stop"
+    assert "x_route" in found.events[-1]
+
+
+def test_a_drop_after_the_finish_reason_is_no_error() -> None:
+    found = relayed(Recorded([said("Hello"), ended(usage=usage())], BROKEN))
+    assert (found.error, found.state.outcome, found.settled) == (None, "ok", [cost(PRICE, 11, 7)])
+    assert found.client.body.endswith(DONE)
+
+
+@pytest.mark.parametrize("heartbeat", [b"", b": ping\n\n", AZURE])
+@pytest.mark.parametrize("last", [[ended(usage=usage()), DONE], [ended(usage=usage())]], ids=["done", "finished"])
+def test_a_reply_ends_though_its_provider_does_not_close(last: list[bytes], heartbeat: bytes) -> None:
+    found = relayed(Lingering([said("Hello"), *last], heartbeat))
+    assert (found.error, found.state.outcome, found.settled) == (None, "ok", [cost(PRICE, 11, 7)])
+    assert found.client.body.endswith(DONE)
+    assert "x_route" in found.events[-1]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_usage_of_zeros_is_not_believed(streamed: bool) -> None:
+    zeros = usage(0, 0)
+    stream = [said("a" * 40), ended(), chunk(usage=zeros), DONE]
+    found = relayed(Recorded(stream if streamed else [whole(usage=zeros)]), streamed=streamed)
+    assert found.state.metered
+    assert found.settled == [cost(PRICE, found.state.usage.input_tokens, 10 if streamed else 3)]
+
+
+def test_zeros_at_the_end_do_not_undo_a_usage_that_came_before() -> None:
+    first = said("a" * 40, usage=usage(11, 7))
+    found = relayed(Recorded([first, ended(), chunk(usage=usage(0, 0)), DONE]))
+    assert not found.state.metered
+    assert found.settled == [cost(PRICE, 11, 7)]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_impossible_usage_gives_way_to_a_possible_one(first: bool) -> None:
+    usages = [usage(11, 10**9), usage(11, 7)]
+    one, other = usages if first else reversed(usages)
+    found = relayed(Recorded([said("a" * 40, usage=one), ended(), chunk(usage=other), DONE]))
+    assert found.settled == [cost(PRICE, 11, 7)]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_impossible_usage_is_charged_what_is_held_and_noted(streamed: bool) -> None:
+    tall = usage(11, 10**9)
+    chunks = [said("Hello"), ended(usage=tall), DONE] if streamed else [whole(usage=tall)]
+    found = relayed(Recorded(chunks), streamed=streamed)
+    assert found.settled == [HELD]
+    assert found.state.exceeds_hold
+
+
+@pytest.mark.parametrize("wants_usage", [True, False])
+def test_the_usage_of_a_stream_has_its_exact_cost(wants_usage: bool) -> None:
+    told = {**usage(), "cost": 0.5}
+    found = relayed(Recorded([said("Hello"), ended(), chunk(usage=told), DONE]), wants_usage=wants_usage)
+    costs = [payload["usage"] for payload in found.events if "usage" in payload]
+    expected = {**told, "cost": found.settled[0] / 1e9, "cost_details": {"provider_cost": 0.5}}
+    assert costs == ([expected] if wants_usage else [])
+    assert found.events[-1]["x_route"]["cost_usd"] == found.settled[0] / 1e9

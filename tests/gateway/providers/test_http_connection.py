@@ -13,8 +13,8 @@ from gateway.providers.http_connection import (
 )
 
 from .conftest import Run
-from .pooled import OK, asked, pool_at, read_out
-from .raw_server import (
+from .harness.pooled import OK, asked, pool_at, read_out
+from .harness.raw_server import (
     Ask,
     chunked,
     endless,

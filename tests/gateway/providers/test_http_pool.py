@@ -10,8 +10,8 @@ from gateway.providers.http_connection import BrokenConnection, Connection, Over
 from gateway.providers.http_pool import ConnectionPool, Origin
 
 from .conftest import Run
-from .pooled import OK, asked, pool_at, read_out, soon
-from .raw_server import Ask, in_turn, raw_server, say, say_and_hang_up, say_and_wait, sized, until_so
+from .harness.pooled import OK, asked, pool_at, read_out, soon
+from .harness.raw_server import Ask, in_turn, raw_server, say, say_and_hang_up, say_and_wait, sized, until_so
 
 AUTHORITIES = {
     "http://provider.test/v1": "provider.test",

@@ -16,8 +16,8 @@ from gateway.providers.openai import LONGEST_ERROR_BYTES, OpenAIExchange, OpenAI
 from tests.checks.provider_checks import FAIR_S, read_all, refusal
 
 from .conftest import Run
-from .pooled import OK
-from .raw_server import (
+from .harness.pooled import OK
+from .harness.raw_server import (
     Ask,
     Script,
     chunk,

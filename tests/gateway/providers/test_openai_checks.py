@@ -17,7 +17,7 @@ from tests.checks.provider_checks import (
 )
 
 from .conftest import Run
-from .raw_server import Ask, RawServer, Script, chunk, chunked, raw_server, say, sized
+from .harness.raw_server import Ask, RawServer, Script, chunk, chunked, raw_server, say, sized
 
 KEY, HEADER = "sk-never-told", "also-never-told"
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

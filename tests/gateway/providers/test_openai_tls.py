@@ -17,12 +17,12 @@ from gateway.providers.openai import OpenAIProvider
 from tests.checks.provider_checks import PROVIDER_CHECKS, Check, read_all, refusal
 
 from .conftest import Run
-from .pooled import OK
-from .raw_server import provider_at, raw_server, say, sized
+from .harness.pooled import OK
+from .harness.raw_server import provider_at, raw_server, say, sized
 from .test_openai_checks import RawStage
 
 pytestmark = pytest.mark.slow  # all the laws again, over TLS
-CERTIFICATE = Path(__file__).with_name("self_signed.pem")
+CERTIFICATE = Path(__file__).parent / "harness" / "self_signed.pem"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.billing.usage import Usage
 from gateway.providers.stream_meter import StreamMeter
-from tests.gateway.providers.streams import (
+from tests.gateway.providers.harness.streams import (
     DONE,
     PLAIN,
     SERVED,
@@ -284,6 +284,8 @@ def test_nonsense_nested_deeply_goes_through(depth: int) -> None:
     nested = event(b'{"error":' + b"[" * depth + b"]" * depth + b"}")
     content = event(b'{"choices":[{"delta":{"content":' + b"[" * depth + b"]" * depth + b"}}]}")
     meter = StreamMeter(CANDIDATE, wants_usage=True)
+    begun = meter.feed(said("Hello"))
+    assert begun
     assert meter.feed(nested + content) == nested + content
     assert meter.output_tokens_seen() >= 0
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.billing.usage import Usage
-from gateway.providers.stream_meter import BrokenReply, partial_output_tokens, read_whole
-from tests.gateway.providers.streams import TRICKY
+from gateway.errors import ProviderError
+from gateway.providers.whole_reply import BrokenReply, partial_output_tokens, read_whole
+from tests.gateway.providers.harness.streams import TRICKY
 
 CANDIDATE = 'acme/vision "two"'
 JSON_VALUES = st.recursive(
@@ -49,7 +50,7 @@ def test_only_the_replys_own_name_changes(extra: dict[str, Any], served: str, la
     members = (
         {**extra, "model": served} if late else {"model": served, **{k: v for k, v in extra.items() if k != "model"}}
     )
-    before = {**{k: v for k, v in members.items() if k != "choices"}, "choices": []}
+    before = {**{k: v for k, v in members.items() if k != "choices"}, "choices": [{}]}
     after = json.loads(read_whole(encoded(before), CANDIDATE).body)
     assert after == {**before, "model": CANDIDATE}
 
@@ -79,8 +80,8 @@ def test_a_model_inside_another_member_is_left_alone() -> None:
         ({}, None),
         ({"prompt_tokens": 5}, None),
         ({"prompt_tokens": True, "completion_tokens": 1}, None),
-        ({"prompt_tokens": 5.0, "completion_tokens": 1}, None),
-        ({"prompt_tokens": "5", "completion_tokens": 1}, None),
+        ({"prompt_tokens": 5.0, "completion_tokens": 1}, Usage(5, 1)),
+        ({"prompt_tokens": "5", "completion_tokens": 1}, Usage(5, 1)),
         ({"prompt_tokens": -5, "completion_tokens": 1}, None),
         ({"prompt_tokens": 10**30, "completion_tokens": 1}, None),
     ],
@@ -106,32 +107,107 @@ def test_our_own_count_takes_every_choice_and_tool_call() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
-        b"null",
-        b"[]",
-        b'"text"',
-        b"<html>502</html>",
         b'{"model":"m","choices":[',
-        b'{"model":"\xff","choices":[]}',
+        b'{"model":"\xff","choices":[{}]}',
         b"[" * 100_000,
         b'{"a":' * 100_000,
-        b'{"error":{"message":"overloaded"}}',
-        b'{"model":"m"}',
-        b'{"model":"m","choices":null}',
+        b'{"id":"c","obj',
     ],
 )
-def test_what_is_no_chat_completion_is_broken(body: bytes) -> None:
+def test_a_reply_that_broke_off_is_broken(body: bytes) -> None:
     with pytest.raises(BrokenReply):
         read_whole(body, "mine")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "status"),
+    [
+        (b"", "empty_reply", None),
+        (b" \n", "empty_reply", None),
+        (b'{"model":"m","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":0}}', "empty_reply", None),
+        (b"null", "error_body", None),
+        (b"[]", "error_body", None),
+        (b'"text"', "error_body", None),
+        (b"upstream timed out", "error_body", None),
+        (b"<html>502</html>", "error_body", None),
+        (b'{"error":{"message":"overloaded"}}', "error_body", None),
+        (b'{"error":{"message":"overloaded","code":503}}', "error_body", 503),
+        (b'{"error":{"message":"overloaded","code":"429"},"choices":[]}', "error_body", 429),
+        (b'{"error":{"message":"overloaded","code":"rate_limited","status":200}}', "error_body", None),
+        (b'{"error":"overloaded"}', "error_body", None),
+        (b'{"error":{"message":"overl', "error_body", None),
+        (b'[{"error":{"message":"overloaded"}}]', "error_body", None),
+        (b'{"detail":"not found"}', "error_body", None),
+        (b'{"message":"overloaded","code":529}', "error_body", 529),
+        (b'{"model":"m"}', "error_body", None),
+        (b'{"model":"m","choices":null}', "error_body", None),
+    ],
+)
+def test_what_is_no_reply_is_the_providers_error(body: bytes, reason: str, status: int | None) -> None:
+    with pytest.raises(ProviderError) as caught:
+        read_whole(body, "mine")
+    assert (caught.value.reason, caught.value.status, caught.value.body) == (reason, status, body)
+    assert caught.value.fault is not None or reason == "empty_reply"
+
+
+def test_an_error_in_a_choice_is_the_providers_error() -> None:
+    error = {"code": 502, "message": "Provider disconnected"}
+    choices = [{"index": 0, "message": {"content": "part"}, "finish_reason": "error", "error": error}]
+    with pytest.raises(ProviderError) as caught:
+        read_whole(encoded({"model": "m", "choices": choices}), "mine")
+    assert (caught.value.reason, caught.value.status) == ("error_body", 502)
+    assert json.loads(caught.value.body) == {"error": error}
+
+
+def test_an_error_beside_words_is_a_reply() -> None:
+    assert read_whole(encoded(reply(model="m", error={"message": "logging failed"})), "m").said() == "Hello"
 
 
 @given(st.binary(max_size=100) | JSON_VALUES.map(encoded))
 def test_any_bytes_are_read_or_broken(body: bytes) -> None:
     try:
         found = read_whole(body, CANDIDATE)
-    except BrokenReply:
+    except (BrokenReply, ProviderError):
         return
     assert json.loads(found.body)["model"] == CANDIDATE
+
+
+PLAIN_USAGE = {"prompt_tokens": 5, "completion_tokens": 1}
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (PLAIN_USAGE, {**PLAIN_USAGE, "cost": 0.00125}),
+        ({}, {"cost": 0.00125}),
+        ({**PLAIN_USAGE, "cost": None}, {**PLAIN_USAGE, "cost": 0.00125}),
+        ({**PLAIN_USAGE, "cost": 7}, {**PLAIN_USAGE, "cost": 0.00125, "cost_details": {"provider_cost": 7}}),
+        (
+            {"cost": 7, "cost_details": {"upstream_inference_cost": 6}},
+            {"cost": 0.00125, "cost_details": {"upstream_inference_cost": 6, "provider_cost": 7}},
+        ),
+    ],
+)
+def test_the_cost_goes_into_the_usage(usage: dict[str, Any], expected: dict[str, Any]) -> None:
+    found = read_whole(encoded(reply(TRICKY, model="m", usage=usage)), "mine")
+    assert json.loads(found.priced("mine", 0.00125)) == reply(TRICKY, model="mine", usage=expected)
+
+
+def test_the_cost_goes_into_the_replys_own_usage() -> None:
+    before = reply(model="m", usage=PLAIN_USAGE)
+    before["choices"][0]["usage"] = PLAIN_USAGE
+    found = read_whole(encoded(before), "mine")
+    assert json.loads(found.priced("mine", 0.5)) == {
+        **before,
+        "model": "mine",
+        "usage": {**PLAIN_USAGE, "cost": 0.5},
+    }
+
+
+@pytest.mark.parametrize("members", [{}, {"usage": None}, {"usage": 5}])
+def test_a_reply_without_a_usage_gets_no_cost(members: dict[str, Any]) -> None:
+    found = read_whole(encoded(reply(model="mine", **members)), "mine")
+    assert found.priced("mine", 0.5) == found.body
 
 
 @pytest.mark.parametrize("choice", [None, 5, "text", [], {"message": None}, {"message": "text"}, {"delta": []}])

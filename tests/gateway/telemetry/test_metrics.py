@@ -89,7 +89,7 @@ def test_declines_failures_and_meterings_are_counted() -> None:
 
 def test_a_bill_over_its_hold_is_counted() -> None:
     metrics = Metrics()
-    metrics.observe(record(cost=11, held=10))
+    metrics.observe(record(cost=10, held=10, exceeds_hold=True))
     metrics.observe(record(cost=10, held=10))
     assert value(metrics, "loupe_hold_exceeded_total", candidate="small") == 1
 
