@@ -8,7 +8,7 @@ from gateway.billing.image_tokens import image_token_formula
 from gateway.billing.price import Price
 from gateway.billing.price_list import PriceRequest, price_of
 from gateway.billing.text_tokens import DEFAULT_TOKENIZER, tokenizer_named
-from gateway.config.settings import CandidateConfig, Settings
+from gateway.config.settings import CandidateConfig, ProviderConfig, Settings
 from gateway.routing.capabilities import AUDIO, IMAGES, TOOLS, Capabilities
 from gateway.routing.catalog import Candidate, ImageTokens
 from gateway.routing.decision import PAGE_TEXT_TOKENS
@@ -55,8 +55,16 @@ def candidate_of(section: CandidateConfig, settings: Settings) -> Candidate:
         audio_tokens_per_second=section.audio_tokens_per_second,
         tokenizer=tokenizer_named(section.tokenizer or _usual_tokenizer(section.image_tokens)),
         reasoning_tokens=(section.reasoning_tokens, section.reasoning_tokens * LONGEST_OVER_MEAN // 100),
-        limit_parameter=section.limit_parameter or ("max_completion_tokens" if section.reasons else "max_tokens"),
+        limit_parameter=_limit_parameter(section, settings.providers[section.provider]),
+        limits_itself="max_output_tokens" in section.model_fields_set,
+        reports_usage=settings.providers[section.provider].stream_options,
     )
+
+
+def _limit_parameter(section: CandidateConfig, provider: ProviderConfig) -> str | None:
+    usual = "max_completion_tokens" if section.reasons else "max_tokens"
+    name = section.limit_parameter or provider.limit_parameter or usual
+    return None if name == "none" else name
 
 
 def _price(section: CandidateConfig, base_url: str, *, takes_audio: bool) -> tuple[Price, str]:

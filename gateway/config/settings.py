@@ -154,6 +154,10 @@ class ProviderConfig(Section):
     proxy: str | None = None
     """The URL of an HTTP proxy, or `none`; without it HTTPS_PROXY, HTTP_PROXY and NO_PROXY decide."""
     max_connections: int = Field(512, ge=1)
+    stream_options: bool = True
+    """Ask for usage on streams; False for a provider that refuses the member. Then our own count is charged."""
+    limit_parameter: Literal["max_tokens", "max_completion_tokens", "none"] | None = None
+    """The default of its candidates."""
 
     @field_validator("base_url")
     @classmethod
@@ -196,8 +200,10 @@ class CandidateConfig(Section):
     reasons: bool = False
     reasoning_tokens: int = Field(0, ge=0, le=1_000_000)
     """The mean tokens of reasoning before a reply, in addition to the forecast."""
-    limit_parameter: Literal["max_tokens", "max_completion_tokens"] | None = None
-    """If not set: `max_completion_tokens` for a candidate that `reasons`, else `max_tokens`."""
+    limit_parameter: Literal["max_tokens", "max_completion_tokens", "none"] | None = None
+    """If not set: the provider's; if that is not set: `max_completion_tokens` for a candidate that `reasons`, else
+    `max_tokens`. With `none` no limit is sent, and a reply is reserved at `max_output_tokens`.
+    """
 
     @model_validator(mode="after")
     def _prices_fit_together(self) -> Self:

@@ -109,17 +109,19 @@ def inline_image(payload: Raw, width: int, height: int, detail: str) -> tuple[In
 def body_for(
     request: ChatRequest,
     model: str,
-    limit_parameter: str,
-    output_limit: int,
+    limit_parameter: str | None,
+    output_limit: int | None,
     *,
+    reports_usage: bool = True,
     drops: frozenset[str] = NOTHING_DROPPED,
     knows_developer: bool = True,
 ) -> bytes:
     """Return the request's body for one candidate: all other members remain as the client wrote them.
 
-    Sets `model` and the output limit (as `limit_parameter`, whichever name the client used), and asks for usage on
-    streams, so that the bill is exact. Leaves out the members in `drops`, which the candidate does not take, and writes
-    the role `developer` as `system` for a candidate that does not know it.
+    Sets `model` and the output limit, as `limit_parameter`, whichever name the client used; without `limit_parameter`
+    no limit is sent, without `output_limit` none of ours. Asks for usage on streams, so that the bill is exact, if the
+    candidate `reports_usage`. Leaves out the members in `drops`, which the candidate does not take, and writes the role
+    `developer` as `system` for a candidate that does not know it.
     """
     fields = dict(request.fields)
     fields["model"] = _json(model)
@@ -131,14 +133,31 @@ def body_for(
             fields.pop(name, None)
     if request.has_developer and not knows_developer:
         fields["messages"] = _DEVELOPER.sub(rb'\1"system"', bytes(fields["messages"]))
-    fields[limit_parameter] = str(output_limit).encode()
-    if request.streamed:
+    if limit_parameter is not None and output_limit is not None:
+        fields[limit_parameter] = str(output_limit).encode()
+    if not reports_usage:
+        fields.pop("stream_options", None)
+    elif request.streamed:
         fields["stream_options"] = _with_usage(fields.get("stream_options"))
     parts: list[Raw] = []
     for key, value in fields.items():
         parts += (b"," if parts else b"{", _json(key), b":", value)
     parts.append(b"}")
     return b"".join(parts)
+
+
+def limit_to_send(request: ChatRequest, candidate: Candidate, output_limit: int) -> int | None:
+    """Return the output limit, or None where it is what the candidate would allow anyway.
+
+    Providers check a limit against the context and count it towards rate limits, so that one that changes nothing is
+    not sent.
+    """
+    is_needless = (
+        candidate.limits_itself
+        and request.query.max_output_tokens is None
+        and output_limit >= candidate.max_output_tokens
+    )
+    return None if is_needless else output_limit
 
 
 def dropped_members(request: ChatRequest, candidate: Candidate) -> list[str]:

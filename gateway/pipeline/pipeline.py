@@ -12,7 +12,7 @@ from typing import Any
 from gateway.billing.reservation import OverLimit
 from gateway.errors import ProviderError, RequestError
 from gateway.pipeline.charge import Charge
-from gateway.pipeline.chat_request import body_for
+from gateway.pipeline.chat_request import body_for, limit_to_send
 from gateway.pipeline.failover import ATTEMPTS_WITHIN_S, Failover
 from gateway.pipeline.keep_alive import PING_S, KeepAliveSink
 from gateway.pipeline.observer import Observer
@@ -314,7 +314,8 @@ class Pipeline:
             state.request,
             candidate.provider_model,
             candidate.limit_parameter,
-            limit,
+            limit_to_send(state.request, candidate, limit),
+            reports_usage=candidate.reports_usage,
             drops=candidate.drops,
             knows_developer=candidate.capabilities.knows_developer,
         )

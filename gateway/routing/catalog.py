@@ -34,6 +34,10 @@ class Candidate:
         capabilities: what it can do; `sees_images` and `calls_tools` may take away from that.
         page_tokens: the most tokens of a PDF's page whose text is of usual length: the text and a picture of the page.
         audio_tokens_per_second: the most tokens of a second of sound.
+        limit_parameter: the member by which its output is limited; None for a provider that knows no such member, so
+            that a reply may always take `max_output_tokens`.
+        limits_itself: True if `max_output_tokens` was declared, and so need not be sent.
+        reports_usage: True if a stream may be asked for its usage.
         lacks: the bits of the needs that it cannot meet; `drops`: members of the body that it is not sent.
         prices: the source of its price: a list and its version, or the amounts that were set.
     """
@@ -48,7 +52,7 @@ class Candidate:
     max_output_tokens: int = 4_096
     sees_images: bool = True
     calls_tools: bool = True
-    limit_parameter: str = "max_tokens"
+    limit_parameter: str | None = "max_tokens"
     typical_output_tokens: tuple[int, int] = (256, 512)
     reasoning_tokens: tuple[int, int] = (0, 0)
     prices: str = ""
@@ -56,6 +60,8 @@ class Candidate:
     capabilities: Capabilities = ASSUMED
     page_tokens: int = 6_000
     audio_tokens_per_second: int = 32
+    limits_itself: bool = False
+    reports_usage: bool = True
     lacks: int = field(init=False, repr=False, compare=False)
     drops: frozenset[str] = field(init=False, repr=False, compare=False)
 

@@ -262,6 +262,8 @@ class _QueryTerms:
         needed += thought[1]
         if limit > room - margin:
             limit = max(room - margin, min(needed, room, limit))
+        if candidate.limit_parameter is None:  # nothing can cut the reply short, so that all of it must be paid for
+            needed = limit = candidate.max_output_tokens
         if needed > limit:
             needed = limit
         if needed < 1:
@@ -278,6 +280,8 @@ class _QueryTerms:
             affordable = affordable_output_tokens(price, input_ceiling, cap, may_write=self._writes_cache)
             limit = (affordable or 0) // choices
             dropped = OVER_CAP if limit < needed else None
+            if dropped is not None and candidate.limit_parameter is None:
+                limit = 0
             max_cost = self._at_most(price, input_ceiling, limit * choices)
         if limit < 0:
             limit, max_cost = 0, self._at_most(price, input_ceiling, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from gateway.pipeline.chat_request import (
     body_for,
     dropped_members,
     inline_image,
+    limit_to_send,
 )
 from gateway.routing.capabilities import ASSUMED
 from gateway.routing.query import Query
@@ -156,3 +158,29 @@ def test_a_fetched_image_is_its_bytes() -> None:
 def test_a_remote_image_names_its_place() -> None:
     image = RemoteImage("https://example.com/a.png", "auto", message=2, part=1, encoded=True)
     assert image.param == "messages[2].content[1].image_url.url"
+
+
+@pytest.mark.parametrize(
+    ("declared", "asked", "limit", "sent"),
+    [
+        (True, None, 4_096, None),
+        (True, None, 4_095, 4_095),
+        (True, 4_096, 4_096, 4_096),
+        (True, 9_000, 4_096, 4_096),
+        (False, None, 4_096, 4_096),
+    ],
+)
+def test_a_limit_is_sent_only_where_it_changes_something(
+    declared: bool, asked: int | None, limit: int, sent: int | None
+) -> None:
+    taker = replace(candidate("a"), limits_itself=declared)
+    wanted = request({"model": b'"auto"'})
+    wanted = wanted._replace(query=wanted.query._replace(max_output_tokens=asked))
+    assert limit_to_send(wanted, taker, limit) == sent
+
+
+def test_a_provider_may_be_spared_the_limit_and_the_stream_options() -> None:
+    asked = request({"model": b'"auto"', "max_tokens": b"5", "stream_options": b"{}"}, streamed=True)
+    body = json.loads(body_for(asked, "m", None, 5, reports_usage=False))
+    assert body.keys() == {"model"}
+    assert json.loads(body_for(asked, "m", "max_tokens", None)).keys() == {"model", "max_tokens", "stream_options"}

@@ -334,3 +334,18 @@ def test_text_is_counted_by_each_candidates_own_tokenizer() -> None:
     with_tools = Case(query._replace(uses_tools=True), pool, None, 1, frozenset()).decide().choices
     assert [row.input_tokens for row in with_tools] == [gpt.input_tokens, qwen.input_tokens, claude.input_tokens + 346]
     assert with_tools[0].input_ceiling == gpt.input_ceiling + 1_024
+
+
+def test_a_reply_that_no_limit_can_cut_is_reserved_whole_or_not_at_all() -> None:
+    """By hand: 241 tokens of input at most, and always 4,096 of output, whatever the client's limit."""
+    endless = replace(candidate("endless", Price(1_000_000_000, 4_000_000_000)), limit_parameter=None)
+    case = Case(Query("", 160, 1, max_output_tokens=10), (endless,), None, 3_000_000, frozenset())
+    most = 241 * 1_000 + 4_096 * 4_000
+    for cap in (None, most):
+        [row] = case.decide(cap=cap).choices
+        assert (row.max_cost, row.min_budget, row.output_limit) == (most, most, 4_096)
+    for policy in ("refuse", "cheapest"):
+        decision = case.decide(cap=most - 1, on_infeasible=policy)
+        assert not decision.choices
+        assert decision.dropped[0].dropped == OVER_CAP
+        assert decision.cheapest_feasible is not None and decision.cheapest_feasible.min_budget == most
