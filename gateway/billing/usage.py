@@ -36,9 +36,11 @@ def usage_of(payload: Any) -> Usage | None:
         return None
     found = payload.get("usage")
     usage = _usage(found) if isinstance(found, dict) else None
-    if usage is None and "x_groq" in payload:
-        usage = _usage(_details(_details(payload, "x_groq"), "usage"))
-    if usage is None and isinstance(payload.get("choices"), list):
+    if usage is not None and usage.input_tokens and usage.output_tokens:
+        return usage
+    if "x_groq" in payload:
+        usage = larger(usage, _usage(_details(_details(payload, "x_groq"), "usage")))
+    if isinstance(payload.get("choices"), list):
         for choice in payload["choices"]:
             if isinstance(choice, dict) and "usage" in choice:
                 usage = larger(usage, _usage(_details(choice, "usage")))

@@ -19,6 +19,9 @@ FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 20.0
 """Seconds that the next attempt at a candidate that the client named may be put off. A longer wait is the client's."""
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 529})
+UNSENT = frozenset({"connection_failed", "connect_timeout"})
+TOLD = frozenset({"error_body", "error_event"})
+"""Reasons of an error that the provider told within a reply of status 200."""
 
 
 class Failover:
@@ -30,7 +33,8 @@ class Failover:
         self.failures: list[ProviderError] = []
         self._max_attempts = max_attempts
         self._refusals = 0
-        self._too_short = 0
+        self._too_short: list[int] = []
+        """The contexts of the candidates for which the prompt was too long."""
         self._agreed = False
         self._seen: set[tuple[str, str]] = set()
 
@@ -41,7 +45,7 @@ class Failover:
             return
         self._refusals += 1
         if error.fault == "context_length":
-            self._too_short = max(self._too_short, choice.candidate.context_tokens)
+            self._too_short.append(choice.candidate.context_tokens)
         elif error.blames_request and error.fault != "too_large":
             reasons = _reasons(error)
             self._agreed = self._agreed or not self._seen.isdisjoint(reasons)
@@ -54,8 +58,11 @@ class Failover:
         return self._agreed or tries >= self._max_attempts or self._refusals >= MAX_REFUSALS
 
     def passes_by(self, choice: Assessment) -> bool:
-        """Return whether this choice would refuse too: a prompt was too long for as large a context."""
-        return choice.candidate.context_tokens <= self._too_short
+        """Return whether this choice would refuse too: the prompt was too long for a larger context, or twice for as
+        large a one (once proves little, because the contexts are what the operator declared).
+        """
+        own = choice.candidate.context_tokens
+        return any(own < refused for refused in self._too_short) or self._too_short.count(own) > 1
 
     def pinned_wait_s(self, spread: float) -> float | None:
         """Return the seconds until the candidate that failed last may be asked again; None if it may not.
@@ -65,10 +72,11 @@ class Failover:
         """
         last = self.failures[-1]
         retries = len(self.failures) - 1
-        is_unsent = last.status is None and not last.reached
-        if retries >= RETRIES_OF_PINNED or last.fault == "account":
-            return None
-        if not is_unsent and last.status not in RETRIED_STATUSES:
+        is_unsent = last.reason in UNSENT and not last.reached
+        is_passing = last.status in RETRIED_STATUSES or last.reason in TOLD
+        if retries >= RETRIES_OF_PINNED or not (
+            is_unsent or (is_passing and last.fault in ("rate_limit", "overloaded"))
+        ):
             return None
         wait = FIRST_RETRY_S * 2**retries * (0.5 + spread / 2)
         if last.retry_after_s is not None:

@@ -179,7 +179,8 @@ async def _read(state: RequestState, exchange: Exchange, until: float | None = N
 
 
 async def _drain(state: RequestState, exchange: Exchange, seconds: float) -> None:
-    """Wait a moment for the end of a reply whose client has all of it."""
+    """Wait a moment for the end of a reply whose client has all of it: what still comes is thrown away."""
+    exchange.offer(lambda _: False)
     until = asyncio.get_running_loop().time() + seconds
     try:
         while await _read(state, exchange, until):

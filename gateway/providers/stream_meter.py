@@ -31,6 +31,13 @@ _SPECIAL = tuple(map(re.compile, (rb'"usage"\s*:\s*\{', rb'"finish_reason"\s*:\s
 fast.)
 """
 _PLAIN_USAGE = re.compile(rb'"usage"\s*:\s*\{"')
+_WORDS = re.compile(rb'"delta"\s*:\s*\{[^{}]*"content"\s*:\s*"[^"]')
+"""Matches an event with words."""
+_ROLE = re.compile(
+    rb'"choices"\s*:\s*\[\s*\{\s*"index"\s*:\s*0\s*,\s*"delta"\s*:\s*'
+    rb'\{\s*"role"\s*:\s*"assistant"\s*,\s*"content"\s*:\s*(?:""|null)\s*(?:,\s*"refusal"\s*:\s*null\s*)?\}[^{}]*\}\s*\]'
+)
+"""Matches the usual first event, which says no more than that an assistant speaks."""
 LARGEST_EVENT = 16 * 1024 * 1024
 MOST_HELD_BACK = 64 * 1024
 """Bytes of events without words that are held back at the beginning of a stream."""
@@ -244,21 +251,22 @@ class StreamMeter:
     def _first(self, event: bytes) -> bytes:
         """Take an event before anything was said. Returns what to send on if this one says something."""
         sent = renamed(event, self._candidate, self._named)
-        payload = parsed(data_of(sent))
-        says = says_something(payload)
-        if _is_plain(sent):
-            if says:
-                self.committed = True
-                self._keep(sent)
-                self._frame.learn(event, sent)
-                return sent
-            ready = sent
-        else:
-            self.committed = says and error_in(payload) is None
+        if not _is_plain(event):
+            payload = parsed(data_of(sent))
+            self.committed = says_something(payload) and error_in(payload) is None
             ready = self._event(sent, payload, is_kept=self.committed)
             if self.committed:
                 return ready
-        self._hold(ready, is_event=isinstance(payload, dict))
+            self._hold(ready)
+        elif _WORDS.search(event) is not None or (
+            _ROLE.search(event) is None and says_something(parsed(data_of(event)))
+        ):
+            self.committed = True
+            self._keep(sent)
+            self._frame.learn(event, sent)
+            return sent
+        else:
+            self._hold(sent)
         return b""
 
     def _go_on(self, data: bytes) -> bytes:
@@ -281,12 +289,12 @@ class StreamMeter:
             self._keep(plain)
         return plain + b"".join([self._event(event) for event in events_of(block[start:])])
 
-    def _hold(self, event: bytes, *, is_event: bool) -> None:
+    def _hold(self, event: bytes) -> None:
         """Hold an event back. When there are too many, comments are dropped and chunks let through."""
         if self._held_bytes + len(event) <= MOST_HELD_BACK:
             self._held.append(event)
             self._held_bytes += len(event)
-        elif is_event and not self.failed:
+        elif not self.failed and isinstance(parsed(data_of(event)), dict):
             self._held.append(event)
             self.committed = True
 

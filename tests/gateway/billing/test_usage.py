@@ -170,6 +170,7 @@ PLAIN = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
         {"x_groq": {"usage": PLAIN}},
         {"x_groq": {"usage": PLAIN}, "usage": None},
         {"choices": [{"index": 0, "usage": PLAIN}]},
+        {"choices": [{"index": 0, "usage": PLAIN}], "usage": {"prompt_tokens": 0, "completion_tokens": 0}},
         {"choices": [None, {"index": 0, "usage": None}, {"index": 1, "usage": PLAIN}], "usage": {}},
     ],
 )

@@ -48,9 +48,17 @@ def test_different_reasons_do_not_end_it() -> None:
 
 
 def test_a_prompt_that_is_too_long_goes_to_a_larger_context_only() -> None:
-    same = House([refused("context_length", said="9001 tokens")])
-    sink, _ = same.serve()
-    assert same.provider.asked == ["good-served"], "the others have the same context"
+    larger = replace(candidate("poor", CHEAP), context_tokens=1_000_000)
+    smaller = replace(candidate("fair", CHEAP), context_tokens=64_000)
+    house = House([refused("context_length"), whole_reply()], candidates=(PLAIN[0], smaller, larger))
+    assert house.serve()[1].candidate == "poor"
+    assert house.provider.asked == ["good-served", "poor-served"]
+
+
+def test_contexts_of_one_size_are_tried_twice_because_they_are_only_declared() -> None:
+    house = House([refused("context_length", said=f"{number}001 tokens") for number in (9, 8)])
+    sink, _ = house.serve()
+    assert house.provider.asked == ["good-served", "fair-served"]
     assert (sink.status, sink.refusal.code, sink.refusal.message) == (400, "context_length_exceeded", "9001 tokens")
 
 
@@ -125,12 +133,22 @@ def test_a_named_candidate_is_asked_three_times_at_most() -> None:
         refused("invalid"),
         refused("account", 401),
         refused("account", 429),
+        refused("context_length", 500),
+        ScriptedReply(refuses=ProviderError("empty", reason="empty_reply")),
+        ScriptedReply(refuses=ProviderError("no", reason="error_body", fault="content_filter")),
     ],
 )
 def test_what_may_have_been_processed_or_will_not_change_is_not_sent_again(reply: ScriptedReply) -> None:
     house, waits = pinned(reply)
     house.serve(a_request(model="good"))
     assert (house.provider.asked, waits) == (["good-served"], [])
+
+
+def test_a_named_candidate_that_told_of_an_overload_is_asked_again() -> None:
+    house, waits = pinned(
+        ScriptedReply(refuses=ProviderError("x", reason="error_body", fault="overloaded")), whole_reply()
+    )
+    assert (house.serve(a_request(model="good"))[0].status, waits) == (200, [0.5])
 
 
 def test_a_named_candidate_that_could_not_be_reached_is_asked_again() -> None:

@@ -401,6 +401,15 @@ def test_a_reply_ends_though_its_provider_does_not_close(last: list[bytes], hear
     assert "x_route" in found.events[-1]
 
 
+def test_what_comes_after_done_is_thrown_away() -> None:
+    exchange = Recorded([said("Hello"), ended(usage=usage()), DONE, said("more"), said("more")], BROKEN, offers=True)
+    found = relayed(exchange)
+    assert (found.error, found.state.outcome) == (None, "ok")
+    assert found.client.body.endswith(DONE)
+    assert b"more" not in found.client.body
+    assert exchange.left == [], "so that the connection can be used again"
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_usage_of_zeros_is_not_believed(streamed: bool) -> None:
     zeros = usage(0, 0)

@@ -1,4 +1,4 @@
-"""The meter of whole replies: the candidate's name goes in, everything else stays."""
+"""Whole replies: the candidate's name goes in, everything else stays."""
 
 from __future__ import annotations
 
