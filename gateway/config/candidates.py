@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Literal
 
 from gateway.billing.image_tokens import image_token_formula
 from gateway.billing.price import Price
@@ -12,7 +13,7 @@ from gateway.config.settings import CandidateConfig, Settings
 from gateway.routing.capabilities import AUDIO, IMAGES, TOOLS, Capabilities
 from gateway.routing.catalog import Candidate, ImageTokens
 from gateway.routing.decision import PAGE_TEXT_TOKENS
-from gateway.routing.model_families import known_capabilities
+from gateway.routing.model_families import known_capabilities, refuses_max_tokens
 
 LONGEST_OVER_MEAN = 230
 """Percent: the 90% quantile of an exponential distribution over its mean, assumed for lengths of reasoning."""
@@ -55,7 +56,7 @@ def candidate_of(section: CandidateConfig, settings: Settings) -> Candidate:
         audio_tokens_per_second=section.audio_tokens_per_second,
         tokenizer=tokenizer_named(section.tokenizer or _usual_tokenizer(section.image_tokens)),
         reasoning_tokens=(section.reasoning_tokens, section.reasoning_tokens * LONGEST_OVER_MEAN // 100),
-        limit_parameter=section.limit_parameter or ("max_completion_tokens" if section.reasons else "max_tokens"),
+        limit_parameter=section.limit_parameter or _usual_limit_parameter(section),
     )
 
 
@@ -83,6 +84,12 @@ def _capabilities(section: CandidateConfig, base_url: str) -> Capabilities:
     if "calls_tools" in section.model_fields_set:
         declared["tools"] = section.calls_tools
     return known_capabilities(section.provider_model or section.name, base_url).declared(declared)
+
+
+def _usual_limit_parameter(section: CandidateConfig) -> Literal["max_tokens", "max_completion_tokens"]:
+    if section.reasons or refuses_max_tokens(section.provider_model or section.name):
+        return "max_completion_tokens"
+    return "max_tokens"
 
 
 def _page_tokens(image_tokens: ImageTokens) -> int:

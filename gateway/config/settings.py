@@ -176,7 +176,9 @@ class CandidateConfig(Section):
     reasoning_tokens: int = Field(0, ge=0, le=1_000_000)
     """The mean tokens of reasoning before a reply, in addition to the forecast."""
     limit_parameter: Literal["max_tokens", "max_completion_tokens"] | None = None
-    """If not set: `max_completion_tokens` for a candidate that `reasons`, else `max_tokens`."""
+    """If not set: `max_completion_tokens` for a candidate that `reasons` and for OpenAI's models that do, else
+    `max_tokens`.
+    """
 
     @model_validator(mode="after")
     def _prices_fit_together(self) -> Self:
