@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Literal
 
 from gateway.billing.image_tokens import image_token_formula
 from gateway.billing.price import Price
@@ -12,7 +13,7 @@ from gateway.config.settings import CandidateConfig, ProviderConfig, Settings
 from gateway.routing.capabilities import AUDIO, IMAGES, TOOLS, Capabilities
 from gateway.routing.catalog import Candidate, ImageTokens
 from gateway.routing.decision import PAGE_TEXT_TOKENS
-from gateway.routing.model_families import known_capabilities
+from gateway.routing.model_families import known_capabilities, refuses_max_tokens
 
 LONGEST_OVER_MEAN = 230
 """Percent: the 90% quantile of an exponential distribution over its mean, assumed for lengths of reasoning."""
@@ -62,8 +63,7 @@ def candidate_of(section: CandidateConfig, settings: Settings) -> Candidate:
 
 
 def _limit_parameter(section: CandidateConfig, provider: ProviderConfig) -> str | None:
-    usual = "max_completion_tokens" if section.reasons else "max_tokens"
-    name = section.limit_parameter or provider.limit_parameter or usual
+    name = section.limit_parameter or provider.limit_parameter or _usual_limit_parameter(section)
     return None if name == "none" else name
 
 
@@ -91,6 +91,12 @@ def _capabilities(section: CandidateConfig, base_url: str) -> Capabilities:
     if "calls_tools" in section.model_fields_set:
         declared["tools"] = section.calls_tools
     return known_capabilities(section.provider_model or section.name, base_url).declared(declared)
+
+
+def _usual_limit_parameter(section: CandidateConfig) -> Literal["max_tokens", "max_completion_tokens"]:
+    if section.reasons or refuses_max_tokens(section.provider_model or section.name):
+        return "max_completion_tokens"
+    return "max_tokens"
 
 
 def _page_tokens(image_tokens: ImageTokens) -> int:

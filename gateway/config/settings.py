@@ -201,8 +201,9 @@ class CandidateConfig(Section):
     reasoning_tokens: int = Field(0, ge=0, le=1_000_000)
     """The mean tokens of reasoning before a reply, in addition to the forecast."""
     limit_parameter: Literal["max_tokens", "max_completion_tokens", "none"] | None = None
-    """If not set: the provider's; if that is not set: `max_completion_tokens` for a candidate that `reasons`, else
-    `max_tokens`. With `none` no limit is sent, and a reply is reserved at `max_output_tokens`.
+    """If not set: the provider's; if that is not set: `max_completion_tokens` for a candidate that `reasons` and for
+    OpenAI's models that do, else `max_tokens`. With `none` no limit is sent, and a reply is reserved at
+    `max_output_tokens`.
     """
 
     @model_validator(mode="after")

@@ -41,16 +41,19 @@ def pdf_pages(data: bytes) -> tuple[int, int]:
     pages = len(_PAGE.findall(data))
     counted = _most_counted(data)
     text, left, is_hidden = 0, MOST_UNPACKED, b"/Encrypt" in data
-    for number, match in enumerate(_STREAM.finditer(data)):
-        if number >= MOST_STREAMS:
-            is_hidden = True
+    position = 0
+    for _ in range(MOST_STREAMS):
+        match = _STREAM.search(data, position)
+        if match is None:
             break
         dictionary = _dictionary_before(data, match.start())
+        end = data.find(b"endstream", match.end())
+        position = end if end >= 0 else len(data)  # every byte is in one stream at most
+        packed = data[match.end() : position]
         packed_objects = b"/ObjStm" in dictionary
+        is_hidden |= b"/ObjStm" in packed
         if not packed_objects and _SKIPPED.search(dictionary):
             continue
-        end = data.find(b"endstream", match.end())
-        packed = data[match.end() : end if end >= 0 else len(data)]
         unpacked = _unpacked(packed, dictionary, left)
         if unpacked is None:
             is_hidden |= packed_objects
@@ -62,6 +65,8 @@ def pdf_pages(data: bytes) -> tuple[int, int]:
             counted = max(counted, _most_counted(unpacked))
         else:
             text += sum([len(string) for string in _STRING.findall(unpacked)])
+    else:
+        is_hidden = True
     if is_hidden:
         pages += len(data) // BYTES_OF_HIDDEN_PAGE
     if pages:

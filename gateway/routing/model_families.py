@@ -34,9 +34,12 @@ OPENAI_HOSTS = r"(.*\.)?api\.openai\.com|.*\.openai\.azure\.com"
 EXTENSIONS = "top_k top_a min_p repetition_penalty reasoning provider transforms"
 """Members of OpenRouter and of servers of open models, which OpenAI refuses as unrecognized arguments."""
 
+REASONERS = r"(o[134]|codex-mini|gpt-[5-9])(?!.*chat)(\b|[-.]).*"
+"""OpenAI's models that reason."""
+
 FAMILIES = (
     ModelFamily(
-        r"(o[134]|codex-mini|gpt-[5-9])(?!.*chat)(\b|[-.]).*",
+        REASONERS,
         ".*",
         "temperature top_p presence_penalty frequency_penalty logprobs logit_bias",
         "",
@@ -136,7 +139,7 @@ FAMILIES = (
 
 def known_capabilities(model: str, base_url: str) -> Capabilities:
     """Return what is known of a model at a provider's address, and what is assumed where nothing is known."""
-    name = model.lower().rpartition("/")[2].partition(":")[0]
+    name = _plain(model)
     host = urlsplit(base_url).hostname or ""
     without = set(ASSUMED.without)
     for family in FAMILIES:
@@ -144,3 +147,16 @@ def known_capabilities(model: str, base_url: str) -> Capabilities:
             without.update(family.lacks.split())
             without.difference_update(family.has.split())
     return Capabilities(frozenset(without))
+
+
+def refuses_max_tokens(model: str) -> bool:
+    """Return whether a model takes its output limit as `max_completion_tokens` alone.
+
+    Source: https://platform.openai.com/docs/api-reference/chat/create (max_tokens: not for o-series models).
+    """
+    return re.fullmatch(REASONERS, _plain(model)) is not None
+
+
+def _plain(model: str) -> str:
+    """Return a model's name in lower case, without `vendor/` and without a variant such as `:free`."""
+    return model.lower().rpartition("/")[2].partition(":")[0]

@@ -41,6 +41,7 @@ def test_a_candidate_that_reasons_is_sent_the_limit_that_bounds_its_reasoning() 
     assert (plain.limit_parameter, plain.reasoning_tokens) == ("max_tokens", (0, 0))
     assert (reasons.limit_parameter, reasons.reasoning_tokens) == ("max_completion_tokens", (1_000, 2_300))
     assert made(**prices, reasons=True, limit_parameter="max_tokens").limit_parameter == "max_tokens"
+    assert made(**prices, provider_model="openai/o3").limit_parameter == "max_completion_tokens"
 
 
 def test_amounts_in_usd_are_read_to_the_nanodollar() -> None:

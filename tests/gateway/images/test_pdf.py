@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.images.pdf import BYTES_OF_HIDDEN_PAGE, MOST_PAGES, pdf_pages
+from gateway.images.pdf import BYTES_OF_HIDDEN_PAGE, MOST_PAGES, MOST_STREAMS, pdf_pages
 from tests.gateway.images.files import pdf_of
 
 
@@ -33,6 +33,7 @@ def test_a_page_that_stands_in_the_tree_many_times_counts_as_often_as_the_tree_s
     "hidden",
     [
         pdf_of(5, packed=True).replace(b"/Filter /FlateDecode", b"/Filter [/ASCIIHexDecode /FlateDecode]"),
+        pdf_of(5, packed=True).replace(b"%PDF-1.5", b"%PDF-1.5 stream"),
         pdf_of(5, packed=True) + b"trailer << /Encrypt 4 0 R >>",
     ],
 )
@@ -61,3 +62,13 @@ def test_any_bytes_are_counted(noise: bytes, at: int) -> None:
 
 def test_a_page_without_spaces_between_the_words_is_a_page() -> None:
     assert pdf_pages(re.sub(rb"/Type /Page", b"/Type/Page", pdf_of(4)))[0] == 4
+
+
+def test_streams_without_an_end_are_read_once() -> None:
+    pages, text = pdf_pages(b"stream\n" * 100_000)
+    assert (pages, text <= 4 * 700_000) == (1, True)
+
+
+def test_more_streams_than_are_looked_at_are_bounded_by_the_bytes() -> None:
+    data = b"stream\nendstream\n" * (MOST_STREAMS + 1)
+    assert pdf_pages(data)[0] == len(data) // BYTES_OF_HIDDEN_PAGE
