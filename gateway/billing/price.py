@@ -56,6 +56,11 @@ class Price:
         """The most that an input token can cost, whether it is written to the cache or not."""
         return max(self.input_per_million, self.cache_write_per_million or 0)
 
+    @property
+    def charges_for_writing(self) -> bool:
+        """True if input that is written to the cache costs more than other input, at any length."""
+        return any(price.written > price.input_per_million for price in (self, *(tier.price for tier in self.tiers)))
+
     def at(self, input_tokens: int) -> Price:
         """Return the price for an input of this length."""
         for tier in reversed(self.tiers):

@@ -57,9 +57,22 @@ def candidate_of(section: CandidateConfig, settings: Settings) -> Candidate:
         tokenizer=tokenizer_named(section.tokenizer or _usual_tokenizer(section.image_tokens)),
         reasoning_tokens=(section.reasoning_tokens, section.reasoning_tokens * LONGEST_OVER_MEAN // 100),
         limit_parameter=_limit_parameter(section, settings.providers[section.provider]),
+        caches_by_itself=_caches_by_itself(section, price),
         limits_itself="max_output_tokens" in section.model_fields_set,
         reports_usage=settings.providers[section.provider].stream_options,
     )
+
+
+def _caches_by_itself(section: CandidateConfig, price: Price) -> bool:
+    """Return whether its provider may write input to a cache at a higher price, without being asked to.
+
+    OpenAI does since GPT-5.6 (https://platform.openai.com/docs/guides/prompt-caching). Claude writes only what
+    `cache_control` names (https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching).
+    """
+    if section.caches_by_itself is not None:
+        return section.caches_by_itself
+    asks_first = "claude" in (section.provider_model or section.name).lower()
+    return price.charges_for_writing and not asks_first
 
 
 def _limit_parameter(section: CandidateConfig, provider: ProviderConfig) -> str | None:

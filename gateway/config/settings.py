@@ -197,6 +197,10 @@ class CandidateConfig(Section):
     """The most tokens of a usual page of a PDF; if not set, 3,000 and those of a picture of the page."""
     audio_tokens_per_second: int = Field(32, ge=1, le=10_000)
     """The most tokens of a second of sound, billed at the candidate's input price: 32 at Gemini, 10 at OpenAI."""
+    caches_by_itself: bool | None = None
+    """True if its provider writes to its prompt cache unasked. If not set: where writing costs more than other input,
+    but not for Claude, which writes only what `cache_control` names.
+    """
     reasons: bool = False
     reasoning_tokens: int = Field(0, ge=0, le=1_000_000)
     """The mean tokens of reasoning before a reply, in addition to the forecast."""

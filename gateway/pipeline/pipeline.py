@@ -36,6 +36,8 @@ from gateway.routing.forecaster import Forecaster, Forecasts, NoForecast
 from gateway.routing.pacing.controller import PacingController
 
 AUTO = "auto"
+LONGEST_SAID = 300
+"""Characters of a failure that are kept for the request log."""
 _log = logging.getLogger("loupe")
 
 
@@ -289,7 +291,7 @@ class Pipeline:
                 await self._exchange(state, choice, charge, settle, sink)
             except ProviderError as error:
                 self._health.failed(name, state.timer(), error)
-                state.attempts.append(Attempt(name, error.reason, charge.amount))
+                state.attempts.append(Attempt(name, error.reason, charge.amount, str(error)[:LONGEST_SAID]))
                 raise
             if state.error_code is None:
                 self._health.served(name)

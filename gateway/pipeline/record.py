@@ -30,11 +30,15 @@ class Versions(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """A candidate that was tried. `failure` is a short label, or None for the candidate that served."""
+    """A candidate that was tried. `failure` is a short label, or None for the candidate that served.
+
+    `said` is what the failure says, with the provider's own words, without secrets.
+    """
 
     candidate: str
     failure: str | None
     cost: int
+    said: str = ""
 
 
 class RequestRecord(NamedTuple):

@@ -37,6 +37,7 @@ class Candidate:
         limit_parameter: the member by which its output is limited; None for a provider that knows no such member, so
             that a reply may always take `max_output_tokens`.
         limits_itself: True if `max_output_tokens` was declared, and so need not be sent.
+        caches_by_itself: True if its provider may write any input to its prompt cache, and charges for it.
         reports_usage: True if a stream may be asked for its usage.
         lacks: the bits of the needs that it cannot meet; `drops`: members of the body that it is not sent.
         prices: the source of its price: a list and its version, or the amounts that were set.
@@ -62,6 +63,7 @@ class Candidate:
     audio_tokens_per_second: int = 32
     limits_itself: bool = False
     reports_usage: bool = True
+    caches_by_itself: bool = False
     lacks: int = field(init=False, repr=False, compare=False)
     drops: frozenset[str] = field(init=False, repr=False, compare=False)
 

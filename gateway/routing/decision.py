@@ -192,7 +192,6 @@ class _QueryTerms:
     """
 
     __slots__ = (
-        "_at_most",
         "_cap",
         "_choices",
         "_factors",
@@ -207,7 +206,6 @@ class _QueryTerms:
     )
 
     def __init__(self, query: Query, preference: Preference, reference_cost: int) -> None:
-        self._at_most = cost_at_most if query.writes_cache else cost
         self._cap = preference.cap
         self._choices = query.choices
         self._images = query.images
@@ -237,6 +235,8 @@ class _QueryTerms:
 
     def _assess(self, candidate: Candidate, forecast: CandidateForecast | None, healthy: bool) -> Assessment:
         price, choices, cap = candidate.price, self._choices, self._cap
+        writes = self._writes_cache or candidate.caches_by_itself
+        at_most = cost_at_most if writes else cost
         tokenizer = candidate.tokenizer
         expected_input, margin, input_ceiling = self._text.get(tokenizer.name) or self._text_of(tokenizer)
         for image in self._images:
@@ -275,16 +275,16 @@ class _QueryTerms:
             dropped = CONTEXT
         else:
             dropped = None if healthy else UNHEALTHY
-        max_cost = self._at_most(price, input_ceiling, limit * choices)
+        max_cost = at_most(price, input_ceiling, limit * choices)
         if cap is not None and max_cost > cap and dropped is None:
-            affordable = affordable_output_tokens(price, input_ceiling, cap, may_write=self._writes_cache)
+            affordable = affordable_output_tokens(price, input_ceiling, cap, may_write=writes)
             limit = (affordable or 0) // choices
             dropped = OVER_CAP if limit < needed else None
             if dropped is not None and candidate.limit_parameter is None:
                 limit = 0
-            max_cost = self._at_most(price, input_ceiling, limit * choices)
+            max_cost = at_most(price, input_ceiling, limit * choices)
         if limit < 0:
-            limit, max_cost = 0, self._at_most(price, input_ceiling, 0)
+            limit, max_cost = 0, at_most(price, input_ceiling, 0)
         output = (replied if replied < limit else limit) * choices
         estimated = expected = cost(price, expected_input, output)
         if self._factors is not None and (factor := self._factors.get(candidate.name, 1.0)) != 1.0:
@@ -306,7 +306,7 @@ class _QueryTerms:
                 dropped,
                 output,
                 estimated,
-                self._writes_cache,
+                writes,
                 max_cost,
             ),
         )

@@ -98,6 +98,7 @@ MEMBERS: Mapping[str, Source] = {
     "prices": "prices",
     "quality": "forecast_quality",
     "attempts": ("attempts", "[(each.candidate, each.failure) for each in {0}]"),
+    "failures": ("attempts", "[each.said for each in {0} if each.said]"),
     "encode_ms": ("encode_s", _TO_MS),
     "first_byte_ms": ("first_byte_s", f"None if {{0}} is None else {_TO_MS}"),
     "total_ms": ("total_s", _TO_MS),

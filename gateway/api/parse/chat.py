@@ -29,6 +29,8 @@ CHARGED_APART = {
 }
 _ANY = msgspec.json.Decoder(Any)
 
+CACHE_MEMBERS = frozenset({"prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"})
+"""Members that ask for a prompt cache. Source: https://platform.openai.com/docs/guides/prompt-caching."""
 LARGEST_CHOICES = 128
 LARGEST_OUTPUT_TOKENS = 10_000_000
 DETAILS = ("auto", "low", "high", "original")
@@ -265,7 +267,7 @@ def _needs(fields: dict[str, Raw]) -> int:
 
 def _may_write_cache(fields: dict[str, Raw]) -> bool:
     """Return whether the request, or one of its tools, may ask for the provider's prompt cache."""
-    if "cache_control" in fields:
+    if "cache_control" in fields or not CACHE_MEMBERS.isdisjoint(fields):
         return True
     return "tools" in fields and any(word in bytes(memoryview(fields["tools"])) for word in (b"cache_control", b"\\u"))
 

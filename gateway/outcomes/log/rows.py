@@ -58,7 +58,7 @@ def decision_row(record: RequestRecord, query_key: bytes | None) -> tuple[Any, .
         first_choice=first,
         taken_propensity=record.propensity or None if known and record.candidate == first else None,
         packed=_pack(_candidates(decision, propensities)),
-        tried=_encode(record.attempts).decode(),
+        tried=_encode([attempt[:3] for attempt in record.attempts]).decode(),
         query_key=query_key,
         versions=record.versions or _UNKNOWN,
     )

@@ -115,3 +115,21 @@ def test_a_list_that_asks_more_for_sound_does_not_price_a_candidate_that_takes_i
     ):
         made(**model)
     assert not made(**model, **PRICES).lacks & AUDIO
+
+
+@pytest.mark.parametrize(
+    ("written", "model", "told", "caches"),
+    [
+        (3.0, "gpt-5.6", None, True),
+        (2.0, "gpt-5.6", None, False),
+        (None, "gpt-5.6", None, False),
+        (3.0, "anthropic/Claude-Sonnet", None, False),
+        (3.0, "anthropic/Claude-Sonnet", True, True),
+        (3.0, "gpt-5.6", False, False),
+    ],
+)
+def test_a_price_of_writing_means_that_the_provider_may_write_unasked(
+    written: float | None, model: str, told: bool | None, caches: bool
+) -> None:
+    prices = {"input_usd_per_mtok": 2.0, "output_usd_per_mtok": 8.0, "cache_write_usd_per_mtok": written}
+    assert made(**prices, provider_model=model, caches_by_itself=told).caches_by_itself == caches

@@ -80,7 +80,7 @@ def test_a_failed_attempt_costs_nothing_and_the_next_choice_serves() -> None:
     assert house.provider.asked == ["good-served", "fair-served"]
     assert house.ledger.settled == [("acme/req_1.0", 0, 0), ("acme/req_1.1", 30, 15)]
     assert [reservation.requests for reservation in house.ledger.reserved] == [1, 0]
-    assert record.attempts == (Attempt("good", "http_503", 0), Attempt("fair", None, 30))
+    assert record.attempts == (Attempt("good", "http_503", 0, "provider: http_503"), Attempt("fair", None, 30))
     assert (record.candidate, record.cost, record.propensity) == ("fair", 30, 0.0)
     assert sink.headers["x-route-reason"] == record.reason == "routed;fallback=good:http_503"
 
@@ -90,7 +90,7 @@ def test_a_whole_reply_that_breaks_off_is_charged_what_was_sent_and_the_next_cho
     sink, record = house.serve()
     assert record.decision is not None
     lost = 10 * record.decision.choices[0].input_tokens  # our own count; nothing of the reply was seen
-    assert record.attempts == (Attempt("good", "broke_off", lost), Attempt("fair", None, 30))
+    assert record.attempts == (Attempt("good", "broke_off", lost, "provider: broke_off"), Attempt("fair", None, 30))
     assert [amount for _, amount, _ in house.ledger.settled] == [lost, 30]
     assert record.cost == lost + 30
     assert sink.status == 200

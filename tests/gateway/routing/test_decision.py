@@ -349,3 +349,14 @@ def test_a_reply_that_no_limit_can_cut_is_reserved_whole_or_not_at_all() -> None
         assert not decision.choices
         assert decision.dropped[0].dropped == OVER_CAP
         assert decision.cheapest_feasible is not None and decision.cheapest_feasible.min_budget == most
+
+
+def test_what_is_cached_unasked_is_held_at_the_price_of_writing() -> None:
+    price = Price(1_000_000_000, 4_000_000_000, cache_write_per_million=1_250_000_000)
+    plain, unasked = candidate("plain", price), replace(candidate("unasked", price), caches_by_itself=True)
+    case = Case(Query("", 160, 1), (plain, unasked), None, 3_000_000, frozenset())
+    first, second = case.decide().choices
+    assert second.max_cost - first.max_cost == 241 * 250
+    assert (first.writes_cache, second.writes_cache) == (False, True)
+    asked = Case(Query("", 160, 1, writes_cache=True), (plain,), None, 3_000_000, frozenset())
+    assert asked.decide().choices[0].max_cost == second.max_cost
