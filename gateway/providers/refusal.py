@@ -63,7 +63,7 @@ def read_refusal(
         said = _plain(text)
     labels = [label for error in errors for label in _labels(error)]
     return ProviderRefusal(
-        _fault(status, " ".join([*labels, said]).lower()),
+        _fault(status, " ".join(labels).lower(), said.lower()),
         without_secrets(said, secrets)[:LONGEST_SAID],
         _first(errors, "code", "type"),
         _first(errors, "param"),
@@ -200,14 +200,19 @@ _NO_MONEY = _any_of(
 )
 _ACCOUNT = _any_of(
     _NO_MONEY.pattern,
-    r"exceeded your (?:current )?(?:quota|budget)|billing|api[_ ]?key|invalid[_ ](?:token|authentication)",
-    r"unauthori[sz]ed|unauthenticated|authentication[_ ]?error|permission[_ ]?denied|insufficient[_ ]permission",
-    r"deactivated|suspended|access denied|data policy|no allowed providers|location is not supported",
-    r"unsupported_country|not available in your|unknown model|no such model|invalid model|unable to access model",
-    r"deploymentnotfound|model_decommissioned",
-    r"(?:model|deployment|engine|endpoint)[_ ]?(?:id )?['\"`]?[^ ]{0,80}['\"`]? ?(?:was |is |has been |does )?"
-    r"(?:not[_ ](?:found|exist|available|deployed)|decommissioned|deprecated)",
+    r"billing|api_key|invalid_token|authentication|unauthori[sz]ed|unauthenticated|permission_denied|deactivated",
+    r"model_not_found|model_decommissioned|deploymentnotfound|unsupported_country|access_?denied|account",
 )
+"""Labels: codes, types and reasons, in which nothing of the client's is repeated."""
+_ACCOUNT_FIRST = re.compile(
+    r"(?:error: )?(?:the |this |your |you have |user |provided )?(?:"
+    r"credit balance|api[ _-]?key|account|organi[sz]ation|subscription|billing|location is not|no credits?"
+    r"|insufficient (?:quota|balance|credit|funds)|exceeded your (?:current )?(?:quota|budget)|payment required"
+    r"|invalid api|incorrect api|unknown model|no such model|invalid model|unable to access model"
+    r"|(?:registry\.[^ ]{0,100} )?(?:requested )?(?:model|deployment|engine) ['\"`]?[^ ]{0,100}['\"`]? ?"
+    r"(?:was |is |has been |does )?(?:not (?:found|exist|available|deployed)|decommissioned|deprecated))"
+)
+"""How messages begin that speak of the account."""
 _UNSUPPORTED = _any_of(
     r"unsupported|endpoints found that support|(?:not|n't|no|cannot) (?:currently )?(?:yet )?support|not compatible",
     r"unrecogni[sz]ed|unknown (?:field|name|parameter|argument)|extra (?:inputs|fields)|extra_forbidden",
@@ -218,33 +223,38 @@ _UNSUPPORTED = _any_of(
 )
 _TOO_LARGE = _any_of(r"request (?:entity |body |payload )?(?:is )?too large|payload too large|request_too_large")
 _OVERLOADED = _any_of(r"overload|temporarily unavailable|service unavailable|at capacity|try again later")
-_ABILITY = _any_of(
-    r"(?:does|do|is|are) ?(?:not|n't) (?:currently )?support|endpoints found that support|not allowed to request"
-)
-"""A sentence that may name a model, and speaks of what the model can do."""
-_PLACE = _any_of(r"location|country|region")
 
 
-def _fault(status: int, text: str) -> Fault:
-    """Return what a refusal blames, by its words first and by its status where the words are silent."""
+def _fault(status: int, labels: str, said: str) -> Fault:
+    """Return what a refusal blames, by its words first and by its status where the words are silent.
+
+    A message may repeat what the client sent. So that no client can make a candidate rest, a 4xx blames the account
+    only by its status, by its labels, or by how its message begins.
+    """
+    text = f"{labels} {said}"
     if status == 429:
         return "account" if _NO_MONEY.search(text) and "resource_exhausted" not in text else "rate_limit"
     if status in (408, 425, 529):
         return "overloaded"
     if status >= 500:
         return _requests_own(text) or "overloaded"
+    if status == 402 and "fewer max_tokens" in said:
+        return "too_large"
     if status in (401, 402) or status < 400:
         return "account"
     if status == 413:
         return "context_length" if _CONTEXT.search(text) and not _RATE.search(text) else "too_large"
-    return _fault_by_words(status, text)
+    return _fault_by_words(status, labels, said)
 
 
-def _fault_by_words(status: int, text: str) -> Fault:
+def _fault_by_words(status: int, labels: str, said: str) -> Fault:
     """Return what another 4xx blames."""
+    text = f"{labels} {said}"
     if _CONTENT.search(text):
         return "content_filter"
-    if _ACCOUNT.search(text) and (not _ABILITY.search(text) or _PLACE.search(text)):
+    if "no endpoints found" in said or "no allowed providers" in said:  # for the client's own wishes, at OpenRouter
+        return "unsupported"
+    if _ACCOUNT.search(labels) or _ACCOUNT_FIRST.match(said):
         return "account"
     if _CONTEXT.search(text):
         return "context_length"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from gateway.errors import ProviderError
 
+RATE_LIMITED = 429
 RATE_LIMIT_REST_S = 5.0
 """Seconds that a candidate rests after a rate limit whose provider does not say for how long."""
 LONGEST_RATE_LIMIT_REST_S = 3_600.0
@@ -114,7 +115,7 @@ class Health:
         longer each time, because only a change on the operator's side will help; the attempt after a rest is the probe.
         """
         breaker = self._breakers[name]
-        if error.blames_request:
+        if error.blames_request or (error.fault == "rate_limit" and error.status != RATE_LIMITED):
             if name in self._troubled:
                 breaker.answered()
             return

@@ -334,6 +334,43 @@ def test_a_refusal_is_read_by_its_words(fault: str, status: int, body: Any) -> N
     assert read_refusal(status, encoded(body), {}).fault == fault
 
 
+ECHOED = (
+    "Your credit balance is too low",
+    "API key not valid",
+    "the model gpt-4o does not exist",
+    "insufficient_quota billing account deactivated",
+    "invalid_api_key",
+)
+
+
+@pytest.mark.parametrize("echo", ECHOED)
+@pytest.mark.parametrize(
+    "around",
+    [
+        "Invalid 'tools[0].function.name': '{}' does not match the pattern",
+        "Unsupported value: '{}' is not a valid role",
+        "Invalid schema for response_format {}: additionalProperties is missing",
+        "{} is not of type 'string'",
+        "1 validation error: body.user {}",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_what_a_client_wrote_cannot_blame_the_account(echo: str, around: str, status: int) -> None:
+    if around.startswith("{}"):
+        around = "'" + around.replace("{}", "{}'")
+    assert read_refusal(status, encoded(openai(around.format(echo))), {}).fault != "account"
+
+
+def test_what_a_client_wishes_of_a_router_is_its_own_fault() -> None:
+    for said in (
+        "No allowed providers are available for the selected model.",
+        "No endpoints found matching your data policy",
+    ):
+        assert read_refusal(404, encoded({"error": {"message": said, "code": 404}}), {}).fault == "unsupported"
+    afford = "This request requires more credits, or fewer max_tokens. You requested 65536, but can only afford 100."
+    assert read_refusal(402, encoded({"error": {"message": afford, "code": 402}}), {}).fault == "too_large"
+
+
 @pytest.mark.parametrize(
     ("body", "said", "code", "param"),
     [

@@ -13,7 +13,8 @@ BROKEN = ProviderError("p: reset", reason="broke_off")
 
 def refused(fault: Fault, retry_after_s: float | None = None) -> ProviderError:
     """A provider's refusal."""
-    return ProviderError("p said no", reason="http_400", status=400, fault=fault, retry_after_s=retry_after_s)
+    status = 429 if fault == "rate_limit" else 400
+    return ProviderError("p said no", reason="http", status=status, fault=fault, retry_after_s=retry_after_s)
 
 
 def failing(times: int, now: float = 0.0) -> Breaker:
