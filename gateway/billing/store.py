@@ -32,7 +32,10 @@ class BudgetStore(Protocol):
         ...
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:
-        """Return the windows' balances, including all reservations and settlements requested earlier."""
+        """Return the windows' balances, including all reservations and settlements requested earlier.
+
+        Without windows, the call checks that the store can be written to; a success counts for a few seconds.
+        """
         ...
 
 

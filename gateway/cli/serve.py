@@ -16,7 +16,7 @@ import uvicorn
 from gateway.api.server import OnePieceProtocol
 from gateway.app.asgi import Gateway, build, reason_of
 from gateway.app.child_process import loupe_command
-from gateway.app.workers import Workers
+from gateway.app.workers import Workers, follow_parent
 from gateway.config.settings import load_config
 from gateway.errors import ConfigError, LoupeError
 from gateway.telemetry.multiprocess import WorkerPlace
@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="instead of server.port")
     parser.add_argument("--workers", type=int, help="instead of server.workers")
     parser.add_argument("--descriptor", type=int, help=argparse.SUPPRESS)  # the socket that a worker inherits
+    parser.add_argument(
+        "--link", type=int, help=argparse.SUPPRESS
+    )  # a socket by which worker and parent know of each other
     parser.add_argument("--place", type=int, default=0, help=argparse.SUPPRESS)  # a worker's place among the workers
     parser.add_argument("--shared", type=Path, help=argparse.SUPPRESS)  # the folder of the workers' metrics
 
@@ -51,10 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise
     except Exception as error:  # whatever it is, one line says why
         raise ConfigError(reason_of(error)) from error
-    return _serve(app, host, port, arguments.descriptor)
+    return _serve(app, host, port, (arguments.descriptor, arguments.link))
 
 
-def _serve(app: Gateway, host: str, port: int, descriptor: int | None) -> int:
+def _serve(app: Gateway, host: str, port: int, inherited: tuple[int | None, int | None]) -> int:
+    descriptor, link = inherited
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # ignored until the service runs, which then reloads on SIGHUP
     _tune_interpreter()
     server = uvicorn.Server(
@@ -72,13 +76,15 @@ def _serve(app: Gateway, host: str, port: int, descriptor: int | None) -> int:
             proxy_headers=False,
         )
     )
+    if link is not None:
+        follow_parent(link, lambda: server.started)
     server.run(sockets=None if descriptor is None else [socket.socket(fileno=descriptor)])
     return 0 if server.started else 1
 
 
 def _serve_by_workers(config: Path, listener: socket.socket, count: int, shutdown_s: float) -> int:
-    def command(place: int, descriptor: int) -> list[str]:
-        words = ["--config", str(config), "--workers", str(count), "--descriptor", str(descriptor)]
+    def command(place: int, descriptor: int, link: int) -> list[str]:
+        words = ["--config", str(config), "--workers", str(count), "--descriptor", str(descriptor), "--link", str(link)]
         return loupe_command("serve", *words, "--place", str(place), "--shared", shared)
 
     _log.info("%d workers serve http://%s:%d", count, *listener.getsockname()[:2])

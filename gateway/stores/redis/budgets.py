@@ -8,6 +8,7 @@ After a few consecutive failures the store fails at once, and tries again every 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ KEPT_MS = 86_400_000
 LARGEST_AMOUNT = 2**53
 """The largest amount in nanodollars, because Lua's numbers are doubles."""
 REPEAT_S = 0.25
+PROBED_S = 5.0
+"""Seconds for which a write that succeeded shows that Redis takes writes."""
 LARGEST_BACKLOG = 100_000
 """Settlements that may wait for Redis to come back; beyond this, reservations expire and are charged in full."""
 
@@ -81,6 +84,7 @@ class RedisStore:
         """Settlements that Redis has not confirmed: reservation -> (charge, tokens)."""
         self._repeating: asyncio.Task[None] | None = None
         self._closed = False
+        self._probe_at = -math.inf
 
     @property
     def unsettled(self) -> int:
@@ -107,6 +111,7 @@ class RedisStore:
         except (RedisError, OSError, TimeoutError) as error:
             await self._redis.aclose()
             raise StoreError(f"Redis does not answer: {error or type(error).__name__}") from error
+        await self._warn_of_eviction()
 
     async def close(self) -> None:
         """Finish what is in progress, try once more to settle the backlog, and disconnect."""
@@ -152,9 +157,32 @@ class RedisStore:
             keys = [self._key(_tenant(window.key), "due"), *parts]
             answer = await self._run(keys, ["stand", self._ended_by(self._clock()), KEPT_MS, len(parts)])
             found.append(Balance(window, int(answer[1]), int(answer[2])))
-        if not windows:  # without windows, the call is a health check
-            await self._within_limit(self._redis.ping)
+        if not windows:
+            await self._probe()
         return found
+
+    async def _probe(self) -> None:
+        """Check that Redis takes writes: one that is out of memory, or a replica, still answers a ping."""
+        now = self._monotonic()
+        if now < self._probe_at:
+            await self._within_limit(self._redis.ping)
+            return
+        key = f"{self._options.prefix}:{{probe}}"
+        await self._within_limit(lambda: self._redis.set(key, 1, ex=60))
+        self._probe_at = now + PROBED_S
+
+    async def _warn_of_eviction(self) -> None:
+        """Warn if Redis may drop keys when its memory is full, for budgets would begin anew (a policy other than
+        `noeviction`: https://redis.io/docs/latest/develop/reference/eviction/).
+        """
+        try:
+            async with asyncio.timeout(max(self._options.limit_s, self._options.start_s)):
+                policy = (await self._redis.info("memory")).get("maxmemory_policy", "noeviction")
+        except (RedisError, OSError, TimeoutError):  # a user without the right to ask
+            return
+        if policy != "noeviction":
+            what = f"Redis may drop what was spent when its memory is full: its maxmemory-policy is {policy}"
+            self._announce(f"{what}; set it to noeviction")
 
     async def _reserve(self, reservation: Reservation) -> Grant | OverLimit:
         tenant = _tenant(reservation.windows[0].key if reservation.windows else reservation.id)
@@ -250,6 +278,7 @@ class RedisStore:
                 answer = await ask()
         except (RedisError, OSError, TimeoutError) as error:
             now = self._monotonic()
+            self._probe_at = -math.inf
             self._breaker.failed(now)
             if not self._gone and not self._breaker.allows(now):
                 self._gone = True

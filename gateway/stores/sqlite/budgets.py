@@ -34,6 +34,8 @@ GATHERING_TURNS = 2
 LOCK_RETRY_S = 0.002
 LOCK_PATIENCE_S = 5.0
 CHECKPOINT_S = 2.0
+PROBED_S = 5.0
+"""Seconds for which a write that succeeded shows that the file can be written to."""
 CHECKPOINTS_PER_SCAN = 300
 FORGOTTEN_AT_ONCE = 200
 LARGEST_AMOUNT = 10**18
@@ -65,6 +67,7 @@ class SqliteStore:
         self._renewing = 0
         """The number of renewals in front of what waits."""
         self._locked_since: float | None = None
+        self._probe_at = 0.0
         self._tidying: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -103,6 +106,9 @@ class SqliteStore:
         await self._ask(lambda: self._ledger.renew(hold_ids, ttl_s), is_renewal=True)
 
     async def balances(self, windows: Sequence[Window]) -> list[Balance]:
+        if not windows and self._loop.time() >= self._probe_at:
+            await self._ask(self._ledger.probe)
+            self._probe_at = self._loop.time() + PROBED_S
         result: list[Balance] = await self._ask(
             lambda: [Balance(window, *self._ledger.standing(window)) for window in windows]
         )
@@ -150,6 +156,7 @@ class SqliteStore:
             self._ledger.end()
         except Exception as error:  # any error: no caller may wait for ever, and no transaction may stay open
             self._roll_back()
+            self._probe_at = 0.0
             self._answer(batch, [StoreError(str(error))] * len(batch))
             return
         self._answer(batch, results)

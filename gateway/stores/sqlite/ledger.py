@@ -19,6 +19,8 @@ EXPIRY_SCAN_S = 1.0
 KEEP_SETTLED_S = 86_400.0
 ROWS_PER_SCAN = 5_000
 OWN_HOLDS = 65_536
+PROBE = "/probe"
+"""The key of a window of no tenant."""
 
 OLD_HOLDS = "SELECT id FROM holds WHERE state != 'held' AND changed_at < ? LIMIT ?"
 """Reservations settled before a time. The query reads the whole table: run it in a thread, and rarely."""
@@ -145,6 +147,11 @@ class SqliteLedger:
             "UPDATE holds SET expires_at = max(expires_at, ?) WHERE id = ? AND state = 'held'",
             [(until, hold_id) for hold_id in hold_ids],
         )
+
+    def probe(self) -> None:
+        """Write a row and remove it: on a full disk reading works, and only a page that is written shows it."""
+        self._db.execute("INSERT OR REPLACE INTO windows(key) VALUES(?)", (PROBE,))
+        self._db.execute("DELETE FROM windows WHERE key = ?", (PROBE,))
 
     def expire(self) -> None:
         """Charge reservations of dead processes in full, because their real spend is unknown. Runs once per

@@ -207,3 +207,39 @@ def test_a_cancelled_reservation_can_be_settled(server: RedisServer) -> None:
         await store.close()
 
     asyncio.run(case())
+
+
+def test_a_redis_that_takes_no_writes_is_not_well(server: RedisServer) -> None:
+    async def case() -> None:
+        store = await opened(server)
+        assert await store.balances(()) == []
+        await store.close()
+        for command in (("maxmemory", "1"), ("maxmemory", "0")):
+            client = Redis.from_url(server.url)
+            await client.config_set(*command)
+            await client.aclose()
+            store = await opened(server)
+            if command == ("maxmemory", "0"):
+                assert await store.balances(()) == []
+            else:
+                for _ in range(8):
+                    with pytest.raises(StoreError):
+                        await store.balances(())
+            await store.close()
+
+    asyncio.run(case())
+
+
+@pytest.mark.parametrize(("policy", "warns"), [("noeviction", False), ("allkeys-lru", True), ("volatile-ttl", True)])
+def test_a_redis_that_may_drop_budgets_is_warned_of(server: RedisServer, policy: str, warns: bool) -> None:
+    async def case() -> None:
+        said: list[str] = []
+        client = Redis.from_url(server.url)
+        await client.config_set("maxmemory-policy", policy)
+        store = await opened(server, said)
+        await store.close()
+        await client.config_set("maxmemory-policy", "noeviction")
+        await client.aclose()
+        assert [f"its maxmemory-policy is {policy}; set it to noeviction" in line for line in said] == [True] * warns
+
+    asyncio.run(case())

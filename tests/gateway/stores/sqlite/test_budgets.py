@@ -87,7 +87,13 @@ async def main():
             await store.reserve(Reservation(f"full{i}", (window,), 10, 10, 60.0))
         except StoreError as error:
             faults.append(str(error))
+    for i in range(2):
+        try:
+            await store.balances(())
+        except StoreError as error:
+            faults.append(str(error))
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    await store.balances(())
     await store.reserve(Reservation("after", (window,), 10, 10, 60.0))
     [balance] = await store.balances([window])
     await store.close()
@@ -199,8 +205,21 @@ def test_a_full_disk_is_a_store_error_and_the_store_recovers(tmp_path: Path) -> 
     out, complaint = worker.communicate(timeout=60)
     assert worker.returncode == 0, complaint
     report = json.loads(out)
-    assert len(report["faults"]) == 3
+    assert len(report["faults"]) == 3 + 2, "three reservations and two checks of the store's health"
     assert report["held"] == 20
+
+
+def test_a_check_of_the_stores_health_leaves_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "loupe.sqlite"
+
+    async def run() -> None:
+        store = await opened(path)
+        for _ in range(2):
+            assert await store.balances(()) == []
+        await store.close()
+
+    asyncio.run(run())
+    assert rows(path, "SELECT key FROM windows") == []
 
 
 def test_settled_holds_are_forgotten_after_a_day(tmp_path: Path) -> None:
