@@ -192,6 +192,14 @@ class ProviderError(LoupeError):
         self.retry_after_s = retry_after_s
         self.reached = reached
 
+    def hide(self, secrets: tuple[str, ...]) -> None:
+        """Replace these texts by `[key]` in all words that may be repeated."""
+        for secret in secrets:
+            self.args = tuple(str(each).replace(secret, "[key]") for each in self.args)
+            self.said = self.said.replace(secret, "[key]")
+            self.code = self.code and self.code.replace(secret, "[key]")
+            self.param = self.param and self.param.replace(secret, "[key]")
+
     @property
     def is_abandoned(self) -> bool:
         """True if the provider was still at work when the time was up: it may bill what nobody waited for."""

@@ -155,6 +155,7 @@ class ConfigGenerations:
             policies=settings.policies,
             forecaster=shared.forecaster_for(plan.catalog),
             providers=providers,
+            secrets={name: endpoint.secrets for name, endpoint in plan.endpoints.items()},
             reservations=shared.reservations,
             controller=shared.controller,
             images=RemoteImages(fetcher),

@@ -51,6 +51,7 @@ class Pipeline:
         policies: Mapping[str, float],
         forecaster: Forecaster,
         providers: Mapping[str, Provider],
+        secrets: Mapping[str, tuple[str, ...]] | None = None,
         reservations: Reservations,
         controller: PacingController,
         images: RemoteImages,
@@ -70,6 +71,8 @@ class Pipeline:
         self._policies = policies
         self._forecaster = forecaster
         self._providers = providers
+        self._secrets = secrets or {}
+        """By provider, the texts that must not be repeated from its replies."""
         self._reservations = reservations
         self._controller = controller
         self._images = images
@@ -277,8 +280,8 @@ class Pipeline:
                 state.cost += amount
                 await self._reservations.settle(reservation.id, amount, charge.tokens)
 
+        began = state.timer()
         try:
-            began = state.timer()
             granted = await self._reservations.reserve(reservation)
             state.reserve_s += state.timer() - began
             if isinstance(granted, OverLimit):
@@ -290,11 +293,12 @@ class Pipeline:
             try:
                 await self._exchange(state, choice, charge, settle, sink)
             except ProviderError as error:
+                error.hide(self._secrets.get(choice.candidate.provider, ()))
                 self._health.failed(name, state.timer(), error)
                 state.attempts.append(Attempt(name, error.reason, charge.amount, str(error)[:LONGEST_SAID]))
                 raise
             if state.error_code is None:
-                self._health.served(name)
+                self._health.served(name, began)
             else:  # the reply broke off midway
                 self._health.failed(name, state.timer(), ProviderError(state.error_code, reason=state.error_code))
             state.attempts.append(Attempt(name, None, charge.amount))

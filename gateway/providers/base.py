@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+SHORTEST_SECRET = 8
+"""Characters; a shorter text is no key, and hiding it would hide ordinary words."""
+
 
 class Exchange(Protocol):
     """A reply that is being received. Its first bytes have arrived; the rest may still break off."""
@@ -73,3 +76,10 @@ class Endpoint:
     max_connections: int = 512
     kind: str = "openai"
     proxy: str | None = None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The texts that must not be repeated: the key and the values of headers, also without their scheme."""
+        values = [text.strip() for text in (self.api_key or "", *(value for _, value in self.headers))]
+        parts = [part for text in values for part in (text, text.rpartition(" ")[2])]
+        return tuple(dict.fromkeys(part for part in parts if len(part) >= SHORTEST_SECRET))

@@ -35,11 +35,7 @@ class OpenAIProvider:
         self._pool = ConnectionPool(origin, largest=endpoint.max_connections, connect_s=endpoint.connect_s, proxy=proxy)
         self._loop = asyncio.get_running_loop()
         self._head = _head(endpoint, origin, proxy)
-        self._secrets = tuple(
-            text.strip()
-            for text in (endpoint.api_key or "", *(value for _, value in endpoint.headers))
-            if len(text) > 7
-        )
+        self._secrets = endpoint.secrets
 
     async def send(self, body: bytes, request_id: str, *, streamed: bool = True) -> OpenAIExchange:
         endpoint = self._endpoint

@@ -26,6 +26,8 @@ from gateway.errors import Fault
 
 LONGEST_SAID = 1_000
 """Characters that are kept of a provider's message."""
+LONGEST_MESSAGE = 8_192
+"""Characters of a provider's message that are read."""
 LONGEST_LABEL = 100
 LONGEST_RETRY_S = 86_400.0
 NESTED = 4
@@ -61,12 +63,14 @@ def read_refusal(
     said = next((message for error in reversed(errors) if (message := _message(error))), "")
     if not errors:
         said = _plain(text)
+    said = without_secrets(said[:LONGEST_MESSAGE], secrets)
+    is_page = status == 403 and not errors  # of a firewall before the provider, which did not like this request
     labels = [label for error in errors for label in _labels(error)]
     return ProviderRefusal(
-        _fault(status, " ".join(labels).lower(), said.lower()),
-        without_secrets(said, secrets)[:LONGEST_SAID],
-        _first(errors, "code", "type"),
-        _first(errors, "param"),
+        "invalid" if is_page else _fault(status, " ".join(labels)[:LONGEST_MESSAGE].lower(), said.lower()),
+        said[:LONGEST_SAID],
+        _first(errors, secrets, "code", "type"),
+        _first(errors, secrets, "param"),
         _retry_after(headers, errors, said, clock),
     )
 
@@ -132,19 +136,24 @@ def _message(error: Mapping[str, Any]) -> str:
 def _complaint(each: Any) -> str:
     """Return one entry of FastAPI's `detail`: where, and what is wrong there."""
     if not isinstance(each, dict):
-        return str(each)[:200]
+        return str(each)[:LONGEST_MESSAGE]
     where = each.get("loc")
     said = str(each.get("msg") or each.get("message") or "")
     return f"{'.'.join(map(str, where))}: {said}" if isinstance(where, list) else said
 
 
-_TAGS = re.compile(r"(?s)<(script|style|head)\b.*?</\1>|<[^>]*>")
+_TAGS = re.compile(r"<[^<>]{0,500}>")
+LONGEST_PAGE = 4_096
+"""Characters of a page that are looked at."""
 
 
 def _plain(text: str) -> str:
     """Return the words of a page or of a plain text, as one short line."""
-    title = re.search(r"(?is)<title[^>]*>(.*?)</title>", text)
-    return " ".join((title[1] if title else _TAGS.sub(" ", text)).split())[:200]
+    text = text[:LONGEST_PAGE]
+    start = text.lower().find("<title>")
+    end = text.lower().find("</title>", start)
+    title = text[start + len("<title>") : end] if 0 <= start < end else _TAGS.sub(" ", text)
+    return " ".join(title.split())
 
 
 def _labels(error: Mapping[str, Any]) -> list[str]:
@@ -156,13 +165,13 @@ def _labels(error: Mapping[str, Any]) -> list[str]:
     return [each for each in found if isinstance(each, str)]
 
 
-def _first(errors: list[dict[str, Any]], *names: str) -> str | None:
+def _first(errors: list[dict[str, Any]], secrets: tuple[str, ...], *names: str) -> str | None:
     """Return the innermost short label of these names."""
     for error in reversed(errors):
         for name in names:
             found = error.get(name)
             if isinstance(found, str) and 0 < len(found) <= LONGEST_LABEL and found.isprintable():
-                return without_secrets(found)
+                return without_secrets(found, secrets)
     return None
 
 
@@ -232,6 +241,8 @@ def _fault(status: int, labels: str, said: str) -> Fault:
     only by its status, by its labels, or by how its message begins.
     """
     text = f"{labels} {said}"
+    if status == 429 and _TOO_LARGE.search(said):
+        return "too_large"
     if status == 429:
         return "account" if _NO_MONEY.search(text) and "resource_exhausted" not in text else "rate_limit"
     if status in (408, 425, 529):
@@ -262,7 +273,7 @@ def _fault_by_words(status: int, labels: str, said: str) -> Fault:
         return "rate_limit"
     if _UNSUPPORTED.search(text):
         return "unsupported"
-    if status in (403, 404, 405):
+    if status in (403, 404, 405) and text.strip():
         return "account"
     if _TOO_LARGE.search(text):
         return "too_large"
@@ -278,7 +289,7 @@ def _requests_own(text: str) -> Fault | None:
 
 _WAIT = re.compile(
     r"(?:try again|retry|available|reset)\w*(?: in| after)? "
-    r"(?:(\d+)h)?(?:(\d+)m(?!s))?(\d+(?:\.\d+)?)? ?(ms|milli)?"
+    r"(?:(\d{1,6})h)?(?:(\d{1,6})m(?!s))?(\d{1,9}(?:\.\d{1,9})?)? ?(ms|milli)?"
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -15,6 +16,7 @@ LONGEST_RATE_LIMIT_REST_S = 3_600.0
 ACCOUNT_REST_S = 30.0
 """Seconds that a candidate rests after its provider refused the operator's account; twice as long each time."""
 LONGEST_ACCOUNT_REST_S = 600.0
+MAX_DOUBLINGS = 8
 LONGEST_WHY = 300
 
 
@@ -24,13 +26,15 @@ class Breaker:
     After the rest, one trial attempt at a time may show that the candidate works again.
     """
 
-    __slots__ = ("_failures", "_in_a_row", "_open_until", "_rest_s", "_trial_until")
+    __slots__ = ("_failures", "_in_a_row", "_open_until", "_rest_s", "_trial_until", "rested_at")
 
     def __init__(self, failures: int = 5, rest_s: float = 10.0) -> None:
         self._failures = failures
         self._rest_s = rest_s
         self._in_a_row = 0
         self._open_until = 0.0
+        self.rested_at = -math.inf
+        """When the last rest began that a refusal asked for."""
         self._trial_until = 0.0
 
     def allows(self, now: float) -> bool:
@@ -54,6 +58,7 @@ class Breaker:
         """Open for so many seconds from now, whatever came before."""
         self._in_a_row = max(self._in_a_row, self._failures)
         self._open_until = max(self._open_until, now + seconds)
+        self.rested_at = now
         self._trial_until = 0.0
 
     def left_s(self, now: float) -> float:
@@ -99,9 +104,9 @@ class Health:
         if name in self._troubled:
             self._breakers[name].begin(now)
 
-    def served(self, name: str) -> None:
-        """Note that an attempt ended well."""
-        if name in self._troubled:
+    def served(self, name: str, began: float) -> None:
+        """Note that an attempt ended well. One that `began` before the candidate's rest does not end it."""
+        if name in self._troubled and began >= self._breakers[name].rested_at:
             self._troubled.discard(name)
             self._breakers[name].succeeded()
             self._why.pop(name, None)
@@ -122,8 +127,10 @@ class Health:
         self._troubled.add(name)
         self._why[name] = (error.fault, str(error)[:LONGEST_WHY])
         if error.fault == "account":
-            breaker.rest(now, min(ACCOUNT_REST_S * 2 ** self._account_rests[name], LONGEST_ACCOUNT_REST_S))
-            self._account_rests[name] += 1
+            if breaker.left_s(now) <= 0:  # else an attempt that began before the rest, which says nothing new
+                rests = min(self._account_rests[name], MAX_DOUBLINGS)
+                breaker.rest(now, min(ACCOUNT_REST_S * 2**rests, LONGEST_ACCOUNT_REST_S))
+                self._account_rests[name] += 1
         elif error.fault == "rate_limit":
             asked = RATE_LIMIT_REST_S if error.retry_after_s is None else error.retry_after_s
             breaker.rest(now, min(asked, LONGEST_RATE_LIMIT_REST_S))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -78,6 +79,14 @@ def test_the_operators_fault_rests_the_candidate_and_is_logged_once(caplog: pyte
     house = House([refused("account", 401), whole_reply()])
     house.serve()
     assert house.pipeline.resting() == {} or house.pipeline.resting()["good"].fault == "account"
+
+
+def test_no_key_is_repeated_from_an_error_within_a_reply(caplog: pytest.LogCaptureFixture) -> None:
+    body = json.dumps({"error": {"message": "the key 0123456789abcdef0123 is odd", "code": 429}}).encode()
+    house = House([ScriptedReply((body,)), whole_reply()], options={"secrets": {"p": ("0123456789abcdef0123",)}})
+    _, record = house.serve()
+    assert "the key [key] is odd" in record.attempts[0].said
+    assert "the key [key] is odd" in caplog.text and "0123456789" not in caplog.text
 
 
 def test_work_that_was_abandoned_is_charged_its_input_and_forecast_output_at_most_its_hold() -> None:

@@ -286,6 +286,14 @@ RATE = {
     "plain": (429, "slow down"),
 }
 TOO_LARGE = {
+    "openai": (
+        429,
+        openai(
+            "Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Requested 55226.",
+            "rate_limit_exceeded",
+            "tokens",
+        ),
+    ),
     "groq": (
         413,
         openai(
@@ -304,6 +312,7 @@ OVERLOADED = {
     "nothing": (503, ""),
 }
 INVALID = {
+    "a firewall": (403, "<html><head><title>Attention Required! | Cloudflare</title></head></html>"),
     "openai": (400, openai("Invalid 'messages[0].content': string expected.", "invalid_type", param="messages[0]")),
     "nothing": (400, ""),
     "not an object": (400, [1, 2]),
@@ -502,3 +511,20 @@ def test_a_deep_answer_ends() -> None:
         body = {"error": body}
     read_refusal(400, encoded(body), {})
     read_refusal(400, b'{"error":' * 100_000, {})
+
+
+@pytest.mark.parametrize(
+    "body", [b"<" * 65_536, b"<title" * 10_000, b"{" * 65_536, b"try again in " * 5_000, b"9" * 65_536]
+)
+def test_a_long_odd_answer_is_read_in_one_look(body: bytes) -> None:
+    assert len(read_refusal(400, body, {}).said) <= 1_000
+    assert read_refusal(429, encoded(openai("try again in " + body.decode()[:60_000])), {}).fault
+
+
+def test_a_key_is_hidden_wherever_the_words_are_cut() -> None:
+    for before in range(180, 205):
+        page = b"x" * before + b" odd0key0odd0key0 y"
+        assert "odd0" not in read_refusal(400, page, {}, secrets=("odd0key0odd0key0",)).said
+    body = encoded({"error": {"message": "m", "code": "odd0key0odd0key0", "param": "odd0key0odd0key0"}})
+    found = read_refusal(400, body, {}, secrets=("odd0key0odd0key0",))
+    assert (found.code, found.param) == ("[key]", "[key]")

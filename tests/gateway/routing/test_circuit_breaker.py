@@ -115,7 +115,7 @@ def allowed(health: Health, now: float) -> str:
 def test_while_nobody_failed_everybody_is_well_and_nobody_is_looked_up() -> None:
     health = Health(("a", "b"))
     health.begin("a", 0.0)
-    health.served("a")
+    health.served("a", 1e9)
     assert health.at(0.0) is always_well
     assert allowed(health, 0.0) == "ab"
     assert always_well("whoever")
@@ -128,7 +128,7 @@ def test_who_failed_often_rests_and_the_others_go_on() -> None:
 
 def test_a_success_in_between_starts_the_count_again() -> None:
     health = in_trouble(4)
-    health.served("a")
+    health.served("a", 1e9)
     health.failed("a", 0.0, BROKEN)
     assert allowed(health, 0.0) == "ab"
 
@@ -139,7 +139,7 @@ def test_after_its_rest_one_attempt_at_a_time_is_let_through_until_it_succeeds()
     assert allowed(health, 10.0) == "ab"
     health.begin("a", 10.0)
     assert allowed(health, 10.0) == "b"
-    health.served("a")
+    health.served("a", 1e9)
     assert health.at(11.0) is always_well
 
 
@@ -154,13 +154,13 @@ def test_one_that_recovers_leaves_the_others_resting() -> None:
     health = in_trouble()
     for _ in range(5):
         health.failed("b", 0.0, BROKEN)
-    health.served("a")
+    health.served("a", 1e9)
     assert allowed(health, 0.0) == "a"
 
 
 def test_trouble_of_the_past_is_forgotten_with_a_success() -> None:
     health = in_trouble()
-    health.served("a")
+    health.served("a", 1e9)
     for _ in range(4):
         health.failed("a", 10.0, BROKEN)
     assert allowed(health, 10.0) == "ab"
@@ -191,7 +191,7 @@ def test_after_a_rate_limit_it_rests_as_long_as_the_provider_asks() -> None:
         health.failed("a", 100.0, refused("rate_limit", asked))
         assert not rests or allowed(health, 100.0 + rests - 0.01) == "b"
         assert allowed(health, 100.0 + rests) == "ab"
-        health.served("a")
+        health.served("a", 1e9)
         assert health.at(100.0) is always_well
 
 
@@ -204,7 +204,7 @@ def test_a_fault_of_the_operators_makes_it_rest_longer_each_time_until_a_probe_s
         assert allowed(health, now) == "ab"
         health.begin("a", now)
         assert allowed(health, now) == "b", "one probe at a time"
-    health.served("a")
+    health.served("a", 1e9)
     health.failed("a", now, refused("account"))
     assert allowed(health, now + 30.0) == "ab"
 
@@ -214,5 +214,26 @@ def test_who_rests_is_shown_with_the_reason_and_the_time_left() -> None:
     health.failed("b", 2.0, refused("account"))
     assert health.resting(4.0) == {"a": Rest(None, "p: reset", 6.0), "b": Rest("account", "p said no", 28.0)}
     assert health.resting(10.0).keys() == {"b"}
-    health.served("b")
+    health.served("b", 1e9)
     assert not health.resting(10.0)
+
+
+def test_refusals_that_were_under_way_together_are_one_and_the_longest_rest_is_bounded() -> None:
+    health = Health(("a", "b"))
+    for _ in range(6):
+        health.failed("a", 0.0, refused("account"))
+    assert [allowed(health, now) for now in (29.9, 30.0)] == ["b", "ab"]
+    now = 0.0
+    for _ in range(1_100):
+        now += 1_000.0
+        health.failed("a", now, refused("account"))
+    assert [allowed(health, now + rests) for rests in (599.9, 600.0)] == ["b", "ab"]
+
+
+def test_a_success_that_began_before_a_rest_does_not_end_it() -> None:
+    health = Health(("a", "b"))
+    health.failed("a", 10.0, refused("rate_limit", 60.0))
+    health.served("a", 9.0)
+    assert allowed(health, 20.0) == "b"
+    health.served("a", 11.0)
+    assert health.at(20.0) is always_well
