@@ -94,17 +94,17 @@ class Charge:
         self.usage, self.metered = Usage(self._choice.input_tokens, output_tokens), True
 
     def billed(self, usage: Usage, seen: int = 0) -> None:
-        """Take the provider's own count; but our own instead of an input of 0, and of an output of 0 beside words.
+        """Take the provider's own count; but our own instead of an input of 0, and of less output than was `seen`.
 
-        Every request has a prompt, and words are made of tokens. `seen` is our count of the output; it is needed only
-        if the provider's is 0.
+        Every request has a prompt, and words are made of tokens. `seen` is our count of the output, or 0 where the
+        provider's is to be believed.
         """
-        if usage.input_tokens and (usage.output_tokens or not seen):
+        if usage.input_tokens and usage.output_tokens >= seen:
             self.usage, self.metered = usage, False
             return
-        told = usage.output_tokens
-        self.seen(0 if told else seen)
-        if told:
-            self.usage = self.usage._replace(output_tokens=told, reasoning_tokens=usage.reasoning_tokens)
-        elif usage.input_tokens:
-            self.usage = usage._replace(output_tokens=self.usage.output_tokens)
+        self.seen(seen)
+        own = self.usage
+        if usage.input_tokens:
+            self.usage = usage._replace(output_tokens=own.output_tokens)
+        elif usage.output_tokens >= seen:
+            self.usage = own._replace(output_tokens=usage.output_tokens, reasoning_tokens=usage.reasoning_tokens)

@@ -36,7 +36,8 @@ class Failover:
         self._too_short: list[int] = []
         """The contexts of the candidates for which the prompt was too long."""
         self._agreed = False
-        self._seen: set[tuple[str, str]] = set()
+        self._seen: list[tuple[str, frozenset[str]]] = []
+        """Of each refusal that blames the request: the provider, and the names of its reason."""
 
     def failed(self, choice: Assessment, error: ProviderError) -> None:
         """Note a failed attempt."""
@@ -47,9 +48,9 @@ class Failover:
         if error.fault == "context_length":
             self._too_short.append(choice.candidate.context_tokens)
         elif error.blames_request and error.fault != "too_large":
-            reasons = _reasons(error)
-            self._agreed = self._agreed or not self._seen.isdisjoint(reasons)
-            self._seen |= reasons
+            refused = choice.candidate.provider, _reasons(error)
+            self._agreed = self._agreed or any(_agree(refused, other) for other in self._seen)
+            self._seen.append(refused)
 
     @property
     def is_over(self) -> bool:
@@ -84,9 +85,19 @@ class Failover:
         return wait if wait <= LONGEST_RETRY_S else None
 
 
-def _reasons(error: ProviderError) -> set[tuple[str, str]]:
-    """Return the names of a refusal's reason. Two candidates agree if they share one."""
-    fault = error.fault or ""
-    if fault == "unsupported":
-        return {(fault, each) for each in (error.param, error.said.lower()) if each}
-    return {(fault, "")}
+def _reasons(error: ProviderError) -> frozenset[str]:
+    """Return the names of a refusal's reason: its fault where that says enough, its parameter and its words."""
+    names = {"content_filter"} if error.fault == "content_filter" else set()
+    if error.param:
+        names.add(f"param {error.param}")
+    if error.said:
+        names.add(f"said {error.said.lower()}")
+    return frozenset(names)
+
+
+def _agree(one: tuple[str, frozenset[str]], other: tuple[str, frozenset[str]]) -> bool:
+    """Return whether two refusals have the same reason. Two candidates of one provider share its filters and rules, so
+    that they agree only in the very words.
+    """
+    shared = one[1] & other[1]
+    return any(one[0] != other[0] or name.startswith("said ") for name in shared)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from gateway.billing.money import NANODOLLARS
+from gateway.billing.usage import Usage
 from gateway.errors import ProviderError, RequestError
 from gateway.pipeline.charge import Charge
 from gateway.pipeline.direct_writer import DirectWriter, Outlet
@@ -23,6 +24,9 @@ AFTER_FINISH_S = 2.0
 """How long a stream may still send its usage and `[DONE]` after its last finish reason."""
 DRAIN_S = 0.2
 """How long a stream that is done may take to end its body, so that its connection can be used again."""
+MOST_BYTES_PER_TOKEN = 2_000
+"""Bytes of events for a token of output: in practice 100 to 400."""
+FAR_MORE = 4
 LARGEST_WHOLE_REPLY = 64 * 1024 * 1024
 NO_REPLY = frozenset({"empty_reply", "error_body", "error_event"})
 """Failures without any reply, which cost nothing."""
@@ -77,7 +81,7 @@ async def relay_whole(state: RequestState, exchange: Exchange, charge: Charge, s
     if usage is None:
         charge.seen(reply.output_tokens)
     else:
-        charge.billed(usage, 0 if usage.output_tokens else reply.output_tokens)
+        charge.billed(usage, _believed(usage, reply.output_tokens, is_whole=True))
     _note(state, charge, "ok")
     state.reply, state.finish_reason = reply, reply.finish_reason
     await settle()
@@ -224,12 +228,26 @@ def _end(state: RequestState, meter: StreamMeter, broken: ProviderError | None) 
 
 
 def _count(charge: Charge, meter: StreamMeter) -> None:
-    """Charge the usage; our own count of the output, which takes time, is made only if it is needed."""
+    """Charge the usage, and our own count of the output where there is none or it leaves out most of what was seen.
+
+    Our count takes time, so that it is made only if it is needed: a usage may come before the words (Anthropic's first
+    event says one token), and the stream be cut short after them.
+    """
     usage = meter.usage
     if usage is None:
         charge.seen(meter.output_tokens_seen())
+    elif meter.finished and meter.bytes_seen <= usage.output_tokens * MOST_BYTES_PER_TOKEN:
+        charge.billed(usage)
     else:
-        charge.billed(usage, 0 if usage.output_tokens else meter.output_tokens_seen())
+        charge.billed(usage, _believed(usage, meter.output_tokens_seen(), is_whole=meter.finished))
+
+
+def _believed(usage: Usage, seen: int, *, is_whole: bool) -> int:
+    """Return our own count if it is to be charged: it differs a little from a true one, so that a finished reply's has
+    to be far more than the provider's.
+    """
+    told = usage.output_tokens
+    return seen if not told or not is_whole or seen > FAR_MORE * told else 0
 
 
 def _note(state: RequestState, charge: Charge, outcome: str) -> None:

@@ -201,16 +201,16 @@ _RATE = _any_of(
 _CONTENT = _any_of(
     r"content[_ ]?(?:filter|policy|management)|responsibleaipolicy|safety (?:system|policy|filter|settings)",
     r"\bflagged\b|moderation|prohibited[_ ]content|data_inspection|inappropriate|usage polic|recitation",
-    r"sensitive content|harmful|blocked by (?:our|the|azure|google)",
+    r"sensitive content|harmful|content exists risk|blocked by (?:our|the|azure|google)",
 )
 _NO_MONEY = _any_of(
     r"insufficient[_ ](?:quota|balance|credits?|funds)|credit balance|(?:no|not enough|out of) credits?\b",
-    r"billing_not_active|payment required",
+    r"billing_(?:not_active|hard_limit)|payment required|exceeded_current_quota|account .{0,80}suspended",
 )
 _ACCOUNT = _any_of(
     _NO_MONEY.pattern,
     r"billing|api_key|invalid_token|authentication|unauthori[sz]ed|unauthenticated|permission_denied|deactivated",
-    r"model_not_found|model_decommissioned|deploymentnotfound|unsupported_country|access_?denied|account",
+    r"model_not_found|model_decommissioned|deploymentnotfound|unsupported_country|access_?denied|account|organi[sz]ation",
 )
 """Labels: codes, types and reasons, in which nothing of the client's is repeated."""
 _ACCOUNT_FIRST = re.compile(
@@ -218,6 +218,7 @@ _ACCOUNT_FIRST = re.compile(
     r"credit balance|api[ _-]?key|account|organi[sz]ation|subscription|billing|location is not|no credits?"
     r"|insufficient (?:quota|balance|credit|funds)|exceeded your (?:current )?(?:quota|budget)|payment required"
     r"|invalid api|incorrect api|unknown model|no such model|invalid model|unable to access model"
+    r"|reached your specified api usage limits|models/[^ ]{0,100} is not found"
     r"|(?:registry\.[^ ]{0,100} )?(?:requested )?(?:model|deployment|engine) ['\"`]?[^ ]{0,100}['\"`]? ?"
     r"(?:was |is |has been |does )?(?:not (?:found|exist|available|deployed)|decommissioned|deprecated))"
 )
@@ -230,7 +231,10 @@ _UNSUPPORTED = _any_of(
     r"only (?:the )?(?:default|one|1)\b|must be (?:one of|less|at most|set|=|1\b)|requires? .{0,40}enabl",
     r"invalid[ _]value|too large: \d+|not allowed to",
 )
-_TOO_LARGE = _any_of(r"request (?:entity |body |payload )?(?:is )?too large|payload too large|request_too_large")
+_TOO_LARGE = _any_of(
+    r"request (?:entity |body |payload )?(?:is )?too large|payload too large|request_too_large",
+    r"exceeds \d+ ?mb\b|maximum: \d+ bytes",
+)
 _OVERLOADED = _any_of(r"overload|temporarily unavailable|service unavailable|at capacity|try again later")
 
 
@@ -241,10 +245,8 @@ def _fault(status: int, labels: str, said: str) -> Fault:
     only by its status, by its labels, or by how its message begins.
     """
     text = f"{labels} {said}"
-    if status == 429 and _TOO_LARGE.search(said):
-        return "too_large"
     if status == 429:
-        return "account" if _NO_MONEY.search(text) and "resource_exhausted" not in text else "rate_limit"
+        return _fault_of_429(labels, said)
     if status in (408, 425, 529):
         return "overloaded"
     if status >= 500:
@@ -256,6 +258,17 @@ def _fault(status: int, labels: str, said: str) -> Fault:
     if status == 413:
         return "context_length" if _CONTEXT.search(text) and not _RATE.search(text) else "too_large"
     return _fault_by_words(status, labels, said)
+
+
+def _fault_of_429(labels: str, said: str) -> Fault:
+    """Return what a 429 blames: besides the rate, the request's size, the account, or the provider's load."""
+    if "long context request" in said:
+        return "context_length"
+    if _TOO_LARGE.search(said):
+        return "too_large"
+    if _NO_MONEY.search(f"{labels} {said}") and "resource_exhausted" not in labels:
+        return "account"
+    return "overloaded" if "overload" in labels else "rate_limit"
 
 
 def _fault_by_words(status: int, labels: str, said: str) -> Fault:
@@ -288,9 +301,11 @@ def _requests_own(text: str) -> Fault | None:
 
 
 _WAIT = re.compile(
-    r"(?:try again|retry|available|reset)\w*(?: in| after)? "
-    r"(?:(\d{1,6})h)?(?:(\d{1,6})m(?!s))?(\d{1,9}(?:\.\d{1,9})?)? ?(ms|milli)?"
+    r"(?:try again|retry|available|reset)\w*(?: in| after)? ((?:\d[\d.]{0,9} ?[a-z]{0,12}[ ,]{0,2}){1,4})"
 )
+_AMOUNT = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) ?([a-z]*)")
+_UNITS = {"ms": 0.001, "mi": 60.0, "m": 60.0, "h": 3600.0, "ho": 3600.0, "d": 86_400.0, "da": 86_400.0}
+"""Seconds, by the beginning of a unit's name; seconds for all others."""
 
 
 def _retry_after(
@@ -338,8 +353,10 @@ def _delay(error: Mapping[str, Any]) -> float | None:
 def _in_words(said: str) -> float | None:
     """Return the wait that a message names, as in "try again in 1m2.5s" or "retry after 20 seconds"."""
     found = _WAIT.search(said)
-    if found is None or not any(found.group(1, 2, 3)):
+    if found is None:
         return None
-    hours, minutes, seconds, unit = found.groups()
-    rest = float(seconds or 0) * (0.001 if unit in ("ms", "milli") else 1.0)
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + rest
+    return sum(float(amount) * _unit(name) for amount, name in _AMOUNT.findall(found[1]))
+
+
+def _unit(name: str) -> float:
+    return 0.001 if name.startswith("milli") else _UNITS.get(name) or _UNITS.get(name[:2], 1.0)

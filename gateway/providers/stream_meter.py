@@ -209,6 +209,11 @@ class StreamMeter:
         found = b"" if self.committed else b"".join(self._held) + self._tail
         return b"" if found.lstrip().startswith(_FIELDS) else found
 
+    @property
+    def bytes_seen(self) -> int:
+        """The bytes of the events that passed, and of the words of those that are not kept any more."""
+        return self._bytes_seen + sum(map(len, self._seen))
+
     def output_tokens_seen(self) -> int:
         """Return our own count of the output tokens that passed: one per event, or per four bytes if that is more."""
         events, text_bytes = self._events_seen, self._bytes_seen

@@ -78,7 +78,7 @@ class House:
             observers=self.observers,
             report=self.report,
             clock=lambda: MORNING,
-            **{"max_attempts": 3, "providers": {"p": self.provider}, **self.options},
+            **{"max_attempts": 3, "providers": {"p": self.provider, "q": self.provider}, **self.options},
         )
 
     def report(self, where: str, error: BaseException) -> None:

@@ -33,13 +33,21 @@ def test_a_refusal_of_one_candidate_does_not_end_the_request(fault: Fault) -> No
 
 
 def test_two_that_refuse_for_the_same_reason_end_it() -> None:
-    house = House([refused("content_filter", said="mine"), refused("content_filter", said="yours")])
+    house = House([refused("content_filter", said="mine"), refused("content_filter", said="mine")])
     sink, record = house.serve()
     assert (sink.status, sink.refusal.message) == (400, "mine")
     assert house.provider.asked == ["good-served", "fair-served"]
     assert (record.outcome, record.status, record.reason) == ("refused", 400, "routed;fallback=good:http_400")
-    alike = [refused("unsupported", param="seed", said=words) for words in ("no seed", "seed? no")]
-    assert House(alike).serve()[0].refusal.param == "seed"
+
+
+def test_candidates_of_two_providers_agree_in_the_reason_and_those_of_one_only_in_its_words() -> None:
+    fair = replace(candidate("fair", CHEAP), provider="q")
+    for fault, param in (("unsupported", "seed"), ("content_filter", None), ("invalid", "seed")):
+        replies = [refused(fault, param=param, said=words) for words in ("no seed", "seed? no")]  # type: ignore[arg-type]
+        house = House([*replies, whole_reply()])
+        assert house.serve()[1].candidate == "poor", "two of one provider, in other words"
+        house = House([*replies, whole_reply()], candidates=(PLAIN[0], fair, PLAIN[2]))
+        assert house.serve()[0].status == 400
 
 
 def test_different_reasons_do_not_end_it() -> None:

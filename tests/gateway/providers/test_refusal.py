@@ -27,6 +27,7 @@ def openrouter(code: int, raw: object, provider: str = "Some") -> Any:
 
 
 CONTEXT = {
+    "anthropic tier": (429, openai("Extra usage is required for long context requests.", None, "rate_limit_error")),
     "openai": (
         400,
         openai(
@@ -118,6 +119,7 @@ CONTEXT = {
     "a server that answers 500": (500, openai("Requested tokens exceed context window of 4096")),
 }
 CONTENT = {
+    "deepseek": (400, openai("Content Exists Risk")),
     "azure": (
         400,
         {
@@ -213,6 +215,23 @@ UNSUPPORTED = {
     ),
 }
 ACCOUNT = {
+    "anthropic limit": (
+        400,
+        openai("You have reached your specified API usage limits. You will regain access on 1 May."),
+    ),
+    "anthropic disabled": (400, openai("This organization has been disabled.")),
+    "groq restricted": (400, openai("Organization has been restricted.", "organization_restricted")),
+    "gemini model": (
+        404,
+        gemini(
+            404, "models/x is not found for API version v1beta, or is not supported for generateContent.", "NOT_FOUND"
+        ),
+    ),
+    "moonshot": (
+        429,
+        openai("Your account org-1 is suspended, please check your plan", None, "exceeded_current_quota_error"),
+    ),
+    "openai hard limit": (429, openai("Billing hard limit has been reached", "billing_hard_limit_reached")),
     "openai key": (401, openai("Incorrect API key provided: sk-proj-abcdefghijklmnopqrstuv.", "invalid_api_key")),
     "openai quota": (
         429,
@@ -286,6 +305,7 @@ RATE = {
     "plain": (429, "slow down"),
 }
 TOO_LARGE = {
+    "anthropic image": (400, openai("messages.0: image exceeds 5 MB maximum: 6291456 bytes > 5242880 bytes")),
     "openai": (
         429,
         openai(
@@ -306,6 +326,7 @@ TOO_LARGE = {
     "anthropic": (413, {"type": "error", "error": {"type": "request_too_large", "message": "Request exceeds the max"}}),
 }
 OVERLOADED = {
+    "moonshot": (429, openai("The engine is currently overloaded", None, "engine_overloaded_error")),
     "anthropic": (529, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
     "cloudflare": (502, "<html><head><title>502 Bad Gateway</title></head></html>"),
     "openai": (500, openai("The server had an error while processing your request.", None, "server_error")),
@@ -440,6 +461,10 @@ def test_the_message_is_found_wherever_it_stands(body: Any, said: str, code: str
         ({}, "Please try again in 1h2m3s", 3723),
         ({}, "Please try again in 20ms.", 0.02),
         ({}, "retry after 12 seconds", 12),
+        ({}, "Please retry in 500 milliseconds.", 0.5),
+        ({}, "try again in 1 minute", 60),
+        ({}, "try again in 2 hours, 3 minutes", 7_380),
+        ({}, "try again in 1.5min", 90),
         ({}, "Please try again later.", None),
         ({}, "no word of it", None),
     ],
