@@ -168,8 +168,8 @@ def relayed(exchange: Recorded, *, streamed: bool = True, wants_usage: bool = Tr
     return Relayed(client, state, charge, settled, caught)
 
 
-def whole(**members: Any) -> bytes:
-    message = {"role": "assistant", "content": "Hello world"}
+def whole(text: str = "Hello world", **members: Any) -> bytes:
+    message = {"role": "assistant", "content": text}
     return json.dumps({"model": "served", "choices": [{"message": message}], **members}).encode()
 
 
@@ -417,6 +417,29 @@ def test_a_usage_of_zeros_is_not_believed(streamed: bool) -> None:
     found = relayed(Recorded(stream if streamed else [whole(usage=zeros)]), streamed=streamed)
     assert found.state.metered
     assert found.settled == [cost(PRICE, found.state.usage.input_tokens, 10 if streamed else 3)]
+
+
+def test_a_usage_that_came_before_the_words_is_not_the_whole() -> None:
+    """As of servers that pass on Anthropic's first event, which says one token of output."""
+    early = [said("a" * 40, usage=usage(11, 1)), *[said("b" * 40)] * 200]
+    whole_stream = relayed(Recorded([*early, ended(), DONE]))
+    assert whole_stream.settled == [cost(PRICE, 11, 2_010)]
+    assert whole_stream.state.metered
+    cut = relayed(Recorded(early, BROKEN))
+    assert cut.settled == [cost(PRICE, 11, 2_010)]
+    short = relayed(Recorded([said("a" * 40, usage=usage(11, 1)), said("b" * 40)], BROKEN))
+    assert short.settled == [cost(PRICE, 11, 20)], "cut short: the larger count, however little there was"
+
+
+def test_our_own_count_does_not_correct_a_usage_that_is_near() -> None:
+    for told in (7, 1_000):
+        found = relayed(Recorded([*[said("a" * 40)] * 2, ended(usage=usage(11, told)), DONE]))
+        assert found.settled == [cost(PRICE, 11, told)]
+
+
+def test_a_whole_reply_of_many_words_and_one_token_is_counted() -> None:
+    found = relayed(Recorded([whole("word " * 4_000, usage=usage(11, 1))]), streamed=False)
+    assert found.settled == [cost(PRICE, 11, 5_000)]
 
 
 def test_zeros_at_the_end_do_not_undo_a_usage_that_came_before() -> None:
