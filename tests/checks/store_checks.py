@@ -29,9 +29,19 @@ class Clock:
     """Seconds since the epoch, moved by hand."""
 
     now: float = 1_000.0
+    _seen: float = 1_000.0
+    _passed: float = 0.0
 
     def __call__(self) -> float:
         return self.now
+
+    def steady(self) -> float:
+        """Return seconds that never go back: what `now` was moved forward is time that passed, what it was moved back
+        was set. Ask after each move.
+        """
+        self._passed += max(self.now - self._seen, 0.0)
+        self._seen = self.now
+        return self._passed
 
 
 class Place(Protocol):

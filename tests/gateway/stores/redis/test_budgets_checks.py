@@ -26,7 +26,7 @@ class RedisPlace:
         self.opened: list[RedisStore] = []
 
     async def open(self) -> RedisStore:
-        store = RedisStore(self.options, self.clock, steady=self.clock)
+        store = RedisStore(self.options, self.clock, steady=self.clock.steady)
         await store.open()
         self.opened.append(store)
         return store

@@ -31,7 +31,7 @@ class SqlitePlace:
         self.clock = Clock()
 
     async def open(self) -> MortalStore:
-        store = MortalStore(self.path, self.clock, monotonic=self.clock)
+        store = MortalStore(self.path, self.clock, monotonic=self.clock.steady)
         await store.open()
         return store
 
