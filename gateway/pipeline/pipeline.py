@@ -171,7 +171,7 @@ class Pipeline:
         cause = (name, error.reason if error.fault is None else error.fault)
         if error.status is not None and error.fault not in ("invalid", "content_filter") and cause not in self._warned:
             self._warned.add(cause)
-            _log.warning("candidate %s: %s (%s)", name, error, error.fault)
+            _log.warning("candidate %s: %s (%s)", name, _told(error), error.fault)
 
     def resting(self) -> Mapping[str, Rest]:
         """Return the candidates that are not tried now, and why."""
@@ -295,7 +295,7 @@ class Pipeline:
             except ProviderError as error:
                 error.hide(self._secrets.get(choice.candidate.provider, ()))
                 self._health.failed(name, state.timer(), error)
-                state.attempts.append(Attempt(name, error.reason, charge.amount, str(error)[:LONGEST_SAID]))
+                state.attempts.append(Attempt(name, error.reason, charge.amount, _told(error)))
                 raise
             if state.error_code is None:
                 self._health.served(name, began)
@@ -354,3 +354,13 @@ class Pipeline:
             state.pacing_view.finished(state.planned_cost, state.cost, is_refused=state.is_out_of_money)
         for observer in self._observers:
             observer.observe(record)
+
+
+def _told(error: ProviderError) -> str:
+    """Return what may be logged of a failure. A refusal that blames the request may repeat the prompt: of that only the
+    provider's labels.
+    """
+    if not error.blames_request:
+        return str(error)[:LONGEST_SAID]
+    labels = (error.reason, error.fault, error.code, error.param)
+    return " ".join(label for label in labels if label)[:LONGEST_SAID]

@@ -37,17 +37,21 @@ class Reservations:
         report: Callable[[str, BaseException], None],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
+        largest_backlog: int = LARGEST_BACKLOG,
     ) -> None:
         self._store = store
         self.ttl_s = ttl_s
         self._report = report
         self._sleep = sleep
         self._monotonic = monotonic
+        self._largest_backlog = largest_backlog
         self._renewed_at = monotonic()
         self._live: set[str] = set()
         self._settling: set[asyncio.Task[Any]] = set()
         self._owed: dict[str, tuple[int, int]] = {}
         """Settlements that the store did not take, the oldest first: reservation -> (charge, tokens)."""
+        self._zeros: dict[str, None] = {}
+        """Those of them that cost nothing, such as all that were refused while the store was away: they give way."""
         self._repeating: asyncio.Task[None] | None = None
 
     @property
@@ -119,10 +123,19 @@ class Reservations:
 
     def _owe(self, hold_id: str, charge: int, tokens: int, error: StoreError) -> None:
         self._report("settle", error)
-        if len(self._owed) < LARGEST_BACKLOG:
+        if len(self._owed) >= self._largest_backlog and (charge or tokens):
+            self._forget_a_zero()
+        if len(self._owed) < self._largest_backlog:
             self._owed.setdefault(hold_id, (charge, tokens))
+            if not (charge or tokens):
+                self._zeros[hold_id] = None
         if self._repeating is None or self._repeating.done():
             self._repeating = asyncio.ensure_future(self._repeat_for_ever())
+
+    def _forget_a_zero(self) -> None:
+        if self._zeros:
+            hold_id = next(iter(self._zeros))
+            del self._zeros[hold_id], self._owed[hold_id]
 
     async def _repeat_for_ever(self) -> None:
         while self._owed:
@@ -140,5 +153,6 @@ class Reservations:
             taken = [hold_id for (hold_id, _), each in zip(some, answers, strict=True) if isinstance(each, bool)]
             for hold_id in taken:
                 self._owed.pop(hold_id, None)
+                self._zeros.pop(hold_id, None)
             if not taken:
                 return

@@ -63,7 +63,7 @@ def read_refusal(
     said = next((message for error in reversed(errors) if (message := _message(error))), "")
     if not errors:
         said = _plain(text)
-    said = without_secrets(said[:LONGEST_MESSAGE], secrets)
+    said = " ".join(without_secrets(said[:LONGEST_MESSAGE], secrets).encode("utf-8", "replace").decode().split())
     is_page = status == 403 and not errors  # of a firewall before the provider, which did not like this request
     labels = [label for error in errors for label in _labels(error)]
     return ProviderRefusal(

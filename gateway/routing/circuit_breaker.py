@@ -26,19 +26,22 @@ class Breaker:
     After the rest, one trial attempt at a time may show that the candidate works again.
     """
 
-    __slots__ = ("_failures", "_in_a_row", "_open_until", "_rest_s", "_trial_until", "rested_at")
+    __slots__ = ("_failures", "_in_a_row", "_open_until", "_rest_s", "_told_until", "_trial_until", "rested_at")
 
     def __init__(self, failures: int = 5, rest_s: float = 10.0) -> None:
         self._failures = failures
         self._rest_s = rest_s
         self._in_a_row = 0
         self._open_until = 0.0
+        self._told_until = 0.0
         self.rested_at = -math.inf
         """When the last rest began that a refusal asked for."""
         self._trial_until = 0.0
 
     def allows(self, now: float) -> bool:
         """Return whether an attempt may be made. Changes nothing; `begin` claims the trial."""
+        if now < self._told_until:
+            return False
         if self._in_a_row < self._failures:
             return True
         return now >= self._open_until and now >= self._trial_until
@@ -54,8 +57,14 @@ class Breaker:
         """Note that an attempt ended in a refusal, which says neither that the candidate is well nor that it is not."""
         self._trial_until = 0.0
 
+    def pause(self, now: float, seconds: float) -> None:
+        """Allow nothing for so many seconds from now; after that all attempts, because nothing is wrong."""
+        self._told_until = max(self._told_until, now + seconds)
+        self.rested_at = now
+        self._trial_until = 0.0
+
     def rest(self, now: float, seconds: float) -> None:
-        """Open for so many seconds from now, whatever came before."""
+        """Open for so many seconds from now, whatever came before; after that one trial at a time."""
         self._in_a_row = max(self._in_a_row, self._failures)
         self._open_until = max(self._open_until, now + seconds)
         self.rested_at = now
@@ -63,10 +72,12 @@ class Breaker:
 
     def left_s(self, now: float) -> float:
         """Return the seconds until an attempt may be made."""
-        return 0.0 if self._in_a_row < self._failures else max(self._open_until - now, 0.0)
+        opens = self._told_until if self._in_a_row < self._failures else max(self._open_until, self._told_until)
+        return max(opens - now, 0.0)
 
     def succeeded(self) -> None:
         self._in_a_row = 0
+        self._told_until = 0.0
         self._trial_until = 0.0
 
     def failed(self, now: float) -> None:
@@ -133,7 +144,7 @@ class Health:
                 self._account_rests[name] += 1
         elif error.fault == "rate_limit":
             asked = RATE_LIMIT_REST_S if error.retry_after_s is None else error.retry_after_s
-            breaker.rest(now, min(asked, LONGEST_RATE_LIMIT_REST_S))
+            breaker.pause(now, min(asked, LONGEST_RATE_LIMIT_REST_S))
         else:
             breaker.failed(now)
 

@@ -249,6 +249,22 @@ def test_a_settlement_in_a_locked_file_is_repeated_when_the_lock_is_gone(tmp_pat
     run(story())
 
 
+def test_what_costs_nothing_gives_way_to_money_in_a_full_backlog() -> None:
+    async def story() -> None:
+        ledger = ScriptedLedger(HandClock())
+        ledger.fails = [StoreError("gone") for _ in range(6)]
+        reservations = Reservations(ledger, LEASE_S, lambda where, error: None, largest_backlog=3)
+        for number in range(4):
+            await reservations.settle(f"refused {number}", 0, 0)
+        for number in range(2):
+            await reservations.settle(f"served {number}", 70, 7)
+        assert reservations.unsettled == 3
+        await reservations.drain()
+        assert sorted(ledger.settled) == [("refused 2", 0, 0), ("served 0", 70, 7), ("served 1", 70, 7)]
+
+    run(story())
+
+
 def test_a_process_that_was_stopped_renews_its_reservations_before_it_asks_for_more() -> None:
     async def story() -> None:
         steady, ledger = HandClock(), ScriptedLedger(HandClock())

@@ -237,3 +237,12 @@ def test_a_success_that_began_before_a_rest_does_not_end_it() -> None:
     assert allowed(health, 20.0) == "b"
     health.served("a", 11.0)
     assert health.at(20.0) is always_well
+
+
+def test_after_a_rate_limits_rest_all_attempts_are_let_through() -> None:
+    health = Health(("a", "b"))
+    health.failed("a", 0.0, refused("rate_limit", 2.0))
+    assert allowed(health, 1.9) == "b"
+    for _ in range(3):
+        health.begin("a", 2.0)
+        assert allowed(health, 2.0) == "ab"
