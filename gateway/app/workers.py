@@ -21,7 +21,7 @@ LOOK_EVERY_S = 0.2
 SHORT_LIFE_S = 5.0
 """A worker that ends sooner than this (seconds) after its start is not restarted at once."""
 LONGEST_WAIT_S = 60.0
-"""Seconds between two attempts to start a worker that can not start, at most."""
+"""Seconds between two attempts to start a worker that cannot start, at most."""
 _log = logging.getLogger("loupe")
 
 
