@@ -81,7 +81,11 @@ class StatusRoutes:
         if "verbose" not in request.query_params:
             return JSONResponse({"status": "ready"})
         resting = {
-            name: {"fault": rest.fault, "why": rest.why, "left_s": round(rest.left_s, 1)}
+            name: {
+                "fault": rest.fault,
+                "why": rest.why if rest.fault == "account" else None,  # others may repeat what a client sent
+                "left_s": round(rest.left_s, 1),
+            }
             for name, rest in self._services.resting().items()
         }
         return JSONResponse({"status": "ready", "resting": resting})

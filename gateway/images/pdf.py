@@ -27,7 +27,8 @@ _STREAM = re.compile(rb"(?<!end)stream\r?\n")
 _SKIPPED = re.compile(
     rb"/Subtype\s*/(Image|Type1C|CIDFontType0C|OpenType|XML)|/FontFile|/Length1\b|/Type\s*/XRef|/FunctionType"
 )
-_STRING = re.compile(rb"\((?:\\.|\((?:\\.|[^()\\])*\)|[^()\\])*\)|<[0-9A-Fa-f\s]{2,}>", re.DOTALL)
+_STRING = re.compile(rb"\((?:\\.|[^()\\])*+\)?|<[0-9A-Fa-f\s]{2,}+>", re.DOTALL)
+"""A string up to the next parenthesis, so that every byte is looked at once."""
 _DICTIONARY = 2_048
 """Bytes before `stream` in which its dictionary is looked for."""
 
@@ -64,7 +65,7 @@ def pdf_pages(data: bytes) -> tuple[int, int]:
             pages += len(_PAGE.findall(unpacked))
             counted = max(counted, _most_counted(unpacked))
         else:
-            text += sum([len(string) for string in _STRING.findall(unpacked)])
+            text += _text_in(unpacked)
     else:
         is_hidden = True
     if is_hidden:
@@ -72,6 +73,14 @@ def pdf_pages(data: bytes) -> tuple[int, int]:
     if pages:
         pages = max(pages, counted)
     return min(max(pages, 1), MOST_PAGES), text
+
+
+def _text_in(content: bytes) -> int:
+    """Return a bound on the bytes of a content stream's strings: all of it if one is nested or not closed."""
+    strings = _STRING.findall(content)
+    if any(string[:1] == b"(" and string[-1:] != b")" for string in strings):
+        return len(content)
+    return sum(map(len, strings))
 
 
 def _most_counted(data: bytes) -> int:

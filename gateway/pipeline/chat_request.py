@@ -150,10 +150,12 @@ def limit_to_send(request: ChatRequest, candidate: Candidate, output_limit: int)
     """Return the output limit, or None where it is what the candidate would allow anyway.
 
     Providers check a limit against the context and count it towards rate limits, so that one that changes nothing is
-    not sent.
+    not sent. Under `X-Budget` it is sent always: a provider whose own limit is higher than what was declared would
+    bill past the cap.
     """
     is_needless = (
         candidate.limits_itself
+        and request.cap is None
         and request.query.max_output_tokens is None
         and output_limit >= candidate.max_output_tokens
     )

@@ -185,7 +185,7 @@ def _any_of(*phrases: str) -> re.Pattern[str]:
 
 _CONTEXT = _any_of(
     r"context[_ ]?(?:length|window|size|limit)",
-    r"maximum context|context_too_long|n_ctx|exceed_context_size|model_max_prompt_tokens|string_above_max_length",
+    r"maximum context|context_too_long|n_ctx|exceed_context_size|model_max_prompt_tokens",
     r"(?:prompt|input) is too long|too many (?:input )?tokens\b",
     r"(?:prompt|input|messages?)\b.{0,60}\b(?:exceeds?|longer than|too long|too large)\b.{0,80}\btoken",
     r"token count\b.{0,60}\bexceeds|reduce the length of (?:the|your) (?:messages|prompt|input)",
@@ -253,7 +253,7 @@ def _fault(status: int, labels: str, said: str) -> Fault:
         return _requests_own(text) or "overloaded"
     if status == 402 and "fewer max_tokens" in said:
         return "too_large"
-    if status in (401, 402) or status < 400:
+    if status in (401, 402, 407) or status < 400:
         return "account"
     if status == 413:
         return "context_length" if _CONTEXT.search(text) and not _RATE.search(text) else "too_large"
@@ -286,7 +286,7 @@ def _fault_by_words(status: int, labels: str, said: str) -> Fault:
         return "rate_limit"
     if _UNSUPPORTED.search(text):
         return "unsupported"
-    if status in (403, 404, 405) and text.strip():
+    if status in (403, 404, 405, 407) and text.strip():
         return "account"
     if _TOO_LARGE.search(text):
         return "too_large"

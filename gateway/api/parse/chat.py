@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from gateway.api.parse.attachments import AttachmentCount
 from gateway.api.parse.headers import budget_cap, candidate_names, quality_weight, session_cap
-from gateway.api.parse.messages import TEXT, ImageUrl, Message, decode, holds_nothing, read_messages, shown
+from gateway.api.parse.messages import TEXT, TOOLS, ImageUrl, Message, decode, holds_nothing, read_messages, shown
 from gateway.billing.text_tokens import shape_of
 from gateway.errors import ImageError, InvalidRequest
 from gateway.images.data_url import ImageLimits, check_data_url, is_data_url
@@ -26,7 +26,15 @@ CHARGED_APART = {
     "web_search_options": "searches are charged by their number",
     "plugins": "plugins are charged separately",
     "models": "another model would be charged at its own price: name candidates by X-Candidates",
+    "search_parameters": "searches are charged by their number",
+    "best_of": "replies are charged that are not sent: ask for n",
+    "vl_high_resolution_images": "the tokens of pictures could not be counted",
+    "mm_processor_kwargs": "the tokens of pictures could not be counted",
 }
+OWN_TOOLS = ("function", "custom")
+"""Tools that the client runs itself."""
+
+
 _ANY = msgspec.json.Decoder(Any)
 
 CACHE_MEMBERS = frozenset({"prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"})
@@ -36,7 +44,17 @@ LARGEST_OUTPUT_TOKENS = 10_000_000
 DETAILS = ("auto", "low", "high", "original")
 FORMATS = {"json_schema": JSON_SCHEMA, "json_object": JSON_OBJECT, "text": 0}
 """The needs of the kinds of `response_format`; others (grammars) are no easier to follow than a schema."""
-PROMPT_MEMBERS = ("tools", "functions", "response_format", "tool_choice", "prediction")
+PROMPT_MEMBERS = (
+    "tools",
+    "functions",
+    "response_format",
+    "tool_choice",
+    "prediction",
+    "documents",
+    "chat_template",
+    "chat_template_kwargs",
+    "guided_json",
+)
 """Top-level members, besides the messages, that become prompt tokens."""
 
 
@@ -276,6 +294,21 @@ def _member(fields: dict[str, Raw], name: str, decoder: msgspec.json.Decoder[Any
     return decode(decoder, fields[name], name) if name in fields else None
 
 
+def _refuse_other_tools(tools: Raw) -> None:
+    """Refuse tools that run at the provider: their calls and what they find are charged apart."""
+    if bytes(memoryview(tools)).count(b'"type"') == 0:
+        return
+    try:
+        kinds = [tool.type for tool in TOOLS.decode(tools) or ()]
+    except (msgspec.DecodeError, RecursionError):  # of another shape: the provider says what is wrong with them
+        return
+    for place, kind in enumerate(kinds):
+        if kind not in OWN_TOOLS:
+            where = f"tools[{place}].type"
+            what = f"{where}: {kind[:40]!r} runs at the provider and is charged apart, which no budget could cover"
+            raise InvalidRequest(f"{what}; accepted: {', '.join(OWN_TOOLS)}", param=where)
+
+
 def refuse_charged_apart(fields: Mapping[str, Raw]) -> None:
     """Refuse members that would make a provider charge more than tokens at list price: no estimate covers them.
 
@@ -285,6 +318,8 @@ def refuse_charged_apart(fields: Mapping[str, Raw]) -> None:
     for name, why in CHARGED_APART.items():
         if name in fields and decode(_ANY, fields[name], name) not in (None, False, [], ""):
             raise InvalidRequest(f"{name}: {why}, which no budget could cover", param=name)
+    if "tools" in fields:
+        _refuse_other_tools(fields["tools"])
     if "service_tier" in fields and decode(_ANY, fields["service_tier"], "service_tier") not in LISTED_TIERS:
         tier = shown(fields["service_tier"])
         what = f"service_tier: {tier} is not charged at list price; leave it out, or ask for auto, default or flex"

@@ -16,6 +16,15 @@ from msgspec import Raw
 from gateway.errors import InvalidRequest
 
 TEXT = msgspec.json.Decoder(str)
+
+
+class Tool(msgspec.Struct):
+    """The kind of a tool; its other members are not read."""
+
+    type: str = "function"
+
+
+TOOLS = msgspec.json.Decoder(list[Tool] | None)
 REFUSED = "unsupported_content_part"
 """The code of a refusal of a part whose cost cannot be known."""
 ACCEPTED = ("text", "image_url", "input_audio", "file", "refusal", "thinking", "reasoning")

@@ -72,3 +72,16 @@ def test_streams_without_an_end_are_read_once() -> None:
 def test_more_streams_than_are_looked_at_are_bounded_by_the_bytes() -> None:
     data = b"stream\nendstream\n" * (MOST_STREAMS + 1)
     assert pdf_pages(data)[0] == len(data) // BYTES_OF_HIDDEN_PAGE
+
+
+def test_strings_that_never_end_are_read_once_and_bounded_by_their_stream() -> None:
+    for content in (b"(" + b"\\(" * 200_000, b"(" * 200_000, b"((" * 100_000 + b"))" * 100_000, b"<0" * 200_000):
+        file = b"%PDF-1.4 /Type /Page obj << >> stream\n" + content + b"\nendstream"
+        pages, text = pdf_pages(file)
+        assert pages == 1
+        assert text >= len(content) or content.startswith(b"<")
+
+
+def test_text_behind_a_nested_parenthesis_is_counted() -> None:
+    file = b"%PDF-1.4 /Type /Page obj << >> stream\nBT (()" + b"a" * 5_000 + b") Tj ET\nendstream"
+    assert pdf_pages(file)[1] >= 5_000

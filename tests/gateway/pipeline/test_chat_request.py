@@ -177,6 +177,7 @@ def test_a_limit_is_sent_only_where_it_changes_something(
     wanted = request({"model": b'"auto"'})
     wanted = wanted._replace(query=wanted.query._replace(max_output_tokens=asked))
     assert limit_to_send(wanted, taker, limit) == sent
+    assert limit_to_send(wanted._replace(cap=10**9), taker, limit) == limit, "under a cap nothing else bounds the bill"
 
 
 def test_a_provider_may_be_spared_the_limit_and_the_stream_options() -> None:

@@ -386,3 +386,23 @@ def test_what_is_wrong_is_refused_by_name_and_value(body: Any, param: str | None
     assert shown in error.message
     assert error.type == "invalid_request_error"
     assert len(error.message) < 400
+
+
+@pytest.mark.parametrize("kind", ["web_search", "code_interpreter", "openrouter:web_search", "x_search"])
+def test_tools_that_run_at_the_provider_are_refused_by_name(kind: str) -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}, {"type": kind}]
+    with pytest.raises(RequestError, match=rf"tools\[1\]\.type: '{kind}'"):
+        parsed(user("hi"), tools=tools)
+    parsed(user("hi"), tools=tools[:1])
+    parsed(user("hi"), tools=[{"type": "custom", "custom": {"name": "f"}}])
+
+
+@pytest.mark.parametrize("name", ["search_parameters", "best_of", "vl_high_resolution_images", "mm_processor_kwargs"])
+def test_members_that_change_the_bill_unseen_are_refused_by_name(name: str) -> None:
+    with pytest.raises(RequestError, match=name):
+        parsed(user("hi"), **{name: {"a": 1}})
+
+
+def test_documents_are_part_of_the_prompt() -> None:
+    plain, documented = parsed(user("hi")), parsed(user("hi"), documents=[{"text": "x" * 1_000}])
+    assert documented.query.prompt_bytes - plain.query.prompt_bytes > 1_000
