@@ -10,6 +10,9 @@ LARGEST_COUNT = 1_000_000_000
 """The largest count that is accepted; a larger count is rejected as invalid."""
 
 
+USUAL_MEMBERS = 3
+
+
 class Usage(NamedTuple):
     """The billed tokens: input, and output over all choices.
 
@@ -78,6 +81,12 @@ def _usage(usage: Mapping[str, Any]) -> Usage | None:
     * If a count is missing, it is what the other count leaves of the total: Gemini's endpoint leaves
       `completion_tokens` out when reasoning took all of the limit.
     """
+    if len(usage) == USUAL_MEMBERS:  # a prompt, a completion and their sum, and nothing that could say more
+        prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        if type(prompt) is int and type(completion) is int and 0 < prompt < LARGEST_COUNT > completion > 0:
+            total = usage.get("total_tokens")
+            if type(total) is int and total == prompt + completion:
+                return Usage(prompt, completion)
     inputs = _either(usage, "prompt_tokens", "input_tokens")
     outputs = _either(usage, "completion_tokens", "output_tokens")
     total = _count(usage, "total_tokens")

@@ -80,9 +80,9 @@ def with_cost(data: bytes, payload: Any, usd: float) -> bytes:
     if not isinstance(usage, dict):
         return data
     if usage and "cost" not in usage:
-        places = [found.end() for found in _USAGE.finditer(data)]
-        if len(places) == 1:
-            return b'%b"cost":%b,%b' % (data[: places[0]], json.dumps(usd).encode(), data[places[0] :])
+        place = _USAGE.search(data, max(data.rfind(b'"usage"'), 0)) if data.count(b'"usage"') == 1 else None
+        if place is not None:
+            return b'%b"cost":%b,%b' % (data[: place.end()], repr(usd).encode(), data[place.end() :])
     priced = {**usage, "cost": usd}
     if usage.get("cost") is not None:
         details = usage.get("cost_details")
