@@ -197,7 +197,12 @@ class Gateway:
             tenant_services.live.open(reloads.hear)
             stack.callback(tenant_services.live.close)
             stack.push_async_callback(reloads.close)
-            _on_hang_up(reloads.ask, stack)
+
+            def hung_up() -> None:
+                log.reopen()
+                reloads.ask()
+
+            _on_hang_up(hung_up, stack)
             management, delete = tenant_services.management, self._records.delete_content
             self._services.admin = AdminState(
                 management, tenant_services.live.refresh, pacing_services.reports, reloads.reload, delete

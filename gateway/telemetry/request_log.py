@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ import msgspec
 from gateway.billing.money import NANODOLLARS
 from gateway.pipeline.record import RequestRecord, Source, reader
 
+_log = logging.getLogger("loupe")
 FLUSH_S = 0.02
 LARGEST_QUEUE = 100_000
 _encoder = msgspec.json.Encoder()
@@ -22,19 +24,26 @@ _encoder = msgspec.json.Encoder()
 class RequestLog:
     """Implements `Observer`. A thread writes the gathered lines; when the queue is full, lines are
     dropped and counted.
+
+    A file that was renamed, as logrotate does, is written to until `reopen`.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._records: list[RequestRecord] = []
         self._stop = threading.Event()
+        self._is_moved = False
         self._thread = threading.Thread(target=self._write_for_ever, name="request-log", daemon=True)
         self.lost = 0
 
     def open(self) -> None:
         """Open the file and start the thread. Raises OSError when the file cannot be opened."""
-        self._file: IO[str] = sys.stdout if self._path is None else self._path.open("a", encoding="utf-8")
+        self._file: IO[str] = sys.stdout if self._path is None else _appended(self._path)
         self._thread.start()
+
+    def reopen(self) -> None:
+        """Close the file and open the path again, before the next line is written. Returns at once."""
+        self._is_moved = self._path is not None
 
     @property
     def waiting(self) -> int:
@@ -59,10 +68,24 @@ class RequestLog:
             stopping = self._stop.wait(FLUSH_S)
             records = self._records[:]
             del self._records[: len(records)]  # keep the same list object, because `observe` may be using it
+            if self._is_moved:
+                self._reopen()
             if records:
                 self._write(records)
             if stopping:
                 return
+
+    def _reopen(self) -> None:
+        self._is_moved = False
+        assert self._path is not None
+        try:
+            opened = _appended(self._path)
+        except OSError as error:
+            _log.error("log.path: %s cannot be opened again, lines go on into the old file: %s", self._path, error)
+            return
+        with suppress(OSError):
+            self._file.close()
+        self._file = opened
 
     def _write(self, records: list[RequestRecord]) -> None:
         try:
@@ -70,6 +93,10 @@ class RequestLog:
             self._file.flush()
         except OSError:  # a full disk or a closed pipe must not stop the service
             self.lost += len(records)
+
+
+def _appended(path: Path) -> IO[str]:
+    return path.open("a", encoding="utf-8")
 
 
 _TO_MS = "int({0} * 1e3 * 1000) / 1000"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -31,8 +32,12 @@ def opened(path: Path | str, schema: Schema, patience_s: float = PATIENCE_S) -> 
     """Open a file at the newest version of its schema; create or migrate the file. Blocking.
 
     The connection is in WAL mode, commits each statement and may change threads. Its statements wait `patience_s` for
-    another transaction. Raises SchemaError and sqlite3.Error.
+    another transaction. A new file is its owner's alone, and so are the two files beside it, which SQLite makes with
+    the same permissions: they hold hashes of keys, embeddings, or who spent what. Raises SchemaError and sqlite3.Error.
     """
+    if str(path) != ":memory:":
+        with suppress(OSError):  # SQLite says what is wrong with the path
+            Path(path).touch(mode=0o600)
     db = sqlite3.connect(path, timeout=patience_s, isolation_level=None, check_same_thread=False)
     try:
         _make_ready(db, schema, path, time.monotonic() + patience_s)

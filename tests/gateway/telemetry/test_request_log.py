@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import threading
+import time
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -61,6 +63,56 @@ def test_lines_of_many_threads_are_all_written(tmp_path: Path) -> None:
     log.close()
     assert len(path.read_text(encoding="utf-8").splitlines()) == 8_000
     assert log.lost == 0
+
+
+def test_a_file_that_was_renamed_is_made_anew_when_asked(tmp_path: Path) -> None:
+    path, old = tmp_path / "requests.jsonl", tmp_path / "requests.jsonl.1"
+    log = RequestLog(path)
+    log.open()
+    log.observe(record())
+    until(lambda: "req_1" in path.read_text(encoding="utf-8"))
+    path.rename(old)
+    log.reopen()
+    until(path.exists)
+    log.observe(record(request_id="req_2"))
+    log.close()
+    assert [each.read_text(encoding="utf-8").count("\n") for each in (old, path)] == [1, 1]
+    assert '"req_2"' in path.read_text(encoding="utf-8")
+
+
+def test_lines_go_on_into_the_old_file_while_the_path_can_not_be_opened(tmp_path: Path) -> None:
+    path, old = tmp_path / "requests.jsonl", tmp_path / "requests.jsonl.1"
+    log = RequestLog(path)
+    log.open()
+    path.rename(old)
+    path.mkdir()
+    log.reopen()
+    log.observe(record())
+    until(lambda: "req_1" in old.read_text(encoding="utf-8"))
+    path.rmdir()
+    log.reopen()
+    until(path.exists)
+    log.close()
+    assert log.lost == 0
+
+
+def test_standard_output_is_not_opened_again() -> None:
+    out = io.StringIO()
+    with redirect_stdout(out):
+        log = RequestLog(None)
+        log.open()
+        log.reopen()
+        log.observe(record())
+        log.close()
+    assert '"req_1"' in out.getvalue()
+
+
+def until(is_met: Callable[[], bool]) -> None:
+    """Wait for the log's thread."""
+    deadline = time.monotonic() + 60
+    while not is_met():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_without_a_path_lines_go_to_standard_output() -> None:

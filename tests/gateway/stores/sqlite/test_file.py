@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -95,3 +96,23 @@ def test_a_file_that_is_no_database_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.DatabaseError) as caught:
         opened(path, SECONDARY, 60.0)
     assert not is_busy(caught.value)
+
+
+def test_a_new_file_is_its_owners_alone_and_one_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    new, old = tmp_path / "new.sqlite", tmp_path / "old.sqlite"
+    old.touch(mode=0o644)
+    old.chmod(0o644)
+    before = os.umask(0o022)
+    try:
+        for path in (new, old):
+            db = opened(path, STORE)
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("INSERT INTO windows(key) VALUES('a')")
+            db.execute("COMMIT")
+            beside = tmp_path.glob(f"{path.name}*")
+            found = {each.name.removeprefix(path.name): each.stat().st_mode & 0o777 for each in beside}
+            db.close()
+            mode = 0o600 if path == new else 0o644
+            assert found == {"": mode, "-wal": mode, "-shm": mode}
+    finally:
+        os.umask(before)
