@@ -64,6 +64,8 @@ class StreamMeter:
         "_is_pending",
         "_is_told",
         "_kept",
+        "_middle",
+        "_middle_size",
         "_named",
         "_over",
         "_said",
@@ -96,6 +98,9 @@ class StreamMeter:
         self._believes = believes
         self._is_pending = False
         self._tail = b""
+        self._middle: list[bytes] = []
+        """What came of an event after its beginning in `_tail`."""
+        self._middle_size = 0
         self._frame = EventTemplate()
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -133,6 +138,14 @@ class StreamMeter:
                 return plain
         if self._is_pending or b"\r" in data:
             data, self._is_pending = plain_lines(data, self._is_pending)
+        if self._tail:
+            if b"\n" not in data:  # the middle of a large event: joined once, at its end
+                self._middle.append(data)
+                self._middle_size += len(data)
+                if self._middle_size > LARGEST_EVENT:
+                    raise BrokenReply(f"an event of more than {LARGEST_EVENT} bytes")
+                return b""
+            self._join_middle()
         return self._go_on(data) if self.committed else self._begin(data)
 
     def feed_plain(self, data: bytes) -> bytes | None:
@@ -156,8 +169,15 @@ class StreamMeter:
             self._count_oldest()
         return block
 
+    def _join_middle(self) -> None:
+        if self._middle:
+            self._tail = b"".join([self._tail, *self._middle])
+            self._middle.clear()
+            self._middle_size = 0
+
     def flush(self) -> bytes:
         """Take the end of the bytes: a last event may lack its empty line. Returns what to send on now."""
+        self._join_middle()
         tail, self._tail = self._tail, b""
         data = data_of(tail + b"\n\n")
         if data != b"[DONE]" and not isinstance(parsed(data), dict):
@@ -206,6 +226,7 @@ class StreamMeter:
 
     def unread(self) -> bytes:
         """Return what came before anything was said, if it is no stream of events: a page, a JSON body; else empty."""
+        self._join_middle()
         found = b"" if self.committed else b"".join(self._held) + self._tail
         return b"" if found.lstrip().startswith(_FIELDS) else found
 

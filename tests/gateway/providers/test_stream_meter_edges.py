@@ -172,3 +172,15 @@ def test_of_a_long_stream_little_is_kept_and_all_is_counted() -> None:
         assert sum(map(len, meter._seen)) <= MOST_KEPT
     assert meter.output_tokens_seen() == 250_000
     assert meter.said() == "word " * 200_000
+
+
+def test_one_large_event_in_many_small_chunks_is_put_together_once() -> None:
+    event = said("a" * 3_000_000)
+    chunks = [event[start : start + 1_400] for start in range(0, len(event), 1_400)]
+    for before in (b"", said("x")):
+        meter = StreamMeter("mine", wants_usage=False)
+        sent = meter.feed(before) if before else b""
+        for each in chunks:
+            assert len(meter._tail) <= 1_400 or each is chunks[-1]
+            sent += meter.feed(each)
+        assert b"a" * 3_000_000 in sent
