@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
@@ -83,6 +84,12 @@ def renamed(block: bytes, candidate: str, named: bytes) -> bytes:
     `named` is the member for that name, as JSON. Most events are done without being parsed: a member that one brace
     precedes is the event's own.
     """
+    place = block.find(b'"model"')
+    if place < 0:
+        return block
+    head = block[block.rfind(b"\n\n", 0, place) + 2 if b"\n\n" in block[:place] else 0 : place]
+    if head.count(b"{") == 1 and block.count(head + b'"model"') == block.count(b'"model"'):
+        return _MODEL.sub(_replacement(named), block)  # all events of a stream begin alike, as nearly always
     parts: list[bytes] = []
     at = 0
     for found in _MODEL.finditer(block):
@@ -97,6 +104,12 @@ def renamed(block: bytes, candidate: str, named: bytes) -> bytes:
         return block
     parts.append(block[at:])
     return b"".join(parts)
+
+
+@lru_cache(4096)
+def _replacement(named: bytes) -> bytes:
+    """Return the template for `_MODEL` that puts `named` in its place."""
+    return named.replace(b"\\", rb"\\")
 
 
 def _renamed_event(event: bytes, candidate: str, named: bytes) -> bytes:

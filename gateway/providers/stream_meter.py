@@ -258,15 +258,16 @@ class StreamMeter:
                 self._tail = data
                 return b""
             data = data[len(_BOM) :]
-        events = events_of(self._whole_events(data))
-        for place, event in enumerate(events):
-            ready = self._first(event)
+        data, start = self._whole_events(data), 0
+        while (end := data.find(b"\n\n", start) + 2) > 1:
+            ready = self._first(data[start:end])
+            start = end
             if self.committed:
                 held, self._held = self._held, []
                 for one in held:
                     self._keep(one)
                 tail, self._tail = self._tail, b""
-                rest = b"".join(events[place + 1 :])
+                rest = data[start:]
                 ready = b"".join(held) + ready + (self._go_on(rest) if rest else b"")
                 self._tail = tail
                 return ready
