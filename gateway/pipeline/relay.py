@@ -80,6 +80,8 @@ async def relay_whole(state: RequestState, exchange: Exchange, charge: Charge, s
     usage = reply.usage
     if usage is None:
         charge.seen(reply.output_tokens)
+    elif len(reply.body) <= usage.output_tokens * MOST_BYTES_PER_TOKEN:
+        charge.billed(usage)
     else:
         charge.billed(usage, _believed(usage, reply.output_tokens, is_whole=True))
     _note(state, charge, "ok")
