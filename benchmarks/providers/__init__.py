@@ -1,0 +1,1 @@
+"""A pool of unlike providers, and the laws that the gateway keeps before it."""
