@@ -117,18 +117,8 @@ class OpenAIProvider:
             pass  # the status is enough
         body = body[:LONGEST_ERROR_BYTES]
         refusal = read_refusal(connection.status, body, connection.retry_headers, secrets=self._secrets)
-        told = f"{endpoint.name} answered {connection.status}"
-        return ProviderError(
-            f"{told}: {refusal.said}" if refusal.said else told,
-            reason=f"http_{connection.status}",
-            status=connection.status,
-            body=body,
-            fault=refusal.fault,
-            said=refusal.said,
-            code=refusal.code,
-            param=refusal.param,
-            retry_after_s=refusal.retry_after_s,
-        )
+        status = connection.status
+        return refusal.error(f"{endpoint.name} answered {status}", f"http_{status}", status, body)
 
 
 class OpenAIExchange:

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from gateway.errors import Fault
+from gateway.errors import Fault, ProviderError
 
 LONGEST_SAID = 1_000
 """Characters that are kept of a provider's message."""
@@ -42,6 +42,20 @@ class ProviderRefusal(NamedTuple):
     code: str | None = None
     param: str | None = None
     retry_after_s: float | None = None
+
+    def error(self, message: str, reason: str, status: int | None, body: bytes) -> ProviderError:
+        """Return the failed attempt that this refusal is: `message`, and after it the provider's own words."""
+        return ProviderError(
+            f"{message}: {self.said}" if self.said else message,
+            reason=reason,
+            status=status,
+            body=body,
+            fault=self.fault,
+            said=self.said,
+            code=self.code,
+            param=self.param,
+            retry_after_s=self.retry_after_s,
+        )
 
 
 def read_refusal(

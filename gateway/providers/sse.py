@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-_MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
+MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 _scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _MOST_TRIED = 8
 
@@ -81,34 +81,24 @@ def parsed(data: bytes) -> Any:
 def renamed(block: bytes, candidate: str, named: bytes) -> bytes:
     """Return whole events in which the candidate is each event's own `model`; one further inside is left alone.
 
-    `named` is the member for that name, as JSON. Most events are done without being parsed: a member that one brace
-    precedes is the event's own.
+    `named` is the member for that name, as JSON. Most events are not parsed: those of a stream begin alike, up to a
+    member that one brace precedes, which is the event's own.
     """
     place = block.find(b'"model"')
     if place < 0:
         return block
-    head = block[block.rfind(b"\n\n", 0, place) + 2 if b"\n\n" in block[:place] else 0 : place]
+    head = block[last_end(block, place) : place]
     if head.count(b"{") == 1 and block.count(head + b'"model"') == block.count(b'"model"'):
-        return _MODEL.sub(_replacement(named), block)  # all events of a stream begin alike, as nearly always
-    parts: list[bytes] = []
-    at = 0
-    for found in _MODEL.finditer(block):
-        place = found.start()
-        start = block.rfind(b"\n\n", at, place)
-        if (start < 0 and at) or block.count(b"{", max(start, at), place) != 1:
-            return b"".join([_renamed_event(event, candidate, named) for event in events_of(block)])
-        parts.append(block[at:place])
-        parts.append(named)
-        at = found.end()
-    if not parts:
-        return block
-    parts.append(block[at:])
-    return b"".join(parts)
+        return MODEL.sub(_replacement(named), block)
+    events = events_of(block)
+    if len(events) == 1:
+        return _renamed_event(block, candidate, named)
+    return b"".join([renamed(event, candidate, named) for event in events])
 
 
 @lru_cache(4096)
 def _replacement(named: bytes) -> bytes:
-    """Return the template for `_MODEL` that puts `named` in its place."""
+    """Return the template for `MODEL` that puts `named` in its place."""
     return named.replace(b"\\", rb"\\")
 
 
@@ -118,7 +108,7 @@ def _renamed_event(event: bytes, candidate: str, named: bytes) -> bytes:
         return event
     wanted = {**payload, "model": candidate}
     try:
-        for tried, found in enumerate(_MODEL.finditer(event)):
+        for tried, found in enumerate(MODEL.finditer(event)):
             if tried == _MOST_TRIED:
                 break
             changed = event[: found.start()] + named + event[found.end() :]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +10,12 @@ from gateway.billing.usage import Usage, usage_of
 from gateway.errors import ProviderError
 from gateway.providers.refusal import read_refusal
 from gateway.providers.reply_text import bytes_said, choices_of, error_body, error_in, said_in, status_in, with_cost
-from gateway.providers.sse import decode
+from gateway.providers.sse import MODEL, decode
 
 BYTES_PER_TOKEN = 4
 LONGEST_ERROR = 65_536
 UNTOLD_STATUS = 500
 """The status that an error without one is read as: the fault is the provider's, unless its words blame the request."""
-_MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 
 
 class BrokenReply(ValueError):
@@ -70,7 +68,7 @@ def read_whole(body: bytes, candidate: str) -> WholeReply:
         is_empty = isinstance(payload, dict) and isinstance(payload.get("choices"), list)
         raise not_a_reply(body, candidate, payload, is_empty=is_empty)
     named = b'"model":' + json.dumps(candidate).encode()
-    found = list(_MODEL.finditer(body))
+    found = list(MODEL.finditer(body))
     if len(found) == 1 and isinstance(payload.get("model"), str):
         renamed = body[: found[0].start()] + named + body[found[0].end() :]
     else:  # then it is unclear which `model` is the reply's own
@@ -89,17 +87,7 @@ def not_a_reply(body: bytes, candidate: str, error: Any, *, is_empty: bool = Fal
 def told_error(message: str, reason: str, status: int | None, body: bytes) -> ProviderError:
     """Return the failure that an error within a reply of status 200 tells of; `status` is the error's own, if any."""
     refusal = read_refusal(UNTOLD_STATUS if status is None else status, body, {})
-    return ProviderError(
-        f"{message}: {refusal.said}" if refusal.said else message,
-        reason=reason,
-        status=status,
-        body=body,
-        fault=refusal.fault,
-        said=refusal.said,
-        code=refusal.code,
-        param=refusal.param,
-        retry_after_s=refusal.retry_after_s,
-    )
+    return refusal.error(message, reason, status, body)
 
 
 def partial_output_tokens(body: bytes) -> int:
