@@ -79,11 +79,9 @@ class Reservations:
         """
         self._live.discard(hold_id)
         try:
-            await self._store.settle(hold_id, charge, tokens)
-        except StoreError as error:
-            self._owe(hold_id, charge, tokens, error)
+            await self._settle_once(hold_id, charge, tokens)
         except asyncio.CancelledError:
-            again = asyncio.ensure_future(self._settle_again(hold_id, charge, tokens))
+            again = asyncio.ensure_future(self._settle_once(hold_id, charge, tokens))
             self._settling.add(again)
             again.add_done_callback(self._settling.discard)
             await asyncio.shield(again)
@@ -115,7 +113,7 @@ class Reservations:
             except StoreError as error:
                 self._report("renew", error)
 
-    async def _settle_again(self, hold_id: str, charge: int, tokens: int) -> None:
+    async def _settle_once(self, hold_id: str, charge: int, tokens: int) -> None:
         try:
             await self._store.settle(hold_id, charge, tokens)
         except StoreError as error:
