@@ -296,8 +296,6 @@ def _member(fields: dict[str, Raw], name: str, decoder: msgspec.json.Decoder[Any
 
 def _refuse_other_tools(tools: Raw) -> None:
     """Refuse tools that run at the provider: their calls and what they find are charged apart."""
-    if bytes(memoryview(tools)).count(b'"type"') == 0:
-        return
     try:
         kinds = [tool.type for tool in TOOLS.decode(tools) or ()]
     except (msgspec.DecodeError, RecursionError):  # of another shape: the provider says what is wrong with them

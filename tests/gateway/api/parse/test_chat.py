@@ -406,3 +406,9 @@ def test_members_that_change_the_bill_unseen_are_refused_by_name(name: str) -> N
 def test_documents_are_part_of_the_prompt() -> None:
     plain, documented = parsed(user("hi")), parsed(user("hi"), documents=[{"text": "x" * 1_000}])
     assert documented.query.prompt_bytes - plain.query.prompt_bytes > 1_000
+
+
+def test_a_tool_of_the_providers_is_refused_however_its_type_is_written() -> None:
+    body = rb'{"model":"auto","messages":[{"role":"user","content":"hi"}],"tools":[{"t\u0079pe":"web_search"}]}'
+    with pytest.raises(RequestError, match=r"tools\[0\]\.type"):
+        parse_chat(body, {}, LIMITS)
