@@ -78,6 +78,7 @@ class House:
             observers=self.observers,
             report=self.report,
             clock=lambda: MORNING,
+            timer=self.clock,
             **{"max_attempts": 3, "providers": {"p": self.provider, "q": self.provider}, **self.options},
         )
 
