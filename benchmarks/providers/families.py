@@ -10,6 +10,8 @@ from typing import Any, Literal
 from benchmarks.providers import refusals
 from benchmarks.providers.asked import Asked, ImageCount, anthropic_area, flat, gemini_tiles, openai_tiles
 
+UNKNOWN = ".example"
+"""A suffix of host names that makes them unknown (RFC 2606)."""
 UsageShape = Literal["openai", "reasoning", "gemini", "openrouter", "groq", "moonshot", "none"]
 StreamHabit = Literal["role_first", "empty_first", "comments_first", "plain"]
 
@@ -99,6 +101,7 @@ FAMILIES = (
         128_000,
         16_384,
         cached_usd=1.25,
+        declared={"capabilities": {"pdf": True}},
     ),
     Family(
         "openai-reasoning",
@@ -113,6 +116,7 @@ FAMILIES = (
         100_000,
         usage="reasoning",
         cached_usd=0.275,
+        declared={"capabilities": {"pdf": True}},
         thinks=True,
     ),
     Family(
@@ -248,7 +252,7 @@ FAMILIES = (
         "fastapi",
         "house-model",
         "models.internal",
-        (0.2, 0.4),
+        (0.04, 0.06),
         refusals.fastapi,
         "flat:576",
         flat(576),

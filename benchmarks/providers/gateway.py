@@ -28,10 +28,11 @@ class Charged:
     attempts: str
 
 
-def write_config(folder: Path, port: int, pool_port: int) -> Path:
+def write_config(folder: Path, port: int, pool_port: int, suffix: str = "") -> Path:
     """Write the configuration: all twelve at their own addresses, reached through the pool as an HTTP proxy.
 
-    Only what an operator has to know is declared: prices, formulas, contexts, and what a provider ignores in silence.
+    `suffix` is added to each host name. Only what an operator has to know is declared: prices, formulas, contexts,
+    files, and what a provider ignores in silence.
     """
     config: dict[str, Any] = {
         "server": {"host": "127.0.0.1", "port": port},
@@ -40,7 +41,11 @@ def write_config(folder: Path, port: int, pool_port: int) -> Path:
         "encoder": {"timeout_ms": 10_000},
         "max_attempts": len(FAMILIES),
         "providers": {
-            f.name: {"base_url": f"http://{f.key}", "proxy": f"http://127.0.0.1:{pool_port}", **f.provider}
+            f.name: {
+                "base_url": f"http://{f.host}{suffix}{f.path}",
+                "proxy": f"http://127.0.0.1:{pool_port}",
+                **f.provider,
+            }
             for f in FAMILIES
         },
         "candidates": [

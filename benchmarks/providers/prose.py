@@ -23,8 +23,8 @@ QUESTIONS = (
 """(sentence, tokens)"""
 ANSWERS = (
     (
-        "The chart compares quarterly revenue for three regions, and the northern region grew fastest after the second "
-        "quarter.",
+        "The chart compares quarterly revenue for three regions, "
+        "and the northern region grew fastest after the second quarter.",
         20,
     ),
     ("If both angles are equal, the remaining angle follows from the fact that all three add up to 180 degrees.", 23),

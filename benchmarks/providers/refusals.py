@@ -24,36 +24,12 @@ class Refusal(NamedTuple):
 
 
 Rule = Callable[[Asked], Refusal | None]
-_OPENAI = frozenset(
-    [
-        "model",
-        "messages",
-        "stream",
-        "stream_options",
-        "max_tokens",
-        "max_completion_tokens",
-        "temperature",
-        "top_p",
-        "n",
-        "stop",
-        "seed",
-        "user",
-        "metadata",
-        "store",
-        "logprobs",
-        "top_logprobs",
-        "logit_bias",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "response_format",
-        "presence_penalty",
-        "frequency_penalty",
-        "reasoning_effort",
-        "verbosity",
-        "service_tier",
-    ]
+_OPENAI_MEMBERS = (
+    "model messages stream stream_options max_tokens max_completion_tokens temperature top_p n stop seed user metadata "
+    "store logprobs top_logprobs logit_bias tools tool_choice parallel_tool_calls response_format presence_penalty "
+    "frequency_penalty reasoning_effort verbosity service_tier"
 )
+_OPENAI = frozenset(_OPENAI_MEMBERS.split())
 
 
 def openai_error(status: int, message: str, *, param: str | None = None, code: str | None = None) -> Refusal:
@@ -93,7 +69,10 @@ def openai_reasoning(asked: Asked) -> Refusal | None:
 
 
 def azure(asked: Asked) -> Refusal | None:
-    """Filter content, else refuse as OpenAI does (https://learn.microsoft.com/azure/ai-services/openai/concepts/content-filter)."""
+    """Filter content, and else refuse as OpenAI does.
+
+    https://learn.microsoft.com/azure/ai-services/openai/concepts/content-filter
+    """
     if FLAGGED in asked.text:
         said = "The response was filtered due to the prompt triggering Azure OpenAI's content management policy."
         inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"violence": {"filtered": True}}}
@@ -175,7 +154,10 @@ def groq(asked: Asked) -> Refusal | None:
 
 
 def mistral(asked: Asked) -> Refusal | None:
-    """Refuse extra members with 422 and a list (https://docs.mistral.ai/api)."""
+    """Refuse extra members with 422 and a list.
+
+    https://docs.mistral.ai/api, https://github.com/mistralai/platform-docs-public/issues/7
+    """
     known = _OPENAI - {"max_completion_tokens", "seed", "user", "store", "logprobs", "top_logprobs", "logit_bias"}
     unknown = _unknown(asked, known - {"reasoning_effort", "verbosity", "service_tier"})
     if unknown:
@@ -203,11 +185,8 @@ def vllm(asked: Asked, input_tokens: int) -> Refusal | None:
     https://github.com/vllm-project/vllm/issues/42474
     """
     if input_tokens + (asked.limit or 1) > VLLM_CONTEXT:
-        return _vllm(
-            f"This model's maximum context length is {VLLM_CONTEXT} tokens. However, you requested "
-            f"{input_tokens + (asked.limit or 1)} tokens ({input_tokens} in the messages, {asked.limit} in the "
-            "completion)."
-        )
+        wanted = f"{input_tokens + (asked.limit or 1)} tokens ({input_tokens} in the messages, {asked.limit} to come)"
+        return _vllm(f"This model's maximum context length is {VLLM_CONTEXT} tokens. However, you requested {wanted}.")
     if asked.calls_tools:
         return _vllm('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
     if len(asked.images) > 1:
@@ -223,7 +202,10 @@ def _vllm(message: str) -> Refusal:
 
 
 def ollama(asked: Asked) -> Refusal | None:
-    """Refuse tools for a model without them; the error is a text (https://github.com/ollama/ollama/blob/main/docs/api.md)."""
+    """Refuse tools for a model without them, with a text as the error.
+
+    https://github.com/ollama/ollama/blob/main/docs/api.md
+    """
     if asked.body.get("tools"):
         return Refusal(400, {"error": "registry.ollama.ai/library/gemma3:4b does not support tools"})
     return Refusal(400, {"error": "invalid message format"}) if asked.pages else None
@@ -240,11 +222,14 @@ def moonshot(asked: Asked) -> Refusal | None:
     return openai_error(400, "unsupported content type: file") if asked.pages else None
 
 
-_FASTAPI = frozenset(["model", "messages", "stream", "max_tokens", "temperature", "top_p", "stop"])
+_FASTAPI = frozenset({"model", "messages", "stream", "max_tokens", "temperature", "top_p", "stop"})
 
 
 def fastapi(asked: Asked) -> Refusal | None:
-    """Refuse any member that the server's model of a request lacks (https://fastapi.tiangolo.com/tutorial/handling-errors)."""
+    """Refuse any member that the server's model of a request lacks.
+
+    https://fastapi.tiangolo.com/tutorial/handling-errors
+    """
     if unknown := _unknown(asked, _FASTAPI):
         return _validation(["body", unknown], "Extra inputs are not permitted", "extra_forbidden")
     if asked.has_parts:

@@ -62,7 +62,8 @@ class Reply:
             found: dict[str, Any] = {"prompt_tokens": self.inputs, "total_tokens": self.inputs + said + self.thoughts}
             return {**found, "completion_tokens": said} if said else found
         outputs = said + self.thoughts
-        usage = {"prompt_tokens": self.inputs, "completion_tokens": outputs, "total_tokens": self.inputs + outputs}
+        usage: dict[str, Any] = {"prompt_tokens": self.inputs, "completion_tokens": outputs}
+        usage["total_tokens"] = self.inputs + outputs
         if kind == "reasoning":
             usage["completion_tokens_details"] = {"reasoning_tokens": self.thoughts}
         if kind == "openrouter":

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.common.result import bullets
 from benchmarks.providers.client import Answer
-from benchmarks.providers.families import FAMILIES
+from benchmarks.providers.families import FAMILIES, Family
 from benchmarks.providers.gateway import Charged
 from gateway.billing.money import from_usd
 
@@ -46,8 +46,11 @@ def report(run: Run) -> dict[str, Any]:
         if not row["told"]:
             untold.add(row["id"])
     resting = run.books["resting"]
-    able = {a.request.number: _able(a, failed[a.request_id], resting) for a in run.answers}
-    unserved = [a for a in run.answers if able[a.request.number] and not a.is_served and not _is_for_the_cap(a)]
+    able = {a.request.number: _able(a, a.request.servers(), failed[a.request_id], resting) for a in run.answers}
+    missed = [a for a in run.answers if not a.is_served and not _is_for_the_cap(a)]
+    adaptable = [a for a in missed if _able(a, a.request.adapted_servers(), failed[a.request_id], resting)]
+    rested = [a for a in missed if 400 <= a.status < 429 and not able[a.request.number] and a.request.servers()]
+    unserved = [a for a in missed if able[a.request.number]]
     ids = [*bills.keys() | run.charged.keys()]
     told = [i for i in ids if i not in untold]
     wrong = [i for i in told if bills[i] != _cost(run, i)]
@@ -64,7 +67,9 @@ def report(run: Run) -> dict[str, Any]:
         "could be served": sum(bool(found) for found in able.values()),
         "served": sum(a.is_served for a in run.answers),
         "refused although one could serve": len(unserved),
-        "refused for a cap that may be too little": sum(_is_for_the_cap(a) for a in run.answers),
+        "refused although one could serve without tunings": len(adaptable),
+        "refused for good while one that could serve rested": len(rested),
+        "refused under a cap that may be too little": sum(_is_for_the_cap(a) for a in run.answers),
         "served by adapting what no provider takes as it is": sum(
             a.is_served and not able[a.request.number] for a in run.answers
         ),
@@ -86,10 +91,10 @@ def report(run: Run) -> dict[str, Any]:
     }
 
 
-def _able(answer: Answer, failed: set[str], resting: Sequence[Any]) -> list[str]:
-    """Return the providers that could serve this request as it is, all the time that it took."""
+def _able(answer: Answer, servers: Sequence[Family], failed: set[str], resting: Sequence[Any]) -> list[str]:
+    """Return those of the providers that could serve this request all the time that it took."""
     out = {name for name, since, until in resting if since <= answer.ended and answer.began <= until + REST_MARGIN_S}
-    return [f.name for f in answer.request.servers() if f.name not in failed and f.name not in out]
+    return [f.name for f in servers if f.name not in failed and f.name not in out]
 
 
 def _is_for_the_cap(answer: Answer) -> bool:

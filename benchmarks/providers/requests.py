@@ -1,4 +1,4 @@
-"""The mixed requests of the benchmark, drawn from a seed: text, pictures, tools, schemas, files, streams, tunings."""
+"""The mixed requests of the benchmark, from a seed: text, pictures, tools, schemas, files, streams, and tunings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import json
 import random
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from benchmarks.providers.refusals import FLAGGED
 
 KINDS = {"text": 36, "image": 22, "tools": 14, "schema": 10, "file": 6, "long": 6, "history": 6}
 """Kind -> weight."""
+WEIGHTS = ("0", "0.1", "0.5", "0.9")
+"""Of X-Quality-Weight: with the first two the cheapest providers come first, which take the fewest requests."""
 SIZES = ((64, 64), (320, 240), (640, 480), (800, 1000), (1200, 300))
 TOOL = {
     "type": "function",
@@ -45,10 +47,13 @@ TUNINGS: Mapping[str, tuple[float, Any]] = {
     "n": (0.04, (2, 3)),
     "logprobs": (0.03, (True,)),
     "presence_penalty": (0.03, (0.5,)),
-    "parallel_tool_calls": (0.0, (False,)),
     "top_k": (0.02, (40,)),
 }
 """Member -> (share of the requests that have it, its values)."""
+
+ONLY_TUNING = ("temperature", "top_p", "seed", "user", "presence_penalty", "top_k")
+"""Members without which a reply is still the one that was asked for."""
+LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,20 @@ class Mixed:
 
     def servers(self) -> list[Family]:
         """Return the providers that serve this body as the client wrote it, by their own rules."""
-        asked = Asked(self.body)
-        return [f for f in FAMILIES if (self.allowed is None or f.name in self.allowed) and f.can_serve(asked)]
+        return self._takers([self.body])
+
+    def adapted_servers(self) -> list[Family]:
+        """Return the providers that serve this body at least without what only tunes it, in their own words."""
+        plain = {name: value for name, value in self.body.items() if name not in (*ONLY_TUNING, *LIMITS)}
+        limit = next((self.body[name] for name in LIMITS if name in self.body), None)
+        messages = [{**m, "role": "system" if m["role"] == "developer" else m["role"]} for m in self.body["messages"]]
+        plain["messages"] = messages
+        return self._takers([plain if limit is None else {**plain, name: limit} for name in LIMITS])
+
+    def _takers(self, bodies: Sequence[Mapping[str, Any]]) -> list[Family]:
+        asked = [Asked(body) for body in bodies]
+        allowed = [f for f in FAMILIES if self.allowed is None or f.name in self.allowed]
+        return [f for f in allowed if any(f.can_serve(each) for each in asked)]
 
     @property
     def encoded(self) -> bytes:
@@ -126,7 +143,7 @@ def _one(draw: random.Random, number: int, pictures: list[str]) -> Mixed:
         cap = f"{10 ** draw.uniform(-5, -2.5):.9f}" if is_tight else "5"
     names = [family.name for family in FAMILIES]
     allowed = tuple(draw.sample(names, draw.randint(3, 8))) if draw.random() < 0.5 else None
-    return Mixed(number, kind, body, cap, is_tight, allowed, f"{draw.random():.2f}")
+    return Mixed(number, kind, body, cap, is_tight, allowed, draw.choice(WEIGHTS))
 
 
 def _picture(draw: random.Random, size: tuple[int, int]) -> str:

@@ -19,12 +19,14 @@ import httptools
 import uvloop
 
 from benchmarks.providers.asked import Asked
-from benchmarks.providers.families import FAMILIES, Family
+from benchmarks.providers.families import FAMILIES, UNKNOWN, Family
 from benchmarks.providers.refusals import Refusal, anthropic_credit, openai_error
 from benchmarks.providers.replies import Reply, reply_to
 
 FAULT_SHARE = 0.01
-"""The share of requests that meet each of the four transient faults."""
+"""The share of requests that meet each of three transient faults: 503, a hang-up, an error with status 200."""
+LIMIT_SHARE = 0.002
+"""The share of requests after which a provider answers 429 to all for RATE_LIMIT_S."""
 RATE_LIMIT_S = 1
 CREDIT = 150
 """Requests that Anthropic's account pays for; then every request is refused."""
@@ -69,15 +71,15 @@ class Pool:
         if refusal is not None:
             return self._refuse(family, request_id, refusal)
         fault = draw.random()
-        if fault < FAULT_SHARE:
+        if fault < LIMIT_SHARE:
             self._limited[family.name] = now + RATE_LIMIT_S
             self.books.resting.append((family.name, now, now + RATE_LIMIT_S))
             return self._transient(family, request_id, "429", _limited())
-        if fault < 2 * FAULT_SHARE:
+        if fault < LIMIT_SHARE + FAULT_SHARE:
             return self._transient(family, request_id, "503", openai_error(503, "The engine is currently overloaded."))
-        if fault < 3 * FAULT_SHARE:
+        if fault < LIMIT_SHARE + 2 * FAULT_SHARE:
             return self._transient(family, request_id, HANG_UP, HANG_UP)
-        if fault < 4 * FAULT_SHARE and (asked.streams or family.usage == "openrouter"):
+        if fault < LIMIT_SHARE + 3 * FAULT_SHARE and (asked.streams or family.usage == "openrouter"):
             return self._transient(family, request_id, "error in a 200", _told(family, asked))
         reply = reply_to(family, asked, draw)
         self._bill(family, reply, request_id)
@@ -157,7 +159,8 @@ class Connection(asyncio.Protocol):
             return
         body = b"".join(self._body)
         parts = urlsplit(self._url.decode())
-        address = f"{parts.hostname}{parts.path.removesuffix('/chat/completions')}"
+        host = (parts.hostname or "").removesuffix(UNKNOWN)
+        address = f"{host}{parts.path.removesuffix('/chat/completions')}"
         family = _BY_ADDRESS.get((address, json.loads(body)["model"]))
         if family is None:
             self._send(404, b'{"error":{"message":"no such provider"}}')
